@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every source of recorded data offers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from letvins_ros.calibration import Rig
+from letvins_ros.types import ImageFrame, ImuSamples, Trajectory
+
+
+@dataclass
+class ReadReport:
+    """What was skipped or mended while reading, by kind: how often, and the first example."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    def add(self, kind: str, example: str, count: int = 1) -> None:
+        self.counts[kind] = self.counts.get(kind, 0) + count
+        self.examples.setdefault(kind, example)
+
+
+class Dataset(Protocol):
+    """A recorded sequence, lazily read."""
+
+    name: str
+    rig: Rig | None  # None where the format carries no calibration (a configuration must give it)
+    imu: ImuSamples | None  # the whole sequence, sorted and finite
+    truth: Trajectory | None  # T_world_body
+    report: ReadReport  # grows while frames are read
+
+    def __len__(self) -> int: ...
+
+    def frames(self, start_s: float = 0.0, duration_s: float | None = None) -> Iterator[ImageFrame]:
+        """Frames in time order, decoded ahead of time by a worker."""
+        ...

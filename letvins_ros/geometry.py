@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rotations and rigid transforms on numpy arrays; everything works on batches (..., 3) and (..., 4, 4)."""
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+
+def skew(v: np.ndarray) -> np.ndarray:
+    """Cross-product matrices (..., 3, 3) of vectors (..., 3): skew(a) @ b = a x b."""
+    out = np.zeros((*v.shape[:-1], 3, 3))
+    out[..., 0, 1], out[..., 0, 2] = -v[..., 2], v[..., 1]
+    out[..., 1, 0], out[..., 1, 2] = v[..., 2], -v[..., 0]
+    out[..., 2, 0], out[..., 2, 1] = -v[..., 1], v[..., 0]
+    return out
+
+
+def exp_so3(rotvec: np.ndarray) -> np.ndarray:
+    """Rotation matrices (..., 3, 3) of rotation vectors (..., 3), rad."""
+    flat = Rotation.from_rotvec(np.reshape(rotvec, (-1, 3))).as_matrix()
+    return flat.reshape(*np.shape(rotvec)[:-1], 3, 3)
+
+
+def log_so3(R: np.ndarray) -> np.ndarray:
+    """Rotation vectors (..., 3), rad, of rotation matrices (..., 3, 3)."""
+    return Rotation.from_matrix(np.reshape(R, (-1, 3, 3))).as_rotvec().reshape(*R.shape[:-2], 3)
+
+
+def transform(R: np.ndarray, t: np.ndarray) -> np.ndarray:
+    """Rigid transforms (..., 4, 4) from rotations (..., 3, 3) and translations (..., 3)."""
+    T = np.zeros((*R.shape[:-2], 4, 4))
+    T[..., :3, :3], T[..., :3, 3], T[..., 3, 3] = R, t, 1.0
+    return T
+
+
+def inverse(T_a_b: np.ndarray) -> np.ndarray:
+    """T_b_a (..., 4, 4) of rigid T_a_b (..., 4, 4)."""
+    R_b_a = np.swapaxes(T_a_b[..., :3, :3], -1, -2)
+    return transform(R_b_a, -(R_b_a @ T_a_b[..., :3, 3:])[..., 0])
+
+
+def apply(T_a_b: np.ndarray, p_b: np.ndarray) -> np.ndarray:
+    """Points (..., N, 3) of frame b in frame a."""
+    return p_b @ np.swapaxes(T_a_b[..., :3, :3], -1, -2) + T_a_b[..., None, :3, 3]
+
+
+def from_quaternion(position: np.ndarray, quaternion_xyzw: np.ndarray) -> np.ndarray:
+    """Rigid transforms (..., 4, 4) from positions (..., 3) and quaternions x y z w (..., 4)."""
+    R = Rotation.from_quat(np.reshape(quaternion_xyzw, (-1, 4))).as_matrix()
+    return transform(R.reshape(*np.shape(quaternion_xyzw)[:-1], 3, 3), np.asarray(position, float))
+
+
+def quaternion_xyzw(R: np.ndarray) -> np.ndarray:
+    """Unit quaternions x y z w (..., 4), w >= 0, of rotation matrices (..., 3, 3)."""
+    q = Rotation.from_matrix(np.reshape(R, (-1, 3, 3))).as_quat(canonical=True)
+    return q.reshape(*R.shape[:-2], 4)
+
+
+def align_se3(p_a: np.ndarray, p_b: np.ndarray) -> np.ndarray:
+    """T_a_b (4, 4) that best takes points p_b (N, 3) to p_a (N, 3) in least squares (Umeyama 1991, scale 1)."""
+    mean_a, mean_b = p_a.mean(0), p_b.mean(0)
+    u, _, vt = np.linalg.svd((p_a - mean_a).T @ (p_b - mean_b))
+    R = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+    return transform(R, mean_a - R @ mean_b)
+
+
+def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The smallest rotation (3, 3) that takes direction a to direction b."""
+    a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
+    axis, cosine = np.cross(a, b), float(a @ b)
+    if cosine < -1 + 1e-9:  # opposite: any axis across a
+        across = np.cross(a, np.eye(3)[np.argmin(np.abs(a))])
+        return exp_so3(np.pi * across / np.linalg.norm(across))
+    K = skew(axis)
+    return np.eye(3) + K + K @ K / (1 + cosine)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The data that flows between the parts. `T_a_b` takes points of b to a; time is int ns; body is the IMU frame."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+
+
+def _check(name: str, array: np.ndarray, shape: tuple[int | None, ...]) -> None:
+    """Raise ValueError unless the array has this shape; None matches any length."""
+    if len(array.shape) != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
+        wanted = tuple("N" if want is None else want for want in shape)
+        raise ValueError(f"{name} must be {wanted}, got {array.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFrame:
+    """The images that the cameras of the rig took at one time."""
+
+    stamp_ns: int  # of the left camera, in its own clock
+    images: tuple[np.ndarray | None, ...]  # per camera (H, W) uint8 gray or (H, W, 3) uint8 RGB; None: missing
+
+    def __post_init__(self) -> None:
+        for i, image in enumerate(self.images):
+            if image is not None and (image.dtype != np.uint8 or image.ndim not in (2, 3)):
+                raise ValueError(f"images[{i}] must be uint8 (H, W) or (H, W, 3), got {image.dtype} {image.shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class ImuSamples:
+    """Consecutive IMU readings in the body frame, in time order."""
+
+    stamps_ns: np.ndarray  # (N,) int64, strictly increasing
+    gyro: np.ndarray  # (N, 3) float64, rad/s
+    accel: np.ndarray  # (N, 3) float64, m/s^2, specific force (+9.81 up at rest)
+
+    def __post_init__(self) -> None:
+        n = len(self.stamps_ns)
+        _check("stamps_ns", self.stamps_ns, (None,))
+        _check("gyro", self.gyro, (n, 3))
+        _check("accel", self.accel, (n, 3))
+
+    def __len__(self) -> int:
+        return len(self.stamps_ns)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTracks:
+    """Features seen in one stereo frame, in that frame's own pixels."""
+
+    stamp_ns: int
+    ids: np.ndarray  # (N,) int64, an id never returns once lost
+    uv: np.ndarray  # (N, 2) float32, left image, centre of the first pixel is (0, 0)
+    uv_right: np.ndarray  # (N, 2) float32, right image, NaN where there is no stereo match
+    ages: np.ndarray  # (N,) int32, frames since first seen, 0 when new
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        _check("ids", self.ids, (None,))
+        _check("uv", self.uv, (n, 2))
+        _check("uv_right", self.uv_right, (n, 2))
+        _check("ages", self.ages, (n,))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class VioStatus(Enum):
+    """Where the estimator stands."""
+
+    INITIALISING = "initialising"
+    TRACKING = "tracking"
+    DEGRADED = "degraded"  # running on IMU prediction or few tracks
+
+
+@dataclass(frozen=True, eq=False)
+class VioState:
+    """The body's state at one frame or IMU sample, as it was when that was done."""
+
+    stamp_ns: int
+    status: VioStatus
+    reason: str  # why initialising or degraded, empty when tracking
+    T_odom_body: np.ndarray  # (4, 4) float64
+    velocity_odom: np.ndarray  # (3,) float64, m/s
+    gyro_bias: np.ndarray  # (3,) float64, rad/s
+    accel_bias: np.ndarray  # (3,) float64, m/s^2
+    covariance: np.ndarray  # (15, 15): position odom, rotation body, velocity odom, accel bias, gyro bias
+    resets: int = 0  # the odom frame starts anew with each
+
+    def __post_init__(self) -> None:
+        _check("T_odom_body", self.T_odom_body, (4, 4))
+        _check("velocity_odom", self.velocity_odom, (3,))
+        _check("covariance", self.covariance, (15, 15))
+
+
+@dataclass(frozen=True, eq=False)
+class Keyframe:
+    """A frame that is kept for the map: what the loop closer needs to recognise the place."""
+
+    index: int  # counts up, never reused
+    stamp_ns: int
+    T_odom_body: np.ndarray  # (4, 4)
+    covariance: np.ndarray  # (6, 6): position odom, rotation body
+    ids: np.ndarray  # (N,) int64 feature ids
+    uv: np.ndarray  # (N, 2) float32 left pixels
+    points_body: np.ndarray  # (N, 3) float64, m, NaN where the depth is unknown
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        _check("T_odom_body", self.T_odom_body, (4, 4))
+        _check("covariance", self.covariance, (6, 6))
+        _check("uv", self.uv, (n, 2))
+        _check("points_body", self.points_body, (n, 3))
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Poses over time of one frame in another, such as ground truth of body in world."""
+
+    stamps_ns: np.ndarray  # (N,) int64, increasing
+    positions: np.ndarray  # (N, 3) float64, m
+    quaternions: np.ndarray  # (N, 4) float64, x y z w, unit
+
+    def __post_init__(self) -> None:
+        n = len(self.stamps_ns)
+        _check("positions", self.positions, (n, 3))
+        _check("quaternions", self.quaternions, (n, 4))
+
+    def __len__(self) -> int:
+        return len(self.stamps_ns)
