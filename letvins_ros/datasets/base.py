@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+
 from letvins_ros.calibration import Rig
 from letvins_ros.types import ImageFrame, ImuSamples, Trajectory
 
@@ -17,6 +19,7 @@ class ReadReport:
     examples: dict[str, str] = field(default_factory=dict)
 
     def add(self, kind: str, example: str, count: int = 1) -> None:
+        """Count `count` more of a kind; the first example of each kind is kept."""
         self.counts[kind] = self.counts.get(kind, 0) + count
         self.examples.setdefault(kind, example)
 
@@ -26,6 +29,7 @@ class Dataset(Protocol):
 
     name: str
     rig: Rig | None  # None where the format carries no calibration (a configuration must give it)
+    stamps_ns: np.ndarray  # (N,) int64, increasing: when the left camera took the frames; some may prove unreadable
     imu: ImuSamples | None  # the whole sequence, sorted and finite
     truth: Trajectory | None  # T_world_body
     report: ReadReport  # grows while frames are read
@@ -33,5 +37,8 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def frames(self, start_s: float = 0.0, duration_s: float | None = None) -> Iterator[ImageFrame]:
-        """Frames in time order, decoded ahead of time by a worker."""
+        """Frames in time order, decoded ahead of time by a worker; the times count from the first frame.
+
+        Raises DataError where no frame lies in that span, or none of them can be read.
+        """
         ...

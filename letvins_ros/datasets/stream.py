@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all readers share about time: reading ahead, spans, order, gaps and pairs."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from letvins_ros.datasets.base import ReadReport
+from letvins_ros.errors import DataError
+
+PAIR_TOLERANCE_NS = 5_000_000
+T = TypeVar("T")
+
+
+def read_ahead(items: Iterator[T], depth: int = 8) -> Iterator[T]:
+    """Yield the same items in the same order, made by a worker thread at most `depth` ahead.
+
+    An error of the worker is raised here in its turn; a consumer who stops early stops the worker.
+    """
+    end = object()
+    worker = ThreadPoolExecutor(1, "read-ahead")
+    try:
+        pending = deque(worker.submit(next, items, end) for _ in range(depth))
+        while (item := pending.popleft().result()) is not end:
+            pending.append(worker.submit(next, items, end))
+            yield item  # type: ignore[misc]
+    finally:
+        worker.shutdown(cancel_futures=True)
+
+
+def span(name: str, stamps_ns: np.ndarray, start_s: float, duration_s: float | None) -> slice:
+    """Which of the increasing stamps lie in the span; DataError where none does."""
+    first = stamps_ns[0] + round(start_s * 1e9)
+    begin = int(np.searchsorted(stamps_ns, first))
+    end = len(stamps_ns) if duration_s is None else int(np.searchsorted(stamps_ns, first + round(duration_s * 1e9)))
+    if begin >= end:
+        length = (stamps_ns[-1] - stamps_ns[0]) / 1e9
+        raise DataError(f"{name}: no frame from {start_s} s on for {duration_s or length} s; it lasts {length:.2f} s")
+    return slice(begin, end)
+
+
+def time_order(what: str, stamps_ns: np.ndarray, report: ReadReport) -> np.ndarray:
+    """Return indices (M,) that bring stamps (N,) into strictly increasing order; of equal stamps the first stays."""
+    late = stamps_ns[1:] < np.maximum.accumulate(stamps_ns)[:-1]
+    if late.any():
+        report.add(f"{what}: rows out of time order, sorted", str(stamps_ns[1:][late][0]), int(late.sum()))
+    order = np.argsort(stamps_ns, kind="stable")
+    again = np.diff(stamps_ns[order], prepend=np.iinfo(np.int64).min) == 0
+    if again.any():
+        report.add(f"{what}: rows with a stamp seen before, dropped", str(stamps_ns[order][again][0]), int(again.sum()))
+    return order[~again]
+
+
+def report_gaps(what: str, stamps_ns: np.ndarray, report: ReadReport) -> None:
+    """Count the steps that are longer than 3 nominal (median) periods."""
+    steps = np.diff(stamps_ns)
+    gaps = np.flatnonzero(steps > 3 * np.median(steps)) if len(steps) else steps
+    if len(gaps):
+        example = f"{steps[gaps[0]] / 1e6:.1f} ms after {stamps_ns[gaps[0]]}"
+        report.add(f"{what}: gaps over 3 periods", example, len(gaps))
+
+
+def nearest(a_ns: np.ndarray, b_ns: np.ndarray) -> np.ndarray:
+    """For each of a (N,) the index of the nearest of b (M,), both increasing, M > 0."""
+    right = np.minimum(np.searchsorted(b_ns, a_ns), len(b_ns) - 1)
+    left = np.maximum(right - 1, 0)
+    closer_left = np.abs(b_ns[left] - a_ns) <= np.abs(b_ns[right] - a_ns)
+    return np.asarray(np.where(closer_left, left, right))
+
+
+def pair(left_ns: np.ndarray, right_ns: np.ndarray, report: ReadReport) -> np.ndarray:
+    """For each left stamp (N,) the index of its right image (N,), -1 where there is none; both increasing.
+
+    A pair is two images that are each other's nearest, and within the tolerance.
+    """
+    match = np.full(len(left_ns), -1)
+    if len(right_ns) and len(left_ns):
+        to_right, to_left = nearest(left_ns, right_ns), nearest(right_ns, left_ns)
+        mutual = to_left[to_right] == np.arange(len(left_ns))
+        close = np.abs(right_ns[to_right] - left_ns) <= PAIR_TOLERANCE_NS
+        match = np.where(mutual & close, to_right, -1)
+    lonely_left, lonely_right = left_ns[match < 0], np.delete(right_ns, match[match >= 0])
+    if len(lonely_left):
+        report.add("left images without right, used alone", str(lonely_left[0]), len(lonely_left))
+    if len(lonely_right):
+        report.add("right images without left, dropped", str(lonely_right[0]), len(lonely_right))
+    return match

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Comma-separated tables as EuRoC writes them: integer nanoseconds first, faulty rows skipped and counted."""
+
+from pathlib import Path
+
+import numpy as np
+
+from letvins_ros.datasets.base import ReadReport
+from letvins_ros.datasets.stream import time_order
+from letvins_ros.errors import DataError
+from letvins_ros.types import ImuSamples, Trajectory
+
+
+def read_imu(path: Path, report: ReadReport) -> ImuSamples:
+    """IMU readings of a csv: stamp, gyro x y z in rad/s, accel x y z in m/s^2."""
+    stamps_ns, values = read_table(path, 6, report)
+    return ImuSamples(stamps_ns, values[:, :3], values[:, 3:])
+
+
+def read_truth(path: Path, report: ReadReport) -> Trajectory:
+    """T_world_body of a csv: stamp, position x y z in m, quaternion w x y z; further columns are ignored."""
+    stamps_ns, values = read_table(path, 7, report)
+    norm = np.linalg.norm(values[:, 3:], axis=1)
+    good = np.abs(norm - 1) < 0.01
+    if not good.all():
+        report.add(
+            f"{_short(path)}: rows without unit quaternion, skipped", str(stamps_ns[~good][0]), int((~good).sum())
+        )
+    return Trajectory(stamps_ns[good], values[good, :3], (values[:, [4, 5, 6, 3]] / norm[:, None])[good])
+
+
+def read_table(path: Path, columns: int, report: ReadReport) -> tuple[np.ndarray, np.ndarray]:
+    """Stamps (N,) int64 ns, strictly increasing, and the next `columns` values (N, columns) float64, all finite."""
+    lines = _lines(path)
+    row = np.dtype([("stamp", np.int64), ("values", np.float64, (columns,))])
+    try:
+        table = np.loadtxt(lines, row, delimiter=",", usecols=range(columns + 1), ndmin=1)
+    except (ValueError, OverflowError):  # slower, but it says which rows are bad
+        table = np.array([parsed for line in lines if (parsed := _parse(path, line, columns, report))], row)
+    finite = np.isfinite(table["values"]).all(axis=1)
+    if not finite.all():
+        first = str(table["stamp"][~finite][0])
+        report.add(f"{_short(path)}: rows with NaN or inf, skipped", first, int((~finite).sum()))
+    table = table[finite]
+    if not len(table):
+        raise DataError(
+            f"{path}: no usable row in {len(lines)} (stamp in ns, then {columns} numbers, separated by commas)"
+        )
+    table = table[time_order(_short(path), table["stamp"], report)]
+    return table["stamp"], table["values"]
+
+
+def read_image_list(path: Path, report: ReadReport) -> tuple[np.ndarray, list[str]]:
+    """Stamps (N,) int64 ns, strictly increasing, and file names of a csv: stamp, file name."""
+    rows = []
+    for line in _lines(path):
+        stamp, _, name = (part.strip() for part in line.partition(","))
+        if stamp.isdecimal() and int(stamp) < 2**63 and name:
+            rows.append((int(stamp), name))
+        else:
+            _report_bad(path, line, report)
+    stamps_ns = np.array([stamp for stamp, _ in rows], np.int64)
+    order = time_order(_short(path), stamps_ns, report)
+    return stamps_ns[order], [rows[i][1] for i in order]
+
+
+def _lines(path: Path) -> list[str]:
+    """Read the rows without comments and without a heading that is not marked as a comment."""
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+    if lines and lines[0][:1].isalpha():
+        del lines[0]
+    return [line for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _parse(path: Path, line: str, columns: int, report: ReadReport) -> tuple[np.int64, list[float]] | None:
+    """One row, or None where it is not a stamp with enough numbers."""
+    cells = line.split(",")
+    try:
+        values = [float(cell) for cell in cells[1 : columns + 1]]
+        if len(values) == columns:
+            return np.int64(int(cells[0])), values
+    except (ValueError, OverflowError):
+        pass
+    _report_bad(path, line, report)
+    return None
+
+
+def _report_bad(path: Path, line: str, report: ReadReport) -> None:
+    report.add(f"{_short(path)}: rows that are torn or not numbers, skipped", repr(line[:60]))
+
+
+def _short(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
