@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights of networks as named numpy arrays, read and written without pickle; our own ones lie in this folder."""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from letvins_ros.errors import LetvinsError
+
+LETNET2_GRAY = Path(__file__).parent / "letnet2_gray.safetensors"  # ours, see the card beside it
+
+
+class WeightsError(LetvinsError):
+    """A weights file that is missing, unreadable or of another network."""
+
+
+def load_weights(path: Path) -> dict[str, np.ndarray]:
+    """Read .safetensors, or a .pth/.pt state dict (needs torch; no code in it is run); WeightsError if it cannot be."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path)
+    if path.suffix in (".pth", ".pt"):
+        return _load_torch(path)
+    raise WeightsError(f"{path}: weights end in .safetensors, .pth or .pt")
+
+
+def save_weights(path: Path, state: dict[str, np.ndarray]) -> None:
+    """Write a .safetensors file, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(save({key: np.asarray(array, order="C") for key, array in state.items()}))
+    part.replace(path)
+
+
+def _load_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load(path.read_bytes())
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{path}: not a safetensors file ({error})") from error
+
+
+def _load_torch(path: Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as error:
+        raise WeightsError(f"{path}: reading {path.suffix} needs torch; install it or use .safetensors") from error
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {key: value.numpy() for key, value in state.items()}
+    except Exception as error:  # torch raises many kinds for a file that is torn, pickled code, or no state dict
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: not a plain state dict of tensors ({reason})") from error

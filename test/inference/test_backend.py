@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from letvins_ros.inference import BackendError, open_backend
+from letvins_ros.networks.letnet2 import LetNet2, image_to_tensor
+from letvins_ros.weights import save_weights
+
+
+@pytest.fixture(scope="module")
+def network() -> LetNet2:
+    torch.manual_seed(0)
+    network = LetNet2(1)
+    for _ in range(3):
+        network(torch.rand(2, 1, 32, 32))
+    torch.nn.init.normal_(network.conv_head.weight, std=2.0)  # maps that use the whole range
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def weights(network, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "letnet2.safetensors"
+    save_weights(path, {key: value.numpy() for key, value in network.state_dict().items()})
+    return path
+
+
+def images(*shapes):
+    rng = np.random.default_rng(1)
+    return [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
+
+
+@pytest.mark.parametrize("kind", ["openvino", "torch"])
+@pytest.mark.parametrize("shape", [(40, 56), (40, 56, 3), (37, 51)])
+def test_backend_agrees_with_the_network_to_one_gray_level(kind, shape, network, weights):
+    image = images(shape)[0]
+    feature_map = open_backend(kind, weights)([image])[0]
+    with torch.no_grad():
+        expected = network(image_to_tensor(image, 1)).feature[0].permute(1, 2, 0).numpy() * 255
+    assert feature_map.shape == (*shape[:2], 3)
+    assert feature_map.dtype == np.uint8
+    assert feature_map.flags.c_contiguous
+    assert np.abs(feature_map - expected).max() < 0.51
+
+
+@pytest.mark.parametrize("kind", ["openvino", "torch"])
+def test_maps_are_the_same_bytes_every_time_and_stay_the_callers(kind, weights):
+    left, right = images((64, 80), (64, 80))
+    net = open_backend(kind, weights)
+    first, second = net([left, right])
+    kept = first.copy()
+    again = open_backend(kind, weights)([right, left])
+    assert np.array_equal(first, kept)
+    assert np.array_equal(again[1], first)
+    assert np.array_equal(again[0], second)
+
+
+def test_images_that_are_not_contiguous_are_read_right(weights):
+    image = images((40, 120))[0]
+    for kind in ("openvino", "torch"):
+        net = open_backend(kind, weights)
+        assert np.array_equal(net([image[:, ::2]])[0], net([image[:, ::2].copy()])[0])
+
+
+def test_auto_says_which_backend_it_took(weights):
+    assert open_backend("auto", weights).name in ("tensorrt", "torch-cuda", "openvino")
+
+
+def test_unknown_backend_names_the_known(weights):
+    with pytest.raises(BackendError, match="unknown backend onnx; known: auto, tensorrt, torch-cuda, openvino, torch"):
+        open_backend("onnx", weights)
+
+
+def test_tensorrt_without_tensorrt_says_what_is_missing(weights):
+    if "tensorrt" in sys.modules:
+        pytest.skip("TensorRT is installed here")
+    with pytest.raises(BackendError, match="backend tensorrt needs the Python package tensorrt"):
+        open_backend("tensorrt", weights)
+
+
+def test_openvino_backend_runs_without_torch(weights):
+    code = f"""
+import sys
+sys.modules["torch"] = None
+import numpy as np
+from pathlib import Path
+from letvins_ros.inference import open_backend
+net = open_backend("auto", Path({str(weights)!r}))
+assert net.name == "openvino" and net([np.zeros((20, 30), np.uint8)])[0].shape == (20, 30, 3)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
