@@ -1,26 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sensor rig."""
+"""The sensor rig: cameras on the body, IMU noise, and the files they come from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 
+from letvins_ros import calibration_files as files
 from letvins_ros.camera import Camera
+from letvins_ros.errors import CalibrationError
+
+_ROTATION_TOLERANCE = 5e-3  # of R^T R - I: files are rounded to a few digits, and some matrices are simply wrong
 
 
 @dataclass(frozen=True, eq=False)
 class MountedCamera:
-    """A camera on the body."""
+    """A camera on the body; raises CalibrationError when the pose is not rigid or the mask does not fit."""
 
     camera: Camera
-    T_body_cam: np.ndarray  # (4, 4)
+    T_body_cam: np.ndarray  # (4, 4), rounding of the rotation is mended
     time_offset_s: float = 0.0  # t_imu = t_camera + time_offset_s
     mask: np.ndarray | None = None  # (H, W) uint8, zero where no features may be
+    mask_path: str = ""  # the file that the mask came from
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "T_body_cam", _rigid(np.asarray(self.T_body_cam, float)))
+        if not np.isfinite(self.time_offset_s):
+            raise CalibrationError(f"time_offset_s must be finite, got {self.time_offset_s}")
+        size = (self.camera.height, self.camera.width)
+        if self.mask is not None and (self.mask.dtype != np.uint8 or self.mask.shape != size):
+            raise CalibrationError(
+                f"mask {self.mask_path} must be uint8 {size}, got {self.mask.dtype} {self.mask.shape}"
+            )
+
+
+def _rigid(T_body_cam: np.ndarray) -> np.ndarray:
+    """Return the transform with the nearest rotation; raise CalibrationError if it is far from one."""
+    if T_body_cam.shape != (4, 4) or not np.isfinite(T_body_cam).all():
+        raise CalibrationError(f"T_body_cam must be 4 x 4 finite numbers, got shape {T_body_cam.shape}")
+    if np.abs(T_body_cam[3] - (0, 0, 0, 1)).max() > 1e-9:
+        raise CalibrationError(f"T_body_cam must end with the row 0 0 0 1, got {T_body_cam[3].tolist()}")
+    R = T_body_cam[:3, :3]
+    error = np.abs(R.T @ R - np.eye(3)).max()
+    if error > _ROTATION_TOLERANCE or np.linalg.det(R) < 0:
+        raise CalibrationError(
+            f"T_body_cam has no rotation: R^T R is off by {error:.2g} (at most {_ROTATION_TOLERANCE}), "
+            f"determinant {np.linalg.det(R):.3f}"
+        )
+    if error < 1e-10:  # as it is, so that writing and reading it changes nothing
+        return T_body_cam
+    u, _, vt = np.linalg.svd(R)
+    out = T_body_cam.copy()
+    out[:3, :3] = u @ vt
+    return out
 
 
 @dataclass(frozen=True)
 class ImuNoise:
-    """Continuous-time noise densities."""
+    """Continuous-time noise densities; raises CalibrationError unless all are positive."""
 
     gyro_noise: float  # rad/s/sqrt(Hz)
     accel_noise: float  # m/s^2/sqrt(Hz)
@@ -28,10 +67,100 @@ class ImuNoise:
     accel_walk: float  # m/s^3/sqrt(Hz)
     rate_hz: float = 200.0
 
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not (np.isfinite(value) and value > 0):
+                raise CalibrationError(f"{name} must be positive, got {value}")
+
 
 @dataclass(frozen=True, eq=False)
 class Rig:
-    """Cameras (left first) and IMU of one device."""
+    """Cameras (left first) and IMU of one device; raises CalibrationError when two cameras are at one place."""
 
     cameras: tuple[MountedCamera, ...]
     imu: ImuNoise | None
+
+    def __post_init__(self) -> None:
+        if not self.cameras:
+            raise CalibrationError("a rig needs at least one camera")
+        left = self.cameras[0].T_body_cam[:3, 3]
+        for i, other in enumerate(self.cameras[1:], start=1):
+            if np.linalg.norm(other.T_body_cam[:3, 3] - left) < 1e-3:
+                raise CalibrationError(f"camera0 and camera{i} are less than 1 mm apart: stereo needs a baseline")
+
+
+def rig_to_dict(rig: Rig) -> dict[str, Any]:
+    """The rig as plain nested values: `camera0`, `camera1`, .. and `imu` where there is one; see rig_from_dict."""
+    out: dict[str, Any] = {}
+    for i, mounted in enumerate(rig.cameras):
+        if mounted.mask is not None and not mounted.mask_path:
+            raise CalibrationError(f"the mask of camera{i} comes from no file: set mask_path")
+        out[f"camera{i}"] = {
+            "model": mounted.camera.model,
+            "width": mounted.camera.width,
+            "height": mounted.camera.height,
+            "intrinsics": [float(v) for v in mounted.camera.intrinsics],
+            "distortion": [float(v) for v in mounted.camera.distortion],
+            "T_body_cam": mounted.T_body_cam.ravel().tolist(),
+            "time_offset_s": float(mounted.time_offset_s),
+            "mask": mounted.mask_path,
+        }
+    if rig.imu is not None:
+        out["imu"] = {name: float(value) for name, value in vars(rig.imu).items()}
+    return out
+
+
+def rig_from_dict(d: dict[str, Any], folder: Path = Path()) -> Rig:
+    """Build the rig that rig_to_dict describes; masks are found relative to `folder`.
+
+    Raises CalibrationError with the name of the camera and key that is missing or wrong.
+    """
+    names = [name for name in d if name.startswith("camera")]
+    if sorted(names) != [f"camera{i}" for i in range(len(names))]:
+        raise CalibrationError(f"cameras must be numbered camera0, camera1, .., got {', '.join(names)}")
+    cameras = []
+    for name in sorted(names):
+        with files.named(name):
+            cameras.append(_camera_from_dict(d[name], folder))
+    imu = None
+    if "imu" in d:
+        with files.named("imu"):
+            imu = ImuNoise(**{f.name: files.number(d["imu"], f.name) for f in fields(ImuNoise)})
+    return Rig(tuple(cameras), imu)
+
+
+def _camera_from_dict(d: dict[str, Any], folder: Path) -> MountedCamera:
+    camera = Camera(
+        str(files.value(d, "model")),
+        int(files.number(d, "width")),
+        int(files.number(d, "height")),
+        tuple(files.numbers(d, "intrinsics")),
+        tuple(files.numbers(d, "distortion")),
+    )
+    offset = files.number(d, "time_offset_s") if "time_offset_s" in d else 0.0
+    path = str(folder / d["mask"]) if d.get("mask") else ""
+    return MountedCamera(camera, files.matrix(d, "T_body_cam"), offset, _read_mask(path) if path else None, path)
+
+
+def _read_mask(path: str) -> np.ndarray:
+    mask = cv2.imread(path, cv2.IMREAD_GRAYSCALE) if Path(path).is_file() else None
+    if mask is None:
+        raise CalibrationError(f"mask {path} is missing or no image")
+    return np.asarray(mask, np.uint8)
+
+
+def read_rig(path: Path, imu_yaml: Path | None = None) -> Rig:
+    """Rig of a EuRoC folder, a Kalibr camera chain or a VINS-Fusion configuration, told apart by content.
+
+    Kalibr's IMU file is `imu_yaml`, or the one beside the chain. Raises CalibrationError that names file and key.
+    """
+    plain = files.read(path, imu_yaml)
+    with files.named(path):
+        return rig_from_dict(plain)
+
+
+def read_euroc_rig(mav0: Path) -> Rig:
+    """Rig of a EuRoC folder, with or without `mav0`; cam1 and imu0 may be missing. Raises CalibrationError."""
+    plain = files.read_euroc(mav0)
+    with files.named(mav0):
+        return rig_from_dict(plain)
