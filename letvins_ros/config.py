@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every key of the configuration, once: default, meaning, unit and bounds. config/default.yaml is made from it."""
+
+from dataclasses import dataclass, field
+
+from letvins_ros.calibration import Rig
+from letvins_ros.config_params import Section, param
+
+
+@dataclass(frozen=True)
+class TrackerConfig(Section):
+    """Following features through the images."""
+
+    method: str = param("lk", "what is followed: lk gray images, letnet2 learned maps", choices=("lk", "letnet2"))
+    weights: str = param("", "file with the network's weights (.pth, .safetensors), empty for those that come along")
+    backend: str = param(
+        "auto",
+        "what runs the network, auto takes the fastest there is",
+        choices=("auto", "torch", "openvino", "tensorrt"),
+    )
+    equalise: str = param("clahe", "local contrast equalisation of the gray image", choices=("none", "clahe"))
+    max_features: int = param(200, "features kept in the left image", low=10, high=2000)
+    min_distance_px: float = param(20.0, "least distance between features", unit="px", low=1, high=200)
+    quality: float = param(0.01, "least corner score, as a share of the image's best", low=1e-6, high=1)
+    window_px: int = param(21, "side of the window that is compared", unit="px", low=5, high=61)
+    pyramid_levels: int = param(3, "halvings of the image for large motion", low=0, high=6)
+    forward_backward_px: float = param(
+        0.5, "largest error after following there and back", unit="px", low=0.01, high=10
+    )
+    stereo_epipolar_px: float = param(
+        1.5, "largest distance of a stereo match from its line", unit="px", low=0.1, high=20
+    )
+    ransac_px: float = param(1.5, "largest distance of an inlier from the common motion", unit="px", low=0.1, high=20)
+    max_age_frames: int = param(
+        0, "frames after which a feature is replaced, 0 for never", unit="frames", low=0, high=100000
+    )
+    gyro_prediction: bool = param(True, "start the search where the gyroscope says the feature has gone")
+
+
+@dataclass(frozen=True)
+class EstimatorConfig(Section):
+    """Motion from tracks and IMU, in a sliding window of keyframes."""
+
+    window_keyframes: int = param(8, "keyframes in the window", low=3, high=50)
+    iterations: int = param(3, "most steps of the solver per frame", low=1, high=50)
+    pixel_sigma: float = param(1.0, "standard deviation of a feature's position", unit="px", low=0.05, high=20)
+    huber_px: float = param(1.5, "error from which an observation counts less", unit="px", low=0.1, high=50)
+    keyframe_parallax_px: float = param(
+        10.0, "mean motion of features, turning taken out, that makes a keyframe", unit="px", low=0, high=200
+    )
+    keyframe_max_gap_s: float = param(1.0, "longest time between keyframes while moving", unit="s", low=0.05, high=60)
+    min_tracks: int = param(10, "fewest tracks for a pose from images", low=3, high=500)
+    zero_motion: bool = param(True, "hold still while IMU and images both show no motion")
+    estimate_extrinsics: bool = param(False, "refine where the cameras sit on the body")
+    estimate_time_offset: bool = param(False, "refine the camera clock against the IMU clock")
+    init_window_s: float = param(
+        0.3, "stretch of data from which gravity, biases and velocity start", unit="s", low=0.1, high=10
+    )
+    gravity: float = param(9.81, "strength of gravity", unit="m/s^2", low=0, high=30)
+    imu_noise_scale: float = param(
+        10.0,
+        "factor on the calibrated IMU noise, whose data-sheet values hide vibration and scale errors",
+        low=0.1,
+        high=1000,
+    )
+
+
+@dataclass(frozen=True)
+class LoopConfig(Section):
+    """Recognising places and correcting the map."""
+
+    enabled: bool = param(True, "close loops")
+
+
+@dataclass(frozen=True)
+class Config(Section):
+    """The whole configuration."""
+
+    mode: str = param("stereo_imu", "the sensors used", choices=("stereo_imu", "mono_imu", "stereo"))
+    seed: int = param(0, "start of every random choice", low=0, high=2**31 - 1)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    rig: Rig | None = None  # camera0, camera1 and imu of the file; None: the rig comes from the data

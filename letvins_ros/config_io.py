@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration as a ROS parameter file (`/**: ros__parameters:`): read, overridden, checked, written."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from letvins_ros.calibration import ImuNoise, rig_from_dict, rig_to_dict
+from letvins_ros.config import Config
+from letvins_ros.config_params import Parameter, Section, own_parameters, parameters, subsections
+from letvins_ros.errors import ConfigError, LetvinsError
+
+_CAMERA_KEYS = ("model", "width", "height", "intrinsics", "distortion", "T_body_cam", "time_offset_s", "mask")
+_RIG_KEYS = tuple(  # what calibration.rig_from_dict reads
+    [f"{camera}.{key}" for camera in ("camera0", "camera1") for key in _CAMERA_KEYS]
+    + [f"imu.{f.name}" for f in fields(ImuNoise)]
+)
+_HEADER = "/**:\n  ros__parameters:\n"
+_S = TypeVar("_S", bound=Section)
+
+
+def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Take the defaults, change them by a file, then by texts `dotted.key=value`; ConfigError holds all problems."""
+    given = _flatten(_read(path)) if path else {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set wants dotted.key=value, got {text!r}")
+        given |= _flatten({key.strip(): _parse(value, f"--set {text}") if value.strip() else ""})
+    try:
+        return config_from_flat(given, path.parent if path else Path())
+    except LetvinsError as error:
+        raise ConfigError(f"{path}: {error}" if path else str(error)) from None
+
+
+def config_from_flat(given: Mapping[str, object], folder: Path = Path()) -> Config:
+    """Build the configuration from values by dotted key; ConfigError holds all problems in one line.
+
+    `tracker: letnet2` is short for `tracker.method: letnet2`; so it is for every section with a method.
+    Masks of cameras are found relative to `folder`.
+    """
+    known = parameters(Config)
+    values: dict[str, Any] = {}
+    rig: dict[str, Any] = {}  # as nested as rig_from_dict wants it
+    problems: list[str] = []
+    for key, value in given.items():
+        name = f"{key}.method" if f"{key}.method" in known else key
+        if name in _RIG_KEYS:
+            section, _, leaf = name.partition(".")
+            rig.setdefault(section, {})[leaf] = value
+        elif name not in known:
+            problems.append(_unknown(name))
+        else:
+            try:
+                values[name] = known[name].convert(value)
+            except ConfigError as error:
+                problems.append(str(error))
+    if problems:
+        raise ConfigError(" | ".join(problems))
+    return replace(_build(Config, values), rig=rig_from_dict(rig, folder) if rig else None)
+
+
+def to_yaml(config: Config) -> str:
+    """The whole configuration as a ROS parameter file, each key with its unit, meaning and bounds after it."""
+    lines = [_HEADER, *_section_lines(config, "    ")]
+    if config.rig is not None:
+        text = yaml.safe_dump(rig_to_dict(config.rig), sort_keys=False, default_flow_style=None, width=120)
+        lines += [f"    {line}\n" for line in text.splitlines()]
+    return "".join(lines)
+
+
+def _build(section: type[_S], values: Mapping[str, Any], prefix: str = "") -> _S:
+    """Make a section and those in it, from values by dotted name; what is not given keeps its default."""
+    own = {name: values[prefix + name] for name in own_parameters(section) if prefix + name in values}
+    inner = {name: _build(kind, values, f"{prefix}{name}.") for name, kind in subsections(section).items()}
+    return section(**own, **inner)
+
+
+def _unknown(name: str) -> str:
+    """Name the key that does not exist and those that do, the nearest first."""
+    known = [*parameters(Config), *_RIG_KEYS]
+    section, _, leaf = name.rpartition(".")
+    inside = [key for key in known if key.startswith(f"{name}.")]
+    if inside:
+        return f"{name} is a section and takes no value; known: {', '.join(inside)}"
+    elsewhere = [key for key in known if key.rpartition(".")[2] == leaf]
+    if elsewhere:
+        return f"unknown key {name}; known: {', '.join(elsewhere)}"
+    prefix = f"{section}." if any(key.startswith(f"{section}.") for key in known) else ""
+    here = dict.fromkeys(key.removeprefix(prefix).partition(".")[0] for key in known if key.startswith(prefix))
+    wanted = name.removeprefix(prefix).partition(".")[0]
+    order = sorted(here, key=lambda key: -difflib.SequenceMatcher(None, wanted, key).ratio())
+    return f"unknown key {name}; known: {', '.join(order)}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML which reads 1e-3 as ROS does, as a number, and refuses a key given twice."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[object, object]:
+    found: dict[object, object] = {}
+    for key_node, value_node in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str | int | float) or key in found:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key!r} given twice or no text", key_node.start_mark
+            )
+        found[key] = loader.construct_object(value_node, deep=True)
+    return found
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  (derived from SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{where}{line}: not valid YAML: {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The tree under `/**: ros__parameters:` of a file, or the whole file where these are left out."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: cannot read the configuration: not a text file") from None
+    tree = _parse(text, str(path))
+    for name in ("/**", "ros__parameters"):
+        if isinstance(tree, dict) and name in tree:
+            tree = tree[name]
+    if tree is not None and not isinstance(tree, dict):
+        raise ConfigError(f"{path}: a configuration is keys and values, got {type(tree).__name__}")
+    return tree or {}
+
+
+def _flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted key; a section without content is nothing."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        elif value is not None or f"{prefix}{key}" not in subsections(Config):
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _section_lines(section: Section, indent: str) -> Iterator[str]:
+    for name, parameter in own_parameters(type(section)).items():
+        yield f"{indent}{name}: {_scalar(getattr(section, name))}  # {_remark(parameter)}\n"
+    for name in subsections(type(section)):
+        inner = getattr(section, name)
+        yield f"{indent}{name}:  # {(type(inner).__doc__ or '').splitlines()[0]}\n"
+        yield from _section_lines(inner, indent + "  ")
+
+
+def _remark(parameter: Parameter) -> str:
+    unit = f"[{parameter.unit}] " if parameter.unit else ""
+    return f"{unit}{parameter.meaning} ({parameter.rule})"
+
+
+def _scalar(value: object) -> str:
+    text: str = yaml.safe_dump(value, width=float("inf"))
+    return text.removesuffix("\n").removesuffix("\n...")
