@@ -45,7 +45,11 @@ class _Loader(yaml.SafeLoader):
     """Safe yaml that takes `!!opencv-matrix` for the mapping it is; of a doubled key the last one counts."""
 
 
-_Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", _Loader.construct_yaml_map)
+def _opencv_matrix(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", _opencv_matrix)
 
 
 def load_yaml(path: Path) -> Plain:

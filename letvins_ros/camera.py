@@ -59,7 +59,9 @@ class Camera:
         if self.model == "mei-radtan" and values["xi"] < 0:
             raise CalibrationError(f"mei-radtan needs xi >= 0, got {values['xi']}")
         if self.model == "double-sphere" and not (-1 < values["xi"] < 1 and 0 <= values["alpha"] <= 1):
-            raise CalibrationError(f"double-sphere needs -1 < xi < 1 and 0 <= alpha <= 1, got {self.intrinsics[:2]}")
+            raise CalibrationError(
+                f"double-sphere needs -1 < xi < 1 and 0 <= alpha <= 1, got xi {values['xi']}, alpha {values['alpha']}"
+            )
 
     @cached_property
     def _lens(self) -> Lens:

@@ -6,10 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-_TABLE_RADIUS = (
-    4.0  # starting points are tabulated up to here (76 degrees for a pinhole), Newton's method does the rest
-)
+_TABLE_RADIUS = 4.0  # starting points are tabulated up to here (76 degrees for a pinhole)
 _MAX_STEPS = 20
+_LAST_STEP = 1e-6  # the error that Newton's method leaves is about the square of its last step
 
 
 @dataclass(frozen=True)
@@ -39,55 +38,49 @@ class Distortion:
     def _table(self) -> tuple[np.ndarray, np.ndarray]:
         """Distorted radii (rising) and the radii they come from."""
         r = np.linspace(0.0, min(self.max_radius, _TABLE_RADIUS), 513)
-        return r * self._scale(r * r), r
+        return r * np.polynomial.polynomial.polyval(r * r, (1.0, *self.radial)), r
 
-    def _scale(self, r2: np.ndarray) -> np.ndarray:
-        scale = np.zeros_like(r2)
-        for k in reversed(self.radial):
-            scale = (scale + k) * r2
-        return scale + 1.0
+    def _expand(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Distorted points and their derivatives by z (real) and by conj(z), of complex points z = x + iy (N,)."""
+        c = complex(self.tangential[1], self.tangential[0])
+        r2, bend = z.real**2 + z.imag**2, 2 * (c.real * z.real + c.imag * z.imag)
+        scale = slope = 0.0  # radial factor and its derivative by r2
+        for k in reversed((1.0, *self.radial)):
+            scale, slope = scale * r2 + k, slope * r2 + scale
+        return z * (scale + bend) + r2 * c, scale + slope * r2 + 2 * bend, z * (slope * z + 2 * c)
 
     def apply(self, m: np.ndarray) -> np.ndarray:
         """Distorted points (N, 2) of points (N, 2)."""
-        x, y = m[:, 0], m[:, 1]
-        p1, p2 = self.tangential
-        r2 = x * x + y * y
-        bend = 2 * (p2 * x + p1 * y)
-        out: np.ndarray = m * (self._scale(r2) + bend)[:, None] + r2[:, None] * np.array([p2, p1])
-        return out
+        return _real(self._expand(_complex(m))[0])
 
     def jacobian(self, m: np.ndarray) -> np.ndarray:
         """The derivatives (N, 2, 2), symmetric, of the distorted points by the points (N, 2)."""
-        x, y = m[:, 0], m[:, 1]
-        p1, p2 = self.tangential
-        r2 = x * x + y * y
-        slope = np.zeros_like(r2)  # d scale / d r2
-        for i in range(len(self.radial), 0, -1):
-            slope = slope * r2 + i * self.radial[i - 1]
-        scale = self._scale(r2)
-        out = np.empty((len(m), 2, 2))
-        out[:, 0, 0] = scale + 2 * x * x * slope + 6 * p2 * x + 2 * p1 * y
-        out[:, 1, 1] = scale + 2 * y * y * slope + 6 * p1 * y + 2 * p2 * x
-        out[:, 0, 1] = out[:, 1, 0] = 2 * (x * y * slope + p1 * x + p2 * y)
-        return out
+        _, a, b = self._expand(_complex(m))
+        return np.stack([a + b.real, b.imag, b.imag, a - b.real], axis=-1).reshape(-1, 2, 2)
 
     def invert(self, d: np.ndarray) -> np.ndarray:
         """Points (N, 2) whose distorted points are d (N, 2), to 1e-9; NaN where there is none in the domain."""
         if not any(self.radial) and not any(self.tangential):
             return d.copy()
-        radius = np.hypot(d[:, 0], d[:, 1])
-        ratio = np.interp(radius, *self._table) / np.where(radius > 0, radius, 1.0)
-        m: np.ndarray = d * ratio[:, None]
+        target = _complex(d)
+        radius = np.abs(target)
+        z = target * (np.interp(radius, *self._table) / np.where(radius > 0, radius, 1.0))
         with np.errstate(all="ignore"):
             for _ in range(_MAX_STEPS):
-                J, error = self.jacobian(m), d - self.apply(m)
-                det = J[:, 0, 0] * J[:, 1, 1] - J[:, 0, 1] ** 2
-                step_x = (J[:, 1, 1] * error[:, 0] - J[:, 0, 1] * error[:, 1]) / det
-                step_y = (J[:, 0, 0] * error[:, 1] - J[:, 0, 1] * error[:, 0]) / det
-                m[:, 0] += step_x
-                m[:, 1] += step_y
-                moving = ~(np.hypot(step_x, step_y) < 1e-9)
+                at, a, b = self._expand(z)
+                error = target - at
+                step = (a * error - b * error.conj()) / (a * a - b.real**2 - b.imag**2)
+                z = z + step
+                moving = ~(np.abs(step) < _LAST_STEP)
                 if not moving.any():
                     break
-            m[moving | ~(np.hypot(m[:, 0], m[:, 1]) < self.max_radius)] = np.nan
-        return m
+            z[moving | ~(np.abs(z) < self.max_radius)] = np.nan
+        return _real(z)
+
+
+def _complex(m: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(m, float).view(complex)[:, 0]
+
+
+def _real(z: np.ndarray) -> np.ndarray:
+    return z[:, None].view(float)

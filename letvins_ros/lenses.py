@@ -97,10 +97,10 @@ class DoubleSphere:
 
     def flatten(self, p: np.ndarray) -> np.ndarray:
         """See Lens."""
-        n, _, d1, _ = self._spheres(p)
-        w1 = self.alpha / (1 - self.alpha) if self.alpha <= 0.5 else (1 - self.alpha) / self.alpha
-        w2 = (w1 + self.xi) / np.sqrt(2 * w1 * self.xi + self.xi**2 + 1)
-        return p[:, :2] / np.where(p[:, 2] > -w2 * d1, n, np.nan)[:, None]
+        n, shifted, _, d2 = self._spheres(p)
+        limit = min(self.alpha, 1 - self.alpha) / max(self.alpha, 1 - self.alpha)
+        inside = shifted > -limit * d2  # exact for every xi and alpha, unlike the paper's bound on z
+        return p[:, :2] / np.where(inside, n, np.nan)[:, None]
 
     def jacobian(self, p: np.ndarray) -> np.ndarray:
         """See Lens."""
