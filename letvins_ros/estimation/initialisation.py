@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gravity, velocity and gyro bias from a short stretch of frames and IMU, at rest or in motion.
+
+In motion: with rotations from the gyro, features, velocity and gravity enter the bearings linearly (Dong-Si and
+Mourikis 2012, Martinelli 2014). The features are eliminated, gravity's length is held, the gyro bias is what makes the
+rays meet best. Stereo gives the scale at once; one camera needs acceleration for it.
+"""
+
+from dataclasses import dataclass
+
+import gtsam
+import numpy as np
+from scipy.optimize import brentq
+
+from letvins_ros.calibration import ImuNoise
+from letvins_ros.errors import Rejected
+from letvins_ros.estimation.frame import Frame, State
+from letvins_ros.estimation.vision import CameraMounts, Observations
+from letvins_ros.geometry import rotation_between
+from letvins_ros.imu import GRAVITY, ImuSteps, preintegrate
+
+MAX_RESIDUAL_RAD = 0.006  # median of the rays' misses; about 2.5 px for EuRoC's lenses
+MAX_VELOCITY_STD = 0.15  # m/s
+RAY_STD = 0.002  # rad
+UP = np.array([0.0, 0.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class _Motion:
+    """What the IMU says of the frames' motion relative to the first, gravity and first velocity apart."""
+
+    t: np.ndarray  # (F,) s
+    R: np.ndarray  # (F, 3, 3) R_first_body
+    dp: np.ndarray  # (F, 3) m
+    dv: np.ndarray  # (F, 3) m/s
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    velocity: np.ndarray  # (3,) m/s in the first body frame
+    gravity: np.ndarray  # (3,) m/s^2 in the first body frame
+    misses: np.ndarray  # (F, C, L, 3) rad, zero where not seen
+    velocity_std: float
+
+
+def initialise_at_rest(frames: list[Frame], steps: ImuSteps) -> list[State]:
+    """States at rest: accelerometer up is up, what the gyro reads is its bias."""
+    R = rotation_between(steps.accel.mean(0), UP)
+    state = State(_without_yaw(R), np.zeros(3), gyro_bias=steps.gyro.mean(0))
+    return [state for _ in frames]
+
+
+def initialise_moving(
+    frames: list[Frame], seen: Observations, mounts: CameraMounts, noise: ImuNoise
+) -> list[State] | Rejected:
+    """States of moving frames, with seen holding their common features, or why it is too early."""
+    if seen.seen.shape[2] < 15:
+        return Rejected(f"{seen.seen.shape[2]} common features of 15 needed")
+    gyro_bias, fit = np.zeros(3), None
+    for _ in range(4):
+        fit = _fit(_motion(frames, noise, gyro_bias), seen, mounts)
+        slopes = []
+        for axis in np.eye(3) * 1e-3:
+            nudged = _fit(_motion(frames, noise, gyro_bias + axis), seen, mounts)
+            slopes.append(((nudged.misses - fit.misses) / 1e-3)[seen.seen].ravel())
+        J, r = np.stack(slopes, 1), fit.misses[seen.seen].ravel()
+        weight = 1 / np.maximum(np.abs(r), 2 * RAY_STD)
+        step = -np.linalg.solve((J * weight[:, None]).T @ J + 1e-9 * np.eye(3), (J * weight[:, None]).T @ r)
+        gyro_bias = gyro_bias + step
+        if np.abs(step).max() < 1e-4:
+            break
+    motion = _motion(frames, noise, gyro_bias)
+    fit = _fit(motion, seen, mounts)
+    miss = float(np.median(np.linalg.norm(fit.misses[seen.seen], axis=-1)))
+    if miss > MAX_RESIDUAL_RAD:
+        return Rejected(f"rays miss each other by {miss:.4f} rad, {MAX_RESIDUAL_RAD} allowed")
+    if fit.velocity_std > MAX_VELOCITY_STD:
+        return Rejected(f"velocity known to {fit.velocity_std:.2f} m/s, {MAX_VELOCITY_STD} needed: more motion or time")
+    return _states(motion, fit, gyro_bias)
+
+
+def _without_yaw(R_odom_body: np.ndarray) -> np.ndarray:
+    """The rotation turned about the vertical so that body x points along odom x, or body z where x is vertical."""
+    ahead = R_odom_body[:, 0] if abs(R_odom_body[2, 0]) < 0.9 else R_odom_body[:, 2]
+    yaw = np.arctan2(ahead[1], ahead[0])
+    c, s = np.cos(yaw), np.sin(yaw)
+    return np.array([[c, s, 0], [-s, c, 0], [0, 0, 1.0]]) @ R_odom_body
+
+
+def _states(motion: _Motion, fit: _Fit, gyro_bias: np.ndarray) -> list[State]:
+    R_odom_first = _without_yaw(rotation_between(-fit.gravity, UP))
+    t = motion.t[:, None]
+    p = t * fit.velocity + t**2 / 2 * fit.gravity + motion.dp
+    v = fit.velocity + t * fit.gravity + motion.dv
+    return [
+        State(R_odom_first @ motion.R[i], R_odom_first @ p[i], R_odom_first @ v[i], gyro_bias=gyro_bias)
+        for i in range(len(motion.t))
+    ]
+
+
+def _motion(frames: list[Frame], noise: ImuNoise, gyro_bias: np.ndarray) -> _Motion:
+    pim = preintegrate(ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3))), noise, np.zeros(3), gyro_bias)
+    t, R, dp, dv = [0.0], [np.eye(3)], [np.zeros(3)], [np.zeros(3)]
+    for frame in frames[1:]:
+        assert frame.steps is not None  # noqa: S101  every frame but the first has its steps
+        for dt, accel, gyro in zip(frame.steps.dt_s, frame.steps.accel, frame.steps.gyro, strict=True):
+            if dt > 0:
+                pim.integrateMeasurement(accel, gyro, dt)
+        t.append(pim.deltaTij())
+        R.append(pim.deltaRij().matrix())
+        dp.append(pim.deltaPij())
+        dv.append(pim.deltaVij())
+    return _Motion(np.array(t), np.stack(R), np.stack(dp), np.stack(dv))
+
+
+def _fit(motion: _Motion, seen: Observations, mounts: CameraMounts) -> _Fit:
+    """Velocity, gravity of known length, and points that fit the rays best, weighted by inverse distance."""
+    R_first_cam = np.matmul(motion.R[:, None], np.swapaxes(mounts.R_cam_body, 1, 2)[None])
+    d = np.matmul(seen.bearings, np.swapaxes(R_first_cam, 2, 3))  # (F, C, L, 3)
+    offset = motion.dp[:, None] + np.matmul(motion.R[:, None], mounts.p_body_cam[None, :, :, None])[..., 0]  # (F, C, 3)
+    across = (np.eye(3) - d[..., :, None] * d[..., None, :]) * seen.seen[..., None, None]
+    basis = np.concatenate([motion.t[:, None, None] * np.eye(3), motion.t[:, None, None] ** 2 / 2 * np.eye(3)], 2)
+    distance = np.full(seen.seen.shape[2], 5.0)
+    for _ in range(2):
+        weighted = across / distance[:, None, None] ** 2
+        x, points, information = _solve(weighted, offset, basis)
+        centres = (basis @ x)[:, None] + offset  # (F, C, 3)
+        ray = points[None, None] - centres[:, :, None]
+        distance = np.clip(np.linalg.norm(ray, axis=-1).mean((0, 1)), 0.3, 50.0)
+    misses = np.matmul(across, (ray / np.maximum(np.linalg.norm(ray, axis=-1, keepdims=True), 0.1))[..., None])[..., 0]
+    covariance = np.linalg.pinv(information) * RAY_STD**2
+    return _Fit(x[:3], x[3:], misses, float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3]).max())))
+
+
+def _solve(
+    across: np.ndarray, offset: np.ndarray, basis: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Minimise the sum of |across (point - basis x - offset)|^2 with |x[3:]| = g: x (6,), points (L, 3), information."""
+    H_points = across.sum((0, 1)) + 1e-9 * np.eye(3)  # (L, 3, 3)
+    by_frame = across.sum(1)  # (F, L, 3, 3)
+    H_cross = -np.einsum("flij,fjk->lik", by_frame, basis)
+    H = np.einsum("fji,fjk,fkm->im", basis, by_frame.sum(1), basis)
+    g_points = np.matmul(across, offset[:, :, None, :, None])[..., 0].sum((0, 1))  # (L, 3)
+    force = np.matmul(across, offset[:, :, None, :, None])[..., 0].sum((1, 2))  # (F, 3)
+    g = -np.einsum("fji,fj->i", basis, force)
+    inverse = np.linalg.inv(H_points)
+    H = H - np.einsum("lji,ljk,lkm->im", H_cross, inverse, H_cross)
+    g = g - np.einsum("lji,ljk,lk->i", H_cross, inverse, g_points)
+    x = _with_gravity(H, g)
+    points = np.matmul(inverse, (g_points - H_cross @ x)[..., None])[..., 0]
+    return x, points, H
+
+
+def _with_gravity(H: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """Minimise x H x / 2 - g x with |x[3:]| = GRAVITY, by the secular equation of its Lagrange multiplier."""
+    A = np.linalg.inv(H[:3, :3] + 1e-9 * np.eye(3))
+    S, b = H[3:, 3:] - H[3:, :3] @ A @ H[:3, 3:], g[3:] - H[3:, :3] @ A @ g[:3]
+    values, vectors = np.linalg.eigh((S + S.T) / 2)
+    c = vectors.T @ b
+
+    def excess(multiplier: float) -> float:
+        return float(np.linalg.norm(c / (values + multiplier)) - GRAVITY)
+
+    low, high = -values[0] + 1e-12 + 1e-9 * values[2], np.linalg.norm(c) / GRAVITY + 1.0
+    multiplier = brentq(excess, low, high) if excess(low) > 0 else low
+    gravity = vectors @ (c / (values + multiplier))
+    gravity *= GRAVITY / np.linalg.norm(gravity)
+    return np.concatenate([A @ (g[:3] - H[:3, 3:] @ gravity), gravity])

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IMU readings between image times, and their pre-integration (Forster 2017) through GTSAM."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import gtsam
+import numpy as np
+
+from letvins_ros.calibration import ImuNoise
+from letvins_ros.types import ImuSamples
+
+GRAVITY = 9.81  # m/s^2
+BRIDGED_GAP_S = 0.03  # readings further apart than this are bridged by interpolation, with more noise
+BRIDGE_INFLATION = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class ImuSteps:
+    """Readings between two times as steps of constant rate and force (means of neighbouring readings)."""
+
+    dt_s: np.ndarray  # (M,) float64, s
+    gyro: np.ndarray  # (M, 3) rad/s
+    accel: np.ndarray  # (M, 3) m/s^2
+
+    @property
+    def duration_s(self) -> float:
+        return float(self.dt_s.sum())
+
+    @property
+    def largest_gap_s(self) -> float:
+        return float(self.dt_s.max(initial=0.0))
+
+    def joined(self, later: "ImuSteps") -> "ImuSteps":
+        """These steps, then the later ones."""
+        return ImuSteps(
+            np.concatenate([self.dt_s, later.dt_s]),
+            np.concatenate([self.gyro, later.gyro]),
+            np.concatenate([self.accel, later.accel]),
+        )
+
+    def rotation(self, gyro_bias: np.ndarray) -> np.ndarray:
+        """R_start_end (3, 3) by the gyro alone."""
+        R = gtsam.Rot3()
+        for dt, rate in zip(self.dt_s, self.gyro - gyro_bias, strict=True):
+            R = R.compose(gtsam.Rot3.Expmap(rate * dt))
+        return R.matrix()
+
+
+class ImuBuffer:
+    """The most recent readings, in time order."""
+
+    def __init__(self, keep_s: float = 20.0) -> None:
+        self._keep_ns = int(keep_s * 1e9)
+        self._samples = ImuSamples(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3)))
+        self.dropped = 0  # readings refused: not finite, or not later than the last one
+
+    @property
+    def last_ns(self) -> int | None:
+        return int(self._samples.stamps_ns[-1]) if len(self._samples) else None
+
+    def append(self, new: ImuSamples) -> None:
+        """Add readings; those that are not finite or not newer than the last one are dropped and counted."""
+        finite = np.isfinite(new.gyro).all(1) & np.isfinite(new.accel).all(1)
+        floor = self.last_ns if self.last_ns is not None else np.iinfo(np.int64).min
+        newest_before = np.maximum.accumulate(np.r_[floor, np.where(finite, new.stamps_ns, floor)])[:-1]
+        good = finite & (new.stamps_ns > newest_before)
+        self.dropped += len(new) - int(good.sum())
+        old, start = self._samples, 0
+        if good.any():
+            start = int(np.searchsorted(old.stamps_ns, new.stamps_ns[good][-1] - self._keep_ns))
+        self._samples = ImuSamples(
+            np.concatenate([old.stamps_ns[start:], new.stamps_ns[good]]),
+            np.concatenate([old.gyro[start:], new.gyro[good]]),
+            np.concatenate([old.accel[start:], new.accel[good]]),
+        )
+
+    def steps(self, start_ns: int, end_ns: int) -> ImuSteps:
+        """Trapezoid steps from start to end; readings at the ends are interpolated, or held where there are none beyond."""
+        s = self._samples
+        if len(s) == 0 or end_ns <= start_ns:
+            return ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3)))
+        first = int(np.searchsorted(s.stamps_ns, start_ns, side="right"))
+        last = int(np.searchsorted(s.stamps_ns, end_ns, side="left"))
+        stamps = np.concatenate([[start_ns], s.stamps_ns[first:last], [end_ns]])
+        gyro, accel = self._at(stamps, s.gyro), self._at(stamps, s.accel)
+        return ImuSteps(np.diff(stamps) * 1e-9, (gyro[1:] + gyro[:-1]) / 2, (accel[1:] + accel[:-1]) / 2)
+
+    def _at(self, stamps: np.ndarray, values: np.ndarray) -> np.ndarray:
+        origin = stamps[0]
+        return np.stack(
+            [np.interp(stamps - origin, self._samples.stamps_ns - origin, values[:, i]) for i in range(3)], axis=1
+        )
+
+    def covers(self, start_ns: int, end_ns: int) -> bool:
+        """Whether there are readings on both sides of, or close to, the two times."""
+        s = self._samples.stamps_ns
+        slack = int(BRIDGED_GAP_S * 1e9)
+        return len(s) > 0 and s[0] <= start_ns + slack and s[-1] >= end_ns - slack
+
+
+def preintegrate(
+    steps: ImuSteps, noise: ImuNoise, accel_bias: np.ndarray, gyro_bias: np.ndarray
+) -> gtsam.PreintegratedCombinedMeasurements:
+    """GTSAM's pre-integrated measurement of the steps, linearised at these biases."""
+    gap = steps.largest_gap_s > BRIDGED_GAP_S
+    bias = gtsam.imuBias.ConstantBias(accel_bias, gyro_bias)
+    pim = gtsam.PreintegratedCombinedMeasurements(_gtsam_params(noise, BRIDGE_INFLATION if gap else 1.0), bias)
+    for dt, accel, gyro in zip(steps.dt_s, steps.accel, steps.gyro, strict=True):
+        if dt > 0:
+            pim.integrateMeasurement(accel, gyro, dt)
+    return pim
+
+
+@lru_cache(maxsize=8)
+def _gtsam_params(noise: ImuNoise, inflation: float) -> gtsam.PreintegrationCombinedParams:
+    params = gtsam.PreintegrationCombinedParams.MakeSharedU(GRAVITY)
+    eye = np.eye(3)
+    params.setGyroscopeCovariance(eye * (noise.gyro_noise * inflation) ** 2)
+    params.setAccelerometerCovariance(eye * (noise.accel_noise * inflation) ** 2)
+    params.setBiasOmegaCovariance(eye * noise.gyro_walk**2)
+    params.setBiasAccCovariance(eye * noise.accel_walk**2)
+    params.setIntegrationCovariance(eye * 1e-8)
+    return params
