@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lamps of a room, baked into its surfaces with their shadows, and a lamp that the body carries."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from letvins_ros.simulation.world import Quads
+
+GRID_M = 0.2  # spacing of the light's samples on a surface
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """How a scenario is lit; brightness 1 shows a surface as it is painted."""
+
+    ambient: float = 0.45
+    lamps: int = 4
+    lamp_power: float = 1.0
+    wander: float = 0.0  # slow change of the exposure, share
+    flicker: float = 0.0  # change from frame to frame, share
+    headlamp: float = 0.0  # carried lamp's brightness in the middle of its spot at 1 m, times the room's brightest
+
+
+def bake(quads: Quads, room: np.ndarray, lighting: Lighting, rng: np.random.Generator) -> list[np.ndarray]:
+    """Brightness maps (h, w) float32 of every rectangle, sampled about each GRID_M, to be stretched over it."""
+    spread = room * [0.4, 0.4, 0.02]
+    lamps = rng.uniform(-spread, spread, (lighting.lamps, 3)) + [0, 0, room[2] * 0.93]
+    power = lighting.lamp_power * rng.uniform(0.6, 1.4, lighting.lamps) * room[2] ** 2 / 4
+    maps = []
+    for i, size in enumerate(quads.size):
+        width, height = (int(side / GRID_M) + 2 for side in size)
+        a, b = np.meshgrid(np.linspace(0.02, 0.98, width) * size[0], np.linspace(0.02, 0.98, height) * size[1])
+        points = quads.origin[i] + a.reshape(-1, 1) * quads.u[i] + b.reshape(-1, 1) * quads.v[i]
+        total = np.full(len(points), lighting.ambient)
+        for lamp, strength in zip(lamps, power, strict=True):
+            way = lamp - points
+            distance = np.linalg.norm(way, axis=1)
+            cosine = np.maximum(way @ quads.normal[i] / distance, 0) * 0.8 + 0.2  # some light comes off the walls
+            total += strength * cosine / (distance**2 + 0.5) * np.where(_blocked(quads, points, lamp), 0.25, 1.0)
+        maps.append(cv2.GaussianBlur(total.reshape(height, width).astype(np.float32), (3, 3), 0))
+    return maps
+
+
+def _blocked(quads: Quads, points: np.ndarray, lamp: np.ndarray) -> np.ndarray:
+    """Whether any rectangle lies between each point (N, 3) and the lamp (3,): (N,) bool."""
+    normal = quads.normal
+    from_point = (points[:, None] - quads.origin).reshape(len(points), -1, 3)
+    side_point = np.einsum("nqi,qi->nq", from_point, normal)
+    side_lamp = np.einsum("qi,qi->q", lamp - quads.origin, normal)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = side_point / (side_point - side_lamp)
+    hit = from_point + share[..., None] * (lamp - points)[:, None]
+    a, b = np.einsum("nqi,qi->nq", hit, quads.u), np.einsum("nqi,qi->nq", hit, quads.v)
+    within = (a > 0) & (a < quads.size[:, 0]) & (b > 0) & (b < quads.size[:, 1])
+    return np.asarray((within & (share > 1e-3) & (share < 1 - 1e-3)).any(axis=1))
+
+
+def shade(surface: np.ndarray, brightness: np.ndarray) -> np.ndarray:
+    """A surface (H, W[, 3]) uint8 under a brightness map."""
+    light = cv2.resize(brightness, surface.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return cv2.multiply(surface, light if surface.ndim == 2 else cv2.merge([light] * 3), dtype=cv2.CV_8U)
+
+
+def headlamp(points_body: np.ndarray, axis_body: np.ndarray) -> np.ndarray:
+    """Brightness (...) at points (..., 3) of a lamp at the body's origin that shines along an axis (3,)."""
+    distance = np.linalg.norm(points_body, axis=-1)
+    cosine = points_body @ axis_body / distance
+    return np.asarray((0.1 + np.exp((cosine - 1) / 0.06)) / (0.5 + distance**2) * 1.5)
