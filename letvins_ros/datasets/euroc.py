@@ -9,18 +9,18 @@ from letvins_ros import calibration
 from letvins_ros.calibration import Rig
 from letvins_ros.datasets import stream, table
 from letvins_ros.datasets.base import ReadReport
-from letvins_ros.datasets.sequence import FrameFiles, ImageFileSequence, Sensors
+from letvins_ros.datasets.sequence import FileRecording, FrameFiles, Sensors
 from letvins_ros.types import Trajectory
 
 TRUTHS = ("state_groundtruth_estimate0", "mocap0")  # EuRoC, TUM-VI; both are poses of the IMU
 
 
-def is_euroc(path: Path) -> bool:
+def recognises(path: Path) -> bool:
     """Whether the folder, or its mav0, has a camera in ASL layout."""
     return (_mav0(path) / "cam0").is_dir()
 
 
-def open_euroc(path: Path, rig: Rig | None = None, color: bool = False) -> ImageFileSequence:
+def open_euroc(path: Path, rig: Rig | None = None, color: bool = False) -> FileRecording:
     """Read an ASL folder (with or without mav0/): one or two cameras, IMU and truth where it has them.
 
     Faulty rows, missing files and unpaired images are skipped or mended, and counted in the report.
@@ -30,8 +30,10 @@ def open_euroc(path: Path, rig: Rig | None = None, color: bool = False) -> Image
     cameras = len(rig.cameras) if rig else 1 + (mav0 / "cam1").is_dir()
     imu_csv = mav0 / "imu0" / "data.csv"
     imu = table.read_imu(imu_csv, report) if imu_csv.is_file() else None
+    if cameras == 1 and (mav0 / "cam1").is_dir():
+        report.add("cam1 is not used, as the calibration has one camera", str(mav0 / "cam1"))
     frames = _frames(mav0, cameras, report)
-    return ImageFileSequence(path, frames, Sensors(rig, imu, _truth(mav0, report)), report, color)
+    return FileRecording(path, frames, Sensors(rig, imu, _truth(mav0, report)), report, color)
 
 
 def _mav0(path: Path) -> Path:
@@ -40,10 +42,9 @@ def _mav0(path: Path) -> Path:
 
 def _find_rig(path: Path, mav0: Path) -> Rig | None:
     """Read the calibration that lies in the folder: EuRoC's sensor.yaml, or TUM-VI's Kalibr files in dso/."""
-    if (mav0 / "cam0" / "sensor.yaml").is_file():
-        return calibration.read_euroc_rig(mav0)
-    camchain = path / "dso" / "camchain.yaml"
-    return calibration.read_rig(camchain) if camchain.is_file() else None
+    if (camchain := path / "dso" / "camchain.yaml").is_file():
+        return calibration.read_rig(camchain)
+    return calibration.read_euroc_rig(mav0) if (mav0 / "cam0" / "sensor.yaml").is_file() else None
 
 
 def _truth(mav0: Path, report: ReadReport) -> Trajectory | None:

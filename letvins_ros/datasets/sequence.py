@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recorded sequence whose images are files."""
+"""What all recordings do alike: bad images are left out and counted, frames are decoded ahead of time."""
 
-from collections.abc import Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +16,7 @@ from letvins_ros.errors import DataError
 from letvins_ros.types import ImageFrame, ImuSamples, Trajectory
 
 Size = tuple[int, int]  # width, height
-
-
-@dataclass(frozen=True)
-class FrameFiles:
-    """Where the images of one frame lie."""
-
-    stamp_ns: int
-    paths: tuple[Path | None, ...]  # per camera, None: missing
+WRONG_SIZES = 5  # so many first images of another size than calibrated: the calibration is not of this camera
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,82 +28,114 @@ class Sensors:
     truth: Trajectory | None = None
 
 
-class ImageFileSequence:
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A decoded image."""
+
+    name: str  # the file or message, for reports
+    image: np.ndarray | None  # (H, W) or (H, W, 3) uint8, None where it cannot be decoded
+
+
+class Recording(ABC):
+    """A Dataset; what a format adds is how the images of a frame are decoded."""
+
+    def __init__(self, name: str, stamps_ns: np.ndarray, sensors: Sensors, report: ReadReport) -> None:
+        """stamps_ns (N,) int64, increasing, N > 0."""
+        self.name, self.stamps_ns, self.report = name, stamps_ns, report
+        self.rig, self.imu, self.truth = sensors.rig, sensors.imu, sensors.truth
+        report_gaps("frames", stamps_ns, report)
+        if self.imu is not None:
+            report_gaps("imu", self.imu.stamps_ns, report)
+
+    def __len__(self) -> int:
+        return len(self.stamps_ns)
+
+    def frames(self, start_s: float = 0.0, duration_s: float | None = None) -> Iterator[ImageFrame]:
+        """See Dataset."""
+        return read_ahead(self._usable(span(self.name, self.stamps_ns, start_s, duration_s)))
+
+    @abstractmethod
+    def _load(self, chosen: range) -> Iterator[list[Loaded | None]]:
+        """Decode the images, left first, of these frames in this order; None where there is none."""
+
+    def _usable(self, chosen: range) -> Generator[ImageFrame, None, None]:
+        """Yield the frames whose left image is good; a bad right image counts as missing."""
+        gates = [_Gate(i, self._calibrated_size(i), self.report) for i in range(2)]
+        found = False
+        for i, loaded in zip(chosen, self._load(chosen), strict=True):
+            images = tuple(gate.check(one) if one else None for one, gate in zip(loaded, gates, strict=False))
+            if images[0] is not None:
+                found = True
+                yield ImageFrame(int(self.stamps_ns[i]), images)
+        if not found:
+            raise DataError(f"{self.name}: none of {len(chosen)} left images can be used; {self.report.examples}")
+
+    def _calibrated_size(self, camera: int) -> Size | None:
+        if self.rig is None or camera >= len(self.rig.cameras):
+            return None
+        return self.rig.cameras[camera].camera.width, self.rig.cameras[camera].camera.height
+
+
+class _Gate:
+    """Lets the images of one camera through that are decoded and of its size, and counts the others."""
+
+    def __init__(self, camera: int, size: Size | None, report: ReadReport) -> None:
+        self.camera, self.size, self.report = camera, size, report
+        self.passed, self.wrong = False, 0
+
+    def check(self, loaded: Loaded) -> np.ndarray | None:
+        image = loaded.image
+        if image is None:
+            self.report.add(f"cam{self.camera}: images that cannot be decoded, skipped", loaded.name)
+            return None
+        size = image.shape[1], image.shape[0]
+        self.size = self.size or size
+        if size == self.size:
+            self.passed = True
+            return image
+        self.wrong += 1
+        example = f"{loaded.name} is {size[0]}x{size[1]}, not {self.size[0]}x{self.size[1]} as calibrated"
+        if not self.passed and self.wrong == WRONG_SIZES:
+            raise DataError(f"cam{self.camera}: {example}, nor is any image before it")
+        self.report.add(f"cam{self.camera}: images of another size, skipped", example)
+        return None
+
+
+@dataclass(frozen=True)
+class FrameFiles:
+    """Where the images of one frame lie."""
+
+    stamp_ns: int
+    paths: tuple[Path | None, ...]  # per camera, None: missing
+
+
+class FileRecording(Recording):
     """A Dataset of image files; 16-bit images lose their low byte."""
 
     def __init__(
         self, path: Path, files: Sequence[FrameFiles], sensors: Sensors, report: ReadReport, color: bool = False
     ) -> None:
-        """Raise DataError where there is no frame, or the images look to be of another size than calibrated."""
+        """Raise DataError where there is no frame."""
         if not files:
             raise DataError(f"{path}: no image of the left camera can be found")
-        self.name = path.resolve().name
-        self.rig, self.imu, self.truth, self.report = sensors.rig, sensors.imu, sensors.truth, report
-        self.stamps_ns = np.array([file.stamp_ns for file in files], np.int64)
+        stamps_ns = np.array([file.stamp_ns for file in files], np.int64)
+        super().__init__(path.resolve().name, stamps_ns, sensors, report)
         self._files, self._color = files, color
-        self._sizes = [self._check_size(i) for i in range(len(files[0].paths))]
-        report_gaps("frames", self.stamps_ns, report)
-        if self.imu is not None:
-            report_gaps("imu", self.imu.stamps_ns, report)
 
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def frames(self, start_s: float = 0.0, duration_s: float | None = None) -> Iterator[ImageFrame]:
-        """See Dataset."""
-        return read_ahead(self._decode(self._files[span(self.name, self.stamps_ns, start_s, duration_s)]))
-
-    def _decode(self, files: Sequence[FrameFiles]) -> Iterator[ImageFrame]:
-        """Yield the frames whose left image can be read; a bad right image counts as missing."""
-        read = 0
-        for frame in files:
-            left = self._read(0, frame.paths[0])
-            if left is not None:
-                read += 1
-                rest = (self._read(i, path) for i, path in enumerate(frame.paths[1:], 1))
-                yield ImageFrame(frame.stamp_ns, (left, *rest))
-        if not read:
-            raise DataError(f"{self.name}: none of {len(files)} left images can be used, first {files[0].paths[0]}")
-
-    def _read(self, camera: int, path: Path | None) -> np.ndarray | None:
-        """Read an image of the calibrated size, or count why there is None."""
-        if path is None:
-            return None
-        image = read_image(path, self._color)
-        if image is None:
-            self.report.add(f"cam{camera}: images that cannot be decoded, skipped", path.name)
-        elif self._sizes[camera] not in (None, _size(image)):
-            example = f"{path.name} is {_text(_size(image))}, not {_text(self._sizes[camera])}"
-            self.report.add(f"cam{camera}: images of another size, skipped", example)
-            return None
-        return image
-
-    def _check_size(self, camera: int) -> Size | None:
-        """Return the size that a camera's images must have; DataError where a few samples all have another one."""
-        paths = [path for file in self._files if (path := file.paths[camera]) is not None]
-        samples = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, 5).astype(int))] if paths else []
-        found = {_size(image): path for path in samples if (image := read_image(path, False)) is not None}
-        if self.rig is None or camera >= len(self.rig.cameras):
-            return next(iter(found), None)
-        calibrated = self.rig.cameras[camera].camera
-        size = calibrated.width, calibrated.height
-        if found and size not in found:
-            other, path = next(iter(found.items()))
-            raise DataError(f"{path}: cam{camera}'s images are {_text(other)}, its calibration is for {_text(size)}")
-        return size
+    def _load(self, chosen: range) -> Iterator[list[Loaded | None]]:
+        for frame in self._files[chosen.start : chosen.stop]:
+            yield [Loaded(path.name, read_image(path, self._color)) if path else None for path in frame.paths]
 
 
-def read_image(path: Path, color: bool) -> np.ndarray | None:
+def read_image(path: Path, color: bool = False) -> np.ndarray | None:
     """(H, W) uint8 gray or (H, W, 3) uint8 RGB, None where it cannot be decoded."""
-    if not color:
-        return cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if color and image is not None else image
 
 
-def _size(image: np.ndarray) -> Size:
-    return image.shape[1], image.shape[0]
-
-
-def _text(size: Size | None) -> str:
-    return "unknown" if size is None else f"{size[0]}x{size[1]}"
+def first_size(paths: Sequence[Path]) -> Size:
+    """Return the size of the first image that can be decoded."""
+    for path in paths:
+        if (image := read_image(path)) is not None:
+            return image.shape[1], image.shape[0]
+    raise DataError(f"{paths[0].parent if paths else 'recording'}: no image that can be decoded")

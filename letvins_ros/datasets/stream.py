@@ -2,7 +2,7 @@
 """What all readers share about time: reading ahead, spans, order, gaps and pairs."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -15,31 +15,33 @@ PAIR_TOLERANCE_NS = 5_000_000
 T = TypeVar("T")
 
 
-def read_ahead(items: Iterator[T], depth: int = 8) -> Iterator[T]:
+def read_ahead(items: Generator[T, None, None], depth: int = 8) -> Iterator[T]:
     """Yield the same items in the same order, made by a worker thread at most `depth` ahead.
 
     An error of the worker is raised here in its turn; a consumer who stops early stops the worker.
     """
     end = object()
-    worker = ThreadPoolExecutor(1, "read-ahead")
-    try:
+    with ThreadPoolExecutor(1, "read-ahead") as worker:
         pending = deque(worker.submit(next, items, end) for _ in range(depth))
-        while (item := pending.popleft().result()) is not end:
-            pending.append(worker.submit(next, items, end))
-            yield item  # type: ignore[misc]
-    finally:
-        worker.shutdown(cancel_futures=True)
+        try:
+            while (item := pending.popleft().result()) is not end:
+                pending.append(worker.submit(next, items, end))
+                yield item  # type: ignore[misc]
+        finally:
+            for task in pending:
+                task.cancel()
+            worker.submit(items.close)  # there, because a bag must be closed by the thread that opened it
 
 
-def span(name: str, stamps_ns: np.ndarray, start_s: float, duration_s: float | None) -> slice:
-    """Which of the increasing stamps lie in the span; DataError where none does."""
+def span(name: str, stamps_ns: np.ndarray, start_s: float, duration_s: float | None) -> range:
+    """Tell which of the increasing stamps lie in the span; DataError where none does."""
     first = stamps_ns[0] + round(start_s * 1e9)
     begin = int(np.searchsorted(stamps_ns, first))
     end = len(stamps_ns) if duration_s is None else int(np.searchsorted(stamps_ns, first + round(duration_s * 1e9)))
     if begin >= end:
         length = (stamps_ns[-1] - stamps_ns[0]) / 1e9
         raise DataError(f"{name}: no frame from {start_s} s on for {duration_s or length} s; it lasts {length:.2f} s")
-    return slice(begin, end)
+    return range(begin, end)
 
 
 def time_order(what: str, stamps_ns: np.ndarray, report: ReadReport) -> np.ndarray:
@@ -51,7 +53,17 @@ def time_order(what: str, stamps_ns: np.ndarray, report: ReadReport) -> np.ndarr
     again = np.diff(stamps_ns[order], prepend=np.iinfo(np.int64).min) == 0
     if again.any():
         report.add(f"{what}: rows with a stamp seen before, dropped", str(stamps_ns[order][again][0]), int(again.sum()))
-    return order[~again]
+    return np.asarray(order[~again])
+
+
+def clean(what: str, stamps_ns: np.ndarray, values: np.ndarray, report: ReadReport) -> tuple[np.ndarray, np.ndarray]:
+    """Bring stamps (N,) with values (N, C) into time order, without rows that are not finite."""
+    finite = np.isfinite(values).all(axis=1)
+    if not finite.all():
+        report.add(f"{what}: rows with NaN or inf, skipped", str(stamps_ns[~finite][0]), int((~finite).sum()))
+    stamps_ns, values = stamps_ns[finite], values[finite]
+    order = time_order(what, stamps_ns, report)
+    return stamps_ns[order], values[order]
 
 
 def report_gaps(what: str, stamps_ns: np.ndarray, report: ReadReport) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from letvins_ros.datasets.base import ReadReport
-from letvins_ros.datasets.stream import time_order
+from letvins_ros.datasets.stream import clean, time_order
 from letvins_ros.errors import DataError
 from letvins_ros.types import ImuSamples, Trajectory
 
@@ -37,17 +37,12 @@ def read_table(path: Path, columns: int, report: ReadReport) -> tuple[np.ndarray
         table = np.loadtxt(lines, row, delimiter=",", usecols=range(columns + 1), ndmin=1)
     except (ValueError, OverflowError):  # slower, but it says which rows are bad
         table = np.array([parsed for line in lines if (parsed := _parse(path, line, columns, report))], row)
-    finite = np.isfinite(table["values"]).all(axis=1)
-    if not finite.all():
-        first = str(table["stamp"][~finite][0])
-        report.add(f"{_short(path)}: rows with NaN or inf, skipped", first, int((~finite).sum()))
-    table = table[finite]
-    if not len(table):
+    stamps_ns, values = clean(_short(path), table["stamp"], table["values"], report)
+    if not len(stamps_ns):
         raise DataError(
             f"{path}: no usable row in {len(lines)} (stamp in ns, then {columns} numbers, separated by commas)"
         )
-    table = table[time_order(_short(path), table["stamp"], report)]
-    return table["stamp"], table["values"]
+    return stamps_ns, values
 
 
 def read_image_list(path: Path, report: ReadReport) -> tuple[np.ndarray, list[str]]:

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KITTI odometry sequences: rectified gray stereo without IMU. The body is the left camera."""
+
+from pathlib import Path
+
+import numpy as np
+
+from letvins_ros import geometry
+from letvins_ros.calibration import MountedCamera, Rig
+from letvins_ros.camera import Camera
+from letvins_ros.datasets.base import ReadReport
+from letvins_ros.datasets.numbered import numbered_frames, numbered_images
+from letvins_ros.datasets.sequence import FileRecording, Sensors, Size, first_size
+from letvins_ros.errors import DataError
+from letvins_ros.types import Trajectory
+
+# The truth's world is the first camera (z forward, y down); turned so that z is up and x forward.
+R_WORLD_FIRST = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+
+def recognises(path: Path) -> bool:
+    """Whether this is the folder of one sequence."""
+    return (path / "image_0").is_dir() and (path / "times.txt").is_file()
+
+
+def open_kitti(path: Path, rig: Rig | None = None, color: bool = False) -> FileRecording:
+    """Read image_0, image_1, times.txt, calib.txt, and poses/NN.txt two folders up, where truth lies."""
+    report = ReadReport()
+    folders = [path / name for name in ("image_0", "image_1") if (path / name).is_dir()]
+    cameras = [numbered_images(folder) for folder in folders]
+    rig = rig or _read_rig(path / "calib.txt", first_size(list(cameras[0].values())), len(cameras))
+    stamps_ns = np.round(_numbers(path / "times.txt")[:, 0] * 1e9).astype(np.int64)
+    frames = numbered_frames(cameras[: len(rig.cameras)], stamps_ns, report)
+    sequence = path.resolve()
+    truth = _read_truth(sequence.parent.parent / "poses" / f"{sequence.name}.txt", stamps_ns, report)
+    return FileRecording(path, frames, Sensors(rig, None, truth), report, color)
+
+
+def _read_rig(path: Path, size: Size, cameras: int) -> Rig:
+    """P0 and P1 are 3x4 projections of the rectified cameras; the last column holds -fx * baseline."""
+    try:
+        rows = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+        projections = [np.array(rows[f"P{i}"].split(), float).reshape(3, 4) for i in range(cameras)]
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path}: cannot read P0 and P1 with 12 numbers each ({error})") from error
+    mounted = []
+    for P in projections:
+        T_body_cam = np.eye(4)
+        T_body_cam[0, 3] = -P[0, 3] / P[0, 0]
+        camera = Camera("pinhole-radtan", *size, (P[0, 0], P[1, 1], P[0, 2], P[1, 2]))
+        mounted.append(MountedCamera(camera, T_body_cam))
+    return Rig(tuple(mounted), None)
+
+
+def _read_truth(path: Path, stamps_ns: np.ndarray, report: ReadReport) -> Trajectory | None:
+    if not path.is_file():
+        return None
+    T_first_body = _numbers(path).reshape(-1, 3, 4)
+    n = min(len(T_first_body), len(stamps_ns))
+    if len(T_first_body) != len(stamps_ns):
+        report.add("truth: poses and times differ in number", f"{len(T_first_body)} poses, {len(stamps_ns)} times")
+    R = R_WORLD_FIRST @ T_first_body[:n, :, :3]
+    return Trajectory(stamps_ns[:n], T_first_body[:n, :, 3] @ R_WORLD_FIRST.T, geometry.quaternion_xyzw(R))
+
+
+def _numbers(path: Path) -> np.ndarray:
+    """Rows of numbers between spaces."""
+    try:
+        return np.loadtxt(path, ndmin=2)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {error}") from error

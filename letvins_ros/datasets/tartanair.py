@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TartanAir trajectories, V1 and V2.
+
+Poses are of the left camera in a world north-east-down, with camera axes forward-right-down. The body here is the left
+camera with axes forward-left-up in a world turned alike, so that z is up: both sides turn by pi about x. In V2 this is
+also the IMU, which the data set derives from the poses in the left camera's axes (tartanair docs, modalities).
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from letvins_ros.calibration import ImuNoise, MountedCamera, Rig
+from letvins_ros.camera import Camera
+from letvins_ros.datasets.base import ReadReport
+from letvins_ros.datasets.numbered import numbered_frames, numbered_images
+from letvins_ros.datasets.sequence import FileRecording, Sensors, Size, first_size
+from letvins_ros.datasets.spline_imu import MIN_POSES, imu_from_poses
+from letvins_ros.datasets.stream import clean
+from letvins_ros.errors import DataError
+from letvins_ros.types import ImuSamples, Trajectory
+
+NED_TO_BODY = np.array([1.0, -1.0, -1.0])  # forward-right-down to forward-left-up, north-east-down to z up
+R_BODY_CAM = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # camera: z forward, y down
+BASELINE_M = 0.25
+IMU_RATE_HZ = 200.0
+# The readings are noise-free; these stand for the difference of the spline from the true motion.
+ASSUMED_NOISE = ImuNoise(gyro_noise=1.7e-4, accel_noise=2e-3, gyro_walk=2e-5, accel_walk=3e-3, rate_hz=IMU_RATE_HZ)
+LAYOUTS = {  # left images: right images, poses
+    "image_left": ("image_right", "pose_left.txt"),  # V1
+    "image_lcam_front": ("image_rcam_front", "pose_lcam_front.txt"),  # V2
+}
+
+
+def recognises(path: Path) -> bool:
+    """Whether this is the folder of one trajectory."""
+    return any((path / left).is_dir() for left in LAYOUTS)
+
+
+def open_tartanair(
+    path: Path, rig: Rig | None = None, color: bool = False, frame_rate_hz: float = 10.0
+) -> FileRecording:
+    """Read a trajectory folder; frame_rate_hz where it has no times. A missing IMU is made from the poses."""
+    report = ReadReport()
+    left, (right, poses) = next((left, rest) for left, rest in LAYOUTS.items() if (path / left).is_dir())
+    cameras = [numbered_images(path / folder) for folder in (left, right) if (path / folder).is_dir()]
+    rig = rig or _rig(first_size(list(cameras[0].values())), len(cameras))
+    stamps_ns = _stamps(path / "imu", max(cameras[0]) + 1, frame_rate_hz, report)
+    truth = _read_poses(path / poses, stamps_ns, report)
+    imu = _read_imu(path / "imu", report) or _synthetic_imu(truth, report)
+    frames = numbered_frames(cameras[: len(rig.cameras)], stamps_ns, report)
+    return FileRecording(path, frames, Sensors(rig, imu, truth), report, color)
+
+
+def _rig(size: Size, cameras: int) -> Rig:
+    """Pinhole cameras of 90 degrees across, the principal point in the middle (V1: 320 320 240, V2: 320 320 320)."""
+    camera = Camera("pinhole-radtan", *size, (size[0] / 2, size[0] / 2, size[0] / 2, size[1] / 2))
+    mounted = []
+    for i in range(cameras):
+        T_body_cam = np.eye(4)
+        T_body_cam[:3, :3], T_body_cam[1, 3] = R_BODY_CAM, -BASELINE_M * i
+        mounted.append(MountedCamera(camera, T_body_cam))
+    return Rig(tuple(mounted), ASSUMED_NOISE)
+
+
+def _stamps(imu: Path, count: int, frame_rate_hz: float, report: ReadReport) -> np.ndarray:
+    """Stamps (N,) int64 ns of the frames: V2's own, else by the assumed rate."""
+    seconds = _array(imu, "cam_time")
+    if seconds is not None:
+        return np.round(seconds.ravel() * 1e4).astype(np.int64) * 100_000  # float32 in the files: no finer than 0.1 ms
+    report.add("frames without times", f"taken as {frame_rate_hz:g} Hz", count)
+    return np.round(np.arange(count) * (1e9 / frame_rate_hz)).astype(np.int64)
+
+
+def _read_poses(path: Path, stamps_ns: np.ndarray, report: ReadReport) -> Trajectory | None:
+    """T_world_body from rows of position and quaternion x y z w, north-east-down."""
+    if not path.is_file():
+        return None
+    poses = _array(path.parent, path.stem)
+    if poses is None or poses.ndim != 2 or poses.shape[1] != 7:
+        raise DataError(f"{path}: 7 numbers needed in each row, position and quaternion x y z w")
+    n = min(len(poses), len(stamps_ns))
+    if len(poses) != len(stamps_ns):
+        report.add("truth: poses and frames differ in number", f"{len(poses)} poses, {len(stamps_ns)} frames")
+    stamps_ns, poses = clean("truth", stamps_ns[:n], poses[:n], report)
+    quaternions = poses[:, 3:] * [*NED_TO_BODY, 1.0]
+    return Trajectory(stamps_ns, poses[:, :3] * NED_TO_BODY, quaternions / np.linalg.norm(quaternions, axis=1)[:, None])
+
+
+def _read_imu(folder: Path, report: ReadReport) -> ImuSamples | None:
+    """V2's readings: specific force and rate in the left camera's forward-right-down axes, 100 Hz, gravity 9.8."""
+    seconds, gyro, accel = (_array(folder, name) for name in ("imu_time", "gyro", "acc"))
+    if seconds is None or gyro is None or accel is None:
+        return None
+    if not (seconds.size == len(gyro) == len(accel)):
+        raise DataError(f"{folder}: {seconds.size} times, {len(gyro)} gyro and {len(accel)} acc rows do not match")
+    stamps_ns = np.round(seconds.ravel() * 1e9).astype(np.int64)
+    stamps_ns, values = clean("imu", stamps_ns, np.hstack([gyro * NED_TO_BODY, accel * NED_TO_BODY]), report)
+    return ImuSamples(stamps_ns, values[:, :3], values[:, 3:])
+
+
+def _synthetic_imu(truth: Trajectory | None, report: ReadReport) -> ImuSamples | None:
+    if truth is None or len(truth) < MIN_POSES:
+        report.add("imu: cannot be made from the poses", f"{len(truth) if truth else 0} of {MIN_POSES} poses")
+        return None
+    imu = imu_from_poses(truth, IMU_RATE_HZ)
+    report.add("imu: readings made from the true poses, as there are none", f"spline, {IMU_RATE_HZ:g} Hz", len(imu))
+    return imu
+
+
+def _array(folder: Path, name: str) -> np.ndarray | None:
+    """Numbers of name.npy or name.txt (float64), None where there is neither."""
+    binary, text = folder / f"{name}.npy", folder / f"{name}.txt"
+    try:
+        if binary.is_file():
+            return np.asarray(np.load(binary, allow_pickle=False), np.float64)
+        return np.asarray(np.loadtxt(text)) if text.is_file() else None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{binary if binary.is_file() else text}: {error}") from error
