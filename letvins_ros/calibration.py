@@ -12,21 +12,21 @@ from letvins_ros import calibration_files as files
 from letvins_ros.camera import Camera
 from letvins_ros.errors import CalibrationError
 
-_ROTATION_TOLERANCE = 5e-3  # of R^T R - I: files are rounded to a few digits, and some matrices are simply wrong
-
 
 @dataclass(frozen=True, eq=False)
 class MountedCamera:
     """A camera on the body; raises CalibrationError when the pose is not rigid or the mask does not fit."""
 
     camera: Camera
-    T_body_cam: np.ndarray  # (4, 4), rounding of the rotation is mended
+    T_body_cam: np.ndarray  # (4, 4)
     time_offset_s: float = 0.0  # t_imu = t_camera + time_offset_s
     mask: np.ndarray | None = None  # (H, W) uint8, zero where no features may be
     mask_path: str = ""  # the file that the mask came from
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "T_body_cam", _rigid(np.asarray(self.T_body_cam, float)))
+        error = files.rigid_error(self.T_body_cam)
+        if not error < 1e-6:
+            raise CalibrationError(f"T_body_cam is no rigid transform, it is off by {error:.2g}")
         if not np.isfinite(self.time_offset_s):
             raise CalibrationError(f"time_offset_s must be finite, got {self.time_offset_s}")
         size = (self.camera.height, self.camera.width)
@@ -34,27 +34,6 @@ class MountedCamera:
             raise CalibrationError(
                 f"mask {self.mask_path} must be uint8 {size}, got {self.mask.dtype} {self.mask.shape}"
             )
-
-
-def _rigid(T_body_cam: np.ndarray) -> np.ndarray:
-    """Return the transform with the nearest rotation; raise CalibrationError if it is far from one."""
-    if T_body_cam.shape != (4, 4) or not np.isfinite(T_body_cam).all():
-        raise CalibrationError(f"T_body_cam must be 4 x 4 finite numbers, got shape {T_body_cam.shape}")
-    if np.abs(T_body_cam[3] - (0, 0, 0, 1)).max() > 1e-9:
-        raise CalibrationError(f"T_body_cam must end with the row 0 0 0 1, got {T_body_cam[3].tolist()}")
-    R = T_body_cam[:3, :3]
-    error = np.abs(R.T @ R - np.eye(3)).max()
-    if error > _ROTATION_TOLERANCE or np.linalg.det(R) < 0:
-        raise CalibrationError(
-            f"T_body_cam has no rotation: R^T R is off by {error:.2g} (at most {_ROTATION_TOLERANCE}), "
-            f"determinant {np.linalg.det(R):.3f}"
-        )
-    if error < 1e-10:  # as it is, so that writing and reading it changes nothing
-        return T_body_cam
-    u, _, vt = np.linalg.svd(R)
-    out = T_body_cam.copy()
-    out[:3, :3] = u @ vt
-    return out
 
 
 @dataclass(frozen=True)
@@ -90,7 +69,11 @@ class Rig:
 
 
 def rig_to_dict(rig: Rig) -> dict[str, Any]:
-    """The rig as plain nested values: `camera0`, `camera1`, .. and `imu` where there is one; see rig_from_dict."""
+    """The rig as plain nested values: `camera0`, `camera1`, .. and `imu` where there is one.
+
+    A camera without distortion has no such key, because ROS parameter files allow no empty list.
+    Raises CalibrationError for a mask without file.
+    """
     out: dict[str, Any] = {}
     for i, mounted in enumerate(rig.cameras):
         if mounted.mask is not None and not mounted.mask_path:
@@ -100,7 +83,7 @@ def rig_to_dict(rig: Rig) -> dict[str, Any]:
             "width": mounted.camera.width,
             "height": mounted.camera.height,
             "intrinsics": [float(v) for v in mounted.camera.intrinsics],
-            "distortion": [float(v) for v in mounted.camera.distortion],
+            **({"distortion": [float(v) for v in mounted.camera.distortion]} if mounted.camera.distortion else {}),
             "T_body_cam": mounted.T_body_cam.ravel().tolist(),
             "time_offset_s": float(mounted.time_offset_s),
             "mask": mounted.mask_path,
@@ -135,11 +118,11 @@ def _camera_from_dict(d: dict[str, Any], folder: Path) -> MountedCamera:
         int(files.number(d, "width")),
         int(files.number(d, "height")),
         tuple(files.numbers(d, "intrinsics")),
-        tuple(files.numbers(d, "distortion")),
+        tuple(files.numbers(d, "distortion")) if "distortion" in d else (),
     )
     offset = files.number(d, "time_offset_s") if "time_offset_s" in d else 0.0
-    path = str(folder / d["mask"]) if d.get("mask") else ""
-    return MountedCamera(camera, files.matrix(d, "T_body_cam"), offset, _read_mask(path) if path else None, path)
+    path = str(folder / str(d["mask"])) if d.get("mask") else ""
+    return MountedCamera(camera, files.rigid(d, "T_body_cam"), offset, _read_mask(path) if path else None, path)
 
 
 def _read_mask(path: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration files of other programs, read into the plain layout of `calibration.rig_from_dict`."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ _VINS_MODELS = {  # model, its intrinsics and its distortion as the camera files
     "MEI": ("mei-radtan", ("xi", "gamma1", "gamma2", "u0", "v0"), ("k1", "k2", "p1", "p2")),
     "KANNALA_BRANDT": ("pinhole-equidistant", ("mu", "mv", "u0", "v0"), ("k2", "k3", "k4", "k5")),
 }
+_ROTATION_TOLERANCE = 5e-3  # files are rounded to a few digits, and some matrices are simply wrong
 _VINS_RATE_HZ = 200.0  # the file does not say it
 
 
@@ -55,12 +57,12 @@ _Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", _opencv_matrix)
 def load_yaml(path: Path) -> Plain:
     """Read a yaml mapping, also of OpenCV's `%YAML:1.0` kind; CalibrationError when it cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace").lstrip("\ufeff").replace("\t", " ")
+        text = path.read_text(encoding="utf-8-sig", errors="replace").replace("\t", " ")
         lines = [line for line in text.splitlines() if not line.startswith("%YAML")]
         content = yaml.load("\n".join(lines), Loader=_Loader)  # noqa: S506  a SafeLoader
     except OSError as e:
         raise CalibrationError(f"{path}: {e.strerror}") from None
-    except yaml.YAMLError as e:
+    except (yaml.YAMLError, ValueError) as e:  # ValueError: such as the date 2020-13-13
         raise CalibrationError(f"{path} is no valid yaml: {' '.join(str(e).split())}") from None
     if not isinstance(content, dict):
         raise CalibrationError(f"{path} holds no keys")
@@ -94,9 +96,27 @@ def number(d: object, key: str) -> float:
     return numbers(d, key, 1)[0]
 
 
-def matrix(d: object, key: str) -> np.ndarray:
-    """Read the 4 x 4 matrix under a key, row by row."""
-    return np.reshape(numbers(d, key, 16), (4, 4))
+def rigid_error(T: np.ndarray) -> float:
+    """How far T is from rigid: the largest entry of R^T R - I; inf for a mirror, a wrong last row, no (4, 4) or NaN."""
+    if T.shape != (4, 4) or not np.isfinite(T).all() or np.abs(T[3] - (0, 0, 0, 1)).max() > 1e-9:
+        return np.inf
+    R = T[:3, :3]
+    return float(np.abs(R.T @ R - np.eye(3)).max()) if np.linalg.det(R) > 0 else np.inf
+
+
+def rigid(d: object, key: str) -> np.ndarray:
+    """Read the rigid transform (4, 4) under a key, row by row; a rotation rounded to few digits is mended."""
+    T = np.reshape(numbers(d, key, 16), (4, 4))
+    error = rigid_error(T)
+    if error > _ROTATION_TOLERANCE:
+        raise CalibrationError(
+            f"{key} is no rigid transform: its rotation is off by {error:.2g}, at most {_ROTATION_TOLERANCE} is mended "
+            f"(determinant {np.linalg.det(T[:3, :3]):.3g}, last row {T[3].tolist()})"
+        )
+    if error > 1e-10:  # else as it is, so that writing and reading changes nothing
+        u, _, vt = np.linalg.svd(T[:3, :3])
+        T[:3, :3] = u @ vt
+    return T
 
 
 def read(path: Path, imu_yaml: Path | None = None) -> Plain:
@@ -122,14 +142,14 @@ def read_euroc(folder: Path) -> Plain:
         sensor = load_yaml(path)
         with named(path):
             out["imu"] = _noise(sensor, "rate_hz")
-            T_imu_base = inverse(matrix(sensor, "T_BS")) if "T_BS" in sensor else T_imu_base
+            T_imu_base = inverse(rigid(sensor, "T_BS")) if "T_BS" in sensor else T_imu_base
     for i in range(2):
         if i == 0 or (mav0 / f"cam{i}" / "sensor.yaml").is_file():
             path = mav0 / f"cam{i}" / "sensor.yaml"
             sensor = load_yaml(path)
             with named(path):
                 camera = _camera(sensor, "distortion_coefficients")
-                out[f"camera{i}"] = camera | {"T_body_cam": (T_imu_base @ matrix(sensor, "T_BS")).ravel().tolist()}
+                out[f"camera{i}"] = camera | {"T_body_cam": (T_imu_base @ rigid(sensor, "T_BS")).ravel().tolist()}
     return out
 
 
@@ -178,16 +198,16 @@ def _kalibr(chain: Plain, imu_yaml: Path | None) -> Plain:
         with named(imu_yaml):
             out["imu"] = _noise(content.get("imu0", content), "update_rate")
     T_cam_body = np.eye(4)
-    for i, name in enumerate(sorted(key for key in chain if key[:3] == "cam" and key[3:].isdigit())):
+    for i, name in enumerate(sorted(key for key in chain if re.fullmatch(r"cam\d", str(key)))):
         cam = chain[name]
         with named(name):
             out[f"camera{i}"] = _camera(cam, "distortion_coeffs")
             if "T_imu_cam" in cam:  # OpenVINS writes the inverse
-                T_cam_body = inverse(matrix(cam, "T_imu_cam"))
+                T_cam_body = inverse(rigid(cam, "T_imu_cam"))
             elif "T_cam_imu" in cam or (i == 0 and imu_yaml is not None):
-                T_cam_body = matrix(cam, "T_cam_imu")
+                T_cam_body = rigid(cam, "T_cam_imu")
             elif i > 0:
-                T_cam_body = matrix(cam, "T_cn_cnm1") @ T_cam_body
+                T_cam_body = rigid(cam, "T_cn_cnm1") @ T_cam_body
             out[f"camera{i}"]["T_body_cam"] = inverse(T_cam_body).ravel().tolist()
             out[f"camera{i}"]["time_offset_s"] = number(cam, "timeshift_cam_imu") if "timeshift_cam_imu" in cam else 0.0
     return out
@@ -205,7 +225,7 @@ def _vins(config: Plain, folder: Path) -> Plain:
         content = load_yaml(path)
         with named(path):
             out[f"camera{i}"] = _vins_camera(content)
-        out[f"camera{i}"]["T_body_cam"] = numbers(config, f"body_T_cam{i}", 16)
+        out[f"camera{i}"]["T_body_cam"] = rigid(config, f"body_T_cam{i}").ravel().tolist()
         out[f"camera{i}"]["time_offset_s"] = number(config, "td") if "td" in config else 0.0
     if number(config, "imu"):
         names = {"gyro_noise": "gyr_n", "accel_noise": "acc_n", "gyro_walk": "gyr_w", "accel_walk": "acc_w"}
@@ -220,7 +240,9 @@ def _vins_camera(d: Plain) -> Plain:
         raise CalibrationError(f"camera model {kind} is not supported; known: {', '.join(_VINS_MODELS)}")
     model, intrinsics, distortion = _VINS_MODELS[kind]
     sections = ("mirror_parameters", "distortion_parameters", "projection_parameters")
-    values = {key: v for section in sections for key, v in (d.get(section) or {}).items()}
+    values: Plain = {}
+    for section in sections:
+        values |= d.get(section) or {}
     return {
         "model": model,
         "width": number(d, "image_width"),

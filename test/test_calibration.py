@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from letvins_ros import geometry
+from letvins_ros.calibration import ImuNoise, MountedCamera, Rig, rig_from_dict, rig_to_dict
+from letvins_ros.camera import Camera
+from letvins_ros.errors import CalibrationError
+
+T_BODY_CAM0 = geometry.transform(geometry.exp_so3(np.array([0.1, -0.2, 1.5])), np.array([-0.02, -0.06, 0.01]))
+T_BODY_CAM1 = geometry.transform(geometry.exp_so3(np.array([0.12, -0.19, 1.49])), np.array([-0.02, 0.05, 0.01]))
+NOISE = {"gyro_noise": 1.7e-4, "accel_noise": 2e-3, "gyro_walk": 1.9e-5, "accel_walk": 3e-3, "rate_hz": 200.0}
+
+
+def some_rig(mask=None, mask_path=""):
+    left = Camera("pinhole-radtan", 8, 6, (4.0, 4.0, 3.5, 2.5), (-0.1, 0.01, 1e-4, -2e-4))
+    right = Camera("double-sphere", 8, 6, (-0.2, 0.6, 4.0, 4.0, 3.5, 2.5))
+    cameras = (MountedCamera(left, T_BODY_CAM0, 0.003, mask, mask_path), MountedCamera(right, T_BODY_CAM1))
+    return Rig(cameras, ImuNoise(**NOISE))
+
+
+def test_a_rig_survives_the_way_through_a_yaml_unchanged(tmp_path):
+    mask = np.full((6, 8), 255, np.uint8)
+    mask[:2] = 0
+    path = str(tmp_path / "mask.png")
+    cv2.imwrite(path, mask)
+    plain = rig_to_dict(some_rig(mask, path))
+    rig = rig_from_dict(yaml.safe_load(yaml.safe_dump(plain)))
+    assert rig_to_dict(rig) == plain
+    assert rig.imu == ImuNoise(**NOISE)
+    for got, expected in zip(rig.cameras, some_rig().cameras, strict=True):
+        assert vars(got.camera) == vars(expected.camera)
+        assert got.time_offset_s == expected.time_offset_s
+        np.testing.assert_array_equal(got.T_body_cam, expected.T_body_cam)
+    np.testing.assert_array_equal(rig.cameras[0].mask, mask)
+    assert rig.cameras[1].mask is None
+
+
+def test_the_plain_rig_has_only_lists_of_floats_that_are_not_empty():
+    for key in ("intrinsics", "distortion", "T_body_cam"):
+        assert all(type(v) is float for v in rig_to_dict(some_rig())["camera0"][key])
+    assert "distortion" not in rig_to_dict(some_rig())["camera1"]
+
+
+def test_a_rig_without_imu_has_no_imu_key():
+    plain = rig_to_dict(replace(some_rig(), imu=None))
+    assert "imu" not in plain
+    assert rig_from_dict(plain).imu is None
+
+
+def test_a_mask_is_found_relative_to_the_folder(tmp_path):
+    plain = rig_to_dict(some_rig())
+    plain["camera1"]["mask"] = "mask.png"
+    with pytest.raises(CalibrationError, match=r"camera1: mask .*mask\.png is missing or no image"):
+        rig_from_dict(plain, tmp_path)
+    cv2.imwrite(str(tmp_path / "mask.png"), np.zeros((6, 9), np.uint8))
+    with pytest.raises(CalibrationError, match=r"mask\.png must be uint8 \(6, 8\), got uint8 \(6, 9\)"):
+        rig_from_dict(plain, tmp_path)
+    cv2.imwrite(str(tmp_path / "mask.png"), np.zeros((6, 8, 3), np.uint8))
+    assert rig_from_dict(plain, tmp_path).cameras[1].mask.shape == (6, 8)
+
+
+def test_a_mask_that_is_in_no_file_cannot_be_written():
+    with pytest.raises(CalibrationError, match="the mask of camera0 comes from no file: set mask_path"):
+        rig_to_dict(some_rig(np.zeros((6, 8), np.uint8)))
+
+
+def test_a_rotation_rounded_to_few_digits_is_mended():
+    plain = rig_to_dict(some_rig())
+    plain["camera0"]["T_body_cam"] = np.round(T_BODY_CAM0, 3).ravel().tolist()
+    R = rig_from_dict(plain).cameras[0].T_body_cam[:3, :3]
+    np.testing.assert_allclose(R.T @ R, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(R, T_BODY_CAM0[:3, :3], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("T", "message"),
+    [
+        (T_BODY_CAM0 * 1.01, "no rigid transform: its rotation is off by inf, .*last row"),
+        (
+            T_BODY_CAM0 @ np.diag([1.01, 1, 1, 1]),
+            "camera0: T_body_cam is no rigid transform: its rotation is off by 0.02,",
+        ),
+        (T_BODY_CAM0 @ np.diag([1, -1, 1, 1]), r"determinant -1"),
+        (T_BODY_CAM0[:3], "camera0: T_body_cam must hold 16 numbers, got 12"),
+    ],
+)
+def test_a_matrix_that_is_no_rigid_transform_is_refused(T, message):
+    plain = rig_to_dict(some_rig())
+    plain["camera0"]["T_body_cam"] = np.ravel(T).tolist()
+    with pytest.raises(CalibrationError, match=message):
+        rig_from_dict(plain)
+
+
+@pytest.mark.parametrize("T", [np.eye(3), np.eye(4) * 2, np.full((4, 4), np.nan)])
+def test_a_camera_cannot_be_mounted_with_a_pose_that_is_not_rigid(T):
+    with pytest.raises(CalibrationError, match="T_body_cam is no rigid transform"):
+        MountedCamera(some_rig().cameras[0].camera, T)
+
+
+def test_impossible_rigs_are_refused():
+    left = some_rig().cameras[0]
+    with pytest.raises(CalibrationError, match="camera0 and camera1 are less than 1 mm apart: stereo needs a baseline"):
+        Rig((left, left), None)
+    with pytest.raises(CalibrationError, match="a rig needs at least one camera"):
+        Rig((), None)
+    with pytest.raises(CalibrationError, match="gyro_noise must be positive, got 0"):
+        ImuNoise(0.0, 1.0, 1.0, 1.0)
+    with pytest.raises(CalibrationError, match="time_offset_s must be finite, got nan"):
+        replace(left, time_offset_s=np.nan)
+
+
+def test_a_missing_key_is_named_with_its_camera():
+    plain = rig_to_dict(some_rig())
+    del plain["camera1"]["width"]
+    with pytest.raises(CalibrationError, match="camera1: width is missing"):
+        rig_from_dict(plain)
+    plain = rig_to_dict(some_rig())
+    plain["camera2"] = plain.pop("camera1")
+    with pytest.raises(
+        CalibrationError, match=r"cameras must be numbered camera0, camera1, \.\., got camera0, camera2"
+    ):
+        rig_from_dict(plain)
+    plain = rig_to_dict(some_rig())
+    plain["imu"]["accel_walk"] = -1
+    with pytest.raises(CalibrationError, match=r"imu: accel_walk must be positive, got -1\.0"):
+        rig_from_dict(plain)
