@@ -198,8 +198,10 @@ def test_points_behind_the_camera_and_at_its_centre_are_invalid(camera):
 
 
 def test_a_pinhole_sees_nothing_behind_its_image_plane():
-    uv, valid = EUROC.project(np.array([[0.1, 0.2, -0.001], [0.1, 0.2, 0.0]]))
+    p = np.array([[0.1, 0.2, -0.001], [0.1, 0.2, 0.0]])
+    uv, valid = EUROC.project(p)
     assert not valid.any() and np.isnan(uv).all()
+    assert np.isnan(EUROC.project_jacobian(p)[1]).all()
 
 
 def test_points_that_the_distortion_would_fold_into_the_image_are_invalid():
