@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `letvins` command. Every command imports what it needs, so that help and errors come at once."""
+
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from letvins_ros import __version__
+from letvins_ros.errors import LetvinsError
+
+_INTERRUPTED = 130  # typer's exit code after Ctrl-C
+_STYLE: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}  # rich would double the start-up
+app = typer.Typer(help="Stereo-inertial odometry and SLAM with learned features.", **_STYLE)
+config_app = typer.Typer(help="Show, check and make configurations.", **_STYLE)
+weights_app = typer.Typer(help="The networks' weights.", **_STYLE)
+app.add_typer(config_app, name="config")
+app.add_typer(weights_app, name="weights")
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration (yaml).")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key; repeatable.")]
+OutOption = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to write to.")]
+
+
+def main() -> None:
+    """Run the command; what the user can mend ends in one line on stderr and exit code 1."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # keep what a run has, as after Ctrl-C
+    try:
+        code = app(sys.argv[1:] or ["--help"], prog_name="letvins", standalone_mode=False)
+    except (LetvinsError, OSError, typer.TyperException) as error:
+        _fail(_one_line(error))
+    if code == _INTERRUPTED:
+        _fail("interrupted, nothing was kept", code)
+    sys.exit(code)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, typer.TyperException):
+        text: str = error.format_message()
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = str(error)
+    return " ".join(text.split())
+
+
+def _fail(message: str, code: int = 1) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"letvins {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Version.")] = False,
+) -> None:
+    """Hold the options of `letvins` itself."""
+
+
+@app.command()
+def run(  # noqa: PLR0913  (as many options as the command has)
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="EuRoC, TUM-VI, TartanAir or KITTI folder, ROS 1 or ROS 2 bag.")
+    ],
+    config: ConfigOption = None,
+    out: OutOption = None,
+    overrides: SetOption = None,
+    start: Annotated[float, typer.Option(min=0, metavar="S", help="Leave out the first seconds.")] = 0.0,
+    duration: Annotated[float | None, typer.Option(min=0, metavar="S", help="Stop after so many seconds.")] = None,
+    no_loop: Annotated[bool, typer.Option("--no-loop", help="Close no loops.")] = False,
+    realtime: Annotated[bool, typer.Option("--realtime", help="At the sensor's pace; late frames drop.")] = False,
+) -> None:
+    """Estimate the motion of a recording; writes trajectories, metrics, plots and a report."""
+    from letvins_ros.config_io import load_config
+
+    settings = load_config(config, overrides or ())
+    from letvins_ros.pipeline import RunOptions
+
+    options = RunOptions(start_s=start, duration_s=duration, loop=not no_loop, realtime=realtime)
+    _run(source, out, settings, options)
+
+
+@app.command()
+def demo(out: OutOption = None) -> None:
+    """Simulate a short sequence, run on it and show where the plots are. The sequence is kept for the next time."""
+    from letvins_ros.config import Config
+    from letvins_ros.pipeline import RunOptions
+    from letvins_ros.run_folder import RESULTS
+    from letvins_ros.simulation import simulate
+    from letvins_ros.terminal import progress_bar
+
+    data = (out / "data" if out else RESULTS / "demo-data") / f"hall-{__version__}"
+    if not data.exists():
+        with progress_bar("simulating") as progress:
+            simulate(data, "hall", 10.0, 0, progress)
+    _run(data, out, Config(), RunOptions(), name="demo")
+
+
+def _run(source: Path, out: Path | None, config: Any, options: Any, name: str = "") -> None:
+    from letvins_ros.evaluation.summary import summary
+    from letvins_ros.pipeline import run_offline
+    from letvins_ros.run_folder import run_folder
+    from letvins_ros.terminal import aligned, progress_bar
+
+    path = source.resolve()
+    default = path.parent.name if path.name == "mav0" else path.stem if path.is_file() else path.name
+    with run_folder(out, name or default) as folder, progress_bar("running") as progress:
+        metrics = run_offline(source, folder, config, options, progress)
+    if metrics.get("interrupted"):
+        print("Interrupted; the results hold what was done until then.")
+    print(aligned(summary(metrics)))
+    for kind, count in metrics.get("skipped", {}).items():
+        print(f"Skipped: {kind}, {count} times")
+    print(f"Results: {folder}/ (report.html, trajectory.png, error.png, timing.png)")
+
+
+@app.command()
+def evaluate(
+    estimate: Annotated[Path, typer.Argument(metavar="ESTIMATE", help="Trajectory in TUM format.")],
+    reference: Annotated[
+        Path, typer.Argument(metavar="REFERENCE", help="True trajectory in TUM format, or a recording with truth.")
+    ],
+    out: OutOption = None,
+) -> None:
+    """Compare a trajectory with the truth, after SE(3) alignment."""
+    from letvins_ros.evaluation.evaluate import evaluate as compare
+    from letvins_ros.evaluation.summary import summary
+    from letvins_ros.terminal import aligned
+
+    print(aligned(summary(compare(estimate, reference, out))))
+    if out:
+        print(f"Results: {out}/")
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")],
+    scenario: Annotated[str, typer.Option(help="hall, corridor, aggressive, dark or static.")] = "hall",
+    duration: Annotated[float, typer.Option(min=1, metavar="S", help="Length in seconds.")] = 20.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+) -> None:
+    """Render a stereo-inertial recording with exact truth, as an EuRoC folder."""
+    from letvins_ros.simulation import simulate as write
+    from letvins_ros.terminal import progress_bar
+
+    with progress_bar("simulating") as progress:
+        write(out, scenario, duration, seed, progress)
+    print(f"Written: {out}/")
+
+
+@app.command()
+def benchmark(
+    suite: Annotated[Path, typer.Argument(metavar="SUITE", help="Sources, configurations, repeats (yaml).")],
+    out: OutOption = None,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Use this Ray cluster.")] = None,
+    save_baseline: Annotated[bool, typer.Option("--save-baseline", help="Make this result the baseline.")] = False,
+) -> None:
+    """Run several sources and configurations several times; exit 1 where a median is worse than the baseline."""
+    from rich.console import Console
+
+    from letvins_ros.evaluation.benchmark import benchmark_table, run_benchmark
+    from letvins_ros.run_folder import run_folder
+
+    with run_folder(out, suite.stem) as folder:
+        regressed = run_benchmark(suite, folder, save_baseline, ray, print)
+    Console(width=None if sys.stdout.isatty() else 200).print(benchmark_table(folder))
+    print(f"Results: {folder}/")
+    raise typer.Exit(int(regressed))
+
+
+@config_app.command("show")
+def config_show(config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Print every key with unit, meaning and bounds: the defaults, or those of a file and changes."""
+    from letvins_ros.config_io import load_config, to_yaml
+
+    print(to_yaml(load_config(config, overrides or ())), end="")
+
+
+@config_app.command("check")
+def config_check(file: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration (yaml).")]) -> None:
+    """Check keys, types, bounds and calibration of a file."""
+    from letvins_ros.config_io import load_config
+
+    config = load_config(file)
+    print(f"{file}: valid, {'with' if config.rig else 'without'} calibration")
+
+
+@config_app.command("import")
+def config_import(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="EuRoC folder, Kalibr camera chain or VINS-Fusion yaml.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="File instead of stdout.")] = None,
+) -> None:
+    """Make a configuration from the calibration of another program."""
+    from letvins_ros.calibration import read_rig
+    from letvins_ros.config import Config
+    from letvins_ros.config_io import to_yaml
+    from letvins_ros.evaluation.files import write_atomic
+
+    rig = read_rig(source)
+    mode = "mono_imu" if len(rig.cameras) == 1 else "stereo_imu" if rig.imu else "stereo"
+    text = to_yaml(replace(Config(), rig=rig, mode=mode))
+    if out is None:
+        print(text, end="")
+    else:
+        write_atomic(out, text)
+        print(f"Written: {out} ({mode})")
+
+
+@weights_app.command("list")
+def weights_list() -> None:
+    """Show the weights that come along."""
+    from letvins_ros.terminal import aligned
+    from letvins_ros.weights import LETNET2_GRAY
+
+    files = sorted(LETNET2_GRAY.parent.glob("*.safetensors"))
+    print(aligned([(file.name, _describe(file)) for file in files]) or "none")
+
+
+@weights_app.command("check")
+def weights_check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=".safetensors, .pth or .pt")],
+    backend: Annotated[str, typer.Option(help="auto, openvino, torch or tensorrt.")] = "auto",
+) -> None:
+    """Load weights and run the network once."""
+    import numpy as np
+
+    from letvins_ros.inference import open_backend
+
+    network = open_backend(backend, file)
+    network([np.zeros((48, 64), np.uint8)])
+    print(f"{file}: {_describe(file)}; runs with {network.name}")
+
+
+def _describe(file: Path) -> str:
+    import hashlib
+
+    from letvins_ros.weights import load_weights
+
+    size = sum(array.size for array in load_weights(file).values())
+    return f"{size} numbers, {file.stat().st_size} bytes, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+
+
+if __name__ == "__main__":
+    main()
