@@ -38,7 +38,7 @@ def bake(quads: Quads, room: np.ndarray, lighting: Lighting, rng: np.random.Gene
             way = lamp - points
             distance = np.linalg.norm(way, axis=1)
             cosine = np.maximum(way @ quads.normal[i] / distance, 0) * 0.8 + 0.2  # some light comes off the walls
-            total += strength * cosine / (distance**2 + 0.5) * np.where(_blocked(quads, points, lamp), 0.25, 1.0)
+            total += strength * cosine / (distance**2 + 1) * np.where(_blocked(quads, points, lamp), 0.25, 1.0)
         maps.append(cv2.GaussianBlur(total.reshape(height, width).astype(np.float32), (3, 3), 0))
     return maps
 

@@ -22,6 +22,7 @@ class Scenario:
     room_m: tuple[float, float, float]  # length, width, height, before the seed's variation
     furniture: Furniture
     cover: float  # share of the surfaces with panels on the plaster
+    roughness: float = 1.0  # contrast of the plaster
     lighting: Lighting = Lighting()
     sensor: Sensor = Sensor()
 
@@ -50,28 +51,28 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "hall": Scenario(
             "a drone flies rounds in a furnished hall",
             Motion("flight", max_speed=1.3, max_turn=1.5),
-            (11.0, 8.5, 4.2), _HALL, 0.55, _HALL_LIGHT,
+            (11.0, 8.5, 4.2), _HALL, 0.6, lighting=_HALL_LIGHT,
         ),
         "corridor": Scenario(
             "two laps on foot through a corridor with nearly bare walls",
             Motion("walk", max_speed=1.5, max_turn=1.6),
-            (1.7, 1.0, 2.7), Furniture(pipes=4), 0.12, Lighting(wander=0.12, lamps=10, lamp_power=0.5),
+            (1.7, 1.0, 2.7), Furniture(pipes=4), 0.12, 0.25, Lighting(wander=0.12, lamps=16, lamp_power=0.8),
         ),
         "aggressive": Scenario(
             "a drone flies fast and shakes",
             Motion("flight", max_speed=2.5, max_turn=3.0, shake=2.0),
-            (13.0, 10.0, 4.8), _HALL, 0.55, _HALL_LIGHT,
+            (13.0, 10.0, 4.8), _HALL, 0.6, lighting=_HALL_LIGHT,
         ),
         "dark": Scenario(
             "a dark hall, lit by a lamp on the body, with a noisy, flickering camera",
             Motion("flight", max_speed=1.1, max_turn=1.3),
-            (10.0, 8.0, 4.0), _HALL, 0.55,
-            Lighting(ambient=0.06, lamps=2, lamp_power=0.1, wander=0.2, flicker=0.15, headlamp=5.0),
-            Sensor(read_noise=4.0, shot_noise=0.1, exposure_s=0.008),
+            (10.0, 8.0, 4.0), _HALL, 0.6,
+            lighting=Lighting(ambient=0.06, lamps=2, lamp_power=0.1, wander=0.15, flicker=0.15, headlamp=60.0),
+            sensor=Sensor(read_noise=2.0, shot_noise=0.06, exposure_s=0.008),
         ),
         "static": Scenario(
             "at rest all the time while the light changes a little",
-            Motion("rest"), (11.0, 8.5, 4.2), _HALL, 0.55, Lighting(wander=0.06),
+            Motion("rest"), (11.0, 8.5, 4.2), _HALL, 0.6, lighting=Lighting(wander=0.06),
         ),
     }
 )  # fmt: skip

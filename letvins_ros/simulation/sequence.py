@@ -104,7 +104,8 @@ class Simulation:
         self.quads = self.scenario.world(room, path, self._rng(3))
         surfaces = self._paint(self.quads, equipment)
         brightness = light.bake(self.quads, room, self.scenario.lighting, self._rng(5))
-        self._peak = max(float(map_.max()) for map_ in brightness)  # keeps a dark room's picture in all 8 bits
+        # Brightest parts may clip, so that the others use all 8 bits, even of a dark room.
+        self._peak = float(np.quantile(np.concatenate([map_.ravel() for map_ in brightness]), 0.97))
         atlas = pack([light.shade(s, map_ / self._peak) for s, map_ in zip(surfaces, brightness, strict=True)])
         self._renderers = [
             Renderer(mounted.camera, self.quads, atlas, TEXELS_PER_M) for mounted in equipment.rig.cameras
@@ -115,7 +116,7 @@ class Simulation:
     def _paint(self, quads: Quads, equipment: Equipment) -> list[np.ndarray]:
         rng = self._rng(4)
         photos = textures.load_photos(equipment.photos, equipment.color, 200, rng) if equipment.photos else ()
-        kit = textures.Kit.create(rng, equipment.color, photos)
+        kit = textures.Kit.create(rng, self.scenario.roughness, equipment.color, photos)
         cover = 0.9 if photos else self.scenario.cover
         sizes = np.maximum((quads.size * TEXELS_PER_M).astype(int), 2).tolist()
         # Rows of a picture run down, the second side of a wall runs up.

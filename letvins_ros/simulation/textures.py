@@ -20,17 +20,18 @@ class Kit:
 
     rng: np.random.Generator
     grain: np.ndarray  # (GRAIN, GRAIN) float32, periodic, deviation 1
+    roughness: float = 1.0  # of the plaster between the panels
     color: bool = False
     photos: tuple[np.ndarray, ...] = ()  # (H, W[, 3]) uint8, used instead of painted panels where given
 
     @staticmethod
-    def create(rng: np.random.Generator, color: bool = False, photos: tuple[np.ndarray, ...] = ()) -> "Kit":
+    def create(rng: np.random.Generator, roughness: float, color: bool, photos: tuple[np.ndarray, ...]) -> "Kit":
         """Noise whose amplitude falls with the frequency's 1.3rd power: rough, yet not sandy."""
         frequency = np.hypot(np.fft.fftfreq(GRAIN)[:, None], np.fft.rfftfreq(GRAIN))
         frequency[0, 0] = np.inf
         spectrum = np.fft.rfft2(rng.standard_normal((GRAIN, GRAIN))) / np.maximum(frequency, 2 / GRAIN) ** 1.3
         grain = np.fft.irfft2(spectrum, (GRAIN, GRAIN))
-        return Kit(rng, (grain / grain.std()).astype(np.float32), color, photos)
+        return Kit(rng, (grain / grain.std()).astype(np.float32), roughness, color, photos)
 
     def noise(self, height: int, width: int, stretch: int = 1) -> np.ndarray:
         """Noise (height, width) float32 of a random place, drawn out along the rows by `stretch`."""
@@ -56,7 +57,7 @@ def load_photos(folder: Path, color: bool, limit: int, rng: np.random.Generator)
 
 def plaster(kit: Kit, height: int, width: int) -> np.ndarray:
     """Rough plain surface."""
-    return kit.gray(80, 180) + kit.rng.uniform(6, 16) * kit.noise(height, width)
+    return kit.gray(80, 180) + kit.rng.uniform(5, 11) * kit.roughness * kit.noise(height, width)
 
 
 def bricks(kit: Kit, height: int, width: int) -> np.ndarray:
@@ -156,7 +157,7 @@ def paint_surface(kit: Kit, height: int, width: int, cover: float) -> np.ndarray
                 spot[:] = _panel(kit, *spot.shape[:2])
             y += row
         x += column
-    dirt = np.clip(1 + np.float32(0.1) * kit.noise(height, width), 0.5, 1.5)
+    dirt = np.clip(1 + np.float32(0.1 * kit.roughness) * kit.noise(height, width), 0.5, 1.5)
     return np.clip(surface * (dirt[..., None] if kit.color else dirt), 4, 250).astype(np.uint8)
 
 
