@@ -9,13 +9,14 @@ import numpy as np
 from letvins_ros.calibration import ImuNoise, Rig
 from letvins_ros.config import Config
 from letvins_ros.errors import Rejected
+from letvins_ros.estimation.frame import STATE_SIZE as N
 from letvins_ros.estimation.frame import Frame, State, frame_of
 from letvins_ros.estimation.initialisation import initialise_at_rest, initialise_moving
+from letvins_ros.estimation.quadratic import Quadratic, V, X
 from letvins_ros.estimation.standstill import StandstillDetector
 from letvins_ros.estimation.vision import RobustPixels
-from letvins_ros.estimation.window import N, Prior, V, Window, X, solve_dense
+from letvins_ros.estimation.window import Window
 from letvins_ros.imu import ImuBuffer, ImuSteps, preintegrate
-from letvins_ros.tracking.epipolar import pixels_per_radian
 from letvins_ros.types import FrameTracks, ImuSamples, VioState, VioStatus
 
 OUTLIER_PX = 3.0
@@ -42,7 +43,7 @@ class VioEstimator:
         self._before_last: Frame | None = None
         self._motion: np.ndarray | None = None  # T_before_now of the last two frames
         self._patience_s = 3.0 if len(self._cameras) == 1 else 1.0
-        self._focal_px = pixels_per_radian(self._cameras[0].camera)
+        self._focal_px = self._cameras[0].camera.focal_px
         self.resets = 0
 
     def add_imu(self, samples: ImuSamples) -> None:
@@ -122,9 +123,7 @@ class VioEstimator:
 
     def _drop_outliers(self, errors: np.ndarray) -> None:
         """Landmarks that do not fit the poses leave; their tracks may start anew."""
-        with np.errstate(invalid="ignore"):
-            mean = np.nanmean(np.where(np.isfinite(errors), errors, 100.0 * (errors == np.inf) + errors), axis=(0, 1))
-        self._window.forget_landmarks(self._window.ids[mean > OUTLIER_PX])
+        self._window.forget_landmarks(self._window.ids[errors > OUTLIER_PX])
 
     def _consider_keyframe(self, frame: Frame) -> None:
         last = next(f for f in reversed(self._window.frames[:-1]) if f.keyframe)
@@ -235,7 +234,7 @@ def _inflated(noise: ImuNoise, scale: float) -> ImuNoise:
     return replace(noise, gyro_noise=noise.gyro_noise * scale, accel_noise=noise.accel_noise * scale)
 
 
-def _first_prior(frame: Frame, at_rest: bool) -> Prior:
+def _first_prior(frame: Frame, at_rest: bool) -> Quadratic:
     """Place and heading are the odom frame's by definition; the rest is loosely known."""
     up = frame.state.R.T @ np.array([0.0, 0.0, 1.0])
     H = np.zeros((N, N))
@@ -244,7 +243,7 @@ def _first_prior(frame: Frame, at_rest: bool) -> Prior:
     H[6:9, 6:9] = np.eye(3) / (REST_VELOCITY_STD if at_rest else START_VELOCITY_STD) ** 2
     H[9:12, 9:12] = np.eye(3) / START_ACCEL_BIAS_STD**2
     H[12:, 12:] = np.eye(3) / START_GYRO_BIAS_STD**2
-    return Prior((frame.index,), (frame.state,), H, np.zeros(N))
+    return Quadratic((frame.index,), (frame.state,), H, np.zeros(N))
 
 
 def _in_output_order(P: np.ndarray, R: np.ndarray) -> np.ndarray:

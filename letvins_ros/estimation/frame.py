@@ -7,7 +7,7 @@ import gtsam
 import numpy as np
 
 from letvins_ros.calibration import MountedCamera
-from letvins_ros.geometry import exp_so3, log_so3, transform
+from letvins_ros.geometry import transform
 from letvins_ros.imu import ImuSteps
 from letvins_ros.types import FrameTracks
 
@@ -31,7 +31,7 @@ class State:
     def stepped(self, d: np.ndarray) -> "State":
         """The state moved by a step (15,)."""
         return State(
-            self.R @ exp_so3(d[:3]),
+            self.R @ gtsam.Rot3.Expmap(d[:3]).matrix(),
             self.p + self.R @ d[3:6],
             self.v + d[6:9],
             self.accel_bias + d[9:12],
@@ -42,7 +42,7 @@ class State:
         """The step (15,) that leads to the other state."""
         return np.concatenate(
             [
-                log_so3(self.R.T @ other.R),
+                gtsam.Rot3.Logmap(gtsam.Rot3(self.R.T @ other.R)),
                 self.R.T @ (other.p - self.p),
                 other.v - self.v,
                 other.accel_bias - self.accel_bias,
@@ -96,4 +96,6 @@ def frame_of(index: int, tracks: FrameTracks, cameras: tuple[MountedCamera, ...]
         seen.append(good)
         bearings.append(np.where(good[:, None], direction, 0.0))
         resolutions.append(np.where(good[:, None, None], M, 0.0))
-    return Frame(index, tracks.stamp_ns, state, tracks.ids[order], np.stack(bearings), np.stack(resolutions), np.stack(seen))
+    return Frame(
+        index, tracks.stamp_ns, state, tracks.ids[order], np.stack(bearings), np.stack(resolutions), np.stack(seen)
+    )

@@ -39,7 +39,7 @@ class _Motion:
 class _Fit:
     velocity: np.ndarray  # (3,) m/s in the first body frame
     gravity: np.ndarray  # (3,) m/s^2 in the first body frame
-    misses: np.ndarray  # (F, C, L, 3) rad, zero where not seen
+    misses: np.ndarray  # (K, 3) rad
     velocity_std: float
 
 
@@ -54,16 +54,16 @@ def initialise_moving(
     frames: list[Frame], seen: Observations, mounts: CameraMounts, noise: ImuNoise
 ) -> list[State] | Rejected:
     """States of moving frames, with seen holding their common features, or why it is too early."""
-    if seen.seen.shape[2] < 15:
-        return Rejected(f"{seen.seen.shape[2]} common features of 15 needed")
+    if len(seen.frame) == 0 or seen.landmark.max() < 14:
+        return Rejected("fewer than 15 features are common to the frames")
     gyro_bias, fit = np.zeros(3), None
     for _ in range(4):
         fit = _fit(_motion(frames, noise, gyro_bias), seen, mounts)
         slopes = []
         for axis in np.eye(3) * 1e-3:
             nudged = _fit(_motion(frames, noise, gyro_bias + axis), seen, mounts)
-            slopes.append(((nudged.misses - fit.misses) / 1e-3)[seen.seen].ravel())
-        J, r = np.stack(slopes, 1), fit.misses[seen.seen].ravel()
+            slopes.append(((nudged.misses - fit.misses) / 1e-3).ravel())
+        J, r = np.stack(slopes, 1), fit.misses.ravel()
         weight = 1 / np.maximum(np.abs(r), 2 * RAY_STD)
         step = -np.linalg.solve((J * weight[:, None]).T @ J + 1e-9 * np.eye(3), (J * weight[:, None]).T @ r)
         gyro_bias = gyro_bias + step
@@ -71,7 +71,7 @@ def initialise_moving(
             break
     motion = _motion(frames, noise, gyro_bias)
     fit = _fit(motion, seen, mounts)
-    miss = float(np.median(np.linalg.norm(fit.misses[seen.seen], axis=-1)))
+    miss = float(np.median(np.linalg.norm(fit.misses, axis=-1)))
     if miss > MAX_RESIDUAL_RAD:
         return Rejected(f"rays miss each other by {miss:.4f} rad, {MAX_RESIDUAL_RAD} allowed")
     if fit.velocity_std > MAX_VELOCITY_STD:
@@ -115,39 +115,39 @@ def _motion(frames: list[Frame], noise: ImuNoise, gyro_bias: np.ndarray) -> _Mot
 
 def _fit(motion: _Motion, seen: Observations, mounts: CameraMounts) -> _Fit:
     """Velocity, gravity of known length, and points that fit the rays best, weighted by inverse distance."""
-    R_first_cam = np.matmul(motion.R[:, None], np.swapaxes(mounts.R_cam_body, 1, 2)[None])
-    d = np.matmul(seen.bearings, np.swapaxes(R_first_cam, 2, 3))  # (F, C, L, 3)
-    offset = motion.dp[:, None] + np.matmul(motion.R[:, None], mounts.p_body_cam[None, :, :, None])[..., 0]  # (F, C, 3)
-    across = (np.eye(3) - d[..., :, None] * d[..., None, :]) * seen.seen[..., None, None]
-    basis = np.concatenate([motion.t[:, None, None] * np.eye(3), motion.t[:, None, None] ** 2 / 2 * np.eye(3)], 2)
-    distance = np.full(seen.seen.shape[2], 5.0)
+    R = motion.R[seen.frame]
+    d = (R @ (np.swapaxes(mounts.R_cam_body, 1, 2)[seen.camera] @ seen.bearing[..., None]))[..., 0]
+    offset = motion.dp[seen.frame] + (R @ mounts.p_body_cam[seen.camera][..., None])[..., 0]
+    across = np.eye(3) - d[:, :, None] * d[:, None, :]
+    t = motion.t[seen.frame, None, None]
+    basis = np.concatenate([t * np.eye(3), t**2 / 2 * np.eye(3)], 2)  # (K, 3, 6): centre = basis x + offset
+    distance = np.full(seen.landmark.max() + 1, 5.0)
     for _ in range(2):
-        weighted = across / distance[:, None, None] ** 2
-        x, points, information = _solve(weighted, offset, basis)
-        centres = (basis @ x)[:, None] + offset  # (F, C, 3)
-        ray = points[None, None] - centres[:, :, None]
-        distance = np.clip(np.linalg.norm(ray, axis=-1).mean((0, 1)), 0.3, 50.0)
-    misses = np.matmul(across, (ray / np.maximum(np.linalg.norm(ray, axis=-1, keepdims=True), 0.1))[..., None])[..., 0]
+        weighted = across / distance[seen.landmark, None, None] ** 2
+        x, points, information = _solve(weighted, offset, basis, seen.landmark)
+        ray = points[seen.landmark] - basis @ x - offset
+        length = np.maximum(np.linalg.norm(ray, axis=1), 0.1)
+        distance = np.clip(np.bincount(seen.landmark, length) / np.bincount(seen.landmark), 0.3, 50.0)
+    misses = (across @ (ray / length[:, None])[..., None])[..., 0]
     covariance = np.linalg.pinv(information) * RAY_STD**2
     return _Fit(x[:3], x[3:], misses, float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3]).max())))
 
 
 def _solve(
-    across: np.ndarray, offset: np.ndarray, basis: np.ndarray
+    across: np.ndarray, offset: np.ndarray, basis: np.ndarray, landmark: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Minimise the sum of |across (point - basis x - offset)|^2 with |x[3:]| = g: x (6,), points (L, 3), information."""
-    H_points = across.sum((0, 1)) + 1e-9 * np.eye(3)  # (L, 3, 3)
-    by_frame = across.sum(1)  # (F, L, 3, 3)
-    H_cross = -np.einsum("flij,fjk->lik", by_frame, basis)
-    H = np.einsum("fji,fjk,fkm->im", basis, by_frame.sum(1), basis)
-    g_points = np.matmul(across, offset[:, :, None, :, None])[..., 0].sum((0, 1))  # (L, 3)
-    force = np.matmul(across, offset[:, :, None, :, None])[..., 0].sum((1, 2))  # (F, 3)
-    g = -np.einsum("fji,fj->i", basis, force)
-    inverse = np.linalg.inv(H_points)
-    H = H - np.einsum("lji,ljk,lkm->im", H_cross, inverse, H_cross)
-    g = g - np.einsum("lji,ljk,lk->i", H_cross, inverse, g_points)
+    L = landmark.max() + 1
+    H_points, H_cross, g_points = np.zeros((L, 3, 3)), np.zeros((L, 3, 6)), np.zeros((L, 3))
+    pull = (across @ offset[..., None])[..., 0]
+    np.add.at(H_points, landmark, across)
+    np.add.at(H_cross, landmark, -across @ basis)
+    np.add.at(g_points, landmark, pull)
+    inverse = np.linalg.inv(H_points + 1e-9 * np.eye(3))
+    H = np.einsum("kji,kjm->im", basis, across @ basis) - np.einsum("lji,ljk,lkm->im", H_cross, inverse, H_cross)
+    g = -np.einsum("kji,kj->i", basis, pull) - np.einsum("lji,ljk,lk->i", H_cross, inverse, g_points)
     x = _with_gravity(H, g)
-    points = np.matmul(inverse, (g_points - H_cross @ x)[..., None])[..., 0]
+    points = (inverse @ (g_points - H_cross @ x)[..., None])[..., 0]
     return x, points, H
 
 

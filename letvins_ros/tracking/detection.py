@@ -54,9 +54,13 @@ class GridDetector:
                 break
             top, bottom = row * height // rows, (row + 1) * height // rows
             left, right = column * width // columns, (column + 1) * width // columns
-            corners, strength = cv2.goodFeaturesToTrackWithQuality(
-                gray[top:bottom, left:right], room, self.quality, self.min_distance_px, free[top:bottom, left:right]
-            )[:2] if free[top:bottom, left:right].any() else (None, None)
+            corners, strength = (
+                cv2.goodFeaturesToTrackWithQuality(
+                    gray[top:bottom, left:right], room, self.quality, self.min_distance_px, free[top:bottom, left:right]
+                )[:2]
+                if free[top:bottom, left:right].any()
+                else (None, None)
+            )
             if corners is None:
                 continue
             strong = strength.ravel() > self.min_eigenvalue

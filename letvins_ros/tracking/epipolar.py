@@ -5,14 +5,7 @@ import cv2
 import numpy as np
 
 from letvins_ros.calibration import MountedCamera
-from letvins_ros.camera import Camera
 from letvins_ros.geometry import inverse, skew
-
-
-def pixels_per_radian(camera: Camera) -> float:
-    """Resolution of the camera straight ahead."""
-    _, derivative = camera.project_jacobian(np.array([[0.0, 0.0, 1.0]]))
-    return float(np.linalg.svd(derivative[0], compute_uv=False).mean())
 
 
 def epipolar_error(E: np.ndarray, bearings_a: np.ndarray, bearings_b: np.ndarray) -> np.ndarray:
@@ -68,7 +61,7 @@ class StereoGeometry:
         self.T_right_left = inverse(right.T_body_cam) @ left.T_body_cam
         R, t = self.T_right_left[:3, :3], self.T_right_left[:3, 3]
         self._E = skew(t / np.linalg.norm(t)) @ R
-        self.focal_px = pixels_per_radian(self.right)
+        self.focal_px = self.right.focal_px
 
     def guess_right(self, bearings_left: np.ndarray, inverse_distance: np.ndarray) -> np.ndarray:
         """Right pixels (N, 2), NaN outside, of left bearings (N, 3) at inverse distances (N,), 1/m."""

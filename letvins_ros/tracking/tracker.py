@@ -13,7 +13,6 @@ from letvins_ros.tracking.epipolar import (
     StereoGeometry,
     inliers_known_rotation,
     inliers_unknown_rotation,
-    pixels_per_radian,
 )
 from letvins_ros.tracking.flow import EqualisedMaps, LucasKanade, MapMaker, NetworkMaps, PlainMaps
 from letvins_ros.types import FrameTracks, ImageFrame
@@ -44,7 +43,6 @@ class FeatureTracker:
         self._config = config
         self._left = rig.cameras[0]
         self._stereo = StereoGeometry(rig.cameras[0], rig.cameras[1]) if len(rig.cameras) > 1 else None
-        self._focal_px = pixels_per_radian(self._left.camera)
         self._maps = maps or make_maps(config)
         self._flow = LucasKanade(config.window_px, config.pyramid_levels, config.forward_backward_px)
         self._detector = GridDetector(config.max_features, round(config.min_distance_px), config.quality)
@@ -104,7 +102,7 @@ class FeatureTracker:
     def _reject_outliers(self, features: _Features, R_last_now: np.ndarray | None) -> _Features:
         if not len(features.ids):
             return features
-        limit = self._config.ransac_px / self._focal_px
+        limit = self._config.ransac_px / self._left.camera.focal_px
         before, now = self._previous_bearings, features.bearings
         if R_last_now is None:
             return features.keep(inliers_unknown_rotation(before, now, limit))

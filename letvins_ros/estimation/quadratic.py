@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Costs that are quadratic in the states of some frames: linearised GTSAM factors, and the marginal prior."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import gtsam
+import numpy as np
+
+from letvins_ros.estimation.frame import STATE_SIZE as N
+from letvins_ros.estimation.frame import Frame, State
+
+# moves beyond which a factor is linearised anew: rad, m, m/s, m/s^2, rad/s
+FAR = np.repeat([3e-3, 1e-1, 1e-1, 1e-1, 1e-2], 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Quadratic:
+    """cost(d) = cost + g d + d H d / 2, with d the step from fixed states of K frames to their present ones."""
+
+    indices: tuple[int, ...]  # of the frames
+    states: tuple[State, ...]
+    H: np.ndarray  # (15K, 15K)
+    g: np.ndarray  # (15K,)
+    cost: float = 0.0
+
+    def step_to(self, states: Sequence[State]) -> np.ndarray:
+        """The step (15K,) from the fixed states."""
+        if not states:
+            return np.zeros(0)
+        return np.concatenate([fixed.step_to(now) for fixed, now in zip(self.states, states, strict=True)])
+
+    def at(self, d: np.ndarray) -> tuple[np.ndarray, float]:
+        """Gradient (15K,) and cost after a step."""
+        H_d = self.H @ d
+        return self.g + H_d, float(self.cost + self.g @ d + d @ H_d / 2)
+
+
+class InertialCost:
+    """The factors between frames, linearised by GTSAM, and again only when the states have moved far."""
+
+    def __init__(self, frames: list[Frame], factors: list[gtsam.NonlinearFactor]) -> None:
+        self._frames, self._factors = frames, factors
+        self._quadratic: Quadratic | None = None
+
+    def at(self, states: list[State]) -> tuple[np.ndarray, np.ndarray, float]:
+        """Normal equations H (15F, 15F), g (15F,) and cost at these states."""
+        if self._quadratic is not None:
+            d = self._quadratic.step_to(states)
+            if (np.abs(d.reshape(-1, N)) < FAR).all():
+                return (self._quadratic.H.copy(), *self._quadratic.at(d))
+        self._quadratic = linearised(self._frames, states, self._factors)
+        return self._quadratic.H.copy(), self._quadratic.g.copy(), self._quadratic.cost
+
+
+def linearised(frames: list[Frame], states: list[State], factors: list[gtsam.NonlinearFactor]) -> Quadratic:
+    """The sum of GTSAM factors as one quadratic over all frames."""
+    size = N * len(frames)
+    H, g, cost = np.zeros((size, size)), np.zeros(size), 0.0
+    if factors:
+        graph, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
+        for factor in factors:
+            graph.add(factor)
+        for frame, state in zip(frames, states, strict=True):
+            values.insert(X(frame.index), gtsam.Pose3(gtsam.Rot3(state.R), state.p))
+            values.insert(V(frame.index), state.v)
+            values.insert(B(frame.index), gtsam.imuBias.ConstantBias(state.accel_bias, state.gyro_bias))
+        linear, cost = graph.linearize(values), float(graph.error(values))
+        ordering, rows = _ordering(frames, set(linear.keyVector()))
+        dense, eta = linear.hessian(ordering)
+        H[np.ix_(rows, rows)] = dense
+        g[rows] = -eta
+    return Quadratic(tuple(frame.index for frame in frames), tuple(states), H, g, cost)
+
+
+def imu_factors(pairs: Iterable[tuple[Frame, Frame]]) -> list[gtsam.NonlinearFactor]:
+    """GTSAM's factors (Forster 2017) between neighbours that have IMU readings between them."""
+    return [
+        gtsam.CombinedImuFactor(X(a.index), V(a.index), X(b.index), V(b.index), B(a.index), B(b.index), b.pim)
+        for a, b in pairs
+        if b.pim is not None
+    ]
+
+
+def _ordering(frames: list[Frame], keys: set[int]) -> tuple[gtsam.Ordering, np.ndarray]:
+    """The keys that factors touch, in the order of our rows, and these rows."""
+    ordering, touched = gtsam.Ordering(), []
+    for i, frame in enumerate(frames):
+        for key, start, length in ((X(frame.index), 0, 6), (V(frame.index), 6, 3), (B(frame.index), 9, 6)):
+            if key in keys:
+                ordering.push_back(key)
+                touched.append(np.arange(N * i + start, N * i + start + length))
+    return ordering, np.concatenate(touched)
+
+
+def X(index: int) -> int:
+    """GTSAM's key of a frame's pose."""
+    return int(gtsam.symbol("x", index))
+
+
+def V(index: int) -> int:
+    """GTSAM's key of a frame's velocity."""
+    return int(gtsam.symbol("v", index))
+
+
+def B(index: int) -> int:
+    """GTSAM's key of a frame's biases."""
+    return int(gtsam.symbol("b", index))
+
+
+def frame_keys(frame: Frame) -> set[int]:
+    """GTSAM's keys of a frame."""
+    return {X(frame.index), V(frame.index), B(frame.index)}
