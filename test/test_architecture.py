@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "letvins_ros"
+BASE = {
+    "__init__", "calibration", "calibration_files", "camera", "config", "config_io", "config_params", "distortion",
+    "errors", "geometry", "imu", "lenses", "types",
+}  # fmt: skip
+ALLOWED = {  # what each part may import besides itself and the base
+    "weights": set(),
+    "networks": {"weights"},
+    "inference": {"networks", "weights"},
+    "tracking": {"inference", "networks"},
+    "estimation": set(),
+    "loop": {"inference", "networks"},
+    "datasets": set(),
+    "simulation": {"datasets"},
+    "evaluation": {"datasets"},
+    "pipeline": {"datasets", "estimation", "evaluation", "inference", "loop", "tracking"},
+    "run_folder": set(),
+    "terminal": set(),
+    "cli": {"evaluation", "inference", "pipeline", "run_folder", "simulation", "terminal", "weights"},
+    "ros": {"datasets", "estimation", "loop", "pipeline", "tracking"},
+}
+ROS = ("rclpy", "rosidl_runtime_py", "sensor_msgs", "nav_msgs", "geometry_msgs", "std_msgs", "std_srvs")
+HEAVY = ("numpy", "scipy", "cv2", "torch", "openvino", "gtsam", "matplotlib", "rosbags", "rich", "jinja2", "yaml")
+OPTIONAL = ("torch", "tensorrt")  # a module that needs one is left out where it is not installed
+SOURCES = sorted(
+    path for folder in ("letvins_ros", "launch", "training", "test") for path in (ROOT / folder).rglob("*.py")
+)
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of what a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def parts_imported(path: Path) -> set[str]:
+    names = {name.split(".")[1] for name in imports(path) if name.startswith("letvins_ros.")}
+    return {name for name in names if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()}
+
+
+def run_fresh(code: str) -> str:
+    """What a fresh interpreter prints."""
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    own = part(path)
+    allowed = BASE if own in BASE else BASE | ALLOWED[own] | {own}
+    assert parts_imported(path) <= allowed
+
+
+@pytest.mark.parametrize("folder", ["letvins_ros", "training"])
+def test_only_the_ros_folder_knows_ros_and_nothing_installed_knows_training_or_tests(folder):
+    for path in (ROOT / folder).rglob("*.py"):
+        tops = {name.partition(".")[0] for name in imports(path)}
+        if not path.is_relative_to(PACKAGE / "ros"):
+            assert not tops & set(ROS), path
+        assert "evo" not in tops, path
+        if folder == "letvins_ros":
+            assert "training" not in tops, path
+
+
+def test_the_core_needs_no_ros():
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in PACKAGE.rglob("*.py")
+        if part(path) != "ros"
+    ]
+    code = f"""
+import sys
+for name in {ROS}:
+    sys.modules[name] = None
+from importlib import import_module
+for module in {modules}:
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name not in {OPTIONAL}:
+            raise
+print("imported")
+"""
+    assert run_fresh(code) == "imported\n"
+
+
+def test_the_command_line_imports_nothing_heavy():
+    code = f"import sys; import letvins_ros.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    assert run_fresh(code) == "[]\n"
+
+
+def test_the_pipeline_imports_no_torch_and_no_plots():
+    code = "import sys; import letvins_ros.pipeline; print([n for n in ('torch', 'matplotlib') if n in sys.modules])"
+    assert run_fresh(code) == "[]\n"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_says_its_licence_first(path):
+    assert path.read_text().startswith("# SPDX-License-Identifier: Apache-2.0\n")
+
+
+def test_scripts_say_their_licence():
+    for name in ("Makefile", "CMakeLists.txt", ".ci/run", ".ci/venv"):
+        assert "SPDX-License-Identifier: Apache-2.0" in (ROOT / name).read_text(), name
+
+
+def test_only_the_command_line_prints():
+    for path in PACKAGE.rglob("*.py"):
+        calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        prints = any(isinstance(f, ast.Name) and f.id == "print" for f in calls)
+        assert not prints or path.name == "cli.py", path
+
+
+def test_names_of_test_files_are_unique():
+    names = [path.name for path in (ROOT / "test").rglob("*.py") if path.name != "conftest.py"]
+    assert len(names) == len(set(names))
+
+
+def test_the_version_is_the_same_everywhere():
+    from letvins_ros import __version__
+
+    assert f"<version>{__version__}</version>" in (ROOT / "package.xml").read_text()
+
+
+def test_nothing_new_lies_at_the_top():
+    known = set(
+        "letvins_ros launch config msg training test package.xml setup.py README.md CMakeLists.txt pyproject.toml"
+        " CHANGELOG.md LICENSE Makefile .ci .gitignore .pre-commit-config.yaml".split()
+    )
+    if not (shutil.which("git") and (ROOT / ".git").exists()):
+        pytest.skip("not a git checkout")
+    tracked = subprocess.run(["git", "ls-files"], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert {line.partition("/")[0] for line in tracked.stdout.splitlines()} <= known

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+import re
+import resource
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from letvins_ros import __version__, cli
+from letvins_ros.errors import DataError
+
+METRICS = {"frames": 7, "ate_rmse_m": 0.0123, "total_ms": None, "skipped": {"right image missing": 2}}
+
+
+@pytest.fixture
+def letvins(monkeypatch, capsys, tmp_path):
+    """Run the command in an empty folder; gives exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["letvins", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return caught.value.code or 0, *capsys.readouterr()
+
+    yield call
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def pipeline(monkeypatch):
+    """Stands in for the pipeline; holds the arguments of its last run."""
+    fake = types.ModuleType("letvins_ros.pipeline")
+    fake.RunOptions = dict
+    fake.metrics = METRICS
+    fake.failure = None
+
+    def run_offline(source, out, config, options, progress):
+        fake.called = types.SimpleNamespace(source=source, out=out, config=config, options=options)
+        progress(7, 7)
+        if fake.failure:
+            raise fake.failure
+        (out / "metrics.json").write_text("{}")
+        return fake.metrics
+
+    fake.run_offline = run_offline
+    monkeypatch.setitem(sys.modules, "letvins_ros.pipeline", fake)
+    return fake
+
+
+def shell(*arguments, **options):
+    command = [sys.executable, "-m", "letvins_ros.cli", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, **options)
+
+
+def test_help_comes_within_half_a_second(root):
+    def cpu_seconds():  # of finished children; other work on the machine does not count
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    times = []
+    for _ in range(3):
+        before = cpu_seconds()
+        result = shell("--help", cwd=root)
+        times.append(cpu_seconds() - before)
+        assert result.returncode == 0
+    assert "benchmark" in result.stdout
+    assert min(times) < 0.5
+
+
+def test_the_version_is_told(letvins):
+    assert letvins("--version") == (0, f"letvins {__version__}\n", "")
+
+
+def test_help_is_shown_when_nothing_is_asked(letvins):
+    assert "Usage: letvins" in letvins()[1]
+
+
+COMMANDS = ["run", "evaluate", "simulate", "demo", "benchmark", "config show", "config check", "config import",
+            "weights list", "weights check"]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command, letvins):
+    code, out, err = letvins(*command.split(), "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Usage: letvins {command}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("nonsense", "No such command 'nonsense'."),
+        ("run", "Missing argument 'SOURCE'."),
+        ("run x --nonsense", "No such option: --nonsense"),
+        ("run x --start -1", "Invalid value for '--start'"),
+        ("run x --set tracker.max_feature=9", "unknown key tracker.max_feature; known: max_features"),
+        ("run x -c nowhere.yaml", "nowhere.yaml: cannot read the configuration: No such file or directory"),
+        ("config check .", ".: cannot read the configuration: Is a directory"),
+        ("config import nowhere", "nowhere"),
+        ("evaluate nowhere.tum nothing.tum", "nothing.tum"),
+        ("simulate new --scenario beach", "beach"),
+        ("benchmark nowhere.yaml", "nowhere.yaml"),
+        ("weights check nowhere.pth", "nowhere.pth: no such weights file"),
+    ],
+)
+def test_a_user_error_is_one_line_and_exit_code_1(arguments, message, letvins):
+    code, out, err = letvins(*arguments.split())
+    assert code == 1
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_bug_is_not_hidden(letvins, pipeline):
+    pipeline.failure = ZeroDivisionError("bug")
+    with pytest.raises(ZeroDivisionError):
+        letvins("run", "somewhere")
+
+
+def test_config_show_prints_the_default_file(letvins, root):
+    assert letvins("config", "show")[1] == (root / "config" / "default.yaml").read_text()
+    assert "seed: 5 " in letvins("config", "show", "--set", "seed=5")[1]
+
+
+def test_config_check_accepts_what_config_import_writes(letvins, root, tmp_path):
+    from letvins_ros.config_io import load_config
+
+    folder = tmp_path / "mav0" / "cam0"
+    folder.mkdir(parents=True)
+    (folder / "sensor.yaml").write_text(
+        "camera_model: pinhole\ndistortion_model: radial-tangential\nresolution: [752, 480]\n"
+        "intrinsics: [458.0, 457.0, 367.0, 248.0]\ndistortion_coefficients: [0.1, 0.0, 0.0, 0.0]\n"
+        "T_BS: {cols: 4, rows: 4, data: [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]}\n"
+    )
+    assert letvins("config", "import", tmp_path, "-o", "new.yaml")[0] == 0
+    assert letvins("config", "check", "new.yaml")[1] == "new.yaml: valid, with calibration\n"
+    config = load_config(Path("new.yaml"))
+    assert (config.mode, config.rig.cameras[0].camera.intrinsics) == ("mono_imu", (458.0, 457.0, 367.0, 248.0))
+
+
+def test_run_hands_its_options_on_and_shows_the_figures(letvins, pipeline, tmp_path):
+    options = "--set tracker=letnet2 --set seed=4 --start 1.5 --duration 3 --no-loop --realtime -o out".split()
+    code, out, err = letvins("run", "some/where", *options)
+    assert code == 0
+    assert pipeline.called.source == Path("some/where")
+    assert pipeline.called.options == {"start_s": 1.5, "duration_s": 3.0, "loop": False, "realtime": True}
+    assert (pipeline.called.config.tracker.method, pipeline.called.config.seed) == ("letnet2", 4)
+    assert pipeline.called.out == Path("out")
+    assert re.search(r"ATE, RMSE +0\.0123 m\n", out)
+    assert "Skipped: right image missing, 2 times\n" in out
+    assert "Results: out/" in out
+    assert err == "running: 7 of 7\n"
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "name"), [("data/V1_01/mav0", "V1_01"), ("data/V1_01", "V1_01"), (".", "here"), ("a.bag", "a")]
+)
+def test_results_go_to_a_folder_named_after_the_source_and_latest_points_there(
+    source, name, letvins, pipeline, tmp_path, monkeypatch
+):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("a.bag").touch()
+    for _ in range(2):  # the second time the link is there already
+        assert letvins("run", source)[0] == 0
+        folder = pipeline.called.out
+        assert folder.parent == Path("results")
+        assert folder.name.startswith(f"{name}-2")
+        assert Path("results/latest").resolve() == folder.resolve()
+    assert len(list(Path("results").iterdir())) == 3  # two runs, one link
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_run(letvins, pipeline):
+    Path("file").touch()
+    code, _, err = letvins("run", "somewhere", "-o", "file/out")
+    assert (code, err) == (1, "error: file/out: cannot write results there: Not a directory\n")
+    assert letvins("run", "somewhere", "-o", "file")[2] == "error: file: cannot write results there: File exists\n"
+    code, _, err = letvins("run", "somewhere", "-o", "/proc/out")  # not even root can write there
+    assert code == 1
+    assert "/proc/out: cannot write results there" in err
+    assert not hasattr(pipeline, "called")
+
+
+def test_a_failed_run_leaves_no_empty_folder(letvins, pipeline):
+    pipeline.failure = DataError("somewhere: no recording\nthat is known")
+    code, _, err = letvins("run", "somewhere", "-o", "out")
+    assert (code, err.splitlines()[-1]) == (1, "error: somewhere: no recording that is known")
+    assert not Path("out").exists()
+    Path("mine").mkdir()
+    letvins("run", "somewhere", "-o", "mine")
+    assert Path("mine").exists()
+
+
+def test_ctrl_c_with_nothing_to_keep_says_so(letvins, pipeline):
+    pipeline.failure = KeyboardInterrupt()
+    code, _, err = letvins("run", "somewhere")
+    assert (code, err.splitlines()[-1]) == (130, "error: interrupted, nothing was kept")
+
+
+def test_ctrl_c_with_results_says_what_was_kept(letvins, pipeline):
+    pipeline.metrics = {**METRICS, "interrupted": True}
+    code, out, _ = letvins("run", "somewhere", "-o", "out")
+    assert code == 0
+    assert out.startswith("Interrupted; the results hold what was done until then.\n")
+    assert "Results: out/" in out
+
+
+def test_a_full_disk_and_a_closed_pipe_end_without_traceback(root):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "letvins_ros.cli", "config", "show"]
+        result = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, cwd=root)
+    assert "Traceback" not in result.stderr
+    piped = f"{sys.executable} -m letvins_ros.cli config show | true"
+    result = subprocess.run(["bash", "-c", piped], check=False, capture_output=True, text=True, cwd=root)
+    assert result.stderr == ""
+
+
+def test_demo_keeps_its_simulated_sequence_for_the_next_time(letvins, pipeline, monkeypatch):
+    calls = []
+
+    def simulate(out, scenario, duration_s, seed, progress):
+        out.mkdir(parents=True)
+        calls.append(out)
+
+    monkeypatch.setattr("letvins_ros.simulation.simulate", simulate)
+    assert letvins("demo")[0] == 0
+    assert letvins("demo")[0] == 0
+    assert calls == [pipeline.called.source]
+    assert calls[0].parent == Path("results/demo-data")
+    assert Path("results/latest").resolve() == pipeline.called.out.resolve()
+
+
+def test_simulate_writes_a_folder_and_evaluate_finds_no_error_in_the_truth(letvins):
+    assert letvins("simulate", "sim", "--duration", 1, "--scenario", "hall")[0] == 0
+    from letvins_ros.datasets import open_dataset
+    from letvins_ros.evaluation.trajectory import write_tum
+
+    write_tum(Path("truth.tum"), open_dataset(Path("sim")).truth)
+    code, out, _ = letvins("evaluate", "truth.tum", "sim", "-o", "out")
+    assert code == 0
+    assert re.search(r"ATE, RMSE +0\.0000 m\n", out)
+    assert Path("out/report.html").exists()
