@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far an estimate is from the truth, and whether its covariance says so."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from letvins_ros import geometry
+from letvins_ros.evaluation.trajectory import SECOND_NS, from_poses, poses
+from letvins_ros.types import Trajectory
+
+MAX_TILT_RAD = np.radians(10)  # a truth tilted more against the estimate has another "up": no 4-DoF comparison
+
+
+@dataclass(frozen=True, eq=False)
+class AbsoluteError:
+    """An estimate laid over the truth as a whole, by the SE(3) that fits its positions best (Umeyama 1991)."""
+
+    truth: Trajectory  # the N poses compared
+    aligned: Trajectory  # the estimate in the truth's frame
+    position: np.ndarray  # (N, 3) m, aligned - truth, truth's frame
+    rotation_rad: np.ndarray  # (N,) angle
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """An estimate against the truth when both start at one position and heading (4-DoF) and are never refitted."""
+
+    position: np.ndarray  # (N, 3) m, estimate - truth, odom frame
+    rotation_rad: np.ndarray  # (N,) angle
+    tilt_rad: float  # between the two verticals at the start
+
+
+def absolute_error(truth: Trajectory, estimate: Trajectory) -> AbsoluteError:
+    """Absolute trajectory error of paired poses; needs 3 or more."""
+    T_truth_odom = geometry.align_se3(truth.positions, estimate.positions)
+    T_est = T_truth_odom @ poses(estimate)
+    T_true = poses(truth)
+    rotation = _angles(geometry.inverse(T_true) @ T_est)
+    aligned = from_poses(estimate.stamps_ns.tolist(), T_est)
+    return AbsoluteError(truth, aligned, T_est[:, :3, 3] - T_true[:, :3, 3], rotation)
+
+
+def relative_error(truth: Trajectory, estimate: Trajectory, delta_s: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Relative pose errors over delta_s of paired poses: translation (M,) m and rotation (M,) rad (Sturm 2012, eq. 2).
+
+    A pair is a pose and the first one at least delta_s - 1 ms later, if that is within 30 ms of delta_s.
+    """
+    delta = round(delta_s * SECOND_NS)
+    stamps = truth.stamps_ns
+    later = np.searchsorted(stamps, stamps + delta - 1_000_000).clip(max=len(stamps) - 1)
+    first = np.flatnonzero(np.abs(stamps[later] - stamps - delta) < 30_000_000)
+    later = later[first]
+    T_true, T_est = poses(truth), poses(estimate)
+    moved_true = geometry.inverse(T_true[first]) @ T_true[later]
+    moved_est = geometry.inverse(T_est[first]) @ T_est[later]
+    error = geometry.inverse(moved_true) @ moved_est
+    return np.linalg.norm(error[:, :3, 3], axis=1), _angles(error)
+
+
+def drift(truth: Trajectory, estimate: Trajectory, segments: np.ndarray) -> Drift:
+    """Error of paired poses, the truth moved and turned about the vertical onto the first pose of each segment.
+
+    segments: (N,) int, grows by one or more wherever the odom frame starts anew.
+    """
+    starts = np.searchsorted(segments, segments)  # of each pose: the first row of its segment
+    T_true, T_est = poses(truth), poses(estimate)
+    R = T_est[starts, :3, :3] @ np.swapaxes(T_true[starts, :3, :3], 1, 2)
+    yaw = np.arctan2(R[:, 1, 0] - R[:, 0, 1], R[:, 0, 0] + R[:, 1, 1])  # the turn about z nearest to R
+    R_odom_world = geometry.exp_so3(yaw[:, None] * np.array([0.0, 0.0, 1.0]))
+    shift = T_est[starts, :3, 3] - (R_odom_world @ T_true[starts, :3, 3:])[..., 0]
+    T_true_odom = geometry.transform(R_odom_world, shift) @ T_true
+    rotation = _angles(geometry.inverse(T_true_odom) @ T_est)
+    tilt = float(np.arccos(np.clip(R[0, 2, 2], -1.0, 1.0)))
+    return Drift(T_est[:, :3, 3] - T_true_odom[:, :3, 3], rotation, tilt)
+
+
+def nees(errors: np.ndarray, covariances: np.ndarray) -> np.ndarray:
+    """Normalised estimation error squared e^T P^-1 e (M,) of errors (N, k) and covariances (N, k, k).
+
+    Their mean is k where the covariance tells the truth (Bar-Shalom 2001, section 5.4). Rows with a singular
+    covariance are left out.
+    """
+    finite = np.isfinite(covariances).all(axis=(1, 2))
+    errors, covariances = errors[finite], covariances[finite]
+    eigenvalues = np.linalg.eigvalsh(covariances)
+    regular = eigenvalues[:, 0] > 1e-12 * np.abs(eigenvalues[:, -1])
+    e, P = errors[regular, :, None], covariances[regular]
+    return (np.swapaxes(e, 1, 2) @ np.linalg.solve(P, e))[:, 0, 0]
+
+
+def path_length(positions: np.ndarray) -> float:
+    """Metres along positions (N, 3)."""
+    return float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum())
+
+
+def largest_distance_from_mean(positions: np.ndarray) -> float:
+    """How far the positions (N, 3) of something standing still wander from their mean, m."""
+    return float(np.linalg.norm(positions - positions.mean(axis=0), axis=1).max())
+
+
+def rms(values: np.ndarray) -> float | None:
+    """Root mean square; None of nothing."""
+    return float(np.sqrt(np.mean(np.square(values)))) if len(values) else None
+
+
+def _angles(T: np.ndarray) -> np.ndarray:
+    """Rotation angles (N,) rad of (N, 4, 4)."""
+    return np.linalg.norm(geometry.log_so3(T[:, :3, :3]), axis=-1) if len(T) else np.empty(0)

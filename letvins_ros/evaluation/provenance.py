@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What made a result: versions, commit, machine."""
+
+import os
+import platform
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import letvins_ros
+
+PACKAGES = ("numpy", "scipy", "opencv-python-headless", "gtsam", "torch", "openvino")
+
+
+def provenance() -> dict[str, str]:
+    """Date, program, machine and libraries, for a reader who wants to repeat a result."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "letvins_ros": letvins_ros.__version__,
+        "commit": _commit(),
+        "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+    }
+
+
+def _commit() -> str:
+    """The commit of the source tree, marked where files were changed since; "unknown" when installed from a wheel."""
+    root = Path(letvins_ros.__file__).parents[1]
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return "unknown"
+    command = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  nothing from outside
+    return done.stdout.strip() or "unknown"
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

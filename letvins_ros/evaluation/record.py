@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run leaves behind, filled frame by frame."""
+
+import time
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from letvins_ros.datasets.base import ReadReport
+from letvins_ros.evaluation.trajectory import SECOND_NS, from_poses
+from letvins_ros.types import Trajectory, VioState, VioStatus
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """What one processed frame gave, and what it cost."""
+
+    stamp_ns: int
+    state: VioState | None  # None: nothing yet
+    T_map_odom: np.ndarray | None  # (4, 4), None: no map
+    tracker_ms: float
+    estimator_ms: float
+    loop_ms: float
+    total_ms: float
+    features: int
+
+    @property
+    def status(self) -> VioStatus:
+        """Where the estimator stood."""
+        return self.state.status if self.state else VioStatus.INITIALISING
+
+
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
+
+
+@dataclass
+class RunRecord:
+    """Everything a run is judged by. Wall and CPU time count from its creation to the last frame added."""
+
+    frames_total: int  # that the source was expected to give
+    source: str = ""
+    report: ReadReport = field(default_factory=ReadReport)
+    frames_dropped: int = 0  # never processed: too late in real time, or unreadable
+    loops: int = 0
+    interrupted: bool = False
+    frames: list[FrameResult] = field(default_factory=list)
+    _started: tuple[float, float] = field(default_factory=_clocks)
+    _ended: tuple[float, float] = field(default_factory=_clocks)
+
+    def add(self, frame: FrameResult) -> None:
+        """Append a processed frame."""
+        self.frames.append(frame)
+        self._ended = _clocks()
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds the run took."""
+        return self._ended[0] - self._started[0]
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor seconds that all threads of the process used."""
+        return self._ended[1] - self._started[1]
+
+    @property
+    def duration_s(self) -> float:
+        """Sensor seconds from the first frame to the last."""
+        return self.seconds(self.frames[-1].stamp_ns) if self.frames else 0.0
+
+    def seconds(self, stamp_ns: int) -> float:
+        """Time since the first frame."""
+        return (stamp_ns - self.frames[0].stamp_ns) / SECOND_NS
+
+    def posed(self) -> list[tuple[FrameResult, VioState]]:
+        """Frames with a pose, and the states that hold it."""
+        return [(f, f.state) for f in self.frames if f.state and f.status is not VioStatus.INITIALISING]
+
+    def trajectory(self) -> Trajectory:
+        """T_odom_body of each frame with a pose, as it was when that frame was done."""
+        posed = self.posed()
+        return _trajectory([f for f, _ in posed], [s.T_odom_body for _, s in posed])
+
+    def map_trajectory(self) -> Trajectory:
+        """T_map_body of the same frames."""
+        posed = self.posed()
+        T = [s.T_odom_body if f.T_map_odom is None else f.T_map_odom @ s.T_odom_body for f, s in posed]
+        return _trajectory([f for f, _ in posed], T)
+
+    def resets(self) -> list[tuple[float, str]]:
+        """When (s since the first frame) and why the odom frame started anew."""
+        known = [(f, f.state) for f in self.frames if f.state]
+        pairs = pairwise(known)
+        return [(self.seconds(f.stamp_ns), now.reason) for (_, before), (f, now) in pairs if now.resets > before.resets]
+
+
+def _trajectory(frames: list[FrameResult], T: list[np.ndarray]) -> Trajectory:
+    return from_poses([f.stamp_ns for f in frames], np.stack(T) if T else np.empty((0, 4, 4)))

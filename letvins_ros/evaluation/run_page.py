@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report of a run: which plots and notes its record and its comparison with the truth give."""
+
+from collections.abc import Mapping
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from letvins_ros.evaluation.metrics import MAX_TILT_RAD
+from letvins_ros.evaluation.plots import ErrorSeries, Marks, error_figure, timing_figure, trajectory_figure
+from letvins_ros.evaluation.record import RunRecord
+from letvins_ros.evaluation.report import Page, Rows
+from letvins_ros.evaluation.results import STAGES, Comparison
+from letvins_ros.evaluation.summary import summary
+from letvins_ros.types import VioStatus
+
+
+def run_page(
+    record: RunRecord, metrics: Mapping[str, Any], comparison: Comparison | None, config_text: str = ""
+) -> Page:
+    """Figures, plots and notes of a run."""
+    marks = _marks(record, metrics)
+    figures = {
+        "trajectory": _trajectory(record, metrics, comparison),
+        "error": _error(record, comparison, marks),
+        "timing": _timing(record, marks),
+    }
+    details = {"Skipped or mended while reading": _skipped(record), "Status": _status(metrics)}
+    title = f"letvins run {record.source}".strip()
+    return Page(title, _notices(record), summary(metrics), figures, details, config_text)
+
+
+def _trajectory(record: RunRecord, metrics: Mapping[str, Any], comparison: Comparison | None) -> Figure:
+    if comparison is None:
+        return trajectory_figure(
+            record.trajectory().positions, title="Causal trajectory in odom, no truth to compare with"
+        )
+    absolute = comparison.absolute
+    title = f"Causal trajectory aligned to the truth, ATE {metrics['ate_rmse_m']:.4f} m"
+    return trajectory_figure(absolute.aligned.positions, absolute.truth.positions, title)
+
+
+def _error(record: RunRecord, comparison: Comparison | None, marks: Marks) -> Figure:
+    if comparison is None:
+        posed = record.posed()
+        covariances = np.array([state.covariance[:3, :3] for _, state in posed]).reshape(-1, 3, 3)
+        series = ErrorSeries(_seconds(record, [f.stamp_ns for f, _ in posed]), None, None, _sigma(covariances))
+        return error_figure(series, marks, "Position uncertainty; no truth to compare with")
+    time_s, drift, absolute = _seconds(record, comparison.stamps_ns), comparison.drift, comparison.absolute
+    if drift.tilt_rad > MAX_TILT_RAD:  # bounds hold in odom, which this truth cannot be turned into by a heading
+        series = ErrorSeries(time_s, absolute.position, absolute.rotation_rad, None)
+        return error_figure(series, marks, "Error after alignment of the whole")
+    series = ErrorSeries(time_s, drift.position, drift.rotation_rad, _sigma(comparison.covariances))
+    return error_figure(series, marks, "Error since the start (position and heading aligned at the first pose only)")
+
+
+def _timing(record: RunRecord, marks: Marks) -> Figure:
+    stamps = np.array([frame.stamp_ns for frame in record.frames], np.int64)
+    stages = {name.removesuffix("_ms"): np.array([getattr(f, name) for f in record.frames]) for name in STAGES}
+    budget_ms = float(np.median(np.diff(stamps))) / 1e6 if len(stamps) > 1 else 0.0
+    return timing_figure(_seconds(record, stamps), stages, budget_ms, marks)
+
+
+def _marks(record: RunRecord, metrics: Mapping[str, Any]) -> Marks:
+    degraded = []
+    for status, group in groupby(record.frames, key=lambda frame: frame.status):
+        frames = list(group)
+        if status is VioStatus.DEGRADED:
+            degraded.append((record.seconds(frames[0].stamp_ns), record.seconds(frames[-1].stamp_ns)))
+    return Marks(metrics["initialised_after_s"], tuple(seconds for seconds, _ in record.resets()), tuple(degraded))
+
+
+def _notices(record: RunRecord) -> list[str]:
+    notices = []
+    if record.interrupted:
+        notices.append(f"Interrupted: {len(record.frames)} of {record.frames_total} frames were processed.")
+    if record.frames_dropped:
+        notices.append(f"{record.frames_dropped} frames were dropped.")
+    if not record.posed():
+        last = next((frame.state.reason for frame in reversed(record.frames) if frame.state), "no frame gave a state")
+        notices.append(f"Never initialised: {last}.")
+    return notices
+
+
+def _skipped(record: RunRecord) -> Rows:
+    report = record.report
+    return [(f"{kind}: {count}", report.examples.get(kind, "")) for kind, count in report.counts.items()] or [
+        ("nothing", "")
+    ]
+
+
+def _status(metrics: Mapping[str, Any]) -> Rows:
+    rows = [(f"frames {name}", str(count)) for name, count in metrics["status"].items()]
+    return rows + [("reset", reason) for reason in metrics["reset_reasons"]]
+
+
+def _seconds(record: RunRecord, stamps_ns: list[int] | np.ndarray) -> np.ndarray:
+    first = record.frames[0].stamp_ns if record.frames else 0
+    return (np.asarray(stamps_ns, np.int64) - first) / 1e9
+
+
+def _sigma(covariances: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.diagonal(covariances, axis1=1, axis2=2).clip(0))

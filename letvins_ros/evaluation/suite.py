@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A benchmark suite: which sources, which configurations, how often, and what counts as worse."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from letvins_ros.errors import ConfigError
+from letvins_ros.evaluation.results import STAGES
+from letvins_ros.evaluation.summary import LABELS
+
+METRICS = sorted(
+    (set(LABELS) - set(STAGES)) | {f"{stage}.{part}" for stage in STAGES for part in ("median", "p95", "max")}
+)
+
+Kind = type | tuple[type, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording, or one to simulate for each seed."""
+
+    name: str
+    path: Path | None = None
+    scenario: str = ""
+    duration_s: float = 0.0
+    seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What `letvins run` is given besides the source."""
+
+    name: str
+    config: Path | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)  # by dotted key
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """A median is worse when it is off by more than both, against the better direction of its metric."""
+
+    relative: float = 0.0
+    absolute: float = 0.0
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Every source runs with every configuration, `repeats` times."""
+
+    sources: tuple[Source, ...]
+    configurations: tuple[Configuration, ...]
+    repeats: int
+    baseline: Path | None
+    tolerance: Mapping[str, Tolerance]  # by metric, dotted where nested
+    timeout_s: float  # of one run
+    cpus_per_run: float  # that a Ray cluster sets aside
+
+
+DEFAULT_TOLERANCE = {"ate_rmse_m": Tolerance(0.05, 0.005), "coverage": Tolerance()}
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite; paths in it are relative to its folder. Raises ConfigError with the key at fault."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"cannot read suite {path}: {' '.join(str(error).split())}") from error
+    try:
+        return _suite(content, path.parent)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _suite(content: object, folder: Path) -> Suite:
+    kinds = {
+        "sources": list,
+        "configurations": list,
+        "repeats": int,
+        "baseline": str,
+        "tolerance": dict,
+        "timeout_s": float,
+        "cpus_per_run": float,
+    }
+    given = _checked(content, "", kinds, ["sources"])
+    sources = tuple(_source(item, f"sources[{i}].", folder) for i, item in enumerate(given["sources"]))
+    items = given.get("configurations", [{"name": "default"}])
+    configurations = tuple(_configuration(item, f"configurations[{i}].", folder) for i, item in enumerate(items))
+    for where, names in (("sources", [s.name for s in sources]), ("configurations", [c.name for c in configurations])):
+        _check_names(where, names)
+    if given.get("repeats", 3) < 1:
+        raise ConfigError(f"repeats must be at least 1, got {given['repeats']}")
+    return Suite(
+        sources,
+        configurations,
+        repeats=given.get("repeats", 3),
+        baseline=folder / given["baseline"] if "baseline" in given else None,
+        tolerance=DEFAULT_TOLERANCE | _tolerance(given.get("tolerance", {})),
+        timeout_s=given.get("timeout_s", 3600.0),
+        cpus_per_run=given.get("cpus_per_run", 1.0),
+    )
+
+
+def _source(content: object, where: str, folder: Path) -> Source:
+    given = _checked(content, where, {"name": str, "path": str, "simulate": dict}, ["name"])
+    if ("path" in given) == ("simulate" in given):
+        raise ConfigError(f"{where}path or {where}simulate must be given, and only one of them")
+    if "path" in given:
+        return Source(given["name"], _existing(given["path"], f"{where}path", folder))
+    kinds: dict[str, Kind] = {"scenario": str, "duration_s": float, "seed": (int, list)}
+    simulate = _checked(given["simulate"], f"{where}simulate.", kinds, ["scenario", "duration_s"])
+    seeds = simulate.get("seed", 0)
+    seeds = seeds if isinstance(seeds, list) else [seeds]
+    if not seeds or not all(type(seed) is int for seed in seeds):
+        raise ConfigError(f"{where}simulate.seed must be an integer or a list of them, got {seeds!r}")
+    return Source(given["name"], None, simulate["scenario"], simulate["duration_s"], tuple(seeds))
+
+
+def _configuration(content: object, where: str, folder: Path) -> Configuration:
+    given = _checked(content, where, {"name": str, "config": str, "set": dict}, ["name"])
+    config = _existing(given["config"], f"{where}config", folder) if "config" in given else None
+    return Configuration(given["name"], config, given.get("set", {}))
+
+
+def _existing(text: str, where: str, folder: Path) -> Path:
+    path = (folder / Path(text).expanduser()).resolve()
+    if not path.exists():
+        raise ConfigError(f"{where}: there is no {path}")
+    return path
+
+
+def _tolerance(content: dict[str, Any]) -> dict[str, Tolerance]:
+    _checked(content, "tolerance.", dict.fromkeys(METRICS, dict), [])
+    kinds = {"relative": float, "absolute": float}
+    return {name: Tolerance(**_checked(item, f"tolerance.{name}.", kinds, [])) for name, item in content.items()}
+
+
+def _checked(content: object, where: str, kinds: Mapping[str, Kind], required: list[str]) -> dict[str, Any]:
+    """Return the mapping if it has the required keys, no unknown ones, and values of these kinds."""
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where.rstrip('.') or 'a suite'} must be a mapping of keys, got {content!r}")
+    for key, value in content.items():
+        if key not in kinds:
+            raise ConfigError(f"unknown key {where}{key}; known: {', '.join(kinds)}")
+        kind = (int, float) if kinds[key] is float else kinds[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ConfigError(f"{where}{key} must be {_words(kinds[key])}, got {value!r}")
+    for key in required:
+        if not content.get(key):
+            raise ConfigError(f"{where}{key} is missing")
+    return content
+
+
+def _words(kind: Kind) -> str:
+    names = {str: "a text", int: "an integer", float: "a number", list: "a list", dict: "a mapping of keys"}
+    return " or ".join(names[k] for k in (kind if isinstance(kind, tuple) else (kind,)))
+
+
+def _check_names(where: str, names: list[str]) -> None:
+    """Names become folders and rows of the table."""
+    for name in names:
+        if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+            raise ConfigError(f"{where} name {name!r} must be made of letters, digits, '_', '-' and '.'")
+        if names.count(name) > 1:
+            raise ConfigError(f"{where} name {name!r} is given {names.count(name)} times")

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trajectories as files, and which poses of two trajectories belong together."""
+
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import numpy as np
+
+from letvins_ros import geometry
+from letvins_ros.datasets import ReadReport, open_dataset
+from letvins_ros.datasets.table import read_truth
+from letvins_ros.errors import DataError
+from letvins_ros.evaluation.files import write_atomic
+from letvins_ros.types import Trajectory
+
+SECOND_NS = 1_000_000_000
+MAX_DT_NS = 3_000_000  # poses further apart in time than this are not compared
+BAGS = {".bag", ".db3", ".mcap"}
+
+
+def from_poses(stamps_ns: list[int], T: np.ndarray) -> Trajectory:
+    """A trajectory of poses (N, 4, 4)."""
+    quaternions = geometry.quaternion_xyzw(T[:, :3, :3]) if len(T) else np.empty((0, 4))
+    return Trajectory(np.asarray(stamps_ns, np.int64), T[:, :3, 3], quaternions)
+
+
+def poses(trajectory: Trajectory) -> np.ndarray:
+    """Its poses (N, 4, 4)."""
+    return geometry.from_quaternion(trajectory.positions, trajectory.quaternions)
+
+
+def take(trajectory: Trajectory, rows: np.ndarray) -> Trajectory:
+    """The given rows (indices or mask)."""
+    return Trajectory(trajectory.stamps_ns[rows], trajectory.positions[rows], trajectory.quaternions[rows])
+
+
+def stamp_text(stamp_ns: int) -> str:
+    """Seconds with nine decimals; exact, where a float would lose the last three digits."""
+    seconds, nanoseconds = divmod(abs(stamp_ns), SECOND_NS)
+    return f"{'-' * (stamp_ns < 0)}{seconds}.{nanoseconds:09d}"
+
+
+def stamp_from_text(text: str) -> int:
+    """Nanoseconds of decimal seconds, rounded to the nearest; also reads `1.4e+09`."""
+    return int((Decimal(text) * SECOND_NS).to_integral_value())
+
+
+def write_tum(path: Path, trajectory: Trajectory) -> None:
+    """`stamp x y z qx qy qz qw` a row: s, m, unit quaternion, nine decimals each, so equal runs give equal bytes."""
+    numbers = np.hstack((trajectory.positions, trajectory.quaternions)).tolist()
+    rows = zip(trajectory.stamps_ns.tolist(), numbers, strict=True)
+    write_atomic(path, "".join(f"{stamp_text(stamp)} {' '.join(f'{x:.9f}' for x in row)}\n" for stamp, row in rows))
+
+
+def read_tum(path: Path) -> Trajectory:
+    """A TUM file, sorted by time, the first of equal stamps kept. Raises DataError with file and row."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read trajectory {path}: {error}") from error
+    stamps, numbers = [], []
+    for row, line in enumerate(lines, 1):
+        fields = line.split("#")[0].split()
+        if not fields:
+            continue
+        try:
+            stamps.append(np.int64(stamp_from_text(fields[0])))
+            numbers.append([float(field) for field in fields[1:]])
+        except (ValueError, InvalidOperation, OverflowError) as error:
+            raise DataError(f"{path} row {row}: expected numbers, got {line[:60]!r}") from error
+        if len(fields) != 8:
+            raise DataError(f"{path} row {row}: expected stamp x y z qx qy qz qw, got {len(fields)} values")
+    return _checked(path, np.array(stamps, np.int64), np.array(numbers).reshape(-1, 7))
+
+
+def read_reference(path: Path) -> tuple[Trajectory, int | None]:
+    """The truth of a TUM file, an EuRoC csv or a dataset, and how many frames the dataset has.
+
+    Raises DataError where there is none.
+    """
+    if path.suffix == ".csv":
+        return read_truth(path, ReadReport()), None
+    if not path.is_dir() and path.suffix not in BAGS:
+        return read_tum(path), None
+    dataset = open_dataset(path)
+    if dataset.truth is None:
+        raise DataError(f"{path} holds no ground truth to compare with")
+    return dataset.truth, len(dataset)
+
+
+def associate(truth: Trajectory, estimate: Trajectory, max_dt_ns: int = MAX_DT_NS) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of truth and of the estimate that lie nearest in time, at most max_dt_ns apart.
+
+    Each pose of the shorter trajectory is paired once; of two equally near the earlier is taken, as evo does.
+    """
+    if len(estimate) > len(truth):
+        return _nearest(truth.stamps_ns, estimate.stamps_ns, max_dt_ns)
+    rows, nearest = _nearest(estimate.stamps_ns, truth.stamps_ns, max_dt_ns)
+    return nearest, rows
+
+
+def _nearest(few: np.ndarray, many: np.ndarray, max_dt_ns: int) -> tuple[np.ndarray, np.ndarray]:
+    nearest = np.searchsorted(many[:-1] + np.diff(many) // 2, few)  # the midpoints separate what is nearest to each
+    close = np.abs(many[nearest] - few) <= max_dt_ns
+    return np.flatnonzero(close), nearest[close]
+
+
+def _checked(path: Path, stamps_ns: np.ndarray, numbers: np.ndarray) -> Trajectory:
+    """Sorted, each stamp once, quaternions of unit length."""
+    if not len(stamps_ns):
+        raise DataError(f"{path} holds no poses")
+    norms = np.linalg.norm(numbers[:, 3:], axis=1)
+    bad = ~np.isfinite(numbers).all(axis=1) | ~(norms > 1e-6)
+    if bad.any():
+        stamp = stamp_text(int(stamps_ns[bad][0]))
+        raise DataError(
+            f"{path}: {bad.sum()} of {len(bad)} poses are not finite or lack a rotation, first at {stamp} s"
+        )
+    stamps_ns, rows = np.unique(stamps_ns, return_index=True)
+    return Trajectory(stamps_ns, numbers[rows, :3], numbers[rows, 3:] / norms[rows, None])

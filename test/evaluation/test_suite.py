@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from letvins_ros.errors import ConfigError
+from letvins_ros.evaluation.suite import Configuration, Source, Tolerance, load_suite
+
+FULL = """
+sources:
+  - {name: clip, path: data/clip}
+  - {name: hall, simulate: {scenario: hall, duration_s: 20, seed: [0, 1, 2]}}
+configurations:
+  - {name: default}
+  - {name: lk, set: {tracker: lk, estimator.window: 8}, config: lk.yaml}
+repeats: 2
+baseline: base/line.json
+tolerance:
+  ate_rmse_m: {relative: 0.1}
+  total_ms.median: {absolute: 5}
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    (tmp_path / "data" / "clip").mkdir(parents=True)
+    (tmp_path / "lk.yaml").touch()
+
+    def load(text):
+        (tmp_path / "suite.yaml").write_text(text)
+        return load_suite(tmp_path / "suite.yaml")
+
+    return load
+
+
+def test_every_key_of_a_suite_is_read(load, tmp_path):
+    suite = load(FULL)
+    assert suite.sources == (
+        Source("clip", tmp_path / "data" / "clip"),
+        Source("hall", None, "hall", 20, (0, 1, 2)),
+    )
+    lk = Configuration("lk", tmp_path / "lk.yaml", {"tracker": "lk", "estimator.window": 8})
+    assert suite.configurations == (Configuration("default"), lk)
+    assert (suite.repeats, suite.baseline) == (2, tmp_path / "base" / "line.json")
+    assert suite.tolerance["ate_rmse_m"] == Tolerance(0.1, 0.0)
+    assert suite.tolerance["total_ms.median"] == Tolerance(0.0, 5)
+    assert suite.tolerance["coverage"] == Tolerance()
+
+
+def test_a_suite_of_sources_alone_runs_the_defaults_three_times(load):
+    suite = load("sources: [{name: clip, path: data/clip}]")
+    assert suite.configurations == (Configuration("default"),)
+    assert (suite.repeats, suite.baseline) == (3, None)
+    assert suite.tolerance["ate_rmse_m"] == Tolerance(0.05, 0.005)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a suite must be a mapping of keys, got None"),
+        ("sources: [", "cannot read suite"),
+        ("repeats: 1", "sources is missing"),
+        ("sources: []", "sources is missing"),
+        ("sources: clip", "sources must be a list, got 'clip'"),
+        ("sources: [clip]", "sources[0] must be a mapping of keys, got 'clip'"),
+        ("sources: [{name: a, path: data/clip}]\nrepeat: 1", "unknown key repeat; known: sources, configurations, rep"),
+        ("sources: [{name: a, pth: b}]", "unknown key sources[0].pth; known: name, path, simulate"),
+        ("sources: [{name: a}]", "sources[0].path or sources[0].simulate must be given, and only one"),
+        ("sources: [{name: a, path: none}]", "sources[0].path: there is no /"),
+        ("sources: [{name: a/b, path: data/clip}]", "sources name 'a/b' must be made of letters"),
+        ("sources: [{name: a, path: data}, {name: a, path: data}]", "sources name 'a' is given 2 times"),
+        ("sources: [{name: a, simulate: {scenario: hall}}]", "sources[0].simulate.duration_s is missing"),
+        (
+            "sources: [{name: a, simulate: {scenario: hall, duration_s: 1, seed: x}}]",
+            "seed must be an integer or a list",
+        ),
+        (
+            "sources: [{name: a, simulate: {scenario: hall, duration_s: 1, seed: [x]}}]",
+            "seed must be an integer or a li",
+        ),
+        ("sources: [{name: a, path: data}]\nrepeats: 0", "repeats must be at least 1, got 0"),
+        ("sources: [{name: a, path: data}]\nrepeats: yes", "repeats must be an integer, got True"),
+        ("sources: [{name: a, path: data}]\ntolerance: {ate: {relative: 1}}", "unknown key tolerance.ate; known: ate_"),
+        ("sources: [{name: a, path: data}]\ntolerance: {coverage: {rel: 1}}", "unknown key tolerance.coverage.rel"),
+        (
+            "sources: [{name: a, path: data}]\nconfigurations: [{name: b, set: 3}]",
+            "configurations[0].set must be a map",
+        ),
+    ],
+)
+def test_a_mistake_is_named_by_its_key_in_one_line(load, text, message):
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    assert message in str(caught.value)
+    assert "suite.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)

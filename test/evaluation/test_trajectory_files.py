@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from letvins_ros.errors import DataError
+from letvins_ros.evaluation import trajectory as tr
+from letvins_ros.types import Trajectory
+
+START_NS = 1_403_636_580_838_555_648
+ROW = "1403636580.838555648 1 2 3 0 0 0 1\n"
+
+
+@pytest.mark.parametrize("stamp_ns", [0, 1, 999_999_999, -5, START_NS, START_NS + 1, 2**63 - 1])
+def test_a_stamp_survives_as_text_to_the_nanosecond(stamp_ns):
+    assert tr.stamp_from_text(tr.stamp_text(stamp_ns)) == stamp_ns
+
+
+def test_exponents_and_surplus_digits_are_read_as_stamps():
+    assert tr.stamp_from_text("1.403636580838555648e+09") == START_NS
+    assert tr.stamp_from_text("1403636580.8385556484999") == START_NS
+
+
+def test_a_trajectory_survives_a_tum_file(tmp_path, estimate):
+    tr.write_tum(tmp_path / "a.tum", estimate)
+    after = tr.read_tum(tmp_path / "a.tum")
+    np.testing.assert_array_equal(after.stamps_ns, estimate.stamps_ns)
+    np.testing.assert_allclose(after.positions, estimate.positions, atol=5.1e-10)
+    np.testing.assert_allclose(after.quaternions, estimate.quaternions, atol=1.1e-9)
+
+
+def test_a_trajectory_without_poses_gives_an_empty_file(tmp_path):
+    tr.write_tum(tmp_path / "a.tum", tr.from_poses([], np.empty((0, 4, 4))))
+    assert (tmp_path / "a.tum").read_bytes() == b""
+
+
+def test_rows_are_sorted_and_repeated_stamps_dropped(tmp_path):
+    (tmp_path / "a.tum").write_text("# stamp x y z qx qy qz qw\n3 3 0 0 0 0 0 2\n1 1 0 0 0 0 0 1\n\n3 9 0 0 0 0 0 1\n")
+    read = tr.read_tum(tmp_path / "a.tum")
+    assert read.stamps_ns.tolist() == [1_000_000_000, 3_000_000_000]
+    assert read.positions[:, 0].tolist() == [1, 3]
+    assert read.quaternions[1].tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (ROW + "1403636580.9 1 2 3 0 0\n", "a.tum row 2: expected stamp x y z qx qy qz qw, got 6 values"),
+        (ROW + ROW + "stamp 1 2 3 0 0 0 1\n", "a.tum row 3: expected numbers, got 'stamp 1 2 3"),
+        ("nan 1 2 3 0 0 0 1\n", "a.tum row 1: expected numbers"),
+        ("1403636580838555648 1 2 3 0 0 0 1\n", "a.tum row 1: expected numbers"),  # ns overflow as seconds
+        (ROW + "2 nan 2 3 0 0 0 1\n", "1 of 2 poses are not finite or lack a rotation, first at 2.000000000 s"),
+        ("2 1 2 3 0 0 0 0\n", "1 of 1 poses are not finite"),
+        ("# nothing\n", "a.tum holds no poses"),
+    ],
+)
+def test_a_faulty_file_is_named_with_its_row(tmp_path, text, message):
+    (tmp_path / "a.tum").write_text(text)
+    with pytest.raises(DataError) as caught:
+        tr.read_tum(tmp_path / "a.tum")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_a_data_error(tmp_path):
+    with pytest.raises(DataError, match=r"cannot read trajectory .*none\.tum"):
+        tr.read_tum(tmp_path / "none.tum")
+
+
+def _at(stamps_ns) -> Trajectory:
+    n = len(stamps_ns)
+    return Trajectory(np.sort(np.asarray(stamps_ns, np.int64)), np.zeros((n, 3)), np.tile([0.0, 0, 0, 1], (n, 1)))
+
+
+@pytest.mark.parametrize("sizes", [(0, 0), (0, 5), (1, 1), (2, 1), (1, 2), (50, 7), (7, 50), (50, 50)])
+def test_association_equals_brute_force(sizes):
+    rng = np.random.default_rng(sum(sizes))
+    a, b = (_at(rng.choice(200, size, replace=False)) for size in sizes)
+    few, many = (a, b) if len(b) > len(a) else (b, a)
+    expected = []
+    for i, stamp in enumerate(few.stamps_ns):
+        gaps = np.abs(many.stamps_ns - stamp)
+        if len(gaps) and gaps.min() <= 3:
+            expected.append((i, int(gaps.argmin())))  # argmin: the earlier of two equally near
+    got = list(zip(*tr.associate(a, b, max_dt_ns=3), strict=True))
+    assert got == (expected if few is a else [(j, i) for i, j in expected])
+
+
+def test_association_equals_evo(truth, estimate):
+    sync = pytest.importorskip("evo.core.sync")
+    for first, second in ((truth, estimate), (estimate, truth)):
+        few, many = sorted((first, second), key=len)
+        expected = sync.matching_time_indices(few.stamps_ns / 1e9, many.stamps_ns / 1e9, 0.0005)
+        rows = dict(zip(("first", "second"), tr.associate(first, second, 500_000), strict=True))
+        assert 100 < len(rows["first"]) < len(few)
+        np.testing.assert_array_equal(rows["first" if few is first else "second"], expected[0])
+        np.testing.assert_array_equal(rows["second" if few is first else "first"], expected[1])
+
+
+def test_a_reference_is_a_tum_file_an_euroc_csv_or_a_dataset(tmp_path):
+    csv = "#stamp,x,y,z,qw,qx,qy,qz,vx\n1000000000,1,2,3,1,0,0,0,9\n1050000000,1,2,4,0,1,0,0,9\n"
+    for folder in ("cam0/data", "state_groundtruth_estimate0"):
+        (tmp_path / "mav0" / folder).mkdir(parents=True)
+    path = tmp_path / "mav0" / "state_groundtruth_estimate0" / "data.csv"
+    path.write_text(csv)
+    (tmp_path / "mav0" / "cam0" / "data.csv").write_text("#stamp,name\n1000000000,a.png\n1050000000,b.png\n")
+    for name in ("a.png", "b.png"):
+        (tmp_path / "mav0" / "cam0" / "data" / name).touch()
+    from_csv, no_frames = tr.read_reference(path)
+    tr.write_tum(tmp_path / "truth.tum", from_csv)
+    from_tum, _ = tr.read_reference(tmp_path / "truth.tum")
+    from_folder, frames = tr.read_reference(tmp_path)
+    assert (no_frames, frames) == (None, 2)
+    for read in (from_csv, from_tum, from_folder):
+        assert read.stamps_ns.tolist() == [1_000_000_000, 1_050_000_000]
+        np.testing.assert_allclose(read.positions, [[1, 2, 3], [1, 2, 4]])
+        np.testing.assert_allclose(read.quaternions, [[0, 0, 0, 1], [1, 0, 0, 0]])
+
+
+def test_a_dataset_without_truth_cannot_be_a_reference(tmp_path):
+    (tmp_path / "cam0" / "data").mkdir(parents=True)
+    (tmp_path / "cam0" / "data.csv").write_text("1000000000,a.png\n")
+    (tmp_path / "cam0" / "data" / "a.png").touch()
+    with pytest.raises(DataError, match="holds no ground truth"):
+        tr.read_reference(tmp_path)
