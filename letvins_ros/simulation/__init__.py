@@ -2,7 +2,8 @@
 """Rendered recordings with exact truth, for tests, demonstrations and training."""
 
 from letvins_ros.simulation.scenarios import SCENARIOS, Scenario
-from letvins_ros.simulation.sequence import Simulation
+from letvins_ros.simulation.sequence import Equipment, Simulation
 from letvins_ros.simulation.write_euroc import simulate
+from letvins_ros.simulation.write_tartanair import write_tartanair
 
-__all__ = ["SCENARIOS", "Scenario", "Simulation", "simulate"]
+__all__ = ["SCENARIOS", "Equipment", "Scenario", "Simulation", "simulate", "write_tartanair"]

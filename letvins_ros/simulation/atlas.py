@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All surfaces of a world in one picture, with smaller copies for distant views (Williams 1983, Pyramidal parametrics)."""
+"""All surfaces of a world in one picture, with smaller copies for distant views (Williams 1983)."""
 
 from dataclasses import dataclass
 

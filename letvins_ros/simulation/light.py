@@ -26,7 +26,7 @@ class Lighting:
 def bake(quads: Quads, room: np.ndarray, lighting: Lighting, rng: np.random.Generator) -> list[np.ndarray]:
     """Brightness maps (h, w) float32 of every rectangle, sampled about each GRID_M, to be stretched over it."""
     spread = room * [0.4, 0.4, 0.02]
-    lamps = rng.uniform(-spread, spread, (lighting.lamps, 3)) + [0, 0, room[2] * 0.93]
+    lamps = rng.uniform(-spread, spread, (lighting.lamps, 3)) + np.array([0, 0, room[2] * 0.93])
     power = lighting.lamp_power * rng.uniform(0.6, 1.4, lighting.lamps) * room[2] ** 2 / 4
     maps = []
     for i, size in enumerate(quads.size):

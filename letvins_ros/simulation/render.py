@@ -8,11 +8,11 @@ import numpy as np
 
 from letvins_ros.camera import Camera
 from letvins_ros.simulation.atlas import LEVELS, Atlas
-from letvins_ros.simulation.world import MAX_QUADS, Quads
+from letvins_ros.simulation.world import Quads
 
 NEAR = 0.02  # m
 FAR = 1e6
-NOTHING = MAX_QUADS
+NOTHING = 255  # rectangles are numbered in a byte
 # Where in an edge's pixel it is sampled anew: a rotated grid, so that four rays tell four grades of both axes.
 EDGE_SAMPLES = np.array([[-0.125, -0.375], [0.375, -0.125], [0.125, 0.375], [-0.375, 0.125]], np.float32)
 EDGE_ROW = 128
@@ -51,12 +51,15 @@ class Renderer:
 
     def __init__(self, camera: Camera, quads: Quads, atlas: Atlas, texels_per_m: float) -> None:
         """Every ray of the camera must point forward, every rectangle have its surface in the atlas."""
+        if len(quads.size) > NOTHING:
+            raise ValueError(f"a world may have {NOTHING} rectangles, not {len(quads.size)}")
         self._quads, self._atlas, self._density = quads, atlas, texels_per_m
         u, v = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
         bearings = camera.unproject(np.stack([u.ravel(), v.ravel()], axis=1).astype(float))
         rays = (bearings[:, :2] / bearings[:, 2:]).T.reshape(2, camera.height, camera.width)
         self.rays = np.ascontiguousarray(rays, np.float32)  # (2, H, W): x and y at depth 1
-        self._by_v, self._by_u = np.gradient(self.rays, axis=(1, 2))  # (2, H, W) each: change from pixel to pixel
+        self._by_u = np.gradient(self.rays, axis=2)  # (2, H, W): change from pixel to pixel
+        self._by_v = np.gradient(self.rays, axis=1)
         self._column_range = rays[0].min(axis=0), rays[0].max(axis=0)
         self._row_range = rays[1].min(axis=1), rays[1].max(axis=1)
         area = np.abs(self._by_u[0] * self._by_v[1] - self._by_u[1] * self._by_v[0])
@@ -82,19 +85,19 @@ class Renderer:
         pixels = np.flatnonzero(edge)
         if len(pixels) == 0:
             return
-        pixels = np.pad(pixels, (0, -len(pixels) % EDGE_ROW), mode="edge").reshape(-1, 1, EDGE_ROW)
-        rays, by_u, by_v = (plane.reshape(2, -1)[:, pixels] for plane in (self.rays, self._by_u, self._by_v))
+        blocks = np.pad(pixels, (0, -len(pixels) % EDGE_ROW), mode="edge").reshape(-1, 1, EDGE_ROW)
+        rays, by_u, by_v = (plane.reshape(2, -1)[:, blocks] for plane in (self.rays, self._by_u, self._by_v))
         fine = rays + EDGE_SAMPLES[:, :1] * by_u + EDGE_SAMPLES[:, 1:] * by_v  # (2, rows, samples, EDGE_ROW)
-        rows = pixels[:, 0, [0, -1]] // index.shape[1]  # the image's rows, which grow with the pixels
+        rows = blocks[:, 0, [0, -1]] // index.shape[1]  # the image's rows, which grow with the pixels
         boxes = np.zeros_like(seen.boxes)
         boxes[:, 1] = fine.shape[2] * EDGE_ROW
         boxes[:, 2] = np.searchsorted(rows[:, 1], seen.boxes[:, 2] - 1)
         boxes[:, 3] = np.searchsorted(rows[:, 0], seen.boxes[:, 3], side="right")
-        level = np.broadcast_to(self._pixel_level.ravel()[pixels], fine.shape[1:])
-        hits = _trace(fine.reshape(2, len(pixels), -1), seen, boxes)
-        samples = self._sample(hits, level.reshape(len(pixels), -1), seen)
+        level = np.broadcast_to(self._pixel_level.ravel()[blocks], fine.shape[1:])
+        hits = _trace(fine.reshape(2, len(blocks), -1), seen, boxes)
+        samples = self._sample(hits, level.reshape(len(blocks), -1), seen)
         mean = samples.reshape(*fine.shape[1:], -1).mean(axis=1, dtype=np.float32)
-        surface.reshape(index.size, -1)[pixels[:, 0]] = (mean + 0.5).astype(np.uint8)
+        surface.reshape(index.size, -1)[blocks[:, 0]] = (mean + 0.5).astype(np.uint8)
 
     def _project(self, T_world_cam: np.ndarray) -> _Seen:
         """Rectangles that face the camera and reach into its image."""
@@ -158,7 +161,7 @@ def _trace(rays: np.ndarray, seen: _Seen, boxes: np.ndarray) -> _Hits:
         x, y = rays[0][spot], rays[1][spot]
         quad_aw, quad_bw, quad_w = (cv2.addWeighted(x, row[0], y, row[1], row[2]) for row in M)
         bound = cv2.max(cv2.max(np.abs(quad_aw), np.abs(quad_bw)), w[spot])
-        nearer = cv2.compare(bound, quad_w, cv2.CMP_LE)  # within the sides, ahead, and not behind another
+        nearer: np.ndarray = cv2.compare(bound, quad_w, cv2.CMP_LE)  # within the sides, ahead, and not behind another
         for values, target in ((quad_aw, aw), (quad_bw, bw), (quad_w, w), (nearer & np.uint8(i), index)):
             cv2.copyTo(values, nearer, target[spot])
     return _Hits(index, aw, bw, w)

@@ -2,7 +2,7 @@
 """What can be simulated."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import numpy as np
@@ -23,8 +23,8 @@ class Scenario:
     furniture: Furniture
     cover: float  # share of the surfaces with panels on the plaster
     roughness: float = 1.0  # contrast of the plaster
-    lighting: Lighting = Lighting()
-    sensor: Sensor = Sensor()
+    lighting: Lighting = field(default_factory=Lighting)
+    sensor: Sensor = field(default_factory=Sensor)
 
     def room(self, duration_s: float, rng: np.random.Generator) -> np.ndarray:
         """Size (3,) m of the room; a corridor is as long as two laps in this time need."""
@@ -39,7 +39,7 @@ class Scenario:
         parts = room_shell(room)
         if self.motion.kind == "walk":
             block = 2 * corridor_centre(room, CORRIDOR_M) - CORRIDOR_M
-            parts += box(np.zeros(3), np.array([*block, room[2]]), 0.0, "wall")
+            parts += box(np.zeros(3), np.array([*block, room[2]]), 0.0)
         return join(parts + furnish(room, self.furniture, path, rng))
 
 

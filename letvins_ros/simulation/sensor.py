@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+NOISE_MARGIN = 100  # px
+
 
 @dataclass(frozen=True)
 class Sensor:
@@ -40,20 +42,20 @@ def image_motion(gyro_cam: np.ndarray, velocity_cam: np.ndarray, inverse_depth: 
     return np.array([x, y]) * focal_px
 
 
-def noise_bank(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+def noise_bank(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Unit white noise larger than an image, to cut every frame's noise from at a random place."""
-    return rng.standard_normal((height + 97, width + 101), dtype=np.float32)
+    return rng.standard_normal([side + NOISE_MARGIN for side in shape], dtype=np.float32)
 
 
-def expose(
+def add_noise(
     surface: np.ndarray, gain: np.ndarray, bank: np.ndarray, sensor: Sensor, rng: np.random.Generator
 ) -> np.ndarray:
-    """Gray or RGB image uint8 of a surface (H, W[, 3]) under a gain (H, W) float32, with noise."""
+    """Gray or RGB image uint8 of a surface (H, W[, 3]) uint8 under a gain (H, W) float32, with the sensor's noise."""
     height, width = surface.shape[:2]
-    top, left = rng.integers(0, (98, 102))
+    top, left = rng.integers(0, NOISE_MARGIN, 2)
     noise = bank[top : top + height, left : left + width]
     if surface.ndim == 3:
         gain, noise = cv2.merge([gain] * 3), cv2.merge([noise, noise[::-1], noise[:, ::-1]])
     image = cv2.multiply(surface, gain, dtype=cv2.CV_32F)
     deviation = cv2.sqrt(cv2.addWeighted(image, sensor.shot_noise, image, 0, sensor.read_noise**2))
-    return cv2.add(image, cv2.multiply(noise, deviation), dtype=cv2.CV_8U)
+    return np.asarray(cv2.add(image, cv2.multiply(noise, deviation), dtype=cv2.CV_8U))

@@ -145,7 +145,7 @@ PAINTERS: tuple[Callable[[Kit, int, int], np.ndarray], ...] = (
 
 
 def paint_surface(kit: Kit, height: int, width: int, cover: float) -> np.ndarray:
-    """A surface (height, width[, 3]) uint8: plaster, of which a share `cover` carries panels of random kinds, then dirt."""
+    """A surface (height, width[, 3]) uint8: plaster, a share `cover` of it under panels of random kinds, and dirt."""
     surface = _finish(kit, plaster(kit, height, width))
     x = 0
     while x < width:  # columns of panels, each divided anew

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MAX_QUADS = 250  # the renderer numbers them in a byte
-
 
 @dataclass(frozen=True, eq=False)
 class Quads:
@@ -16,7 +14,6 @@ class Quads:
     u: np.ndarray  # (Q, 3) unit
     v: np.ndarray  # (Q, 3) unit, across u
     size: np.ndarray  # (Q, 2) m
-    material: tuple[str, ...]  # (Q,) wall, floor, ceiling, box or pipe
 
     @property
     def normal(self) -> np.ndarray:
@@ -29,29 +26,29 @@ class Quads:
         return np.stack([self.origin, self.origin + along, self.origin + along + across, self.origin + across], axis=1)
 
 
-def quad(corner: np.ndarray, along: np.ndarray, across: np.ndarray, material: str) -> Quads:
+def quad(corner: np.ndarray, along: np.ndarray, across: np.ndarray) -> Quads:
     """One rectangle from a corner (3,) and its two sides (3,)."""
     size = np.array([np.linalg.norm(along), np.linalg.norm(across)])
-    return Quads(corner[None], along[None] / size[0], across[None] / size[1], size[None], (material,))
+    return Quads(corner[None], along[None] / size[0], across[None] / size[1], size[None])
 
 
 def join(parts: list[Quads]) -> Quads:
     """All rectangles in one."""
-    stacked = (np.concatenate([getattr(part, name) for part in parts]) for name in ("origin", "u", "v", "size"))
-    return Quads(*stacked, tuple(material for part in parts for material in part.material))
+    stacked = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ("origin", "u", "v", "size")}
+    return Quads(**stacked)
 
 
-def prism(base: np.ndarray, axis: np.ndarray, material: str) -> list[Quads]:
+def prism(base: np.ndarray, axis: np.ndarray) -> list[Quads]:
     """Sides of a column over a polygon (N, 3), which runs anticlockwise seen against the axis (3,)."""
-    return [quad(a, b - a, axis, material) for a, b in zip(base, np.roll(base, -1, axis=0), strict=True)]
+    return [quad(a, b - a, axis) for a, b in zip(base, np.roll(base, -1, axis=0), strict=True)]
 
 
-def box(centre: np.ndarray, size: np.ndarray, yaw: float, material: str = "box") -> list[Quads]:
+def box(centre: np.ndarray, size: np.ndarray, yaw: float) -> list[Quads]:
     """Sides and top of an upright box; centre (3,) is that of its bottom."""
     c, s = np.cos(yaw), np.sin(yaw)
     x, y, z = np.array([c, s, 0]) * size[0], np.array([-s, c, 0]) * size[1], np.array([0, 0, size[2]])
     low = centre - (x + y) / 2
-    return [*prism(np.stack([low, low + x, low + x + y, low + y]), z, material), quad(low + z, x, y, material)]
+    return [*prism(np.stack([low, low + x, low + x + y, low + y]), z), quad(low + z, x, y)]
 
 
 def pipe(start: np.ndarray, end: np.ndarray, radius: float, sides: int = 7) -> list[Quads]:
@@ -61,7 +58,7 @@ def pipe(start: np.ndarray, end: np.ndarray, radius: float, sides: int = 7) -> l
     across /= np.linalg.norm(across)
     up = np.cross(axis / np.linalg.norm(axis), across)
     angle = 2 * np.pi * (np.arange(sides)[:, None] + 0.5) / sides
-    return prism(start + radius * (np.cos(angle) * across + np.sin(angle) * up), axis, "pipe")
+    return prism(start + radius * (np.cos(angle) * across + np.sin(angle) * up), axis)
 
 
 def room_shell(room: np.ndarray) -> list[Quads]:
@@ -69,8 +66,8 @@ def room_shell(room: np.ndarray) -> list[Quads]:
     x, y, z = np.diag(room)
     low = np.array([-room[0] / 2, -room[1] / 2, 0.0])
     ring = [low, low + y, low + x + y, low + x]  # clockwise from above: the walls face inwards
-    walls = prism(np.array(ring), z, "wall")
-    return [quad(low, x, y, "floor"), quad(low + z, y, x, "ceiling"), *walls]
+    walls = prism(np.array(ring), z)
+    return [quad(low, x, y), quad(low + z, y, x), *walls]
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def furnish(room: np.ndarray, furniture: Furniture, path: np.ndarray, rng: np.ra
         radius = rng.uniform(0.12, 0.25)
         spot = _free_spot(room, radius, path, furniture, rng)
         if spot is not None:
-            parts += pipe(spot, spot + [0, 0, room[2]], radius)
+            parts += pipe(spot, spot + np.array([0, 0, room[2]]), radius)
     for i in range(furniture.pipes):
         parts += _wall_pipe(room, i, rng)
     return parts

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Simulations as EuRoC folders."""
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from letvins_ros.calibration import ImuNoise, MountedCamera
-from letvins_ros.errors import DataError
+from letvins_ros.simulation.files import new_folder, write_png
+from letvins_ros.simulation.imu import seconds
+from letvins_ros.simulation.parallel import in_order
 from letvins_ros.simulation.sequence import FRAME_HZ, Simulation
 from letvins_ros.types import ImuSamples
 
@@ -38,25 +36,6 @@ def simulate(out: Path, scenario: str, duration_s: float, seed: int, progress: P
         write_euroc(folder / "mav0", Simulation(scenario, duration_s, seed), progress)
 
 
-@contextmanager
-def new_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out`, which takes its name when all went well."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: exists and is not an empty folder; name a new one")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        temporary.replace(out)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
 def write_euroc(mav0: Path, simulation: Simulation, progress: Progress | None = None) -> None:
     """Write the sensors' folders into mav0."""
     mav0.mkdir()
@@ -68,19 +47,16 @@ def write_euroc(mav0: Path, simulation: Simulation, progress: Progress | None = 
         (mav0 / f"cam{i}" / "sensor.yaml").write_text(_camera_yaml(mounted, i))
     _write_imu(mav0 / "imu0", simulation.imu, simulation.imu_noise)
     _write_truth(mav0 / "state_groundtruth_estimate0", simulation)
-    for done, frame in enumerate(simulation.frames(), 1):
-        for i, image in enumerate(frame.images):
-            write_png(mav0 / f"cam{i}" / "data" / f"{frame.stamp_ns}.png", image)
+    cameras = len(simulation.rig.cameras)
+    shots = [(i, camera) for i in range(len(simulation)) for camera in range(cameras)]
+
+    def shoot(shot: tuple[int, int]) -> None:
+        path = mav0 / f"cam{shot[1]}" / "data" / f"{simulation.stamps_ns[shot[0]]}.png"
+        write_png(path, simulation.image(*shot))
+
+    for done, _ in enumerate(in_order(shoot, shots), 1):
         if progress:
-            progress(done, len(simulation))
-
-
-def write_png(path: Path, image: np.ndarray | None) -> None:
-    """Write a gray or RGB image; speed matters more than size."""
-    if image is None or not cv2.imwrite(
-        str(path), image if image.ndim == 2 else image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    ):
-        raise DataError(f"{path}: cannot be written")
+            progress(done // cameras, len(simulation))
 
 
 def _write_imu(folder: Path, imu: ImuSamples, noise: ImuNoise) -> None:
@@ -98,7 +74,7 @@ def _write_truth(folder: Path, simulation: Simulation) -> None:
     columns = [
         truth.positions,
         truth.quaternions[:, [3, 0, 1, 2]],
-        simulation.velocities,
+        simulation.trajectory.velocity(seconds(truth.stamps_ns)),
         imu.gyro_bias,
         imu.accel_bias,
     ]
