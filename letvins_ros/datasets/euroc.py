@@ -25,6 +25,7 @@ def open_euroc(path: Path, rig: Rig | None = None, color: bool = False) -> FileR
 
     Faulty rows, missing files and unpaired images are skipped or mended, and counted in the report.
     """
+    path = path.resolve().parent if path.resolve().name == "mav0" else path
     mav0, report = _mav0(path), ReadReport()
     rig = rig or _find_rig(path, mav0)
     cameras = len(rig.cameras) if rig else 1 + (mav0 / "cam1").is_dir()

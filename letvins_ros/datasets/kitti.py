@@ -9,8 +9,9 @@ from letvins_ros import geometry
 from letvins_ros.calibration import MountedCamera, Rig
 from letvins_ros.camera import Camera
 from letvins_ros.datasets.base import ReadReport
-from letvins_ros.datasets.numbered import numbered_frames, numbered_images
-from letvins_ros.datasets.sequence import FileRecording, Sensors, Size, first_size
+from letvins_ros.datasets.numbered import first_size, numbered_frames, numbered_images
+from letvins_ros.datasets.sequence import FileRecording, Sensors, Size
+from letvins_ros.datasets.table import read_numbers
 from letvins_ros.errors import DataError
 from letvins_ros.types import Trajectory
 
@@ -26,10 +27,9 @@ def recognises(path: Path) -> bool:
 def open_kitti(path: Path, rig: Rig | None = None, color: bool = False) -> FileRecording:
     """Read image_0, image_1, times.txt, calib.txt, and poses/NN.txt two folders up, where truth lies."""
     report = ReadReport()
-    folders = [path / name for name in ("image_0", "image_1") if (path / name).is_dir()]
-    cameras = [numbered_images(folder) for folder in folders]
-    rig = rig or _read_rig(path / "calib.txt", first_size(list(cameras[0].values())), len(cameras))
-    stamps_ns = np.round(_numbers(path / "times.txt")[:, 0] * 1e9).astype(np.int64)
+    cameras = [numbered_images(path / name) for name in ("image_0", "image_1")]
+    rig = rig or _read_rig(path / "calib.txt", first_size(cameras[0]), 1 + bool(cameras[1]))
+    stamps_ns = np.round(read_numbers(path / "times.txt")[:, 0] * 1e9).astype(np.int64)
     frames = numbered_frames(cameras[: len(rig.cameras)], stamps_ns, report)
     sequence = path.resolve()
     truth = _read_truth(sequence.parent.parent / "poses" / f"{sequence.name}.txt", stamps_ns, report)
@@ -55,17 +55,12 @@ def _read_rig(path: Path, size: Size, cameras: int) -> Rig:
 def _read_truth(path: Path, stamps_ns: np.ndarray, report: ReadReport) -> Trajectory | None:
     if not path.is_file():
         return None
-    T_first_body = _numbers(path).reshape(-1, 3, 4)
+    rows = read_numbers(path)
+    if rows.shape[1] != 12:
+        raise DataError(f"{path}: 12 numbers needed in each row, got {rows.shape[1]}")
+    T_first_body = rows.reshape(-1, 3, 4)
     n = min(len(T_first_body), len(stamps_ns))
     if len(T_first_body) != len(stamps_ns):
         report.add("truth: poses and times differ in number", f"{len(T_first_body)} poses, {len(stamps_ns)} times")
     R = R_WORLD_FIRST @ T_first_body[:n, :, :3]
     return Trajectory(stamps_ns[:n], T_first_body[:n, :, 3] @ R_WORLD_FIRST.T, geometry.quaternion_xyzw(R))
-
-
-def _numbers(path: Path) -> np.ndarray:
-    """Rows of numbers between spaces."""
-    try:
-        return np.loadtxt(path, ndmin=2)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: {error}") from error

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from letvins_ros.datasets.base import ReadReport
-from letvins_ros.datasets.sequence import FrameFiles
+from letvins_ros.datasets.sequence import FrameFiles, Size, read_image
 from letvins_ros.errors import DataError
 
 
 def numbered_images(folder: Path) -> dict[int, Path]:
-    """Images of a folder by frame number, in order; DataError where there is none."""
+    """Images of a folder by frame number, in order; none without the folder. DataError where a folder has none."""
+    if not folder.is_dir():
+        return {}
     files = {int(number): path for path in sorted(folder.glob("*.[pj][np]g")) if (number := path.name[:6]).isdecimal()}
     if not files:
         raise DataError(f"{folder}: no image whose name begins with six digits")
@@ -21,6 +23,10 @@ def numbered_images(folder: Path) -> dict[int, Path]:
 
 def numbered_frames(cameras: Sequence[dict[int, Path]], stamps_ns: np.ndarray, report: ReadReport) -> list[FrameFiles]:
     """Join the images of one or two cameras that have the same number, which is the row of their stamp."""
+    late = np.flatnonzero(np.diff(stamps_ns) <= 0)
+    if len(late):
+        folder = next(iter(cameras[0].values())).parent
+        raise DataError(f"{folder}: frame {late[0] + 1} has a time not after the one before it")
     left = [number for number in cameras[0] if number < len(stamps_ns)]
     if beyond := len(cameras[0]) - len(left):
         report.add("cam0: images beyond the last stamp, dropped", str(max(cameras[0])), beyond)
@@ -31,3 +37,11 @@ def numbered_frames(cameras: Sequence[dict[int, Path]], stamps_ns: np.ndarray, r
         if alone := [number for number in left if number not in right]:
             report.add("left images without right, used alone", str(cameras[0][alone[0]].name), len(alone))
     return [FrameFiles(int(stamps_ns[i]), tuple(camera.get(i) for camera in cameras)) for i in left]
+
+
+def first_size(images: dict[int, Path]) -> Size:
+    """Return the size of the first image that can be decoded."""
+    for path in images.values():
+        if (image := read_image(path)) is not None:
+            return image.shape[1], image.shape[0]
+    raise DataError(f"{next(iter(images.values())).parent}: none of {len(images)} images can be decoded")

@@ -63,10 +63,12 @@ class BagRecording(Recording):
         if not len(left_ns):
             raise DataError(f"{path}: no image in {topics.left}")
         self._keys: list[list[tuple[str, int] | None]] = [[(topics.left, int(stamp))] for stamp in left_ns]
-        for name, right_ns in zip(topics.images[1:], rest, strict=True):
+        if topics.right or (rig and len(rig.cameras) > 1):
+            right_ns = rest[0] if rest else np.zeros(0, np.int64)
             for keys, i in zip(self._keys, pair(left_ns, right_ns, report), strict=True):
-                keys.append((name, int(right_ns[i])) if i >= 0 else None)
-        super().__init__(path.resolve().stem, left_ns, Sensors(rig, *_motion(topics, stamps, rows, report)), report)
+                keys.append((topics.right, int(right_ns[i])) if topics.right and i >= 0 else None)
+        name = path.resolve().stem if path.is_file() else path.resolve().name
+        super().__init__(name, left_ns, Sensors(rig, *_motion(topics, stamps, rows, report)), report)
 
     def _topics(self, rig: Rig | None) -> Topics:
         with _bag_errors(self._path), _reader(self._sources) as reader:
@@ -79,10 +81,10 @@ class BagRecording(Recording):
         rows: dict[str, list[list[float]]] = defaultdict(list)
         for message in self._messages([*topics.images, topics.imu, topics.truth]):
             stamps[message.topic].append(message.stamp_ns)
-            if message.topic == topics.imu:
-                rows[message.topic].append(_imu_row(message.read()))
-            elif message.topic == topics.truth:
-                rows[message.topic].append(_pose_row(message.read()))
+            if message.topic not in topics.images:
+                with _bag_errors(self._path):
+                    row = _imu_row if message.topic == topics.imu else _pose_row
+                    rows[message.topic].append(row(message.read()))
         return stamps, rows
 
     def _load(self, chosen: range) -> Iterator[list[Loaded | None]]:
@@ -95,17 +97,13 @@ class BagRecording(Recording):
                 message = next(messages)  # the scan has seen that it is there
                 key = message.topic, message.stamp_ns
                 if key in wanted and key not in held:
-                    held[key] = Loaded(f"{key[0]} {key[1]}", image_from_message(message.read(), self._color))
+                    with _bag_errors(self._path):
+                        held[key] = Loaded(f"{key[0]} {key[1]}", image_from_message(message.read(), self._color))
             yield [held.pop(key) if key else None for key in keys]
             wanted.difference_update(keys)
 
     def _messages(self, topics: Iterable[str | None]) -> Iterator[_Message]:
         """Yield the messages of these topics in the order of the bag."""
-
-        def read(raw: bytes, kind: str) -> Any:
-            with _bag_errors(self._path):
-                return reader.deserialize(raw, kind)
-
         wanted = set(topics)
         with _bag_errors(self._path), _reader(self._sources) as reader:
             chosen = [connection for connection in reader.connections if connection.topic in wanted]
@@ -114,7 +112,7 @@ class BagRecording(Recording):
                 order = ">" if reader.is2 and raw[1] == 0 else "<"
                 seconds, nanoseconds = struct.unpack_from(f"{order}II", raw, 4)
                 stamp_ns = seconds * 1_000_000_000 + nanoseconds
-                yield _Message(connection.topic, stamp_ns, partial(read, raw, connection.msgtype))
+                yield _Message(connection.topic, stamp_ns, partial(reader.deserialize, raw, connection.msgtype))
 
 
 def _reader(sources: Sequence[Path]) -> "AnyReader":
@@ -129,8 +127,6 @@ def _bag_errors(path: Path) -> Iterator[None]:
     """Name the bag in what goes wrong with it; a damaged one raises errors of many kinds."""
     try:
         yield
-    except DataError:
-        raise
     except Exception as error:
         raise DataError(f"{path}: {str(error) or type(error).__name__}") from error
 

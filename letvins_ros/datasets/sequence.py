@@ -40,9 +40,12 @@ class Recording(ABC):
     """A Dataset; what a format adds is how the images of a frame are decoded."""
 
     def __init__(self, name: str, stamps_ns: np.ndarray, sensors: Sensors, report: ReadReport) -> None:
-        """stamps_ns (N,) int64, increasing, N > 0."""
+        """stamps_ns (N,) int64, increasing, N > 0. Raises DataError for an IMU or a truth without one usable row."""
         self.name, self.stamps_ns, self.report = name, stamps_ns, report
         self.rig, self.imu, self.truth = sensors.rig, sensors.imu, sensors.truth
+        for what, rows in (("IMU reading", self.imu), ("true pose", self.truth)):
+            if rows is not None and not len(rows):
+                raise DataError(f"{name}: no usable {what}")
         report_gaps("frames", stamps_ns, report)
         if self.imu is not None:
             report_gaps("imu", self.imu.stamps_ns, report)
@@ -68,7 +71,8 @@ class Recording(ABC):
                 found = True
                 yield ImageFrame(int(self.stamps_ns[i]), images)
         if not found:
-            raise DataError(f"{self.name}: none of {len(chosen)} left images can be used; {self.report.examples}")
+            reasons = [f"{kind} ({text})" for kind, text in self.report.examples.items() if kind.startswith("cam0")]
+            raise DataError(f"{self.name}: none of {len(chosen)} left images can be used; {', '.join(reasons)}")
 
     def _calibrated_size(self, camera: int) -> Size | None:
         if self.rig is None or camera >= len(self.rig.cameras):
@@ -94,9 +98,9 @@ class _Gate:
             self.passed = True
             return image
         self.wrong += 1
-        example = f"{loaded.name} is {size[0]}x{size[1]}, not {self.size[0]}x{self.size[1]} as calibrated"
+        example = f"{loaded.name} is {size[0]}x{size[1]}, not {self.size[0]}x{self.size[1]}"
         if not self.passed and self.wrong == WRONG_SIZES:
-            raise DataError(f"cam{self.camera}: {example}, nor is any image before it")
+            raise DataError(f"cam{self.camera}: {example} as calibrated, nor is any image before it")
         self.report.add(f"cam{self.camera}: images of another size, skipped", example)
         return None
 
@@ -131,11 +135,3 @@ def read_image(path: Path, color: bool = False) -> np.ndarray | None:
     """(H, W) uint8 gray or (H, W, 3) uint8 RGB, None where it cannot be decoded."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if color and image is not None else image
-
-
-def first_size(paths: Sequence[Path]) -> Size:
-    """Return the size of the first image that can be decoded."""
-    for path in paths:
-        if (image := read_image(path)) is not None:
-            return image.shape[1], image.shape[0]
-    raise DataError(f"{paths[0].parent if paths else 'recording'}: no image that can be decoded")

@@ -20,13 +20,15 @@ def read_imu(path: Path, report: ReadReport) -> ImuSamples:
 def read_truth(path: Path, report: ReadReport) -> Trajectory:
     """T_world_body of a csv: stamp, position x y z in m, quaternion w x y z; further columns are ignored."""
     stamps_ns, values = read_table(path, 7, report)
-    norm = np.linalg.norm(values[:, 3:], axis=1)
-    good = np.abs(norm - 1) < 0.01
-    if not good.all():
-        report.add(
-            f"{_short(path)}: rows without unit quaternion, skipped", str(stamps_ns[~good][0]), int((~good).sum())
-        )
-    return Trajectory(stamps_ns[good], values[good, :3], (values[:, [4, 5, 6, 3]] / norm[:, None])[good])
+    bad = np.abs(np.linalg.norm(values[:, 3:], axis=1) - 1) > 0.01
+    if bad.all():
+        raise DataError(f"{path}: no row has a unit quaternion w x y z after its position")
+    if bad.any():
+        kind = f"{_short(path)}: rows without unit quaternion, skipped"
+        report.add(kind, str(stamps_ns[bad][0]), int(bad.sum()))
+    quaternions = values[~bad][:, [4, 5, 6, 3]]
+    quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
+    return Trajectory(stamps_ns[~bad], values[~bad, :3], quaternions)
 
 
 def read_table(path: Path, columns: int, report: ReadReport) -> tuple[np.ndarray, np.ndarray]:
@@ -34,15 +36,24 @@ def read_table(path: Path, columns: int, report: ReadReport) -> tuple[np.ndarray
     lines = _lines(path)
     row = np.dtype([("stamp", np.int64), ("values", np.float64, (columns,))])
     try:
-        table = np.loadtxt(lines, row, delimiter=",", usecols=range(columns + 1), ndmin=1)
+        table = np.loadtxt(lines or ["none"], row, delimiter=",", usecols=range(columns + 1), ndmin=1)
     except (ValueError, OverflowError):  # slower, but it says which rows are bad
         table = np.array([parsed for line in lines if (parsed := _parse(path, line, columns, report))], row)
     stamps_ns, values = clean(_short(path), table["stamp"], table["values"], report)
     if not len(stamps_ns):
-        raise DataError(
-            f"{path}: no usable row in {len(lines)} (stamp in ns, then {columns} numbers, separated by commas)"
-        )
+        raise DataError(f"{path}: no usable row in {len(lines)}: stamp in ns, then {columns} numbers, between commas")
     return stamps_ns, values
+
+
+def read_numbers(path: Path) -> np.ndarray:
+    """Rows (N, C) float64, N > 0, of a text file with spaces between its numbers; DataError where it is another."""
+    lines = _lines(path)
+    if not lines:
+        raise DataError(f"{path}: no rows")
+    try:
+        return np.array([line.split() for line in lines], np.float64)
+    except ValueError as error:
+        raise DataError(f"{path}: rows with equally many numbers needed ({error})") from error
 
 
 def read_image_list(path: Path, report: ReadReport) -> tuple[np.ndarray, list[str]]:
@@ -62,7 +73,7 @@ def read_image_list(path: Path, report: ReadReport) -> tuple[np.ndarray, list[st
 def _lines(path: Path) -> list[str]:
     """Read the rows without comments and without a heading that is not marked as a comment."""
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     if lines and lines[0][:1].isalpha():

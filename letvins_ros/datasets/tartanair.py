@@ -6,6 +6,7 @@ camera with axes forward-left-up in a world turned alike, so that z is up: both 
 also the IMU, which the data set derives from the poses in the left camera's axes (tartanair docs, modalities).
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ import numpy as np
 from letvins_ros.calibration import ImuNoise, MountedCamera, Rig
 from letvins_ros.camera import Camera
 from letvins_ros.datasets.base import ReadReport
-from letvins_ros.datasets.numbered import numbered_frames, numbered_images
-from letvins_ros.datasets.sequence import FileRecording, Sensors, Size, first_size
+from letvins_ros.datasets.numbered import first_size, numbered_frames, numbered_images
+from letvins_ros.datasets.sequence import FileRecording, Sensors, Size
 from letvins_ros.datasets.spline_imu import MIN_POSES, imu_from_poses
 from letvins_ros.datasets.stream import clean
+from letvins_ros.datasets.table import read_numbers
 from letvins_ros.errors import DataError
 from letvins_ros.types import ImuSamples, Trajectory
 
@@ -25,7 +27,7 @@ R_BODY_CAM = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # 
 BASELINE_M = 0.25
 IMU_RATE_HZ = 200.0
 # The readings are noise-free; these stand for the difference of the spline from the true motion.
-ASSUMED_NOISE = ImuNoise(gyro_noise=1.7e-4, accel_noise=2e-3, gyro_walk=2e-5, accel_walk=3e-3, rate_hz=IMU_RATE_HZ)
+ASSUMED_NOISE = ImuNoise(gyro_noise=1.7e-4, accel_noise=2e-3, gyro_walk=2e-5, accel_walk=3e-3)
 LAYOUTS = {  # left images: right images, poses
     "image_left": ("image_right", "pose_left.txt"),  # V1
     "image_lcam_front": ("image_rcam_front", "pose_lcam_front.txt"),  # V2
@@ -43,16 +45,18 @@ def open_tartanair(
     """Read a trajectory folder; frame_rate_hz where it has no times. A missing IMU is made from the poses."""
     report = ReadReport()
     left, (right, poses) = next((left, rest) for left, rest in LAYOUTS.items() if (path / left).is_dir())
-    cameras = [numbered_images(path / folder) for folder in (left, right) if (path / folder).is_dir()]
-    rig = rig or _rig(first_size(list(cameras[0].values())), len(cameras))
+    cameras = [numbered_images(path / folder) for folder in (left, right)]
     stamps_ns = _stamps(path / "imu", max(cameras[0]) + 1, frame_rate_hz, report)
     truth = _read_poses(path / poses, stamps_ns, report)
-    imu = _read_imu(path / "imu", report) or _synthetic_imu(truth, report)
+    imu = _read_imu(path / "imu", report)
+    if imu is None:
+        imu = _synthetic_imu(truth, report)
+    rig = rig or _rig(first_size(cameras[0]), 1 + bool(cameras[1]), imu)
     frames = numbered_frames(cameras[: len(rig.cameras)], stamps_ns, report)
     return FileRecording(path, frames, Sensors(rig, imu, truth), report, color)
 
 
-def _rig(size: Size, cameras: int) -> Rig:
+def _rig(size: Size, cameras: int, imu: ImuSamples | None) -> Rig:
     """Pinhole cameras of 90 degrees across, the principal point in the middle (V1: 320 320 240, V2: 320 320 320)."""
     camera = Camera("pinhole-radtan", *size, (size[0] / 2, size[0] / 2, size[0] / 2, size[1] / 2))
     mounted = []
@@ -60,7 +64,9 @@ def _rig(size: Size, cameras: int) -> Rig:
         T_body_cam = np.eye(4)
         T_body_cam[:3, :3], T_body_cam[1, 3] = R_BODY_CAM, -BASELINE_M * i
         mounted.append(MountedCamera(camera, T_body_cam))
-    return Rig(tuple(mounted), ASSUMED_NOISE)
+    if imu is None or len(imu) < 2:
+        return Rig(tuple(mounted), None)
+    return Rig(tuple(mounted), replace(ASSUMED_NOISE, rate_hz=float(1e9 / np.median(np.diff(imu.stamps_ns)))))
 
 
 def _stamps(imu: Path, count: int, frame_rate_hz: float, report: ReadReport) -> np.ndarray:
@@ -76,9 +82,9 @@ def _read_poses(path: Path, stamps_ns: np.ndarray, report: ReadReport) -> Trajec
     """T_world_body from rows of position and quaternion x y z w, north-east-down."""
     if not path.is_file():
         return None
-    poses = _array(path.parent, path.stem)
-    if poses is None or poses.ndim != 2 or poses.shape[1] != 7:
-        raise DataError(f"{path}: 7 numbers needed in each row, position and quaternion x y z w")
+    poses = read_numbers(path)
+    if poses.shape[1] != 7:
+        raise DataError(f"{path}: 7 numbers needed in each row, position and quaternion x y z w, got {poses.shape[1]}")
     n = min(len(poses), len(stamps_ns))
     if len(poses) != len(stamps_ns):
         report.add("truth: poses and frames differ in number", f"{len(poses)} poses, {len(stamps_ns)} frames")
@@ -92,8 +98,8 @@ def _read_imu(folder: Path, report: ReadReport) -> ImuSamples | None:
     seconds, gyro, accel = (_array(folder, name) for name in ("imu_time", "gyro", "acc"))
     if seconds is None or gyro is None or accel is None:
         return None
-    if not (seconds.size == len(gyro) == len(accel)):
-        raise DataError(f"{folder}: {seconds.size} times, {len(gyro)} gyro and {len(accel)} acc rows do not match")
+    if not (gyro.shape == accel.shape == (seconds.size, 3)):
+        raise DataError(f"{folder}: {seconds.size} times, {gyro.shape} gyro and {accel.shape} acc do not match")
     stamps_ns = np.round(seconds.ravel() * 1e9).astype(np.int64)
     stamps_ns, values = clean("imu", stamps_ns, np.hstack([gyro * NED_TO_BODY, accel * NED_TO_BODY]), report)
     return ImuSamples(stamps_ns, values[:, :3], values[:, 3:])
@@ -109,11 +115,12 @@ def _synthetic_imu(truth: Trajectory | None, report: ReadReport) -> ImuSamples |
 
 
 def _array(folder: Path, name: str) -> np.ndarray | None:
-    """Numbers of name.npy or name.txt (float64), None where there is neither."""
+    """Numbers (N, C) of name.npy or name.txt, None where there is neither."""
     binary, text = folder / f"{name}.npy", folder / f"{name}.txt"
+    if not binary.is_file():
+        return read_numbers(text) if text.is_file() else None
     try:
-        if binary.is_file():
-            return np.asarray(np.load(binary, allow_pickle=False), np.float64)
-        return np.asarray(np.loadtxt(text)) if text.is_file() else None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{binary if binary.is_file() else text}: {error}") from error
+        array = np.asarray(np.load(binary, allow_pickle=False), np.float64)
+        return array.reshape(len(array), -1)
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{binary}: {error}") from error

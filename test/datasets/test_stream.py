@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from letvins_ros.datasets.base import ReadReport
+from letvins_ros.datasets.stream import PAIR_TOLERANCE_NS, nearest, pair, read_ahead, report_gaps, span, time_order
+from letvins_ros.errors import DataError
+
+
+def no_worker_left():
+    return not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+
+
+def test_items_come_in_order_and_the_worker_ends():
+    assert list(read_ahead(i for i in range(100))) == list(range(100))
+    assert no_worker_left()
+
+
+def test_no_items_give_no_items():
+    assert list(read_ahead(i for i in range(0))) == []
+
+
+def test_the_worker_is_never_more_than_its_depth_ahead():
+    made = []
+
+    def items():
+        for i in range(50):
+            made.append(i)
+            yield i
+
+    for i in read_ahead(items(), depth=3):
+        time.sleep(0.002)
+        assert len(made) <= i + 1 + 3
+    assert len(made) == 50
+
+
+def test_the_worker_works_while_the_consumer_does():
+    ready = threading.Event()
+
+    def items():
+        yield 0
+        ready.set()
+        yield 1
+
+    stream = read_ahead(items())
+    next(stream)
+    assert ready.wait(5.0)
+    stream.close()
+
+
+def test_an_error_comes_after_the_items_before_it():
+    def items():
+        yield 1
+        yield 2
+        raise DataError("broken")
+
+    seen = []
+    with pytest.raises(DataError, match="broken"):
+        seen.extend(iter_into(seen, read_ahead(items())))
+    assert seen == [1, 2]
+    assert no_worker_left()
+
+
+def iter_into(seen, stream):
+    for item in stream:
+        seen.append(item)
+    return []
+
+
+def test_stopping_early_closes_the_source_in_the_thread_that_opened_it():
+    threads = []
+
+    def items():
+        threads.append(threading.current_thread())
+        try:
+            yield from range(1000)
+        finally:
+            threads.append(threading.current_thread())
+
+    stream = read_ahead(items())
+    assert next(stream) == 0
+    stream.close()
+    assert len(threads) == 2
+    assert threads[0] is threads[1]
+    assert no_worker_left()
+
+
+@pytest.mark.parametrize("n", [1, 2, 50])
+@pytest.mark.parametrize("m", [1, 2, 50])
+def test_nearest_is_what_brute_force_finds(n, m):
+    rng = np.random.default_rng(n * 100 + m)
+    a, b = np.unique(rng.integers(0, 500, n)), np.unique(rng.integers(0, 500, m))
+    found = nearest(a, b)
+    assert np.array_equal(np.abs(b[found] - a), np.abs(b[None] - a[:, None]).min(axis=1))
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 50])
+@pytest.mark.parametrize("m", [0, 1, 2, 50])
+def test_pairs_are_mutual_nearest_within_the_tolerance_and_the_rest_is_counted(n, m):
+    rng = np.random.default_rng(n * 100 + m)
+    left = np.unique(rng.integers(0, 60 * PAIR_TOLERANCE_NS, n))
+    right = np.unique(rng.integers(0, 60 * PAIR_TOLERANCE_NS, m))
+    report = ReadReport()
+    match = pair(left, right, report)
+    for i, stamp in enumerate(left):
+        gaps = np.abs(right - stamp)
+        partner = int(gaps.argmin()) if m else -1
+        paired = m > 0 and gaps[partner] <= PAIR_TOLERANCE_NS and np.abs(left - right[partner]).argmin() == i
+        assert match[i] == (partner if paired else -1)
+    used = (match >= 0).sum()
+    assert len(np.unique(match[match >= 0])) == used
+    assert report.counts.get("left images without right, used alone", 0) == len(left) - used
+    assert report.counts.get("right images without left, dropped", 0) == len(right) - used
+
+
+def test_time_order_sorts_keeps_the_first_of_equals_and_counts():
+    report = ReadReport()
+    stamps = np.array([10, 30, 20, 20, 40])
+    assert time_order("x", stamps, report).tolist() == [0, 2, 1, 4]
+    assert report.counts == {"x: rows out of time order, sorted": 2, "x: rows with a stamp seen before, dropped": 1}
+    assert report.examples["x: rows out of time order, sorted"] == "20"
+
+
+def test_only_steps_over_three_periods_are_gaps():
+    report = ReadReport()
+    report_gaps("x", np.array([0, 10, 20, 50, 60, 91, 101]) * 1_000_000, report)
+    assert report.counts == {"x: gaps over 3 periods": 1}
+    assert report.examples == {"x: gaps over 3 periods": "31.0 ms after 60000000"}
+
+
+def test_a_span_counts_from_the_first_stamp_and_leaves_out_its_end():
+    stamps = 1_000 + np.arange(10) * 1_000_000_000
+    assert span("x", stamps, 0.0, None) == range(10)
+    assert span("x", stamps, 2.0, 3.0) == range(2, 5)
+    assert span("x", stamps, 2.1, 100.0) == range(3, 10)
+    with pytest.raises(DataError, match=r"x: .* it lasts 9\.00 s"):
+        span("x", stamps, 9.5, None)

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import recording_layouts as layouts
+
+from letvins_ros import geometry
+from letvins_ros.datasets import open_dataset
+from letvins_ros.errors import DataError
+
+SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "tartanair_v1_sample" / "P000"
+
+
+@pytest.fixture
+def v1(tmp_path):
+    return layouts.tartanair_v1(tmp_path / "P001").path
+
+
+@pytest.fixture
+def v2(tmp_path):
+    return layouts.tartanair_v2(tmp_path / "P001").path
+
+
+def test_v1_says_that_its_imu_and_times_are_assumed(v1):
+    report = open_dataset(v1).report
+    assert report.examples == {
+        "frames without times": "taken as 10 Hz",
+        "imu: readings made from the true poses, as there are none": "spline, 200 Hz",
+    }
+
+
+def test_the_frame_rate_can_be_given(v1):
+    dataset = open_dataset(v1, frame_rate_hz=20.0)
+    assert set(np.diff(dataset.stamps_ns)) == {50_000_000}
+    assert np.allclose(np.linalg.norm(dataset.imu.gyro, axis=1), 2 * layouts.RATE[2], atol=1e-3)
+
+
+def test_v2_keeps_its_own_imu(v2):
+    dataset = open_dataset(v2)
+    assert dataset.report.counts == {}
+    assert set(np.diff(dataset.imu.stamps_ns)) == {10_000_000}
+    assert dataset.rig.imu.rate_hz == 100
+
+
+def test_v2_imu_without_a_finite_row_is_an_error(v2):
+    np.save(v2 / "imu" / "acc.npy", np.full((110, 3), np.nan))
+    with pytest.raises(DataError, match="P001: no usable IMU reading"):
+        open_dataset(v2)
+
+
+def test_v2_reads_text_where_there_is_no_binary_file(v2):
+    whole = open_dataset(v2)
+    for file in sorted((v2 / "imu").glob("*.npy")):
+        np.savetxt(file.with_suffix(".txt"), np.load(file))
+        file.unlink()
+    assert np.array_equal(open_dataset(v2).imu.accel, whole.imu.accel)
+
+
+def test_v2_without_imu_gets_one_from_its_poses(v2):
+    (v2 / "imu" / "acc.npy").unlink()
+    assert "imu: readings made from the true poses, as there are none" in open_dataset(v2).report.counts
+
+
+def test_v2_intrinsics_are_those_of_a_square_90_degree_image(v2):
+    for file in v2.glob("image_*/*.png"):
+        cv2.imwrite(str(file), np.zeros((640, 640), np.uint8))
+    camera = open_dataset(v2).rig.cameras[0].camera
+    assert camera.intrinsics == (320, 320, 320, 320)
+
+
+def test_without_poses_there_is_neither_truth_nor_imu(v1):
+    (v1 / "pose_left.txt").unlink()
+    dataset = open_dataset(v1)
+    assert dataset.truth is None
+    assert dataset.imu is None
+    assert len(list(dataset.frames())) == layouts.N
+
+
+def test_without_right_images_the_recording_is_mono_but_for_a_stereo_rig(v1, tmp_path):
+    stereo = open_dataset(v1).rig
+    (v1 / "image_right").rename(tmp_path / "gone")
+    assert len(open_dataset(v1).rig.cameras) == 1
+    assert {len(frame.images) for frame in open_dataset(v1).frames()} == {1}
+    assert {frame.images[1] is None for frame in open_dataset(v1, stereo).frames()} == {True}
+
+
+def test_missing_images_are_counted_by_camera(v1):
+    (v1 / "image_left" / "000003_left.png").unlink()
+    (v1 / "image_right" / "000005_right.png").unlink()
+    dataset = open_dataset(v1)
+    frames = list(dataset.frames())
+    assert [frame.stamp_ns // layouts.PERIOD_NS for frame in frames] == [i for i in range(layouts.N) if i != 3]
+    assert [frame.stamp_ns // layouts.PERIOD_NS for frame in frames if frame.images[1] is None] == [5]
+    assert dataset.report.examples["cam0: image files missing"] == "number 3"
+
+
+@pytest.mark.parametrize("content", ["1 2 3\n4 5 6\n", "a b c\n", ""])
+def test_a_pose_file_of_another_shape_is_an_error(v1, content):
+    (v1 / "pose_left.txt").write_text(content)
+    with pytest.raises(DataError, match=r"pose_left\.txt: "):
+        open_dataset(v1)
+
+
+def test_imu_files_that_do_not_match_are_an_error(v2):
+    np.save(v2 / "imu" / "acc.npy", np.zeros((5, 3)))
+    with pytest.raises(DataError, match="110 times, \\(110, 3\\) gyro and \\(5, 3\\) acc"):
+        open_dataset(v2)
+
+
+def test_an_empty_image_folder_is_an_error(tmp_path):
+    (tmp_path / "image_left").mkdir()
+    with pytest.raises(DataError, match="no image whose name begins with six digits"):
+        open_dataset(tmp_path)
+
+
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason="the TartanAir sample is not beside this checkout")
+def test_depth_and_poses_of_the_real_sample_carry_one_image_onto_another():
+    """The frames are right only if points seen in one image fall on the same brightness in another."""
+    dataset = open_dataset(SAMPLE)
+    frames = list(dataset.frames())
+    camera, T_body_cam = dataset.rig.cameras[0].camera, dataset.rig.cameras[0].T_body_cam
+    assert camera.intrinsics == (320, 320, 320, 240)
+    T_world_cam = geometry.from_quaternion(dataset.truth.positions, dataset.truth.quaternions) @ T_body_cam
+    v, u = np.mgrid[:480:8, :640:8].reshape(2, -1)
+    depth = np.load(SAMPLE / "depth_left" / "000000_left_depth.npy")[v, u]
+    points = np.stack([(u - 320) / 320 * depth, (v - 240) / 320 * depth, depth], axis=1)
+    moved = geometry.apply(geometry.inverse(T_world_cam[5]) @ T_world_cam[0], points)
+    uv = (moved[:, :2] / moved[:, 2:] * 320 + [320, 240]).astype(np.float32)
+    inside = ((uv > 0) & (uv < [639, 479])).all(axis=1)
+    there = cv2.remap(frames[5].images[0], uv[:, None], None, cv2.INTER_LINEAR).ravel()[inside]
+    here, before = (frames[i].images[0][v, u][inside].astype(float) for i in (0, 5))
+    assert np.abs(there - here).mean() < 0.3 * np.abs(before - here).mean()
