@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from letvins_ros import geometry
+from letvins_ros.errors import ConfigError, DataError
+from letvins_ros.simulation import SCENARIOS, Simulation
+from letvins_ros.simulation.parallel import in_order
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_does_not(corridor):
+    again, other = Simulation("corridor", 0.5, 7), Simulation("corridor", 0.5, 8)
+    for a, b in zip(corridor.frames(0.2, 0.15), again.frames(0.2), strict=False):
+        assert a.stamp_ns == b.stamp_ns
+        assert all((x == y).all() for x, y in zip(a.images, b.images, strict=True))
+    np.testing.assert_array_equal(corridor.imu.accel, again.imu.accel)
+    assert (corridor.image(3, 0) != other.image(3, 0)).mean() > 0.5
+    assert (corridor.imu.gyro != other.imu.gyro).all()
+
+
+def test_frames_are_the_images_in_time_order_within_the_span(corridor):
+    frames = list(corridor.frames(0.1, 0.3))
+    assert [frame.stamp_ns for frame in frames] == corridor.stamps_ns[2:8].tolist()
+    assert frames[0].images[0].shape == (480, 752)
+    np.testing.assert_array_equal(frames[1].images[1], corridor.image(3, 1))
+    assert len(corridor) == 11
+    with pytest.raises(DataError, match="corridor_7"):
+        next(corridor.frames(3.0))
+
+
+def test_truth_is_the_pose_of_the_imu_whose_readings_are_given(corridor):
+    assert corridor.truth.stamps_ns.tolist() == corridor.imu.stamps_ns.tolist()
+    T_world_body = geometry.from_quaternion(corridor.truth.positions, corridor.truth.quaternions)
+    T_cam_left = T_world_body[::10] @ corridor.rig.cameras[0].T_body_cam
+    np.testing.assert_allclose(T_cam_left[4], corridor.T_world_cam(4, 0), atol=1e-9)
+
+
+def test_a_hall_offers_corners_and_a_dark_one_is_dark():
+    for name, gray, corners in (("hall", (50, 160), (120, 500)), ("dark", (8, 80), (30, 700))):
+        image = Simulation(name, 0.2, 2).image(2, 0)
+        assert gray[0] < image.mean() < gray[1]
+        found = len(cv2.goodFeaturesToTrack(image, 1000, 0.01, 20))
+        assert corners[0] < found < corners[1]
+
+
+def test_unknown_scenarios_and_lengths_are_refused():
+    with pytest.raises(ConfigError, match=r"beach; known: hall, corridor"):
+        Simulation("beach", 1.0, 0)
+    with pytest.raises(ConfigError, match="-1 s"):
+        Simulation("hall", -1.0, 0)
+    assert set(SCENARIOS) == {"hall", "corridor", "aggressive", "dark", "static"}
+
+
+def test_parallel_work_keeps_its_order_and_its_errors():
+    assert list(in_order(lambda i: i * i, range(50))) == [i * i for i in range(50)]
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(lambda i: 1 // (5 - i), range(50)))
+
+
+def test_parallel_work_stops_with_its_consumer():
+    done, lock = [], threading.Lock()
+
+    def work(i):
+        with lock:
+            done.append(i)
+        return i
+
+    results = in_order(work, range(1000))
+    assert next(results) == 0
+    results.close()
+    assert len(done) < 20
