@@ -30,7 +30,20 @@ ALLOWED = {  # what each part may import besides itself and the base
     "ros": {"datasets", "estimation", "loop", "pipeline", "tracking"},
 }
 ROS = ("rclpy", "rosidl_runtime_py", "sensor_msgs", "nav_msgs", "geometry_msgs", "std_msgs", "std_srvs")
-HEAVY = ("numpy", "scipy", "cv2", "torch", "openvino", "gtsam", "matplotlib", "rosbags", "rich", "jinja2", "yaml")
+HEAVY = (
+    "numpy",
+    "scipy",
+    "cv2",
+    "torch",
+    "openvino",
+    "gtsam",
+    "numba",
+    "matplotlib",
+    "rosbags",
+    "rich",
+    "jinja2",
+    "yaml",
+)
 OPTIONAL = ("torch", "tensorrt")  # a module that needs one is left out where it is not installed
 SOURCES = sorted(
     path for folder in ("letvins_ros", "launch", "training", "test") for path in (ROOT / folder).rglob("*.py")
