@@ -45,16 +45,22 @@ def bake(quads: Quads, room: np.ndarray, lighting: Lighting, rng: np.random.Gene
 
 def _blocked(quads: Quads, points: np.ndarray, lamp: np.ndarray) -> np.ndarray:
     """Whether any rectangle lies between each point (N, 3) and the lamp (3,): (N,) bool."""
-    normal = quads.normal
-    from_point = (points[:, None] - quads.origin).reshape(len(points), -1, 3)
-    side_point = np.einsum("nqi,qi->nq", from_point, normal)
-    side_lamp = np.einsum("qi,qi->q", lamp - quads.origin, normal)
+    origins, normal = quads.origin, quads.normal
+
+    def along(axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates (N, Q) of the points and (Q,) of the lamp along one axis of each rectangle."""
+        zero = np.einsum("qi,qi->q", origins, axes)
+        return points @ axes.T - zero, axes @ lamp - zero
+
+    height, lamp_height = along(normal)
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = side_point / (side_point - side_lamp)
-    hit = from_point + share[..., None] * (lamp - points)[:, None]
-    a, b = np.einsum("nqi,qi->nq", hit, quads.u), np.einsum("nqi,qi->nq", hit, quads.v)
-    within = (a > 0) & (a < quads.size[:, 0]) & (b > 0) & (b < quads.size[:, 1])
-    return np.asarray((within & (share > 1e-3) & (share < 1 - 1e-3)).any(axis=1))
+        share = height / (height - lamp_height)  # of the way to the lamp, where it meets the plane
+        within = (share > 1e-3) & (share < 1 - 1e-3)
+        for axes, size in ((quads.u, quads.size[:, 0]), (quads.v, quads.size[:, 1])):
+            place, lamp_place = along(axes)
+            place += share * (lamp_place - place)
+            within &= (place > 0) & (place < size)
+    return np.asarray(within.any(axis=1))
 
 
 def shade(surface: np.ndarray, brightness: np.ndarray) -> np.ndarray:

@@ -35,9 +35,11 @@ class Kit:
 
     def noise(self, height: int, width: int, stretch: int = 1) -> np.ndarray:
         """Noise (height, width) float32 of a random place, drawn out along the rows by `stretch`."""
-        row, column = self.rng.integers(0, GRAIN, 2)
-        rows, columns = (row + np.arange(height)) % GRAIN, (column + np.arange(width) // stretch) % GRAIN
-        return self.grain[rows[:, None], columns]
+        row, column = self.rng.integers(0, GRAIN, 2).tolist()
+        wide = self.grain[(row + np.arange(height)) % GRAIN]
+        end = column - (-width // stretch)
+        cut = np.tile(wide, -(-end // GRAIN))[:, column:end]
+        return cut if stretch == 1 else np.repeat(cut, stretch, axis=1)[:, :width]
 
     def gray(self, low: float = 20, high: float = 235) -> float:
         """A random brightness."""

@@ -38,12 +38,21 @@ def test_truth_is_the_pose_of_the_imu_whose_readings_are_given(corridor):
     np.testing.assert_allclose(T_cam_left[4], corridor.T_world_cam(4, 0), atol=1e-9)
 
 
-def test_a_hall_offers_corners_and_a_dark_one_is_dark():
-    for name, gray, corners in (("hall", (50, 160), (120, 500)), ("dark", (8, 80), (30, 700))):
-        image = Simulation(name, 0.2, 2).image(2, 0)
-        assert gray[0] < image.mean() < gray[1]
-        found = len(cv2.goodFeaturesToTrack(image, 1000, 0.01, 20))
-        assert corners[0] < found < corners[1]
+def test_a_hall_offers_corners_in_daylight_and_a_corridor_few(hall, corridor):
+    for simulation, least, most in ((hall, 120, 500), (corridor, 15, 200)):
+        image = simulation.image(8, 0)
+        assert 50 < image.mean() < 160
+        assert least < len(cv2.goodFeaturesToTrack(image, 1000, 0.01, 20)) < most
+
+
+def test_a_dark_hall_is_dark_noisy_and_flickers():
+    dark = Simulation("dark", 0.3, 2)
+    images = np.stack([dark.image(i, 0) for i in range(5)]).astype(float)
+    assert images.mean() < 80
+    assert np.median(images) < 60
+    means = images.mean(axis=(1, 2))
+    assert np.abs(np.diff(means) / means[1:]).max() > 0.03
+    assert np.std(images[0] - cv2.medianBlur(images[0].astype(np.uint8), 3)) > 1.5
 
 
 def test_unknown_scenarios_and_lengths_are_refused():
