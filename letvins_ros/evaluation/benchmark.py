@@ -3,6 +3,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -48,9 +49,10 @@ def run_benchmark(
         echo("no baseline to compare with: --save-baseline makes the file that the suite names as baseline")
     out = out.resolve()
     write_atomic(out / "suite.yaml", suite.read_bytes())
+    ray = _connect(ray_address) if ray_address else None
     jobs = _jobs(plan, out, _inputs(plan.sources, out, echo))
     runs: Rows = []
-    done = _run_on_ray(ray_address, jobs, plan.cpus_per_run) if ray_address else map(run_job, jobs)
+    done = _run_on_ray(ray, jobs, plan.cpus_per_run) if ray else map(run_job, jobs)
     for i, (job, run) in enumerate(zip(jobs, done, strict=True), 1):
         echo(f"[{i}/{len(jobs)}] {job.source} {job.configuration}: {_outcome(run)}")
         names = {"source": job.source, "configuration": job.configuration}
@@ -126,19 +128,26 @@ def _call(command: Sequence[str], timeout_s: float, log: Path) -> str | None:
     return f"exit {done.returncode}: {lines[-1]}" if done.returncode else None
 
 
-def _run_on_ray(address: str, jobs: list[Job], cpus: float) -> Iterator[dict[str, Any]]:
+def _connect(address: str) -> Any:
+    """The ray module, connected to a cluster: host:port, ray://host:port, or what Ray knows, such as auto."""
     try:
         import ray
     except ImportError as error:
         raise ConfigError("--ray needs the ray package on this machine: pip install ray") from error
+    host, _, port = address.removeprefix("ray://").partition(":")
     try:
+        if port:  # Ray itself tries for many minutes
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address=address)
-    except (ConnectionError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"no Ray cluster answers at {address}: {error}") from error
+    return ray
+
+
+def _run_on_ray(ray: Any, jobs: list[Job], cpus: float) -> Iterator[dict[str, Any]]:
     try:
         remote = ray.remote(num_cpus=cpus)(run_job)
-        pending = [remote.remote(job) for job in jobs]
-        for run in pending:
+        for run in [remote.remote(job) for job in jobs]:
             try:
                 yield ray.get(run)
             except ray.exceptions.RayError as error:  # such as a node that died

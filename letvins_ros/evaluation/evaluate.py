@@ -9,7 +9,7 @@ import numpy as np
 from letvins_ros.errors import DataError
 from letvins_ros.evaluation.files import to_json, write_atomic
 from letvins_ros.evaluation.metrics import AbsoluteError, absolute_error, path_length, relative_error, rms
-from letvins_ros.evaluation.trajectory import MAX_DT_NS, SECOND_NS, associate, read_reference, read_tum, take
+from letvins_ros.evaluation.trajectory import MAX_DT_NS, SECOND_NS, associate, between, read_reference, read_tum, take
 
 
 def evaluate(estimate: Path, reference: Path, out: Path | None = None) -> dict[str, Any]:
@@ -26,11 +26,12 @@ def evaluate(estimate: Path, reference: Path, out: Path | None = None) -> dict[s
             f" {reference}; 3 are needed"
         )
     absolute = absolute_error(take(truth, true_rows), take(estimated, rows))
+    first_ns, last_ns = (int(absolute.truth.stamps_ns[i]) for i in (0, -1))
     metrics: dict[str, Any] = {
         "poses": len(estimated),
         "matched": len(rows),
-        "duration_s": int(absolute.truth.stamps_ns[-1] - absolute.truth.stamps_ns[0]) / SECOND_NS,
-        "path_length_m": path_length(absolute.truth.positions),
+        "duration_s": (last_ns - first_ns) / SECOND_NS,
+        "path_length_m": path_length(between(truth, first_ns, last_ns).positions),
         "coverage": len(rows) / frames if frames else None,
         **_errors(absolute),
     }

@@ -74,8 +74,9 @@ def error_figure(series: ErrorSeries, marks: Marks, title: str = "") -> Figure:
         axes.axhline(0, color="black", lw=0.6, alpha=0.5)
         axes.set_ylabel(f"{'xyz'[i]} error (m)")
     if series.rotation_rad is not None:
-        rows[3].plot(series.time_s, np.degrees(series.rotation_rad), color="#6b4fa0", lw=1.2)
-        rows[3].set_ylim(bottom=0)
+        degrees = np.degrees(series.rotation_rad)
+        rows[3].plot(series.time_s, degrees, color="#6b4fa0", lw=1.2)
+        rows[3].set_ylim(0, 1.15 * max(float(degrees.max()), 1e-6))
     rows[3].set(ylabel="rotation error (°)", xlabel="time since the first frame (s)")
     for axes in rows:
         _draw_marks(axes, marks)
@@ -162,4 +163,5 @@ def _legend(figure: Figure, ncols: int) -> None:
     for axes in figure.axes:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(name, handle)
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=ncols, fontsize="small")
+    if handles:
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=ncols, fontsize="small")

@@ -23,7 +23,7 @@ from letvins_ros.evaluation.metrics import (
     rms,
 )
 from letvins_ros.evaluation.record import FrameResult, RunRecord
-from letvins_ros.evaluation.trajectory import MAX_DT_NS, associate, take, write_tum
+from letvins_ros.evaluation.trajectory import associate, between, take, write_tum
 from letvins_ros.types import Trajectory, VioStatus
 
 __all__ = ["Comparison", "FrameResult", "RunRecord", "compare", "peak_rss_mb", "run_metrics", "write_results"]
@@ -110,8 +110,7 @@ def _path_length(record: RunRecord, truth: Trajectory | None) -> float:
     """Of the truth over the run's time, else of the estimate."""
     if truth is None or not record.frames:
         return path_length(record.trajectory().positions)
-    first, last = record.frames[0].stamp_ns - MAX_DT_NS, record.frames[-1].stamp_ns + MAX_DT_NS
-    return path_length(truth.positions[(truth.stamps_ns >= first) & (truth.stamps_ns <= last)])
+    return path_length(between(truth, record.frames[0].stamp_ns, record.frames[-1].stamp_ns).positions)
 
 
 def _status_metrics(record: RunRecord) -> dict[str, Any]:

@@ -34,6 +34,12 @@ def take(trajectory: Trajectory, rows: np.ndarray) -> Trajectory:
     return Trajectory(trajectory.stamps_ns[rows], trajectory.positions[rows], trajectory.quaternions[rows])
 
 
+def between(trajectory: Trajectory, first_ns: int, last_ns: int) -> Trajectory:
+    """Its part from one time to another, give or take MAX_DT_NS."""
+    stamps = trajectory.stamps_ns
+    return take(trajectory, (stamps >= first_ns - MAX_DT_NS) & (stamps <= last_ns + MAX_DT_NS))
+
+
 def stamp_text(stamp_ns: int) -> str:
     """Seconds with nine decimals; exact, where a float would lose the last three digits."""
     seconds, nanoseconds = divmod(abs(stamp_ns), SECOND_NS)

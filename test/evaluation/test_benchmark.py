@@ -154,8 +154,15 @@ def test_jobs_go_to_the_ray_cluster_and_a_lost_node_is_a_failed_run(bench, tmp_p
         exceptions=types.SimpleNamespace(RayError=LostError),
     )
     monkeypatch.setitem(sys.modules, "ray", ray)
-    assert bench("sources: [{name: easy, path: easy}, {name: hard, path: hard}]\nrepeats: 1", ray="cluster:6379")
+    assert bench("sources: [{name: easy, path: easy}, {name: hard, path: hard}]\nrepeats: 1", ray="auto")
     easy, hard = _result(tmp_path)["runs"]
     assert easy["metrics"]["ate_rmse_m"] == 0.010
     assert hard["error"] == "the node died"
-    assert calls == ["cluster:6379", "shutdown"]
+    assert calls == ["auto", "shutdown"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:x"])
+def test_a_cluster_that_does_not_answer_is_named_at_once(bench, monkeypatch, address):
+    monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace())
+    with pytest.raises(ConfigError, match=f"no Ray cluster answers at {address}: "):
+        bench(EASY, ray=address)

@@ -6,6 +6,7 @@ import pytest
 
 from letvins_ros.errors import DataError
 from letvins_ros.evaluation.evaluate import evaluate
+from letvins_ros.evaluation.metrics import path_length
 from letvins_ros.evaluation.trajectory import write_tum
 from letvins_ros.types import Trajectory
 
@@ -37,7 +38,6 @@ def test_figures_equal_evos_on_the_same_files(files):
     ours, theirs = evaluate(*files), ape.get_all_statistics()
     for name in ("rmse", "median", "max"):
         assert ours[f"ate_{name}_m"] == pytest.approx(theirs[name], rel=1e-9)
-    assert ours["path_length_m"] == pytest.approx(reference.path_length, rel=1e-9)
 
 
 def test_coverage_is_the_share_of_a_datasets_frames(tmp_path, files, truth):
@@ -69,3 +69,12 @@ def test_trajectories_of_different_times_are_refused_with_the_numbers(tmp_path, 
     write_tum(tmp_path / "later.tum", later)
     with pytest.raises(DataError, match=r"0 of the 6000 poses in .*later\.tum lie within 3 ms of one in .*truth\.tum"):
         evaluate(tmp_path / "later.tum", files[1])
+
+
+def test_the_path_is_the_truths_while_there_was_an_estimate(tmp_path, truth, files):
+    write_tum(
+        tmp_path / "second.tum", Trajectory(truth.stamps_ns[:401], truth.positions[:401], truth.quaternions[:401])
+    )
+    metrics = evaluate(tmp_path / "second.tum", files[1])
+    assert metrics["duration_s"] == 2.0
+    assert metrics["path_length_m"] == pytest.approx(path_length(truth.positions[:401]), rel=1e-6)
