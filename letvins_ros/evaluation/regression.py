@@ -68,7 +68,7 @@ def read_rows(path: Path) -> Rows:
 
 def benchmark_table(out: Path) -> Table:
     """The table of the benchmark in a folder: median and, where runs differ, from least to greatest."""
-    table = Table(title="median [min, max]")
+    table = Table(title="median (min, max)")
     for heading in ("source", "configuration", "runs", *COLUMNS, "verdict"):
         table.add_column(heading, justify="left" if heading in {"source", "configuration", "verdict"} else "right")
     for row in read_rows(out / "benchmark.json"):
@@ -111,7 +111,7 @@ def _cell(stats: dict[str, float] | None, form: str) -> str:
     if stats is None:
         return "–"
     median, low, high = (form.format(stats[name]) for name in ("median", "min", "max"))
-    return median if low == high else f"{median} [{low}, {high}]"
+    return median if low == high else f"{median} ({low}, {high})"
 
 
 def _verdict(row: dict[str, Any]) -> str:

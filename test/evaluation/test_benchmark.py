@@ -111,7 +111,8 @@ def test_the_table_shows_median_spread_and_verdict(bench, tmp_path):
     console.print(benchmark_table(tmp_path / "out"))
     text = console.export_text()
     assert "worse: ate_rmse_m 2 -> 9" in text
-    assert "2.0000 [1.0000, 4.0000]" in text
+    assert "2.0000 (1.0000, 4.0000)" in text
+    assert "median (min, max)" in text
     assert "no baseline" in text
 
 
