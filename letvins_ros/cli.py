@@ -33,7 +33,7 @@ def main() -> None:
     except (LetvinsError, OSError, typer.TyperException) as error:
         _fail(_one_line(error))
     if code == _INTERRUPTED:
-        _fail("interrupted, nothing was kept", code)
+        _fail("interrupted", code)
     sys.exit(code)
 
 
@@ -74,7 +74,7 @@ def run(  # noqa: PLR0913  (as many options as the command has)
     out: OutOption = None,
     overrides: SetOption = None,
     start: Annotated[float, typer.Option(min=0, metavar="S", help="Leave out the first seconds.")] = 0.0,
-    duration: Annotated[float | None, typer.Option(min=0, metavar="S", help="Stop after so many seconds.")] = None,
+    duration: Annotated[float | None, typer.Option(min=0.01, metavar="S", help="Stop after so many seconds.")] = None,
     no_loop: Annotated[bool, typer.Option("--no-loop", help="Close no loops.")] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="At the sensor's pace; late frames drop.")] = False,
 ) -> None:

@@ -198,10 +198,11 @@ def test_a_failed_run_leaves_no_empty_folder(letvins, pipeline):
     assert Path("mine").exists()
 
 
-def test_ctrl_c_with_nothing_to_keep_says_so(letvins, pipeline):
+def test_ctrl_c_with_nothing_to_keep_is_one_line_and_exit_code_130(letvins, pipeline):
     pipeline.failure = KeyboardInterrupt()
     code, _, err = letvins("run", "somewhere")
-    assert (code, err.splitlines()[-1]) == (130, "error: interrupted, nothing was kept")
+    assert (code, err.splitlines()[-1]) == (130, "error: interrupted")
+    assert list(Path("results").iterdir()) == []
 
 
 def test_ctrl_c_with_results_says_what_was_kept(letvins, pipeline):
