@@ -69,8 +69,12 @@ def shade(surface: np.ndarray, brightness: np.ndarray) -> np.ndarray:
     return cv2.multiply(surface, light if surface.ndim == 2 else cv2.merge([light] * 3), dtype=cv2.CV_8U)
 
 
-def headlamp(points_body: np.ndarray, axis_body: np.ndarray) -> np.ndarray:
-    """Brightness (...) at points (..., 3) of a lamp at the body's origin that shines along an axis (3,)."""
-    distance = np.linalg.norm(points_body, axis=-1)
-    cosine = points_body @ axis_body / distance
-    return np.asarray((0.1 + np.exp((cosine - 1) / 0.06)) / (0.5 + distance**2) * 1.5)
+def headlamp(rays: np.ndarray, inverse_depth: np.ndarray, lamp_cam: np.ndarray, axis_cam: np.ndarray) -> np.ndarray:
+    """Brightness (H, W) float32 where rays (2, H, W) end, by a lamp at lamp_cam (3,) shining along axis_cam (3,)."""
+    w = inverse_depth
+    lamp, axis = lamp_cam.astype(np.float32), axis_cam.astype(np.float32)
+    x, y, z = rays[0] - lamp[0] * w, rays[1] - lamp[1] * w, 1 - lamp[2] * w  # from the lamp, times w
+    square = x * x + y * y + z * z
+    cosine = (x * axis[0] + y * axis[1] + z * axis[2]) / np.sqrt(square)
+    spot = np.float32(0.1) + np.exp((cosine - 1) / np.float32(0.06))
+    return np.asarray(1.5 * spot * w * w / (square + np.float32(0.5) * w * w))  # 1.5 / (0.5 + distance^2)

@@ -8,6 +8,7 @@ import numpy as np
 from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
 
 TAKE_OFF_S = 2.0
+CORRIDOR_M = 2.2  # width
 CORNER_M = 0.9  # radius of a walker's turn
 
 
@@ -121,5 +122,4 @@ def _round_block(half: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return xy, np.interp(rest, fine, heading) + 2 * np.pi * laps
 
 
-CORRIDOR_M = 2.2  # width
 _PATHS = {"flight": _flight, "walk": _walk, "rest": _flight}

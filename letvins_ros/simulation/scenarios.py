@@ -56,7 +56,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "corridor": Scenario(
             "two laps on foot through a corridor with nearly bare walls",
             Motion("walk", max_speed=1.5, max_turn=1.6),
-            (1.7, 1.0, 2.7), Furniture(pipes=4), 0.12, 0.25, Lighting(wander=0.12, lamps=16, lamp_power=0.8),
+            (1.7, 1.0, 2.7), Furniture(pipes=4), 0.16, 0.3, Lighting(wander=0.12, lamps=16, lamp_power=0.8),
         ),
         "aggressive": Scenario(
             "a drone flies fast and shakes",

@@ -29,7 +29,6 @@ FRAME_HZ = 20.0
 TEXELS_PER_M = 200.0
 PHOTOS = 200  # at most this many pictures on the walls of one world
 PHOTO_COVER = 0.9
-LIGHT_STEP = 8  # px between samples of the carried lamp's light
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,15 +140,12 @@ class Simulation:
         return optics.image_motion(gyro_cam, velocity_cam, mean, mounted.camera.intrinsics[0])
 
     def _headlamp(self, view: View, index: int, camera: int) -> np.ndarray:
-        """Gain (H, W) float32 by the carried lamp, which swings a little."""
-        some = np.s_[..., LIGHT_STEP // 2 :: LIGHT_STEP, LIGHT_STEP // 2 :: LIGHT_STEP]
-        w, (x, y) = view.inverse_depth[some], self._renderers[camera].rays[some]
-        T_body_cam, t = self.rig.cameras[camera].T_body_cam, float(seconds(self.stamps_ns[index]))
-        points_body = geometry.apply(T_body_cam, np.stack([x / w, y / w, 1 / w], axis=-1))
-        axis_body = T_body_cam[:3, :3] @ np.array([0.25 * np.sin(2.1 * t), 0.2 * np.sin(3.3 * t), 1.0])
-        lit = light.headlamp(points_body, axis_body / np.linalg.norm(axis_body))
-        gain = (1 + lit * self.scenario.lighting.headlamp).astype(np.float32)
-        return np.asarray(cv2.resize(gain, view.inverse_depth.shape[::-1], interpolation=cv2.INTER_LINEAR))
+        """Gain (H, W) float32 by the lamp at the body's origin, which swings a little."""
+        T_cam_body, t = geometry.inverse(self.rig.cameras[camera].T_body_cam), float(seconds(self.stamps_ns[index]))
+        axis_body = np.array([0.25 * np.sin(2.1 * t), 0.2 * np.sin(3.3 * t), 1.0])
+        axis_cam = T_cam_body[:3, :3] @ axis_body / np.linalg.norm(axis_body)
+        lit = light.headlamp(self._renderers[camera].rays, view.inverse_depth, T_cam_body[:3, 3], axis_cam)
+        return 1 + np.float32(self.scenario.lighting.headlamp) * lit
 
 
 def _truth(simulation: Simulation) -> Trajectory:

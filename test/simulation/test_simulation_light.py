@@ -29,9 +29,12 @@ def test_shade_scales_and_clips_gray_and_color():
     assert light.shade(color, brightness)[5, 5].tolist() == [150, 255, 150]
 
 
-def test_the_carried_lamp_lights_what_is_near_and_ahead():
-    ahead = np.array([0.0, 0.0, 1.0])
-    near, far, aside = light.headlamp(np.array([[0, 0, 1.0], [0, 0, 4.0], [1.0, 0, 0.0]]), ahead)
-    assert near > 4 * far
+def test_the_carried_lamp_lights_what_is_near_and_ahead_of_it():
+    points = np.array([[0.2, 0, 1.0], [0.2, 0, 4.0], [1.2, 0, 1.0]])  # in the camera's axes, the lamp beside it
+    rays, inverse_depth = (points[:, :2] / points[:, 2:]).T[:, None], 1 / points[None, :, 2]
+    lit = light.headlamp(rays, inverse_depth, np.array([0.2, 0, 0]), np.array([0, 0, 1.0]))
+    assert lit.shape == (1, 3)
+    near, far, aside = lit[0]
+    assert near == pytest.approx(1.1, abs=1e-5)
+    assert far == pytest.approx(1.65 / 16.5, abs=1e-5)
     assert near > 4 * aside
-    assert near == pytest.approx(1.1)
