@@ -5,12 +5,16 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from letvins_ros import __version__
 from letvins_ros.errors import LetvinsError
+
+if TYPE_CHECKING:
+    from letvins_ros.config import Config
+    from letvins_ros.pipeline import RunOptions
 
 _INTERRUPTED = 130  # typer's exit code after Ctrl-C
 _STYLE: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}  # rich would double the start-up
@@ -104,7 +108,7 @@ def demo(out: OutOption = None) -> None:
     _run(data, out, Config(), RunOptions(), name="demo")
 
 
-def _run(source: Path, out: Path | None, config: Any, options: Any, name: str = "") -> None:
+def _run(source: Path, out: Path | None, config: "Config", options: "RunOptions", name: str = "") -> None:
     from letvins_ros.evaluation.summary import summary
     from letvins_ros.pipeline import run_offline
     from letvins_ros.run_folder import run_folder
