@@ -8,6 +8,7 @@ import numpy as np
 from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
 
 TAKE_OFF_S = 2.0
+TRIAL_S = 60.0
 CORRIDOR_M = 2.2  # width
 CORNER_M = 0.9  # radius of a walker's turn
 
@@ -26,25 +27,17 @@ class Motion:
 def make_trajectory(motion: Motion, room: np.ndarray, duration_s: float, rng: np.random.Generator) -> SplineTrajectory:
     """A motion inside a room of size (3,) m, whose floor's centre is the origin.
 
-    The pace is set so that the fastest moment just keeps the limits.
+    The pace is set so that the fastest moment of a whole TRIAL_S just keeps the limits.
     """
     rest_s = rng.uniform(0.5, 1.5) if rng.random() < motion.rest_share else -TAKE_OFF_S
-    times = control_times(duration_s)
-    state = rng.bit_generator.state
+    seed = rng.integers(2**32)
 
-    def follow(pace: float) -> SplineTrajectory:
-        rng.bit_generator.state = state
-        progress = pace * _started(times, rest_s)
-        points = _PATHS[motion.kind](motion, room, progress, rng)
-        return SplineTrajectory.from_control(points, duration_s)
+    def follow(progress: np.ndarray, length_s: float) -> SplineTrajectory:
+        points = _PATHS[motion.kind](motion, room, progress, np.random.default_rng(seed))
+        return SplineTrajectory.from_control(points, length_s)
 
-    if motion.kind == "rest":
-        return follow(0.0)
-    trial, pace = follow(1.0), 1.0
-    for _ in range(4):  # quick motions keep their own time only roughly: a few steps settle it
-        pace *= _headroom(trial, motion)
-        trial = follow(pace)
-    return trial
+    pace = 0.0 if motion.kind == "rest" else _headroom(follow(control_times(TRIAL_S), TRIAL_S), motion)
+    return follow(pace * _started(control_times(duration_s), rest_s), duration_s)
 
 
 def _started(times: np.ndarray, rest_s: float) -> np.ndarray:
@@ -55,7 +48,7 @@ def _started(times: np.ndarray, rest_s: float) -> np.ndarray:
 
 
 def _headroom(trajectory: SplineTrajectory, motion: Motion) -> float:
-    """By how much the pace may grow (or must shrink) to just reach the limits."""
+    """The pace, times that of the trajectory, which just reaches the limits."""
     t = np.arange(0, trajectory.duration_s, 0.05)
     speed = np.linalg.norm(trajectory.velocity(t), axis=1).max()
     turn = np.linalg.norm(trajectory.angular_velocity(t), axis=1).max()

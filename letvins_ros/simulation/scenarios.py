@@ -50,7 +50,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
         "hall": Scenario(
             "a drone flies rounds in a furnished hall",
-            Motion("flight", max_speed=1.3, max_turn=1.5),
+            Motion("flight", max_speed=1.3, max_turn=1.5, shake=1.3),
             (11.0, 8.5, 4.2), _HALL, 0.6, lighting=_HALL_LIGHT,
         ),
         "corridor": Scenario(

@@ -49,7 +49,7 @@ def test_equal_control_points_are_rest_in_the_camera_looking_ahead():
 
 
 @pytest.mark.parametrize("name", ["hall", "corridor", "aggressive", "dark"])
-def test_scenarios_reach_their_limits_and_stay_in_the_room(name):
+def test_scenarios_keep_their_limits_and_stay_in_the_room(name):
     motion = SCENARIOS[name].motion
     for seed in range(5):
         rng = np.random.default_rng(seed)
@@ -58,7 +58,7 @@ def test_scenarios_reach_their_limits_and_stay_in_the_room(name):
         t = np.arange(0, 20, 0.01)
         speed = np.linalg.norm(trajectory.velocity(t), axis=1).max() / motion.max_speed
         turn = np.linalg.norm(trajectory.angular_velocity(t), axis=1).max() / motion.max_turn
-        assert 0.97 < max(speed, turn) < 1.03
+        assert 0.6 < max(speed, turn) < 1.03
         position = trajectory.T_world_body(t)[:, :3, 3]
         assert (np.abs(position[:, :2]) < room[:2] / 2 - 0.5).all()
         assert (position[:, 2] > 0.4).all()
@@ -73,6 +73,17 @@ def test_some_seeds_start_at_rest_for_half_a_second_and_some_in_motion():
     resting = np.array(speeds) < 1e-9
     assert 2 <= resting.sum() <= 10
     assert np.array(speeds)[~resting].min() > 0.1
+
+
+def test_a_longer_recording_moves_as_a_shorter_one_does_and_the_shortest_may_rest():
+    scenario = SCENARIOS["hall"]
+    short, long, rest = (
+        make_trajectory(scenario.motion, np.array(scenario.room_m), duration_s, np.random.default_rng(1))
+        for duration_s in (3.0, 30.0, 0.1)
+    )
+    t = np.linspace(0, 3, 20)
+    np.testing.assert_allclose(short.T_world_body(t), long.T_world_body(t), atol=1e-9)
+    assert np.isfinite(rest.T_world_body(np.zeros(1))).all()
 
 
 def test_a_walk_of_a_minute_comes_by_its_start_twice():
