@@ -17,7 +17,7 @@ def network() -> LetNet2:
     network = LetNet2(1)
     for _ in range(3):
         network(torch.rand(2, 1, 32, 32))
-    torch.nn.init.normal_(network.conv_head.weight, std=2.0)  # maps that use the whole range
+    torch.nn.init.normal_(network.conv_head.weight, std=8.0)  # maps that use the whole range
     return network.eval()
 
 
@@ -33,9 +33,9 @@ def images(*shapes):
     return [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
 
 
-@pytest.mark.parametrize("kind", ["openvino", "torch"])
-@pytest.mark.parametrize("shape", [(40, 56), (40, 56, 3), (37, 51)])
-def test_backend_agrees_with_the_network_to_one_gray_level(kind, shape, network, weights):
+@pytest.mark.parametrize("shape", [(40, 56), (40, 56, 3), (37, 51), (37, 54)])
+@pytest.mark.parametrize(("kind", "mean_error", "max_error"), [("openvino", 1.5, 25), ("torch", 0.26, 0.51)])
+def test_backend_agrees_with_the_network(kind, mean_error, max_error, shape, network, weights):
     image = images(shape)[0]
     feature_map = open_backend(kind, weights)([image])[0]
     with torch.no_grad():
@@ -43,7 +43,10 @@ def test_backend_agrees_with_the_network_to_one_gray_level(kind, shape, network,
     assert feature_map.shape == (*shape[:2], 3)
     assert feature_map.dtype == np.uint8
     assert feature_map.flags.c_contiguous
-    assert np.abs(feature_map - expected).max() < 0.51
+    error = np.abs(feature_map - expected)  # in gray levels: OpenVINO computes in 8 bits
+    assert error.mean() < mean_error
+    assert error.max() < max_error
+    assert expected.std() > 10 * mean_error
 
 
 @pytest.mark.parametrize("kind", ["openvino", "torch"])
