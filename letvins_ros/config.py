@@ -58,7 +58,7 @@ class EstimatorConfig(Section):
     )
     gravity: float = param(9.81, "strength of gravity", unit="m/s^2", low=0, high=30)
     imu_noise_scale: float = param(
-        10.0,
+        3.0,
         "factor on the calibrated IMU noise, whose data-sheet values hide vibration and scale errors",
         low=0.1,
         high=1000,

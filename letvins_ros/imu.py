@@ -106,10 +106,21 @@ def preintegrate(
     gap = steps.largest_gap_s > BRIDGED_GAP_S
     bias = gtsam.imuBias.ConstantBias(accel_bias, gyro_bias)
     pim = gtsam.PreintegratedCombinedMeasurements(_gtsam_params(noise, BRIDGE_INFLATION if gap else 1.0), bias)
-    for dt, accel, gyro in zip(steps.dt_s, steps.accel, steps.gyro, strict=True):
-        if dt > 0:
-            pim.integrateMeasurement(accel, gyro, dt)
+    integrate(pim, steps, gyro_bias)
     return pim
+
+
+def integrate(pim: gtsam.PreintegratedCombinedMeasurements, steps: ImuSteps, gyro_bias: np.ndarray) -> None:
+    """Add steps to a measurement.
+
+    GTSAM turns each step's force by the attitude at the step's start, so the force of its middle is first turned back
+    by half the step; else turning at 1 rad/s reads as 0.025 m/s^2 at 200 Hz.
+    """
+    half_turn = (steps.gyro - gyro_bias) * (steps.dt_s / 2)[:, None]
+    accel = steps.accel + np.cross(half_turn, steps.accel)
+    for dt, force, rate in zip(steps.dt_s, accel, steps.gyro, strict=True):
+        if dt > 0:
+            pim.integrateMeasurement(force, rate, dt)
 
 
 @lru_cache(maxsize=8)

@@ -1,1 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Motion from feature tracks and IMU readings."""
+
+from letvins_ros.estimation.estimator import VioEstimator
+
+__all__ = ["VioEstimator"]

@@ -20,6 +20,7 @@ from letvins_ros.imu import ImuBuffer, ImuSteps, preintegrate
 from letvins_ros.types import FrameTracks, ImuSamples, VioState, VioStatus
 
 OUTLIER_PX = 3.0
+SHARED_FEATURES = 0.6  # of a frame's features with the last keyframe, below which it becomes one
 REST_VELOCITY_STD = 0.01  # m/s
 REST_TURN_STD, REST_MOVE_STD = 5e-4, 5e-4  # rad, m
 START_TILT_STD, START_VELOCITY_STD, START_ACCEL_BIAS_STD, START_GYRO_BIAS_STD = 0.1, 1.0, 0.15, 0.05
@@ -38,7 +39,7 @@ class VioEstimator:
         self._rest = StandstillDetector()
         self.imu = ImuBuffer()
         self._frames = 0
-        self._initialised = False
+        self.initialised = False
         self._last: Frame | None = None
         self._before_last: Frame | None = None
         self._motion: np.ndarray | None = None  # T_before_now of the last two frames
@@ -53,7 +54,7 @@ class VioEstimator:
     def process(self, tracks: FrameTracks) -> VioState:
         """The state at this frame."""
         frame = self._new_frame(tracks)
-        if not self._initialised:
+        if not self.initialised:
             return self._try_to_start(frame)
         self._append(frame)
         self._window.add_landmarks()
@@ -68,13 +69,14 @@ class VioEstimator:
         """R_last_now (3, 3) of the body from the last frame to this time by the gyro, None without one."""
         if self._last is None or not self._inertial:
             return None
-        return self.imu.steps(self._imu_time(self._last.stamp_ns), self._imu_time(stamp_ns)).rotation(
+        return self.imu.steps(self.imu_time(self._last.stamp_ns), self.imu_time(stamp_ns)).rotation(
             self._last.state.gyro_bias
         )
 
     # -- one frame ----------------------------------------------------------------------------------------------------
 
-    def _imu_time(self, stamp_ns: int) -> int:
+    def imu_time(self, stamp_ns: int) -> int:
+        """A frame's stamp on the IMU's clock."""
         return stamp_ns + round(self._cameras[0].time_offset_s * 1e9)
 
     def _new_frame(self, tracks: FrameTracks) -> Frame:
@@ -82,7 +84,7 @@ class VioEstimator:
         frame = frame_of(self._frames, tracks, self._cameras, state)
         self._frames += 1
         if self._last is not None and self._inertial:
-            frame.steps = self.imu.steps(self._imu_time(self._last.stamp_ns), self._imu_time(tracks.stamp_ns))
+            frame.steps = self.imu.steps(self.imu_time(self._last.stamp_ns), self.imu_time(tracks.stamp_ns))
             frame.at_rest = self._rest.add(frame, frame.steps)
         self._before_last, self._last = self._last, frame
         return frame
@@ -138,16 +140,17 @@ class VioEstimator:
             self._window.marginalise(0)
 
     def _is_far(self, frame: Frame, last: Frame, gap_s: float) -> bool:
-        """Whether few features are shared with the last keyframe, or their parallax is large."""
-        if gap_s > self._config.keyframe_max_gap_s or (frame.at_rest and not last.at_rest):
-            return True
+        """Whether few features are shared with the last keyframe, or their parallax or the time between is large."""
         _, a, b = np.intersect1d(last.ids, frame.ids, assume_unique=True, return_indices=True)
-        if len(a) < 0.6 * len(frame.ids):
+        if len(a) < SHARED_FEATURES * len(frame.ids) or (frame.at_rest and not last.at_rest):
             return True
         R_body_cam = self._cameras[0].T_body_cam[:3, :3]
         R_now_last = R_body_cam.T @ frame.state.R.T @ last.state.R @ R_body_cam
-        parallax = np.linalg.norm(last.bearings[0][a] @ R_now_last.T - frame.bearings[0][b], axis=1)
-        return bool(np.mean(parallax) * self._focal_px > self._config.keyframe_parallax_px)
+        turned = last.bearings[0][a] @ R_now_last.T
+        parallax_px = np.mean(np.linalg.norm(turned - frame.bearings[0][b], axis=1)) * self._focal_px
+        # cameras alone gain nothing from a keyframe without parallax; the IMU needs short intervals
+        is_late = gap_s > self._config.keyframe_max_gap_s and (self._inertial or parallax_px > 1)
+        return bool(is_late or parallax_px > self._config.keyframe_parallax_px)
 
     def _output(self, frame: Frame, information: np.ndarray) -> VioState:
         state, previous = frame.state, self._before_last
@@ -188,7 +191,7 @@ class VioEstimator:
         solution = self._window.solve(10)
         self._drop_outliers(solution.errors)
         solution = self._window.solve(5)
-        self._initialised = True
+        self.initialised = True
         return self._output(frame, solution.information)
 
     def _first_states(self) -> list[State] | Rejected:

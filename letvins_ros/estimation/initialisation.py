@@ -17,7 +17,7 @@ from letvins_ros.errors import Rejected
 from letvins_ros.estimation.frame import Frame, State
 from letvins_ros.estimation.vision import CameraMounts, Observations
 from letvins_ros.geometry import rotation_between
-from letvins_ros.imu import GRAVITY, ImuSteps, preintegrate
+from letvins_ros.imu import GRAVITY, ImuSteps, integrate, preintegrate
 
 MAX_RESIDUAL_RAD = 0.006  # median of the rays' misses; about 2.5 px for EuRoC's lenses
 MAX_VELOCITY_STD = 0.15  # m/s
@@ -103,9 +103,7 @@ def _motion(frames: list[Frame], noise: ImuNoise, gyro_bias: np.ndarray) -> _Mot
     t, R, dp, dv = [0.0], [np.eye(3)], [np.zeros(3)], [np.zeros(3)]
     for frame in frames[1:]:
         assert frame.steps is not None  # noqa: S101  every frame but the first has its steps
-        for dt, accel, gyro in zip(frame.steps.dt_s, frame.steps.accel, frame.steps.gyro, strict=True):
-            if dt > 0:
-                pim.integrateMeasurement(accel, gyro, dt)
+        integrate(pim, frame.steps, gyro_bias)
         t.append(pim.deltaTij())
         R.append(pim.deltaRij().matrix())
         dp.append(pim.deltaPij())

@@ -37,20 +37,27 @@ class Quadratic:
 
 
 class InertialCost:
-    """The factors between frames, linearised by GTSAM, and again only when the states have moved far."""
+    """The factors between frames, linearised by GTSAM, and again only when the states have moved far.
 
-    def __init__(self, frames: list[Frame], factors: list[gtsam.NonlinearFactor]) -> None:
-        self._frames, self._factors = frames, factors
+    Frames that the prior knows stay linearised where the prior is.
+    """
+
+    def __init__(self, frames: list[Frame], factors: list[gtsam.NonlinearFactor], fixed: dict[int, State]) -> None:
+        """fixed: states of frames in the prior, by position in the window."""
+        self._frames, self._factors, self._fixed = frames, factors, fixed
+        self._free = [i for i in range(len(frames)) if i not in fixed]
         self._quadratic: Quadratic | None = None
 
     def at(self, states: list[State]) -> tuple[np.ndarray, np.ndarray, float]:
         """Normal equations H (15F, 15F), g (15F,) and cost at these states."""
-        if self._quadratic is not None:
-            d = self._quadratic.step_to(states)
-            if (np.abs(d.reshape(-1, N)) < FAR).all():
-                return (self._quadratic.H.copy(), *self._quadratic.at(d))
-        self._quadratic = linearised(self._frames, states, self._factors)
-        return self._quadratic.H.copy(), self._quadratic.g.copy(), self._quadratic.cost
+        if self._quadratic is None or self._moved(states):
+            where = [self._fixed.get(i, state) for i, state in enumerate(states)]
+            self._quadratic = linearised(self._frames, where, self._factors)
+        return (self._quadratic.H.copy(), *self._quadratic.at(self._quadratic.step_to(states)))
+
+    def _moved(self, states: list[State]) -> bool:
+        assert self._quadratic is not None  # noqa: S101
+        return any((np.abs(self._quadratic.states[i].step_to(states[i])) > FAR).any() for i in self._free)
 
 
 def linearised(frames: list[Frame], states: list[State], factors: list[gtsam.NonlinearFactor]) -> Quadratic:

@@ -73,12 +73,17 @@ class CameraMounts:
 
 def linearise(
     poses: tuple[np.ndarray, np.ndarray],
+    fixed: tuple[np.ndarray, np.ndarray],
     landmarks: np.ndarray,
     seen: Observations,
     mounts: CameraMounts,
     noise: RobustPixels,
 ) -> Linearised:
-    """Linearise at poses (rotations R_odom_body (F, 3, 3), positions (F, 3)) and landmarks (L, 3) in odom."""
+    """Linearise at poses (rotations R_odom_body (F, 3, 3), positions (F, 3)) and landmarks (L, 3) in odom.
+
+    Errors are those at the poses, derivatives those at the fixed poses: a pose that the prior knows must keep the
+    derivatives it had there, or the prior learns of a heading that nothing measures (Huang 2010).
+    """
     R, p = poses
     F, L = len(R), len(landmarks)
     H, g = np.zeros((6 * F, 6 * F)), np.zeros(6 * F)
@@ -86,9 +91,8 @@ def linearise(
     H_points, g_points = np.zeros((L, 3, 3)), np.zeros((L, 3))
     mount = (mounts.R_cam_body, mounts.p_body_cam)
     sightings = (seen.frame, seen.camera, seen.landmark, seen.bearing, seen.M)
-    cost, errors = _accumulate(
-        R, p, landmarks, mount, sightings, (noise.sigma, noise.huber), (H, g, cross, H_points, g_points)
-    )
+    normal = (H, g, cross, H_points, g_points)
+    cost, errors = _accumulate(R, p, fixed, landmarks, mount, sightings, (noise.sigma, noise.huber), normal)
     slope, offset = _solve_points(H_points, g_points, cross)
     flat = cross.reshape(3 * L, 6 * F)
     H -= flat.T @ slope.reshape(3 * L, 6 * F)
@@ -97,9 +101,27 @@ def linearise(
 
 
 @njit(cache=True)
-def _accumulate(R, p, landmarks, mount, seen, noise, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913
+def _look(R, p, point, R_cam_body, p_body_cam, p_body, n):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913
+    """Write the point in body coordinates and its unit direction in the camera; return its distance, m."""
+    for i in range(3):
+        p_body[i] = 0.0
+        for j in range(3):
+            p_body[i] += R[j, i] * (point[j] - p[j])
+    for i in range(3):
+        n[i] = 0.0
+        for j in range(3):
+            n[i] += R_cam_body[i, j] * (p_body[j] - p_body_cam[j])
+    distance = max(np.sqrt(n[0] ** 2 + n[1] ** 2 + n[2] ** 2), 1e-3)
+    for i in range(3):
+        n[i] /= distance
+    return distance
+
+
+@njit(cache=True)
+def _accumulate(R, p, fixed, landmarks, mount, seen, noise, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913
     """Add every sighting's normal equations to out; the cost, and each sighting's error in pixels."""
     R_cam_body, p_body_cam = mount
+    R_fixed, p_fixed = fixed
     frame, camera, landmark, bearing, M = seen
     sigma, huber = noise
     H, g, cross, H_points, g_points = out
@@ -107,20 +129,10 @@ def _accumulate(R, p, landmarks, mount, seen, noise, out):  # type: ignore[no-un
     errors = np.empty(count)
     cost = 0.0
     J = np.empty((2, 9))
-    p_body, p_cam, n, r, A = np.empty(3), np.empty(3), np.empty(3), np.empty(2), np.empty(3)
+    p_body, n, r, A, r_fixed = np.empty(3), np.empty(3), np.empty(2), np.empty(3), np.empty(2)
     for k in range(count):  # plain loops: small matrix products are calls to BLAS, ten times slower
         f, c, l = frame[k], camera[k], landmark[k]
-        for i in range(3):
-            p_body[i] = 0.0
-            for j in range(3):
-                p_body[i] += R[f, j, i] * (landmarks[l, j] - p[f, j])
-        for i in range(3):
-            p_cam[i] = 0.0
-            for j in range(3):
-                p_cam[i] += R_cam_body[c, i, j] * (p_body[j] - p_body_cam[c, j])
-        distance = max(np.sqrt(p_cam[0] ** 2 + p_cam[1] ** 2 + p_cam[2] ** 2), 1e-3)
-        for i in range(3):
-            n[i] = p_cam[i] / distance
+        _look(R[f], p[f], landmarks[l], R_cam_body[c], p_body_cam[c], p_body, n)
         if n[0] * bearing[k, 0] + n[1] * bearing[k, 1] + n[2] * bearing[k, 2] <= 0.0:
             errors[k] = BEHIND_PX
             cost += (huber * (BEHIND_PX - huber / 2)) / sigma**2
@@ -132,17 +144,19 @@ def _accumulate(R, p, landmarks, mount, seen, noise, out):  # type: ignore[no-un
         bounded = min(error, huber)
         cost += bounded * (error - bounded / 2) / sigma**2
         weight = min(1.0, huber / max(error, 1e-9)) / sigma**2
+        distance = _look(R_fixed[f], p_fixed[f], landmarks[l], R_cam_body[c], p_body_cam[c], p_body, n)
         for i in range(2):
+            r_fixed[i] = M[k, i, 0] * n[0] + M[k, i, 1] * n[1] + M[k, i, 2] * n[2]
             for j in range(3):  # A: the residual by p_body
                 A[j] = 0.0
                 for m in range(3):
-                    A[j] += (M[k, i, m] - r[i] * n[m]) / distance * R_cam_body[c, m, j]
+                    A[j] += (M[k, i, m] - r_fixed[i] * n[m]) / distance * R_cam_body[c, m, j]
             J[i, 0] = A[1] * p_body[2] - A[2] * p_body[1]  # A [p_body]x
             J[i, 1] = A[2] * p_body[0] - A[0] * p_body[2]
             J[i, 2] = A[0] * p_body[1] - A[1] * p_body[0]
             for j in range(3):
                 J[i, 3 + j] = -A[j]
-                J[i, 6 + j] = R[f, j, 0] * A[0] + R[f, j, 1] * A[1] + R[f, j, 2] * A[2]
+                J[i, 6 + j] = R_fixed[f, j, 0] * A[0] + R_fixed[f, j, 1] * A[1] + R_fixed[f, j, 2] * A[2]
         at = 6 * f
         for a in range(6):
             wa0, wa1 = weight * J[0, a], weight * J[1, a]
@@ -162,12 +176,22 @@ def _accumulate(R, p, landmarks, mount, seen, noise, out):  # type: ignore[no-un
 @njit(cache=True)
 def _solve_points(H_points, g_points, cross):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Each landmark's slope by the poses (L, 3, 6F) and offset (L, 3)."""
-    slope, offset = np.empty_like(cross), np.empty_like(g_points)
+    slope, offset, inverse = np.empty_like(cross), np.empty_like(g_points), np.empty((3, 3))
     for l in range(len(cross)):
         ridge = 1e-9 * (H_points[l, 0, 0] + H_points[l, 1, 1] + H_points[l, 2, 2]) + 1e-9
-        inverse = np.linalg.inv(H_points[l] + ridge * np.eye(3))
-        slope[l] = inverse @ cross[l]
-        offset[l] = -inverse @ g_points[l]
+        a, b, c = H_points[l, 0, 0] + ridge, H_points[l, 0, 1], H_points[l, 0, 2]
+        d, e, f = H_points[l, 1, 1] + ridge, H_points[l, 1, 2], H_points[l, 2, 2] + ridge
+        A, B, C = d * f - e * e, c * e - b * f, b * e - c * d  # cofactors
+        det = a * A + b * B + c * C
+        inverse[0, 0], inverse[0, 1], inverse[0, 2] = A / det, B / det, C / det
+        inverse[1, 1], inverse[1, 2], inverse[2, 2] = (a * f - c * c) / det, (b * c - a * e) / det, (a * d - b * b) / det
+        inverse[1, 0], inverse[2, 0], inverse[2, 1] = inverse[0, 1], inverse[0, 2], inverse[1, 2]
+        for i in range(3):
+            offset[l, i] = 0.0
+            for j in range(3):
+                offset[l, i] -= inverse[i, j] * g_points[l, j]
+            for m in range(cross.shape[2]):
+                slope[l, i, m] = inverse[i, 0] * cross[l, 0, m] + inverse[i, 1] * cross[l, 1, m] + inverse[i, 2] * cross[l, 2, m]
     return slope, offset
 
 

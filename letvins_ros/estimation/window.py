@@ -90,12 +90,12 @@ class Window:
         active, seen = self._active()
         points = self.points[active]
         states, damping = [frame.state for frame in self.frames], 0.0
-        inertial = InertialCost(self.frames, imu_factors(pairwise(self.frames)) + self.extra)
+        inertial = InertialCost(self.frames, imu_factors(pairwise(self.frames)) + self.extra, self._fixed())
         best, steps = np.inf, 0
-        accepted = (states, points)
+        accepted, last = (states, points), None
         while True:
             H, g, cost, vision = self._linearise(states, points, seen, inertial)
-            if cost > best * (1 + 1e-6) + 1e-9:
+            if last is not None and cost > best * (1 + 1e-6) + 1e-9:
                 states, points = accepted
                 damping = max(damping * 10, 1e-4)
                 H, g, cost, vision = last
@@ -140,7 +140,9 @@ class Window:
         self, states: list[State], points: np.ndarray, seen: Observations, inertial: InertialCost
     ) -> tuple[np.ndarray, np.ndarray, float, Linearised]:
         H, g, cost = inertial.at(states)
-        vision = linearise(_poses(states), points, seen, self.mounts, self._noise)
+        fixed = self._fixed()
+        where = [fixed.get(i, state) for i, state in enumerate(states)]
+        vision = linearise(_poses(states), _poses(where), points, seen, self.mounts, self._noise)
         cost += vision.cost + self._add_prior(states, H, g)
         rows = _pose_rows(len(states))
         H[np.ix_(rows, rows)] += vision.H
@@ -156,6 +158,10 @@ class Window:
         H[np.ix_(rows, rows)] += self.prior.H
         g[rows] += gradient
         return cost
+
+    def _fixed(self) -> dict[int, State]:
+        """States at which the prior holds frames, by position in the window."""
+        return dict(zip(self._positions(self.prior.indices), self.prior.states, strict=True))
 
     def _positions(self, indices: tuple[int, ...]) -> list[int]:
         where = {frame.index: i for i, frame in enumerate(self.frames)}
@@ -174,26 +180,30 @@ class Window:
         leaving = self.frames[position]
         gone = np.setdiff1d(leaving.ids, self.frames[-1].ids, assume_unique=True)
         lost = np.isin(self.ids, gone)
-        states = [frame.state for frame in self.frames]
+        states, fixed = [frame.state for frame in self.frames], self._fixed()
+        where = [fixed.get(i, state) for i, state in enumerate(states)]
         touching = [(self.frames[i - 1], self.frames[i]) for i in (position, position + 1) if 0 < i < len(self.frames)]
         extra = [factor for factor in self.extra if frame_keys(leaving) & set(factor.keys())]
-        inertial = linearised(self.frames, states, imu_factors(touching) + extra)
+        inertial = linearised(self.frames, where, imu_factors(touching) + extra)
         H, g = inertial.H, inertial.g
-        self._add_prior(states, H, g)
+        rows = _rows(list(fixed))
+        H[np.ix_(rows, rows)] += self.prior.H
+        g[rows] += self.prior.g
         if lost.any():
             seen = self.observations(self.ids[lost], self.frames)
-            vision = linearise(_poses(states), self.points[lost], seen, self.mounts, self._noise)
+            vision = linearise(_poses(states), _poses(where), self.points[lost], seen, self.mounts, self._noise)
             rows = _pose_rows(len(states))
+            moved = np.concatenate([a.step_to(b)[:6] for a, b in zip(where, states, strict=True)])
             H[np.ix_(rows, rows)] += vision.H
-            g[rows] += vision.g
-        self._replace_prior(position, H, g)
+            g[rows] += vision.g - vision.H @ moved
+        self._replace_prior(position, H, g, where)
         self.extra = [factor for factor in self.extra if factor not in extra]
         self.ids, self.points = self.ids[~lost], self.points[~lost]
         for frame in self.frames:
             frame.forget(gone)
         self._unlink(position)
 
-    def _replace_prior(self, position: int, H: np.ndarray, g: np.ndarray) -> None:
+    def _replace_prior(self, position: int, H: np.ndarray, g: np.ndarray, where: list[State]) -> None:
         out = np.arange(N * position, N * position + N)
         stay = [i for i in range(len(self.frames)) if i != position]
         kept = _rows(stay)
@@ -207,10 +217,9 @@ class Window:
         g_new = g[kept] - cross @ g[out]
         linked = [k for k in range(len(stay)) if np.abs(H_new[N * k : N * k + N]).max() > 0]
         rows = _rows(linked)
-        frames = [self.frames[stay[k]] for k in linked]
         self.prior = Quadratic(
-            tuple(frame.index for frame in frames),
-            tuple(frame.state for frame in frames),
+            tuple(self.frames[stay[k]].index for k in linked),
+            tuple(where[stay[k]] for k in linked),
             (H_new[np.ix_(rows, rows)] + H_new[np.ix_(rows, rows)].T) / 2,
             g_new[rows],
         )

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tracker, estimator and results in one process: what `letvins run` does."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from letvins_ros.calibration import ImuNoise, Rig
+from letvins_ros.config import Config
+from letvins_ros.config_io import to_yaml
+from letvins_ros.datasets import Dataset, open_dataset
+from letvins_ros.errors import CalibrationError, DataError
+from letvins_ros.estimation import VioEstimator
+from letvins_ros.evaluation.results import FrameResult, RunRecord, write_results
+from letvins_ros.tracking import FeatureTracker
+from letvins_ros.types import FrameTracks, ImageFrame, ImuSamples, VioState
+
+LATE_S = 0.1  # in real time, a frame that waited longer is dropped
+TYPICAL_IMU = ImuNoise(1.7e-4, 2e-3, 2e-5, 3e-3)  # of a good MEMS sensor, where the calibration says nothing
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What of a recording is run, and how."""
+
+    start_s: float = 0.0
+    duration_s: float | None = None
+    loop: bool = True
+    realtime: bool = False
+
+
+class Odometry:
+    """Tracker and estimator joined."""
+
+    def __init__(self, config: Config, rig: Rig) -> None:
+        self.tracker = FeatureTracker(config.tracker, rig)
+        self.estimator = VioEstimator(config, rig)
+
+    def process(self, frame: ImageFrame) -> tuple[FrameTracks, VioState, tuple[float, float]]:
+        """Tracks and state of one frame, and the milliseconds that each took."""
+        start = time.perf_counter()
+        turn = self.estimator.rotation_since_last(frame.stamp_ns)
+        tracks = self.tracker.process(frame, turn, self.estimator.initialised)
+        tracked = time.perf_counter()
+        state = self.estimator.process(tracks)
+        return tracks, state, ((tracked - start) * 1e3, (time.perf_counter() - tracked) * 1e3)
+
+
+def run_offline(
+    source: Path, out: Path, config: Config, options: RunOptions, progress: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """Run over a recording and write every result into a folder; returns the metrics.
+
+    Ctrl-C ends the run early and keeps what it has. Raises LetvinsError where nothing can be run.
+    """
+    dataset = open_dataset(source, config.rig)
+    config, rig = fit_to_data(config, dataset)
+    odometry = Odometry(config, rig)
+    record = RunRecord(_frames_expected(dataset, options), dataset.name, dataset.report)
+    try:
+        with threadpool_limits(1):  # the matrices are small: more threads only wait for each other
+            for done, frame in enumerate(_frames_with_imu(dataset, odometry, options, record), 1):
+                record.add(_process(odometry, frame))
+                progress(done, record.frames_total)
+    except KeyboardInterrupt:
+        record.interrupted = True
+    if odometry.estimator.imu.dropped:
+        dataset.report.add("imu: readings out of order or not finite, dropped", "", odometry.estimator.imu.dropped)
+    return write_results(out, record, dataset.truth, to_yaml(replace(config, rig=rig)))
+
+
+def fit_to_data(config: Config, dataset: Dataset) -> tuple[Config, Rig]:
+    """The configuration and rig for what the recording has; what had to be changed is in the recording's report."""
+    rig = config.rig or dataset.rig
+    if rig is None:
+        raise CalibrationError(f"{dataset.name}: the recording has no calibration; name a file that has with -c")
+    mode = config.mode
+    if mode != "stereo" and dataset.imu is None:
+        if len(rig.cameras) < 2:
+            raise DataError(f"{dataset.name}: one camera and no IMU; two cameras, or one and an IMU, are needed")
+        dataset.report.add("imu: none in the recording, mode stereo used", dataset.name)
+        mode = "stereo"
+    if mode != "mono_imu" and len(rig.cameras) < 2:
+        if dataset.imu is None:
+            raise DataError(f"{dataset.name}: mode {mode} needs two cameras, the calibration has one")
+        dataset.report.add("cam1: none in the recording, mode mono_imu used", dataset.name)
+        mode = "mono_imu"
+    if mode != "stereo" and rig.imu is None:
+        dataset.report.add("imu: no noise in the calibration, typical values used", str(TYPICAL_IMU))
+        rig = replace(rig, imu=TYPICAL_IMU)
+    return replace(config, mode=mode), replace(rig, cameras=rig.cameras[: 1 if mode == "mono_imu" else 2])
+
+
+def _frames_expected(dataset: Dataset, options: RunOptions) -> int:
+    since_first = (dataset.stamps_ns - dataset.stamps_ns[0]) * 1e-9
+    end = np.inf if options.duration_s is None else options.start_s + options.duration_s
+    return int(((since_first >= options.start_s) & (since_first < end)).sum())
+
+
+def _frames_with_imu(
+    dataset: Dataset, odometry: Odometry, options: RunOptions, record: RunRecord
+) -> Iterator[ImageFrame]:
+    """Frames, each after the IMU readings up to its time; at the sensor's pace if so asked."""
+    frames = dataset.frames(options.start_s, options.duration_s)
+    fed, began = 0, None
+    for frame in frames:
+        if dataset.imu is not None:
+            fed = _feed(odometry.estimator, dataset.imu, fed, frame.stamp_ns)
+        if options.realtime:
+            began = began or (time.perf_counter(), frame.stamp_ns)
+            early_s = (frame.stamp_ns - began[1]) * 1e-9 - (time.perf_counter() - began[0])
+            if early_s < -LATE_S:
+                record.frames_dropped += 1
+                continue
+            time.sleep(max(early_s, 0.0))
+        yield frame
+
+
+def _feed(estimator: VioEstimator, imu: ImuSamples, fed: int, stamp_ns: int) -> int:
+    """Pass on the readings up to the first one after the frame; how many have been passed on in all."""
+    end = int(np.searchsorted(imu.stamps_ns, estimator.imu_time(stamp_ns))) + 1
+    if end > fed:
+        estimator.add_imu(ImuSamples(imu.stamps_ns[fed:end], imu.gyro[fed:end], imu.accel[fed:end]))
+    return max(end, fed)
+
+
+def _process(odometry: Odometry, frame: ImageFrame) -> FrameResult:
+    tracks, state, (tracker_ms, estimator_ms) = odometry.process(frame)
+    return FrameResult(
+        stamp_ns=frame.stamp_ns,
+        state=state,
+        T_map_odom=None,
+        tracker_ms=tracker_ms,
+        estimator_ms=estimator_ms,
+        loop_ms=0.0,
+        total_ms=tracker_ms + estimator_ms,
+        features=len(tracks),
+    )
