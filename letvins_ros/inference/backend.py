@@ -10,7 +10,7 @@ import numpy as np
 
 from letvins_ros.errors import LetvinsError
 from letvins_ros.networks.folding import Conv, fold_letnet2
-from letvins_ros.weights import LETNET2_GRAY, load_weights
+from letvins_ros.weights import LETNET2_GRAY, WeightsError, load_weights
 
 Run = Callable[[np.ndarray], np.ndarray]  # (H, W, C) uint8 -> (H, W, 3) uint8
 Compile = Callable[[list[Conv], tuple[int, int, int]], Run]  # for images of one (H, W, C)
@@ -48,20 +48,33 @@ class Backend:
 
 
 def open_backend(kind: str, weights: Path | str = "") -> Backend:
-    """Open LET-NET2 weights with a backend: auto, tensorrt, torch-cuda, openvino or torch.
+    """Open LET-NET2 weights with a backend: auto, tensorrt, openvino or torch (on the GPU if it finds one).
 
-    `auto` takes the first of these that this machine can run; no weights means ours. Raises BackendError, WeightsError.
+    `auto` takes TensorRT, torch on a GPU, OpenVINO or torch on the CPU, the first that this machine can run.
+    No weights means ours. Raises BackendError or WeightsError.
     """
-    if kind not in ("auto", *_FUNCTIONS):
-        raise BackendError(f"unknown backend {kind}; known: auto, {', '.join(_FUNCTIONS)}")
-    candidates = [kind] if kind != "auto" else list(_FUNCTIONS)
+    kinds = {
+        "auto": list(_FUNCTIONS),
+        "tensorrt": ["tensorrt"],
+        "openvino": ["openvino"],
+        "torch": ["torch-cuda", "torch"],
+    }
+    if kind not in kinds:
+        raise BackendError(f"unknown backend {kind}; known: {', '.join(kinds)}")
+    candidates = kinds[kind]
     missing = {name: _missing(name) for name in candidates}
     usable = [name for name in candidates if not missing[name]]
     if not usable:
         raise BackendError("; ".join(f"backend {name} needs {what}" for name, what in missing.items()))
     module, function = _FUNCTIONS[usable[0]]
     compile_for: Compile = getattr(import_module(f"letvins_ros.inference.{module}"), function)
-    return Backend(usable[0], compile_for, load_weights(Path(weights or LETNET2_GRAY)))
+    path = Path(weights or LETNET2_GRAY)
+    state = load_weights(path)
+    try:
+        fold_letnet2(state, 1)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    return Backend(usable[0], compile_for, state)
 
 
 def _missing(name: str) -> str:

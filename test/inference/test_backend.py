@@ -8,7 +8,7 @@ import torch
 
 from letvins_ros.inference import BackendError, open_backend
 from letvins_ros.networks.letnet2 import LetNet2, image_to_tensor
-from letvins_ros.weights import save_weights
+from letvins_ros.weights import WeightsError, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_auto_says_which_backend_it_took(weights):
 
 
 def test_unknown_backend_names_the_known(weights):
-    with pytest.raises(BackendError, match="unknown backend onnx; known: auto, tensorrt, torch-cuda, openvino, torch"):
+    with pytest.raises(BackendError, match="unknown backend onnx; known: auto, tensorrt, openvino, torch"):
         open_backend("onnx", weights)
 
 
@@ -82,6 +82,16 @@ def test_tensorrt_without_tensorrt_says_what_is_missing(weights):
         pytest.skip("TensorRT is installed here")
     with pytest.raises(BackendError, match="backend tensorrt needs the Python package tensorrt"):
         open_backend("tensorrt", weights)
+
+
+def test_weights_of_another_network_are_refused_by_name(tmp_path):
+    save_weights(tmp_path / "other.safetensors", {"conv.weight": np.zeros((3, 3), np.float32)})
+    with pytest.raises(WeightsError, match=r"other\.safetensors: not the weights of a LET-NET2: 15 keys"):
+        open_backend("auto", tmp_path / "other.safetensors")
+
+
+def test_our_own_weights_open_by_default():
+    assert open_backend("auto")(images((32, 40)))[0].std() > 10
 
 
 def test_openvino_backend_runs_without_torch(weights):

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LET-NET2: learn the feature map on which Lucas-Kanade finds the true flow, whatever the light."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from letvins_ros.networks.letnet2 import LetNet2
+from training.data.photos import PhotoPairs
+from training.lucas_kanade import pyramid_down, track
+from training.recipes.base import Batch
+from training.tasks.photo_flow import share_followed
+
+
+@dataclass(frozen=True)
+class Letnet2Recipe:
+    """Options of the recipe."""
+
+    photos: str = "../shared/data/photos"  # folder with train/ and val/
+    head_channels: int = 4
+    levels: int = 4  # of the pyramid, as the tracker's
+    steps: int = 4  # of Gauss-Newton per level
+    precision_px: float = 0.1  # errors below it count little
+    height: int = 240  # of the views
+    width: int = 320
+    statistics_pairs: int = 40  # that the batch norms are set from
+    validation_pairs: int = 64
+
+    def build(self) -> nn.Module:
+        """Make the gray network; its batch norms take their statistics from some pairs once and for all.
+
+        Statistics that follow the batches would make a dark batch bright, and hide the light from the network.
+        """
+        network = LetNet2(1, self.head_channels)
+        nn.init.normal_(network.conv_head.weight, std=0.5)
+        pairs = self._pairs("train", self.statistics_pairs, seed=99)
+        network.train()
+        with torch.no_grad():
+            for pair in (pairs[i] for i in range(len(pairs))):
+                network(torch.stack([pair["image_a"], pair["image_b"]]))
+        return network.eval()
+
+    def samples(self, length: int, seed: int) -> PhotoPairs:
+        """Give pairs of views of photographs."""
+        return self._pairs("train", length, seed)
+
+    def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Mean over pyramid levels of log(1 + end-point error / precision) of Lucas-Kanade on the quantised maps.
+
+        Each level starts from the truth plus an error that it must bridge: the whole motion at the coarsest, else
+        what the level above leaves. So levels learn side by side. Errors are in pixels of the level.
+        """
+        maps = _quantise(network(torch.cat([batch["image_a"], batch["image_b"]])).feature)
+        feature_a, feature_b = maps.chunk(2)
+        losses: dict[str, Tensor] = {}
+        for level in range(self.levels):
+            points, flow = batch["points"] / 2**level, batch["flow"] / 2**level
+            reach = 3.0 if level == self.levels - 1 else 1.5
+            start = flow + reach * torch.rand(flow.shape[:2])[..., None].sqrt() * _directions(flow)
+            error = (track(feature_a, feature_b, points, start, self.steps) - flow).norm(dim=-1)
+            losses[f"level_{level}"] = torch.log1p(error / self.precision_px).mean()
+            feature_a, feature_b = pyramid_down(feature_a), pyramid_down(feature_b)
+        return {"total": torch.stack(list(losses.values())).mean(), **losses}
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """Share of corners that OpenCV's tracker follows right on unseen photos, by light; `score` is their mean."""
+        shares = share_followed(network, self._pairs("val", self.validation_pairs, seed=1))
+        return {**shares, "score": sum(shares.values()) / len(shares)}
+
+    def _pairs(self, split: str, length: int, seed: int) -> PhotoPairs:
+        return PhotoPairs(Path(self.photos) / split, length, seed, (self.height, self.width))
+
+
+def _quantise(feature: Tensor) -> Tensor:
+    """Add the uint8 map's rounding as noise, which unlike rounding has a gradient."""
+    return feature + (torch.rand_like(feature) - 0.5) / 255
+
+
+def _directions(flow: Tensor) -> Tensor:
+    angle = 2 * torch.pi * torch.rand(flow.shape[:2])
+    return torch.stack([angle.cos(), angle.sin()], dim=-1)
+
+
+RECIPE = Letnet2Recipe
