@@ -54,23 +54,21 @@ class GridDetector:
                 break
             top, bottom = row * height // rows, (row + 1) * height // rows
             left, right = column * width // columns, (column + 1) * width // columns
-            corners, strength = (
-                cv2.goodFeaturesToTrackWithQuality(
-                    gray[top:bottom, left:right], room, self.quality, self.min_distance_px, free[top:bottom, left:right]
-                )[:2]
-                if free[top:bottom, left:right].any()
-                else (None, None)
-            )
-            if corners is None:
+            inside = slice(top, bottom), slice(left, right)
+            if not free[inside].any():
                 continue
-            strong = strength.ravel() > self.min_eigenvalue
-            found.append(np.c_[corners[:, 0] + [left, top], strength.ravel()][strong])
+            corners, strength = cv2.goodFeaturesToTrackWithQuality(
+                gray[inside], room, self.quality, self.min_distance_px, free[inside]
+            )[:2]
+            if corners is not None and strength is not None:
+                strong = strength.ravel() > self.min_eigenvalue
+                found.append(np.c_[corners[:, 0] + [left, top], strength.ravel()][strong])
         return np.concatenate(found) if found else np.zeros((0, 3))
 
     def _apart(self, uv: np.ndarray) -> np.ndarray:
         """Those of uv (M, 2), best first, that keep the distance: cells know nothing of their neighbours."""
-        kept: list[np.ndarray] = []
-        for point in uv:
-            if all((point - other) @ (point - other) >= self.min_distance_px**2 for other in kept):
-                kept.append(point)
-        return np.array(kept).reshape(-1, 2)
+        kept = np.ones(len(uv), bool)
+        for i in range(len(uv)):
+            if kept[i]:
+                kept[i + 1 :] &= ((uv[i + 1 :] - uv[i]) ** 2).sum(1) >= self.min_distance_px**2
+        return np.asarray(uv[kept])

@@ -39,7 +39,7 @@ def inliers_known_rotation(
 
 
 def inliers_unknown_rotation(bearings_a: np.ndarray, bearings_b: np.ndarray, limit_rad: float) -> np.ndarray:
-    """Which pairs (N,) bool agree with one essential matrix (five points, MAGSAC++); those behind the image plane pass."""
+    """Which pairs (N,) bool agree with one essential matrix (five points, MAGSAC++); those far to the side pass."""
     ahead = (bearings_a[:, 2] > 0.2) & (bearings_b[:, 2] > 0.2)
     keep = np.ones(len(bearings_a), bool)
     if ahead.sum() < 12:

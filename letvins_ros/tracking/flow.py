@@ -1,26 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following points from one image to another by pyramidal Lucas-Kanade on tracking maps."""
+"""Corners followed from image to image by pyramidal Lucas-Kanade on tracking maps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import cv2
 import numpy as np
 
-from letvins_ros.inference import Backend
+from letvins_ros.tracking.detection import GridDetector
 
-
-class MapMaker(Protocol):
-    """Turns gray images into the uint8 maps (H, W) or (H, W, C) that Lucas-Kanade runs on."""
-
-    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]: ...
+MapMaker = Callable[[list[np.ndarray]], list[np.ndarray]]  # images to uint8 maps (H, W) or (H, W, C); a Backend is one
 
 
 class PlainMaps:
     """The gray images themselves."""
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        return images
+        return [to_gray(image) for image in images]
 
 
 class EqualisedMaps:
@@ -30,47 +26,54 @@ class EqualisedMaps:
         self._clahe = cv2.createCLAHE(clip, (tiles, tiles))
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        return [self._clahe.apply(image) for image in images]
+        return [self._clahe.apply(to_gray(image)) for image in images]
 
 
-class NetworkMaps:
-    """LET-NET2 feature maps."""
+@dataclass(frozen=True, eq=False)
+class View:
+    """What is kept of an image."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-
-    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        return self._backend(images)
+    compared: np.ndarray  # (H, W) or (H, W, C) uint8, the map
+    gray: np.ndarray  # (H, W) uint8, where corners are detected
 
 
 @dataclass(frozen=True)
 class LucasKanade:
-    """Pyramidal Lucas-Kanade (Bouguet 2000) with a forward-backward check."""
+    """Pyramidal Lucas-Kanade (Bouguet 2000) with a forward-backward check; a Follower."""
 
+    maps: MapMaker
+    detector: GridDetector
     window_px: int = 21
     levels: int = 3
     back_px: float = 0.5
 
-    def follow(
-        self, a: np.ndarray, b: np.ndarray, uv_a: np.ndarray, guess_b: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Positions (N, 2) in map b of points (N, 2) of map a, from starting points, and which were found (N,) bool."""
-        if len(uv_a) == 0:
-            return uv_a.copy(), np.zeros(0, bool)
+    def prepare(self, images: list[np.ndarray]) -> list[View]:
+        """See Follower."""
+        maps = self.maps(images)
+        return [View(m, m if m.ndim == 2 else to_gray(image)) for m, image in zip(maps, images, strict=True)]
+
+    def detect(self, view: View, present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """See Follower."""
+        return self.detector.detect(view.gray, present_uv, mask)
+
+    def follow(self, a: View, b: View, uv_a: np.ndarray, guess_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See Follower; nothing is found in an image of another size."""
+        if len(uv_a) == 0 or a.compared.shape != b.compared.shape:
+            return uv_a.copy(), np.zeros(len(uv_a), bool)
         uv_b, found = self._flow(a, b, uv_a, guess_b, self.levels)
         # the way back starts at the answer, so the finest level is enough
         uv_back, found_back = self._flow(b, a, uv_b, uv_a, 0)
-        height, width = b.shape[:2]
+        height, width = b.gray.shape
         inside = ((uv_b >= 1) & (uv_b < [width - 2, height - 2])).all(1)
         close = ((uv_back - uv_a) ** 2).sum(1) < self.back_px**2
         return uv_b, found & found_back & inside & close
 
     def _flow(
-        self, a: np.ndarray, b: np.ndarray, uv_a: np.ndarray, guess_b: np.ndarray, levels: int
+        self, a: View, b: View, uv_a: np.ndarray, guess_b: np.ndarray, levels: int
     ) -> tuple[np.ndarray, np.ndarray]:
         uv_b, status, _ = cv2.calcOpticalFlowPyrLK(
-            a,
-            b,
+            a.compared,
+            b.compared,
             np.ascontiguousarray(uv_a, np.float32),
             np.array(guess_b, np.float32),  # a copy: OpenCV writes into it
             winSize=(self.window_px, self.window_px),
@@ -79,3 +82,8 @@ class LucasKanade:
             flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
         )
         return uv_b, status[:, 0].astype(bool)
+
+
+def to_gray(image: np.ndarray) -> np.ndarray:
+    """(H, W) of a gray (H, W) or RGB (H, W, 3) image."""
+    return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))

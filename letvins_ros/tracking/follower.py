@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How features are found and found again: the part of the tracker that optical flow or a matcher fills."""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from letvins_ros.config import TrackerConfig
+from letvins_ros.tracking.detection import GridDetector
+from letvins_ros.tracking.flow import EqualisedMaps, LucasKanade, MapMaker, PlainMaps
+
+
+class Follower(Protocol):
+    """Finds features in an image and finds them again in another one, later or beside it.
+
+    A view is what a follower keeps of an image (a map, or keypoints with descriptors); nobody else looks into it.
+    """
+
+    def prepare(self, images: list[np.ndarray]) -> list[Any]:
+        """Views of images (H, W) gray or (H, W, 3) RGB uint8, all of one moment."""
+        ...
+
+    def detect(self, view: Any, present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """New features (M, 2) float32 px, away from the present ones (N, 2) and outside the mask's zeros."""
+        ...
+
+    def follow(self, a: Any, b: Any, uv_a: np.ndarray, guess_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where features (N, 2) px of view a are in view b, (N, 2) float32, and which were found (N,) bool.
+
+        guess_b (N, 2) px is where they are expected; of those not found the positions mean nothing.
+        """
+        ...
+
+
+def make_follower(config: TrackerConfig) -> Follower:
+    """The follower that the configuration asks for."""
+    maps: MapMaker = EqualisedMaps() if config.equalise == "clahe" else PlainMaps()
+    if config.method == "letnet2":
+        from letvins_ros.inference import open_backend  # the network's runtime is heavy
+
+        maps = open_backend(config.backend, config.weights)
+    detector = GridDetector(config.max_features, round(config.min_distance_px), config.quality)
+    return LucasKanade(maps, detector, config.window_px, config.pyramid_levels, config.forward_backward_px)
