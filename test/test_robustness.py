@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `letvins run` makes of damaged recordings, as its user sees it: a process, its exit code, its files."""
+
+import fcntl
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+SECONDS, FRAMES, MIDDLE = 5.0, 101, 50
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "letvins_ros.cli", "run", *map(str, arguments)]
+
+
+def run(*arguments):
+    """Exit code, stdout, stderr; fails where the command hangs."""
+    options = {"capture_output": True, "text": True, "timeout": 200, "env": ENVIRONMENT}
+    done = subprocess.run(command(*arguments), check=False, **options)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def metrics_of(source, out, *options):
+    """metrics.json of a run that must succeed; what it skipped must have been said too."""
+    code, said, err = run(source, "-o", out, *options)
+    assert code == 0, err
+    metrics = json.loads((out / "metrics.json").read_text())
+    for kind, count in metrics["skipped"].items():
+        assert f"Skipped: {kind}, {count} times\n" in said
+    rows = np.loadtxt(out / "trajectory.tum", ndmin=2)
+    assert np.isfinite(rows).all()
+    assert (np.diff(rows[:, 0]) > 0).all()
+    return metrics
+
+
+def error_of(*arguments):
+    """The one line that a run ends in which cannot do its work."""
+    code, said, err = run(*arguments)
+    assert code == 1
+    assert said == ""
+    *progress, line = err.splitlines()
+    assert all(other.startswith("running: ") for other in progress)
+    assert line.startswith("error: ")
+    return line
+
+
+# -- recordings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def hall(tmp_path_factory):
+    """A sound recording of small images, made by the first worker that wants it."""
+    from letvins_ros.camera import Camera
+    from letvins_ros.simulation import Equipment, Simulation
+    from letvins_ros.simulation.files import new_folder
+    from letvins_ros.simulation.rigs import EUROC_RIG
+    from letvins_ros.simulation.write_euroc import write_euroc
+
+    def half(camera):
+        return Camera(camera.model, 376, 240, tuple(f / 2 for f in camera.intrinsics), camera.distortion)
+
+    rig = replace(EUROC_RIG, cameras=tuple(replace(c, camera=half(c.camera)) for c in EUROC_RIG.cameras))
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with (shared / "hall.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "hall").exists():
+            with new_folder(shared / "hall") as folder:
+                write_euroc(folder / "mav0", Simulation("hall", SECONDS, 3, Equipment(rig)))
+    return shared / "hall"
+
+
+@pytest.fixture
+def source(hall, tmp_path):
+    """A copy of the recording, to damage; its images are links, so they may be replaced but not written to."""
+    copy = tmp_path / "source"
+    shutil.copytree(hall, copy, copy_function=lambda a, b: os.link(a, b) if a.endswith(".png") else shutil.copy(a, b))
+    return copy
+
+
+def rows_of(source, sensor):
+    """Heading and rows of a sensor's table."""
+    heading, *rows = (source / "mav0" / sensor / "data.csv").read_text().splitlines(keepends=True)
+    return heading, rows
+
+
+def write_rows(source, sensor, heading, rows):
+    (source / "mav0" / sensor / "data.csv").write_text(heading + "".join(rows))
+
+
+def images_of(source, camera):
+    return sorted((source / "mav0" / camera / "data").iterdir())
+
+
+def replace_image(path, content):
+    """Put other content in an image's place: an array, or bytes that are no image."""
+    path.unlink()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        cv2.imwrite(str(path), content)
+
+
+def blacken(source, begin, end):
+    for camera in ("cam0", "cam1"):
+        paths = images_of(source, camera)
+        black = np.zeros_like(cv2.imread(str(paths[0]), cv2.IMREAD_GRAYSCALE))
+        for path in paths[begin:end]:
+            replace_image(path, black)
+
+
+# -- runs that go on --------------------------------------------------------------------------------------------------
+
+
+def test_torn_shuffled_doubled_and_not_finite_rows_are_mended(source, tmp_path):
+    shuffler = random.Random(0)
+    for sensor in ("imu0", "cam0", "cam1"):
+        heading, rows = rows_of(source, sensor)
+        if sensor == "imu0":
+            for i in range(100, 800, 70):
+                rows[i] = rows[i].split(",")[0] + ",nan,0,0,inf,0,0\n"
+        torn = rows.pop()[:10]
+        rows += rows[40:43]
+        shuffler.shuffle(rows)
+        write_rows(source, sensor, heading, [*rows, torn])
+    metrics = metrics_of(source, tmp_path / "out")
+    skipped = metrics["skipped"]
+    for sensor in ("imu0", "cam0", "cam1"):
+        assert skipped[f"{sensor}/data.csv: rows that are torn or not numbers, skipped"] == 1
+        assert skipped[f"{sensor}/data.csv: rows with a stamp seen before, dropped"] == 3
+        assert skipped[f"{sensor}/data.csv: rows out of time order, sorted"] > 50
+    assert skipped["imu0/data.csv: rows with NaN or inf, skipped"] == 10
+    assert (metrics["frames"], metrics["coverage"], metrics["resets"]) == (FRAMES - 1, 1.0, 0)
+    assert metrics["ate_rmse_m"] < 0.1
+
+
+def test_half_of_the_right_images_may_be_missing(source, tmp_path):
+    for path in images_of(source, "cam1")[1::2]:
+        path.unlink()
+    metrics = metrics_of(source, tmp_path / "out")
+    assert metrics["skipped"] == {"cam1: image files missing": 50, "left images without right, used alone": 50}
+    assert (metrics["frames"], metrics["coverage"], metrics["resets"]) == (FRAMES, 1.0, 0)
+    assert metrics["ate_rmse_m"] < 0.1
+
+
+def test_half_of_the_left_images_may_be_missing(source, tmp_path):
+    for path in images_of(source, "cam0")[1::2]:
+        path.unlink()
+    metrics = metrics_of(source, tmp_path / "out")
+    assert metrics["skipped"] == {"cam0: image files missing": 50, "right images without left, dropped": 50}
+    assert (metrics["frames"], metrics["coverage"], metrics["resets"]) == (51, 1.0, 0)
+    assert metrics["ate_rmse_m"] < 0.1
+
+
+def test_images_that_are_broken_or_of_another_size_are_left_out(source, tmp_path):
+    left, right = images_of(source, "cam0"), images_of(source, "cam1")
+    replace_image(left[MIDDLE], b"\x89PNG\r\n and then nothing")
+    replace_image(left[MIDDLE + 5], b"")
+    replace_image(right[MIDDLE + 10], b"no image")
+    replace_image(left[MIDDLE + 15], np.zeros((100, 200), np.uint8))
+    metrics = metrics_of(source, tmp_path / "out")
+    assert metrics["skipped"] == {
+        "cam0: images that cannot be decoded, skipped": 2,
+        "cam1: images that cannot be decoded, skipped": 1,
+        "cam0: images of another size, skipped": 1,
+    }
+    assert (metrics["frames"], metrics["coverage"], metrics["resets"]) == (FRAMES - 3, 1.0, 0)
+    assert metrics["ate_rmse_m"] < 0.1
+
+
+def test_three_seconds_of_black_images_are_bridged_by_the_imu(source, tmp_path):
+    blacken(source, 20, 80)
+    metrics = metrics_of(source, tmp_path / "out")
+    assert (metrics["frames"], metrics["coverage"]) == (FRAMES, 1.0)
+    assert metrics["status"]["degraded"] >= 50
+    assert len(metrics["reset_reasons"]) == metrics["resets"]  # at best none; else each says why
+
+
+def test_an_imu_gap_of_half_a_second_is_bridged_by_the_images(source, tmp_path):
+    heading, rows = rows_of(source, "imu0")
+    del rows[400:500]
+    write_rows(source, "imu0", heading, rows)
+    metrics = metrics_of(source, tmp_path / "out")
+    assert metrics["skipped"] == {"imu: gaps over 3 periods": 1}
+    assert (metrics["frames"], metrics["coverage"], metrics["resets"]) == (FRAMES, 1.0, 0)
+    assert metrics["ate_rmse_m"] < 0.1
+
+
+def test_images_before_the_imu_begins_wait_for_it(source, tmp_path):
+    heading, rows = rows_of(source, "imu0")
+    write_rows(source, "imu0", heading, rows[200:])
+    metrics = metrics_of(source, tmp_path / "out")
+    assert (metrics["frames"], metrics["coverage"]) == (FRAMES, 1.0)
+    assert 1.0 <= metrics["initialised_after_s"] < 2.0
+    assert metrics["ate_rmse_m"] < 0.1
+
+
+def test_without_imu_the_two_cameras_are_enough(source, tmp_path):
+    shutil.rmtree(source / "mav0" / "imu0")
+    metrics = metrics_of(source, tmp_path / "out")
+    assert metrics["skipped"] == {"imu: none in the recording, mode stereo used": 1}
+    assert "mode: stereo " in (tmp_path / "out" / "config.yaml").read_text()
+    assert (metrics["coverage"], metrics["resets"]) == (1.0, 0)
+    assert metrics["ate_rmse_m"] < 0.1
+
+
+def test_without_right_camera_the_left_one_and_the_imu_are_enough(source, tmp_path):
+    shutil.rmtree(source / "mav0" / "cam1")
+    metrics = metrics_of(source, tmp_path / "out")
+    assert metrics["skipped"] == {"cam1: none in the recording, mode mono_imu used": 1}
+    assert (metrics["coverage"], metrics["resets"]) == (1.0, 0)
+    assert metrics["ate_rmse_m"] < 0.3
+
+
+def test_a_kitti_sequence_runs_in_stereo_mode(source, tmp_path):
+    kitti, mav0 = tmp_path / "00", source / "mav0"
+    for i in range(2):
+        (mav0 / f"cam{i}" / "data").rename(kitti / f"image_{i}") if kitti.mkdir(exist_ok=True) is None else None
+        for number, path in enumerate(sorted((kitti / f"image_{i}").iterdir())):
+            path.rename(path.with_name(f"{number:06}.png"))
+    (kitti / "times.txt").write_text("".join(f"{i / 20:e}\n" for i in range(FRAMES)))
+    (kitti / "calib.txt").write_text("P0: 229 0 184 0 0 229 124 0 0 0 1 0\nP1: 229 0 190 -25.2 0 228 128 0 0 0 1 0\n")
+    metrics = metrics_of(kitti, tmp_path / "out", "--duration", 2)
+    assert metrics["skipped"] == {"imu: none in the recording, mode stereo used": 1}
+    assert (metrics["frames"], metrics["ate_rmse_m"]) == (40, None)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_keeps_what_is_done(sent, hall, tmp_path):
+    out = tmp_path / "out"
+    started = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
+    with subprocess.Popen(
+        command(hall, "-o", out), preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **started
+    ) as process:
+        first = process.stderr.readline()
+        process.send_signal(sent)
+        said, err = process.communicate(timeout=60)
+    assert process.returncode == 0, first + err
+    assert "Traceback" not in err
+    assert said.startswith("Interrupted; the results hold what was done until then.\n")
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["interrupted"]
+    assert 5 <= metrics["frames"] < FRAMES
+    assert metrics["frames_total"] == FRAMES
+    assert (out / "report.html").exists()
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+def _empty(mav0):
+    shutil.rmtree(mav0)
+
+
+def _no_left(mav0):
+    shutil.rmtree(mav0 / "cam0" / "data")
+
+
+def _no_calibration(mav0):
+    for camera in ("cam0", "cam1"):
+        (mav0 / camera / "sensor.yaml").unlink()
+
+
+def _calibration_torn(mav0):
+    (mav0 / "cam0" / "sensor.yaml").write_text("T_BS: {data: [1, 0\n")
+
+
+def _calibration_of_another_size(mav0):
+    path = mav0 / "cam0" / "sensor.yaml"
+    path.write_text(path.read_text().replace("[376, 240]", "[752, 480]"))
+
+
+def _no_reading(mav0):
+    (mav0 / "imu0" / "data.csv").write_text("#timestamp [ns]\n")
+
+
+def _one_camera_only(mav0):
+    shutil.rmtree(mav0 / "imu0")
+    shutil.rmtree(mav0 / "cam1")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_empty, "no recording that is known; looked for mav0/cam0"),
+        (_no_left, "no image of the left camera can be found"),
+        (_no_calibration, "the recording has no calibration; name a file that has with -c"),
+        (_calibration_torn, "cam0/sensor.yaml is no valid yaml"),
+        (_calibration_of_another_size, "is 376x240, not 752x480 as calibrated"),
+        (_no_reading, "imu0/data.csv: no usable row in 0"),
+        (_one_camera_only, "one camera and no IMU; two cameras, or one and an IMU, are needed"),
+    ],
+)
+def test_a_recording_that_cannot_be_run_ends_in_one_line(damage, message, source, tmp_path):
+    damage(source / "mav0")
+    assert message in error_of(source, "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--start 60", "no frame from 60.0 s on"),
+        ("--set seed", "--set wants dotted.key=value, got 'seed'"),
+        ("--set tracker.max_featurs=3", "unknown key tracker.max_featurs; known: max_features"),
+        ("-c {tmp}/torn.yaml", "torn.yaml line 2: not valid YAML"),
+        ("-c {tmp}/unknown.yaml", "unknown.yaml: unknown key colour"),
+        ("-o {tmp}/torn.yaml", "torn.yaml: cannot write results there: File exists"),
+        ("-o {tmp}/torn.yaml/out", "torn.yaml/out: cannot write results there: Not a directory"),
+        ("-o /dev/full/out", "/dev/full/out: cannot write results there: Not a directory"),
+        ("-o /proc/out", "/proc/out: cannot write results there: No such file or directory"),
+    ],
+)
+def test_options_that_cannot_be_met_end_in_one_line(options, message, hall, tmp_path):
+    (tmp_path / "torn.yaml").write_text("tracker: {method: lk\n")
+    (tmp_path / "unknown.yaml").write_text("colour: blue\n")
+    assert message in error_of(hall, "-o", tmp_path / "out", *options.format(tmp=tmp_path).split())
+
+
+def test_a_file_of_unknown_type_ends_in_one_line(tmp_path):
+    (tmp_path / "film.xyz").write_bytes(bytes(range(256)))
+    assert "film.xyz: no recording that is known" in error_of(tmp_path / "film.xyz", "-o", tmp_path / "out")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_ends_in_one_line(hall, tmp_path):
+    tmp_path.chmod(0o500)
+    assert "cannot write results there: Permission denied" in error_of(hall, "-o", tmp_path / "out")
+    tmp_path.chmod(0o700)
