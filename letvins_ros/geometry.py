@@ -25,6 +25,11 @@ def log_so3(R: np.ndarray) -> np.ndarray:
     return Rotation.from_matrix(np.reshape(R, (-1, 3, 3))).as_rotvec().reshape(*R.shape[:-2], 3)
 
 
+def orthonormal(R: np.ndarray) -> np.ndarray:
+    """The rotation (3, 3) next to a matrix that rounding has moved off the rotations (a Newton step)."""
+    return np.asarray(1.5 * R - 0.5 * R @ R.T @ R)
+
+
 def transform(R: np.ndarray, t: np.ndarray) -> np.ndarray:
     """Rigid transforms (..., 4, 4) from rotations (..., 3, 3) and translations (..., 3)."""
     T = np.zeros((*R.shape[:-2], 4, 4))

@@ -12,7 +12,8 @@ from letvins_ros.types import ImuSamples
 
 GRAVITY = 9.81  # m/s^2
 BRIDGED_GAP_S = 0.03  # readings further apart than this are bridged by interpolation, with more noise
-BRIDGE_INFLATION = 30.0
+BRIDGE_INFLATION = 200.0
+SATURATED_GYRO, SATURATED_ACCEL = 34.0, 155.0  # rad/s (2000 deg/s), m/s^2 (16 g), with a little room
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +27,11 @@ class ImuSteps:
     @property
     def duration_s(self) -> float:
         return float(self.dt_s.sum())
+
+    @property
+    def saturated(self) -> bool:
+        """Whether a reading is at the end of what common sensors measure."""
+        return bool((np.abs(self.gyro) > SATURATED_GYRO).any() or (np.abs(self.accel) > SATURATED_ACCEL).any())
 
     @property
     def largest_gap_s(self) -> float:
@@ -76,7 +82,7 @@ class ImuBuffer:
         )
 
     def steps(self, start_ns: int, end_ns: int) -> ImuSteps:
-        """Trapezoid steps from start to end; readings at the ends are interpolated, or held where there are none beyond."""
+        """Trapezoid steps from start to end; readings at the ends are interpolated, beyond all readings held."""
         s = self._samples
         if len(s) == 0 or end_ns <= start_ns:
             return ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3)))
@@ -103,9 +109,9 @@ def preintegrate(
     steps: ImuSteps, noise: ImuNoise, accel_bias: np.ndarray, gyro_bias: np.ndarray
 ) -> gtsam.PreintegratedCombinedMeasurements:
     """GTSAM's pre-integrated measurement of the steps, linearised at these biases."""
-    gap = steps.largest_gap_s > BRIDGED_GAP_S
+    rough = steps.largest_gap_s > BRIDGED_GAP_S or steps.saturated
     bias = gtsam.imuBias.ConstantBias(accel_bias, gyro_bias)
-    pim = gtsam.PreintegratedCombinedMeasurements(_gtsam_params(noise, BRIDGE_INFLATION if gap else 1.0), bias)
+    pim = gtsam.PreintegratedCombinedMeasurements(_gtsam_params(noise, BRIDGE_INFLATION if rough else 1.0), bias)
     integrate(pim, steps, gyro_bias)
     return pim
 

@@ -7,7 +7,7 @@ import gtsam
 import numpy as np
 
 from letvins_ros.calibration import MountedCamera
-from letvins_ros.geometry import transform
+from letvins_ros.geometry import orthonormal, transform
 from letvins_ros.imu import ImuSteps
 from letvins_ros.types import FrameTracks
 
@@ -31,7 +31,7 @@ class State:
     def stepped(self, d: np.ndarray) -> "State":
         """The state moved by a step (15,)."""
         return State(
-            self.R @ gtsam.Rot3.Expmap(d[:3]).matrix(),
+            orthonormal(self.R @ gtsam.Rot3.Expmap(d[:3]).matrix()),
             self.p + self.R @ d[3:6],
             self.v + d[6:9],
             self.accel_bias + d[9:12],

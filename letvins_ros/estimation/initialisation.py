@@ -8,7 +8,6 @@ rays meet best. Stereo gives the scale at once; one camera needs acceleration fo
 
 from dataclasses import dataclass
 
-import gtsam
 import numpy as np
 from scipy.optimize import brentq
 
@@ -43,19 +42,16 @@ class _Fit:
     velocity_std: float
 
 
-def initialise_at_rest(frames: list[Frame], steps: ImuSteps) -> list[State]:
-    """States at rest: accelerometer up is up, what the gyro reads is its bias."""
+def initialise_at_rest(steps: ImuSteps) -> State:
+    """The state at rest: accelerometer up is up, what the gyro reads is its bias."""
     R = rotation_between(steps.accel.mean(0), UP)
-    state = State(_without_yaw(R), np.zeros(3), gyro_bias=steps.gyro.mean(0))
-    return [state for _ in frames]
+    return State(_without_yaw(R), np.zeros(3), gyro_bias=steps.gyro.mean(0))
 
 
 def initialise_moving(
     frames: list[Frame], seen: Observations, mounts: CameraMounts, noise: ImuNoise
 ) -> list[State] | Rejected:
     """States of moving frames, with seen holding their common features, or why it is too early."""
-    if len(seen.frame) == 0 or seen.landmark.max() < 14:
-        return Rejected("fewer than 15 features are common to the frames")
     gyro_bias, fit = np.zeros(3), None
     for _ in range(4):
         fit = _fit(_motion(frames, noise, gyro_bias), seen, mounts)
@@ -79,12 +75,20 @@ def initialise_moving(
     return _states(motion, fit, gyro_bias)
 
 
-def _without_yaw(R_odom_body: np.ndarray) -> np.ndarray:
-    """The rotation turned about the vertical so that body x points along odom x, or body z where x is vertical."""
+def heading(R_odom_body: np.ndarray) -> float:
+    """Yaw, rad: where body x points, or body z where x is vertical."""
     ahead = R_odom_body[:, 0] if abs(R_odom_body[2, 0]) < 0.9 else R_odom_body[:, 2]
-    yaw = np.arctan2(ahead[1], ahead[0])
+    return float(np.arctan2(ahead[1], ahead[0]))
+
+
+def turn_up(yaw: float) -> np.ndarray:
+    """The rotation (3, 3) about the vertical."""
     c, s = np.cos(yaw), np.sin(yaw)
-    return np.array([[c, s, 0], [-s, c, 0], [0, 0, 1.0]]) @ R_odom_body
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+
+
+def _without_yaw(R_odom_body: np.ndarray) -> np.ndarray:
+    return turn_up(-heading(R_odom_body)) @ R_odom_body
 
 
 def _states(motion: _Motion, fit: _Fit, gyro_bias: np.ndarray) -> list[State]:
@@ -134,7 +138,7 @@ def _fit(motion: _Motion, seen: Observations, mounts: CameraMounts) -> _Fit:
 def _solve(
     across: np.ndarray, offset: np.ndarray, basis: np.ndarray, landmark: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Minimise the sum of |across (point - basis x - offset)|^2 with |x[3:]| = g: x (6,), points (L, 3), information."""
+    """X (6,), points (L, 3) and information: least sum of |across (point - basis x - offset)|^2 with |x[3:]| = g."""
     L = landmark.max() + 1
     H_points, H_cross, g_points = np.zeros((L, 3, 3)), np.zeros((L, 3, 6)), np.zeros((L, 3))
     pull = (across @ offset[..., None])[..., 0]

@@ -35,6 +35,11 @@ class Quadratic:
         H_d = self.H @ d
         return self.g + H_d, float(self.cost + self.g @ d + d @ H_d / 2)
 
+    def fixed_at(self, states: Sequence[State]) -> "Quadratic":
+        """The same cost, to first order, with other fixed states."""
+        g, cost = self.at(self.step_to(states))
+        return Quadratic(self.indices, tuple(states), self.H, g, cost)
+
 
 class InertialCost:
     """The factors between frames, linearised by GTSAM, and again only when the states have moved far.

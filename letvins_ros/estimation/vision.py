@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """All feature observations of the window, linearised at once with the landmarks eliminated.
 
-The residual of an observation is M n, with n the unit direction of the landmark in the camera and M = d(pixel)/d(direction)
-at the measured direction: the reprojection error in pixels to first order, for every camera model. Landmarks are
+The residual of an observation is M n, with n the unit direction of the landmark in the camera and M, at the measured
+direction, d(pixel)/d(direction): the reprojection error in pixels to first order, for every camera model. Landmarks are
 eliminated by their Schur complement (Triggs 2000, section 6); only poses remain. GTSAM's smart factors do the same one
 landmark at a time, for pinhole cameras, and four times slower from Python.
 """
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+
+from letvins_ros.estimation.frame import Frame
 
 MIN_INVERSE_DISTANCE = 1e-3  # 1/m
 MAX_INVERSE_DISTANCE = 10.0
@@ -36,6 +38,17 @@ class Observations:
         return Observations(
             self.frame[keep], self.camera[keep], row_of[self.landmark[keep]], self.bearing[keep], self.M[keep]
         )
+
+
+def sightings(ids: np.ndarray, frames: list[Frame]) -> Observations:
+    """What these frames saw of these landmarks (sorted ids, not empty)."""
+    parts = []
+    for f, frame in enumerate(frames):
+        row = np.minimum(np.searchsorted(ids, frame.ids), len(ids) - 1)
+        camera, column = np.nonzero(frame.seen & (ids[row] == frame.ids))
+        where = np.full(len(column), f), camera, row[column]
+        parts.append((*where, frame.bearings[camera, column], frame.M[camera, column]))
+    return Observations(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,33 +84,41 @@ class CameraMounts:
         self.p_body_cam = np.ascontiguousarray(T[:, :3, 3])  # (C, 3)
 
 
-def linearise(
-    poses: tuple[np.ndarray, np.ndarray],
-    fixed: tuple[np.ndarray, np.ndarray],
-    landmarks: np.ndarray,
-    seen: Observations,
-    mounts: CameraMounts,
-    noise: RobustPixels,
-) -> Linearised:
-    """Linearise at poses (rotations R_odom_body (F, 3, 3), positions (F, 3)) and landmarks (L, 3) in odom.
+@dataclass(frozen=True, eq=False)
+class Poses:
+    """Body poses in odom."""
 
-    Errors are those at the poses, derivatives those at the fixed poses: a pose that the prior knows must keep the
-    derivatives it had there, or the prior learns of a heading that nothing measures (Huang 2010).
-    """
-    R, p = poses
-    F, L = len(R), len(landmarks)
-    H, g = np.zeros((6 * F, 6 * F)), np.zeros(6 * F)
-    cross = np.zeros((L, 3, 6 * F))
-    H_points, g_points = np.zeros((L, 3, 3)), np.zeros((L, 3))
-    mount = (mounts.R_cam_body, mounts.p_body_cam)
-    sightings = (seen.frame, seen.camera, seen.landmark, seen.bearing, seen.M)
-    normal = (H, g, cross, H_points, g_points)
-    cost, errors = _accumulate(R, p, fixed, landmarks, mount, sightings, (noise.sigma, noise.huber), normal)
-    slope, offset = _solve_points(H_points, g_points, cross)
-    flat = cross.reshape(3 * L, 6 * F)
-    H -= flat.T @ slope.reshape(3 * L, 6 * F)
-    g += flat.T @ offset.reshape(3 * L)
-    return Linearised((H + H.T) / 2, g, cost, errors, offset, slope)
+    R: np.ndarray  # (F, 3, 3) R_odom_body
+    p: np.ndarray  # (F, 3) m
+
+
+class VisionCost:
+    """What all sightings of some landmarks say about the poses."""
+
+    def __init__(self, seen: Observations, mounts: CameraMounts, noise: RobustPixels) -> None:
+        self.seen = seen
+        self._mount = (mounts.R_cam_body, mounts.p_body_cam)
+        self._rows = (seen.frame, seen.camera, seen.landmark, seen.bearing, seen.M)
+        self._noise = (noise.sigma, noise.huber)
+
+    def at(self, poses: Poses, fixed: Poses, landmarks: np.ndarray) -> Linearised:
+        """Linearise at F poses and landmarks (L, 3) in odom.
+
+        Errors are those at the poses, derivatives those at the fixed poses: a pose that the prior knows must keep the
+        derivatives it had there, or the prior learns of a heading that nothing measures (Huang 2010).
+        """
+        F, L = len(poses.R), len(landmarks)
+        H, g = np.zeros((6 * F, 6 * F)), np.zeros(6 * F)
+        cross = np.zeros((L, 3, 6 * F))
+        H_points, g_points = np.zeros((L, 3, 3)), np.zeros((L, 3))
+        normal = (H, g, cross, H_points, g_points)
+        where = (poses.R, poses.p, fixed.R, fixed.p)
+        cost, errors = _accumulate(where, landmarks, self._mount, self._rows, self._noise, normal)
+        slope, offset = _solve_points(H_points, g_points, cross)
+        flat = cross.reshape(3 * L, 6 * F)
+        H -= flat.T @ slope.reshape(3 * L, 6 * F)
+        g += flat.T @ offset.reshape(3 * L)
+        return Linearised((H + H.T) / 2, g, cost, errors, offset, slope)
 
 
 @njit(cache=True)
@@ -118,10 +139,10 @@ def _look(R, p, point, R_cam_body, p_body_cam, p_body, n):  # type: ignore[no-un
 
 
 @njit(cache=True)
-def _accumulate(R, p, fixed, landmarks, mount, seen, noise, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913
+def _accumulate(where, landmarks, mount, seen, noise, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913
     """Add every sighting's normal equations to out; the cost, and each sighting's error in pixels."""
     R_cam_body, p_body_cam = mount
-    R_fixed, p_fixed = fixed
+    R, p, R_fixed, p_fixed = where
     frame, camera, landmark, bearing, M = seen
     sigma, huber = noise
     H, g, cross, H_points, g_points = out
@@ -131,8 +152,8 @@ def _accumulate(R, p, fixed, landmarks, mount, seen, noise, out):  # type: ignor
     J = np.empty((2, 9))
     p_body, n, r, A, r_fixed = np.empty(3), np.empty(3), np.empty(2), np.empty(3), np.empty(2)
     for k in range(count):  # plain loops: small matrix products are calls to BLAS, ten times slower
-        f, c, l = frame[k], camera[k], landmark[k]
-        _look(R[f], p[f], landmarks[l], R_cam_body[c], p_body_cam[c], p_body, n)
+        f, c, at_point = frame[k], camera[k], landmark[k]
+        _look(R[f], p[f], landmarks[at_point], R_cam_body[c], p_body_cam[c], p_body, n)
         if n[0] * bearing[k, 0] + n[1] * bearing[k, 1] + n[2] * bearing[k, 2] <= 0.0:
             errors[k] = BEHIND_PX
             cost += (huber * (BEHIND_PX - huber / 2)) / sigma**2
@@ -144,7 +165,7 @@ def _accumulate(R, p, fixed, landmarks, mount, seen, noise, out):  # type: ignor
         bounded = min(error, huber)
         cost += bounded * (error - bounded / 2) / sigma**2
         weight = min(1.0, huber / max(error, 1e-9)) / sigma**2
-        distance = _look(R_fixed[f], p_fixed[f], landmarks[l], R_cam_body[c], p_body_cam[c], p_body, n)
+        distance = _look(R_fixed[f], p_fixed[f], landmarks[at_point], R_cam_body[c], p_body_cam[c], p_body, n)
         for i in range(2):
             r_fixed[i] = M[k, i, 0] * n[0] + M[k, i, 1] * n[1] + M[k, i, 2] * n[2]
             for j in range(3):  # A: the residual by p_body
@@ -164,12 +185,12 @@ def _accumulate(R, p, fixed, landmarks, mount, seen, noise, out):  # type: ignor
             for b in range(6):
                 H[at + a, at + b] += wa0 * J[0, b] + wa1 * J[1, b]
             for b in range(3):
-                cross[l, b, at + a] += wa0 * J[0, 6 + b] + wa1 * J[1, 6 + b]
+                cross[at_point, b, at + a] += wa0 * J[0, 6 + b] + wa1 * J[1, 6 + b]
         for a in range(3):
             wa0, wa1 = weight * J[0, 6 + a], weight * J[1, 6 + a]
-            g_points[l, a] += wa0 * r[0] + wa1 * r[1]
+            g_points[at_point, a] += wa0 * r[0] + wa1 * r[1]
             for b in range(3):
-                H_points[l, a, b] += wa0 * J[0, 6 + b] + wa1 * J[1, 6 + b]
+                H_points[at_point, a, b] += wa0 * J[0, 6 + b] + wa1 * J[1, 6 + b]
     return cost, errors
 
 
@@ -177,21 +198,29 @@ def _accumulate(R, p, fixed, landmarks, mount, seen, noise, out):  # type: ignor
 def _solve_points(H_points, g_points, cross):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Each landmark's slope by the poses (L, 3, 6F) and offset (L, 3)."""
     slope, offset, inverse = np.empty_like(cross), np.empty_like(g_points), np.empty((3, 3))
-    for l in range(len(cross)):
-        ridge = 1e-9 * (H_points[l, 0, 0] + H_points[l, 1, 1] + H_points[l, 2, 2]) + 1e-9
-        a, b, c = H_points[l, 0, 0] + ridge, H_points[l, 0, 1], H_points[l, 0, 2]
-        d, e, f = H_points[l, 1, 1] + ridge, H_points[l, 1, 2], H_points[l, 2, 2] + ridge
+    for row in range(len(cross)):
+        ridge = 1e-9 * (H_points[row, 0, 0] + H_points[row, 1, 1] + H_points[row, 2, 2]) + 1e-9
+        a, b, c = H_points[row, 0, 0] + ridge, H_points[row, 0, 1], H_points[row, 0, 2]
+        d, e, f = H_points[row, 1, 1] + ridge, H_points[row, 1, 2], H_points[row, 2, 2] + ridge
         A, B, C = d * f - e * e, c * e - b * f, b * e - c * d  # cofactors
         det = a * A + b * B + c * C
         inverse[0, 0], inverse[0, 1], inverse[0, 2] = A / det, B / det, C / det
-        inverse[1, 1], inverse[1, 2], inverse[2, 2] = (a * f - c * c) / det, (b * c - a * e) / det, (a * d - b * b) / det
+        inverse[1, 1], inverse[1, 2], inverse[2, 2] = (
+            (a * f - c * c) / det,
+            (b * c - a * e) / det,
+            (a * d - b * b) / det,
+        )
         inverse[1, 0], inverse[2, 0], inverse[2, 1] = inverse[0, 1], inverse[0, 2], inverse[1, 2]
         for i in range(3):
-            offset[l, i] = 0.0
+            offset[row, i] = 0.0
             for j in range(3):
-                offset[l, i] -= inverse[i, j] * g_points[l, j]
+                offset[row, i] -= inverse[i, j] * g_points[row, j]
             for m in range(cross.shape[2]):
-                slope[l, i, m] = inverse[i, 0] * cross[l, 0, m] + inverse[i, 1] * cross[l, 1, m] + inverse[i, 2] * cross[l, 2, m]
+                slope[row, i, m] = (
+                    inverse[i, 0] * cross[row, 0, m]
+                    + inverse[i, 1] * cross[row, 1, m]
+                    + inverse[i, 2] * cross[row, 2, m]
+                )
     return slope, offset
 
 
@@ -220,11 +249,9 @@ class Triangulated:
     miss_rad: np.ndarray  # (L,) largest angle between a ray and the point
 
 
-def triangulate(
-    poses: tuple[np.ndarray, np.ndarray], seen: Observations, landmarks: int, mounts: CameraMounts
-) -> Triangulated:
+def triangulate(poses: Poses, seen: Observations, landmarks: int, mounts: CameraMounts) -> Triangulated:
     """Least-squares points of L landmarks from the rays of their sightings (Hartley and Sturm 1997, mid-point)."""
-    R, p = poses
+    R, p = poses.R, poses.p
     R_odom_cam = R[seen.frame] @ np.swapaxes(mounts.R_cam_body, 1, 2)[seen.camera]
     direction = (R_odom_cam @ seen.bearing[..., None])[..., 0]
     centre = p[seen.frame] + (R[seen.frame] @ mounts.p_body_cam[seen.camera][..., None])[..., 0]

@@ -16,8 +16,10 @@ from letvins_ros.estimation.vision import (
     CameraMounts,
     Linearised,
     Observations,
+    Poses,
     RobustPixels,
-    linearise,
+    VisionCost,
+    sightings,
     step_landmarks,
     triangulate,
 )
@@ -52,23 +54,12 @@ class Window:
 
     # -- landmarks ----------------------------------------------------------------------------------------------------
 
-    def observations(self, ids: np.ndarray, frames: list[Frame]) -> Observations:
-        """What these frames saw of these landmarks (sorted ids, not empty)."""
-        parts = []
-        for f, frame in enumerate(frames):
-            row = np.minimum(np.searchsorted(ids, frame.ids), len(ids) - 1)
-            camera, column = np.nonzero(frame.seen & (ids[row] == frame.ids))
-            parts.append(
-                (np.full(len(column), f), camera, row[column], frame.bearings[camera, column], frame.M[camera, column])
-            )
-        return Observations(*(np.concatenate(part) for part in zip(*parts, strict=True)))
-
     def add_landmarks(self) -> None:
         """Triangulate features of the newest frame that have no landmark yet, where their rays suffice."""
         new = np.setdiff1d(self.frames[-1].ids, self.ids, assume_unique=True)
         if not len(new):
             return
-        seen = self.observations(new, self.frames)
+        seen = sightings(new, self.frames)
         found = triangulate(_poses([f.state for f in self.frames]), seen, len(new), self.mounts)
         good = (found.information > MIN_RAY_INFORMATION) & found.ahead & (found.miss_rad < MAX_RAY_MISS)
         good &= seen.counts(len(new)) >= 2
@@ -91,10 +82,11 @@ class Window:
         points = self.points[active]
         states, damping = [frame.state for frame in self.frames], 0.0
         inertial = InertialCost(self.frames, imu_factors(pairwise(self.frames)) + self.extra, self._fixed())
+        vision_cost = VisionCost(seen, self.mounts, self._noise)
         best, steps = np.inf, 0
         accepted, last = (states, points), None
         while True:
-            H, g, cost, vision = self._linearise(states, points, seen, inertial)
+            H, g, cost, vision = self._linearise(states, points, vision_cost, inertial)
             if last is not None and cost > best * (1 + 1e-6) + 1e-9:
                 states, points = accepted
                 damping = max(damping * 10, 1e-4)
@@ -120,7 +112,7 @@ class Window:
         none = Observations(*(np.zeros(0, int),) * 3, np.zeros((0, 3)), np.zeros((0, 2, 3)))
         if not len(self.ids):
             return np.zeros(0, int), none
-        seen = self.observations(self.ids, self.frames)
+        seen = sightings(self.ids, self.frames)
         enough = seen.counts(len(self.ids)) >= 2
         return np.flatnonzero(enough), seen.select(enough[seen.landmark], np.cumsum(enough) - 1)
 
@@ -137,12 +129,12 @@ class Window:
         return step_landmarks(points, steps, origin)
 
     def _linearise(
-        self, states: list[State], points: np.ndarray, seen: Observations, inertial: InertialCost
+        self, states: list[State], points: np.ndarray, vision_cost: VisionCost, inertial: InertialCost
     ) -> tuple[np.ndarray, np.ndarray, float, Linearised]:
         H, g, cost = inertial.at(states)
         fixed = self._fixed()
         where = [fixed.get(i, state) for i, state in enumerate(states)]
-        vision = linearise(_poses(states), _poses(where), points, seen, self.mounts, self._noise)
+        vision = vision_cost.at(_poses(states), _poses(where), points)
         cost += vision.cost + self._add_prior(states, H, g)
         rows = _pose_rows(len(states))
         H[np.ix_(rows, rows)] += vision.H
@@ -167,6 +159,10 @@ class Window:
         where = {frame.index: i for i, frame in enumerate(self.frames)}
         return [where[index] for index in indices]
 
+    def refix_prior(self) -> None:
+        """Fix the prior at the present states; only right while nothing has been marginalised into it."""
+        self.prior = self.prior.fixed_at([self.frames[i].state for i in self._positions(self.prior.indices)])
+
     def covariance(self, information: np.ndarray) -> np.ndarray:
         """Covariance (15, 15) of the newest frame, in the order of `State` steps."""
         newest = np.zeros((len(information), N))
@@ -190,8 +186,8 @@ class Window:
         H[np.ix_(rows, rows)] += self.prior.H
         g[rows] += self.prior.g
         if lost.any():
-            seen = self.observations(self.ids[lost], self.frames)
-            vision = linearise(_poses(states), _poses(where), self.points[lost], seen, self.mounts, self._noise)
+            seen = sightings(self.ids[lost], self.frames)
+            vision = VisionCost(seen, self.mounts, self._noise).at(_poses(states), _poses(where), self.points[lost])
             rows = _pose_rows(len(states))
             moved = np.concatenate([a.step_to(b)[:6] for a, b in zip(where, states, strict=True)])
             H[np.ix_(rows, rows)] += vision.H
@@ -246,8 +242,8 @@ def solve_dense(H: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.asarray((solved.T * scale).T)
 
 
-def _poses(states: list[State]) -> tuple[np.ndarray, np.ndarray]:
-    return np.stack([state.R for state in states]), np.stack([state.p for state in states])
+def _poses(states: list[State]) -> Poses:
+    return Poses(np.stack([state.R for state in states]), np.stack([state.p for state in states]))
 
 
 def _rows(positions: list[int]) -> np.ndarray:

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waiting for the first states: frames are collected until gravity, velocity and biases are known."""
+
+from collections.abc import Iterable
+from functools import reduce
+from itertools import pairwise
+
+import numpy as np
+
+from letvins_ros.calibration import ImuNoise
+from letvins_ros.config import EstimatorConfig
+from letvins_ros.errors import Rejected
+from letvins_ros.estimation.frame import STATE_SIZE as N
+from letvins_ros.estimation.frame import Frame, State
+from letvins_ros.estimation.initialisation import heading, initialise_at_rest, initialise_moving, turn_up
+from letvins_ros.estimation.quadratic import Quadratic
+from letvins_ros.estimation.vision import CameraMounts, sightings
+from letvins_ros.geometry import transform
+from letvins_ros.imu import ImuSteps, preintegrate
+
+REST_VELOCITY_STD = 0.01  # m/s
+TILT_STD, VELOCITY_STD, ACCEL_BIAS_STD, GYRO_BIAS_STD = 0.1, 1.0, 0.15, 0.05  # rad, m/s, m/s^2, rad/s
+FIXED_STD = 1e-3  # rad, m: the first pose's heading and place define odom
+
+
+class Starter:
+    """Collects frames; `frames_to_start` gives those that the window begins with."""
+
+    def __init__(self, config: EstimatorConfig, mounts: CameraMounts, noise: ImuNoise | None) -> None:
+        self._config, self._mounts, self._noise = config, mounts, noise
+        self._patience_s = 3.0 if len(mounts.p_body_cam) == 1 else 1.0  # one camera needs a longer stretch
+        self._waiting: list[Frame] = []
+        self.T_odom_start = np.eye(4)  # where the odom frame is entered; after a reset it goes on from there
+
+    def frames_to_start(self, frame: Frame, rest: ImuSteps | None) -> list[Frame] | Rejected:
+        """Frames with states, or why it is too early; rest: the readings while standing still, if it does."""
+        self._waiting.append(frame)
+        while (frame.stamp_ns - self._waiting[0].stamp_ns) * 1e-9 > self._patience_s:
+            del self._waiting[0]
+        if self._noise is None:
+            return self._start_with_cameras(frame)
+        if rest is not None:
+            return self._placed([frame], [initialise_at_rest(rest)])
+        return self._start_moving(self._noise)
+
+    def _start_with_cameras(self, frame: Frame) -> list[Frame] | Rejected:
+        matched, needed = int(frame.seen.all(0).sum()), self._config.min_tracks
+        if matched < needed:
+            return Rejected(f"{matched} stereo features of {needed} needed")
+        return self._placed([frame], [State(np.eye(3), np.zeros(3))])
+
+    def _start_moving(self, noise: ImuNoise) -> list[Frame] | Rejected:
+        waiting = self._waiting
+        span_s = (waiting[-1].stamp_ns - waiting[0].stamp_ns) * 1e-9
+        if span_s < self._config.init_window_s:
+            return Rejected(f"{span_s:.2f} s of {self._config.init_window_s} s collected")
+        ids, counts = np.unique(np.concatenate([f.ids[f.seen[0]] for f in waiting]), return_counts=True)
+        common = ids[counts >= max(3, len(waiting) // 2)]
+        if len(common) < 15:
+            return Rejected(f"{len(common)} features of 15 needed are common to the frames")
+        states = initialise_moving(waiting, sightings(common, waiting), self._mounts, noise)
+        if isinstance(states, Rejected):
+            return states
+        chosen = sorted({round(i) for i in np.linspace(0, len(waiting) - 1, self._config.window_keyframes)})
+        for before, i in pairwise(chosen):
+            steps = joined(f.steps for f in waiting[before + 1 : i + 1])
+            waiting[i].steps = steps
+            waiting[i].pim = preintegrate(steps, noise, states[i].accel_bias, states[i].gyro_bias)
+        return self._placed([waiting[i] for i in chosen], [states[i] for i in chosen])
+
+    def _placed(self, frames: list[Frame], states: list[State]) -> list[Frame]:
+        """The frames with their states, moved to where odom is entered."""
+        R, p = self.T_odom_start[:3, :3], self.T_odom_start[:3, 3]
+        for frame, s in zip(frames, states, strict=True):
+            frame.state = State(R @ s.R, R @ s.p + p, R @ s.v, s.accel_bias, s.gyro_bias)
+            frame.keyframe = True
+        frames[-1].keyframe = len(frames) == 1
+        return frames
+
+
+def joined(steps: Iterable[ImuSteps | None]) -> ImuSteps:
+    """Consecutive stretches of readings as one."""
+    return reduce(ImuSteps.joined, [one for one in steps if one is not None])
+
+
+def first_prior(frame: Frame, at_rest: bool) -> Quadratic:
+    """Place and heading are the odom frame's by definition; the rest is loosely known."""
+    up = frame.state.R.T @ np.array([0.0, 0.0, 1.0])
+    H = np.zeros((N, N))
+    H[:3, :3] = (np.eye(3) - np.outer(up, up)) / TILT_STD**2 + np.outer(up, up) / FIXED_STD**2
+    H[3:6, 3:6] = np.eye(3) / FIXED_STD**2
+    H[6:9, 6:9] = np.eye(3) / (REST_VELOCITY_STD if at_rest else VELOCITY_STD) ** 2
+    H[9:12, 9:12] = np.eye(3) / ACCEL_BIAS_STD**2
+    H[12:, 12:] = np.eye(3) / GYRO_BIAS_STD**2
+    return Quadratic((frame.index,), (frame.state,), H, np.zeros(N))
+
+
+def upright(T_odom_body: np.ndarray) -> np.ndarray:
+    """T_odom_start (4, 4), turned about the vertical only, that lets a new start go on at a pose."""
+    return transform(turn_up(heading(T_odom_body[:3, :3])), T_odom_body[:3, 3])
