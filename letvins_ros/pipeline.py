@@ -67,6 +67,7 @@ def run_offline(
             for done, frame in enumerate(_frames_with_imu(dataset, odometry, options, record), 1):
                 record.add(_process(odometry, frame))
                 progress(done, record.frames_total)
+        record.frames_dropped = record.frames_total - len(record.frames)  # the unreadable ones too
     except KeyboardInterrupt:
         record.interrupted = True
     if odometry.estimator.imu.dropped:
