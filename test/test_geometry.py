@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from scipy.linalg import expm
+
+from letvins_ros import geometry
+
+SIZES = [1, 2, 50]
+
+
+def vectors(n, size=1.0, seed=0):
+    """Random directions (n, 3) of one length."""
+    v = np.random.default_rng(seed).normal(size=(n, 3))
+    return size * v / np.linalg.norm(v, axis=1, keepdims=True)
+
+
+def random_transforms(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return geometry.transform(geometry.exp_so3(rng.normal(size=(n, 3))), rng.normal(0, 5, (n, 3)))
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_skew_times_a_vector_is_the_cross_product(n):
+    a, b = vectors(n, 2.0, 1), vectors(n, 3.0, 2)
+    np.testing.assert_allclose((geometry.skew(a) @ b[..., None])[..., 0], np.cross(a, b), atol=1e-14)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-300, 1e-12, 1e-8, 1e-4, 0.5, 3.0])
+def test_exp_is_the_matrix_exponential_of_skew(angle):
+    for v in vectors(5, angle):
+        np.testing.assert_allclose(geometry.exp_so3(v), expm(geometry.skew(v)), atol=1e-14)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-8, 1e-4, 0.5, 3.0, np.pi - 1e-4, np.pi - 1e-7])
+@pytest.mark.parametrize("n", SIZES)
+def test_log_undoes_exp_from_zero_to_nearly_half_a_turn(n, angle):
+    v = vectors(n, angle)
+    np.testing.assert_allclose(geometry.log_so3(geometry.exp_so3(v)), v, rtol=1e-7, atol=1e-15)
+
+
+def test_log_of_exactly_half_a_turn_is_one_of_its_two_axes():
+    for axis in np.eye(3):
+        v = geometry.log_so3(geometry.exp_so3(np.pi * axis))
+        np.testing.assert_allclose(np.abs(v), np.pi * axis, atol=1e-12)
+
+
+def test_exp_and_log_keep_the_shape_of_a_batch():
+    v = vectors(24).reshape(2, 3, 4, 3)
+    R = geometry.exp_so3(v)
+    assert R.shape == (2, 3, 4, 3, 3)
+    np.testing.assert_allclose(geometry.log_so3(R), v, atol=1e-12)
+    np.testing.assert_array_equal(R[1, 2, 3], geometry.exp_so3(v[1, 2, 3]))
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_a_transform_times_its_inverse_is_the_identity(n):
+    T = random_transforms(n)
+    eye = np.broadcast_to(np.eye(4), T.shape)
+    np.testing.assert_allclose(geometry.inverse(T) @ T, eye, atol=1e-12)
+    np.testing.assert_allclose(geometry.inverse(T), np.linalg.inv(T), atol=1e-12)
+    np.testing.assert_array_equal(geometry.inverse(T[0]), geometry.inverse(T)[0])
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_apply_is_the_homogeneous_product_of_each_point(n):
+    T, p = random_transforms(n), np.random.default_rng(3).normal(size=(n, 7, 3))
+    by_hand = [[(T[i] @ np.append(q, 1.0))[:3] for q in p[i]] for i in range(n)]
+    np.testing.assert_allclose(geometry.apply(T, p), by_hand, atol=1e-13)
+    np.testing.assert_allclose(geometry.apply(T[0], p[0]), by_hand[0], atol=1e-13)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_quaternions_return_the_rotation_with_w_not_negative(n):
+    T = random_transforms(n, seed=4)
+    q = geometry.quaternion_xyzw(T[:, :3, :3])
+    assert (q[:, 3] >= 0).all()
+    np.testing.assert_allclose(np.linalg.norm(q, axis=1), 1, atol=1e-12)
+    np.testing.assert_allclose(geometry.from_quaternion(T[:, :3, 3], q), T, atol=1e-12)
+    np.testing.assert_allclose(geometry.from_quaternion(T[:, :3, 3], -3 * q), T, atol=1e-12)
+
+
+def test_a_quarter_turn_about_z_is_the_quaternion_of_the_textbook():
+    T = geometry.from_quaternion(np.array([1.0, 2.0, 3.0]), np.array([0, 0, np.sqrt(0.5), np.sqrt(0.5)]))
+    np.testing.assert_allclose(T, [[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], atol=1e-15)
+
+
+@pytest.mark.parametrize("n", [3, 4, 50])
+def test_alignment_recovers_a_planted_transform(n):
+    T, p_b = random_transforms(1)[0], np.random.default_rng(5).normal(0, 10, (n, 3))
+    np.testing.assert_allclose(geometry.align_se3(geometry.apply(T, p_b), p_b), T, atol=1e-12)
+
+
+def test_alignment_of_a_plane_of_points_is_a_rotation_and_no_mirror_image():
+    T, p_b = random_transforms(1, seed=6)[0], np.random.default_rng(6).normal(size=(20, 3)) * [5, 5, 0]
+    found = geometry.align_se3(geometry.apply(T, p_b), p_b)
+    np.testing.assert_allclose(found, T, atol=1e-12)
+    mirrored = geometry.align_se3(p_b + np.random.default_rng(7).normal(size=p_b.shape), p_b)
+    assert np.linalg.det(mirrored[:3, :3]) == pytest.approx(1)
+
+
+def test_no_small_move_of_the_alignment_of_noisy_points_is_better():
+    rng = np.random.default_rng(8)
+    p_b = rng.normal(0, 2, (30, 3))
+    p_a = geometry.apply(random_transforms(1)[0], p_b) + rng.normal(0, 0.3, (30, 3))
+    best = geometry.align_se3(p_a, p_b)
+
+    def cost(T):
+        return np.square(p_a - geometry.apply(T, p_b)).sum()
+
+    for d in 1e-3 * np.vstack([np.eye(6), -np.eye(6)]):
+        assert cost(geometry.transform(geometry.exp_so3(d[:3]), d[3:]) @ best) > cost(best)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-6, 1.0, 3.0, np.pi - 1e-3])
+def test_the_smallest_rotation_between_directions_turns_by_their_angle(angle):
+    for a, axis in zip(vectors(10, 2.0, 9), vectors(10, 1.0, 10), strict=True):
+        across = np.cross(a, axis) / np.linalg.norm(np.cross(a, axis))
+        b = 5 * geometry.exp_so3(angle * across) @ a
+        R = geometry.rotation_between(a, b)
+        np.testing.assert_allclose(R @ a, b / 5, atol=1e-9)
+        np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-9)
+        np.testing.assert_allclose(geometry.log_so3(R), angle * across, atol=1e-7)
+
+
+@pytest.mark.parametrize("a", [*np.eye(3), *-np.eye(3), *vectors(5, 1.0, 11)])
+@pytest.mark.parametrize("off", [0.0, 1e-9, 1e-6, 2e-5, 5e-5, 1e-4])
+def test_nearly_opposite_directions_are_half_a_turn_apart(a, off):
+    b = -a + off * np.roll(a, 1)
+    R = geometry.rotation_between(a, b)
+    np.testing.assert_allclose(R @ a, b / np.linalg.norm(b), atol=1e-4)
+    np.testing.assert_allclose(R @ R.T, np.eye(3), atol=1e-6)
+    assert np.linalg.det(R) == pytest.approx(1, abs=1e-6)
+
+
+def test_orthonormal_leaves_rotations_and_squares_the_error_of_the_others():
+    R = geometry.exp_so3(vectors(20))
+    for i, one in enumerate(R):
+        np.testing.assert_allclose(geometry.orthonormal(one), one, atol=1e-15)
+        off = one + 1e-5 * np.random.default_rng(i).normal(size=(3, 3))
+        mended = geometry.orthonormal(off)
+        assert np.abs(mended @ mended.T - np.eye(3)).max() < 1e-8
+        u, _, vt = np.linalg.svd(off)
+        np.testing.assert_allclose(mended, u @ vt, atol=1e-8)  # the nearest rotation

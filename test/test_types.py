@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+import re
+
+import numpy as np
+import pytest
+
+from letvins_ros.types import FrameTracks, ImageFrame, ImuSamples, Keyframe, Trajectory, VioState, VioStatus
+
+N = 4
+PLAIN = {
+    FrameTracks: {
+        "stamp_ns": 1,
+        "ids": np.arange(N),
+        "uv": np.zeros((N, 2)),
+        "uv_right": np.zeros((N, 2)),
+        "ages": np.zeros(N, int),
+    },
+    ImuSamples: {"stamps_ns": np.arange(N), "gyro": np.zeros((N, 3)), "accel": np.zeros((N, 3))},
+    Trajectory: {"stamps_ns": np.arange(N), "positions": np.zeros((N, 3)), "quaternions": np.zeros((N, 4))},
+    Keyframe: {
+        "index": 0,
+        "stamp_ns": 1,
+        "T_odom_body": np.eye(4),
+        "covariance": np.eye(6),
+        "ids": np.arange(N),
+        "uv": np.zeros((N, 2)),
+        "points_body": np.zeros((N, 3)),
+    },
+    VioState: {
+        "stamp_ns": 1,
+        "status": VioStatus.TRACKING,
+        "reason": "",
+        "T_odom_body": np.eye(4),
+        "velocity_odom": np.zeros(3),
+        "gyro_bias": np.zeros(3),
+        "accel_bias": np.zeros(3),
+        "covariance": np.eye(15),
+    },
+}
+MISFITS = [
+    (FrameTracks, "ids", np.zeros((N, 1)), "('N',), got (4, 1)"),
+    (FrameTracks, "uv", np.zeros((N, 3)), "(4, 2), got (4, 3)"),
+    (FrameTracks, "uv_right", np.zeros((N - 1, 2)), "(4, 2), got (3, 2)"),
+    (FrameTracks, "ages", np.zeros(N + 1), "(4,), got (5,)"),
+    (ImuSamples, "gyro", np.zeros((N, 2)), "(4, 3), got (4, 2)"),
+    (ImuSamples, "accel", np.zeros(N), "(4, 3), got (4,)"),
+    (Trajectory, "positions", np.zeros((N + 1, 3)), "(4, 3), got (5, 3)"),
+    (Trajectory, "quaternions", np.zeros((N, 3)), "(4, 4), got (4, 3)"),
+    (Keyframe, "covariance", np.eye(15), "(6, 6), got (15, 15)"),
+    (Keyframe, "points_body", np.zeros((N, 2)), "(4, 3), got (4, 2)"),
+    (VioState, "T_odom_body", np.eye(3), "(4, 4), got (3, 3)"),
+    (VioState, "velocity_odom", np.zeros((3, 1)), "(3,), got (3, 1)"),
+    (VioState, "covariance", np.eye(9), "(15, 15), got (9, 9)"),
+]
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_what_fits_together_is_taken_as_it_is(kind):
+    for name, value in vars(made := kind(**PLAIN[kind])).items():
+        assert value is PLAIN[kind].get(name, value)
+    assert getattr(made, "__len__", lambda: N)() == N
+
+
+@pytest.mark.parametrize(("kind", "name", "value", "message"), MISFITS)
+def test_an_array_of_another_shape_is_refused_with_its_name_and_both_shapes(kind, name, value, message):
+    with pytest.raises(ValueError, match=re.escape(f"{name} must be {message}")):
+        kind(**{**PLAIN[kind], name: value})
+
+
+def test_images_are_gray_or_colour_bytes_or_missing():
+    ImageFrame(1, (np.zeros((4, 6), np.uint8), np.zeros((4, 6, 3), np.uint8), None))
+    with pytest.raises(ValueError, match=r"images\[1\] must be uint8 .*, got float32 \(4, 6\)"):
+        ImageFrame(1, (None, np.zeros((4, 6), np.float32)))
+    with pytest.raises(ValueError, match=r"images\[0\] must be uint8 .*, got uint8 \(4,\)"):
+        ImageFrame(1, (np.zeros(4, np.uint8),))
+
+
+def test_nothing_that_flows_can_be_changed_on_the_way():
+    tracks = FrameTracks(**PLAIN[FrameTracks])
+    with pytest.raises(AttributeError):
+        tracks.stamp_ns = 2
