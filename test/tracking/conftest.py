@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+from patterns import FIRST, Texture, pixels
+
+from letvins_ros.simulation import Simulation
+
+
+@pytest.fixture
+def pattern():
+    """Images of one texture: `pattern(back)` moves the content, `back` takes positions (.., 2) to where they were."""
+    texture = Texture(0)
+    return lambda back=lambda uv: uv, **size: texture.image(back(pixels(**size)))
+
+
+@pytest.fixture(scope="session")
+def hall():
+    """A simulated hall."""
+    return Simulation("hall", 4.0, 1)
+
+
+@pytest.fixture(scope="session")
+def frames(hall):
+    """Ten frames of the hall, from the one numbered FIRST on."""
+    return list(hall.frames(FIRST / 20, 0.5))

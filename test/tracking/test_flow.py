@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from patterns import pixels
+
+from letvins_ros.config import TrackerConfig
+from letvins_ros.tracking.detection import GridDetector
+from letvins_ros.tracking.flow import EqualisedMaps, LucasKanade, PlainMaps, to_gray
+from letvins_ros.tracking.follower import make_follower
+
+UV = np.stack(np.meshgrid(np.arange(40, 290, 25), np.arange(40, 210, 25)), axis=-1).reshape(-1, 2).astype(np.float32)
+LK = LucasKanade(PlainMaps(), GridDetector())
+
+
+def follow(image_a, image_b, uv_a=UV, guess_b=None, lk=LK):
+    return lk.follow(*lk.prepare([image_a, image_b]), uv_a, uv_a if guess_b is None else guess_b)
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.3, -0.7), (5.25, 3.5), (-14.6, 11.1)])
+def test_a_shift_is_found_to_a_twentieth_of_a_pixel(pattern, shift):
+    uv, found = follow(pattern(), pattern(lambda p: p - shift))
+    assert found.mean() > 0.95
+    assert np.linalg.norm(uv - UV - shift, axis=1)[found].max() < 0.05
+
+
+def test_a_shift_is_found_on_equalised_maps_though_their_tiles_do_not_move_along(pattern):
+    lk = LucasKanade(EqualisedMaps(), GridDetector())
+    uv, found = follow(pattern(), pattern(lambda p: p - [5.25, 3.5]), lk=lk)
+    assert found.mean() > 0.95
+    assert np.median(np.linalg.norm(uv - UV - [5.25, 3.5], axis=1)[found]) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("angle", "limit_px"), [(0.01, 0.05), (0.05, 0.2)]
+)  # windows are compared without turning them
+def test_a_rotation_is_found_to_a_fraction_of_a_pixel(pattern, angle, limit_px):
+    c, s = np.cos(angle), np.sin(angle)
+    R, centre = np.array([[c, -s], [s, c]]), np.array([160.0, 120.0])
+    turned = (UV - centre) @ R.T + centre
+    uv, found = follow(pattern(), pattern(lambda p: (p - centre) @ R + centre))
+    assert found.mean() > 0.9
+    assert np.median(np.linalg.norm(uv - turned, axis=1)[found]) < limit_px
+
+
+def test_a_motion_beyond_the_pyramid_needs_the_guess(pattern):
+    a, b = pattern(width=640), pattern(lambda p: p - [150.0, 0.0], width=640)
+    expected = UV + np.array([150, 0])
+    blind, seen = follow(a, b)
+    assert (seen & (np.abs(blind - expected).max(1) < 1)).mean() < 0.1
+    uv, found = follow(a, b, guess_b=expected + np.array([4, -3]))
+    assert found.mean() > 0.95
+    assert np.abs(uv - expected)[found].max() < 0.05
+
+
+@pytest.mark.parametrize("change", ["flat", "elsewhere", "upside_down"])
+def test_points_whose_surroundings_have_changed_are_not_found(pattern, change):
+    patches = {"flat": 128, "elsewhere": pattern(lambda p: p + 1000.0)[60:180, 100:220]}
+    patches["upside_down"] = pattern()[60:180, 100:220][::-1, ::-1]
+    changed = pattern().copy()
+    changed[60:180, 100:220] = patches[change]
+    dense = pixels()[::6, ::6].reshape(-1, 2).astype(np.float32)
+    inside = ((dense >= [112, 72]) & (dense < [208, 168])).all(1)
+    outside = ((dense < [85, 45]) | (dense >= [235, 195])).any(1) & ((dense > 12) & (dense < [308, 228])).all(1)
+    _, found = follow(pattern(), changed, dense)
+    assert found[inside].mean() < 0.1
+    assert found[outside].mean() > 0.99
+
+
+def test_points_that_leave_the_image_are_not_found(pattern):
+    uv, found = follow(pattern(), pattern(lambda p: p - [60.0, 0.0]), guess_b=UV + np.array([60, 0]))
+    assert not found[UV[:, 0] + 60 >= 318].any()
+    assert (uv[found] < [318, 238]).all()
+
+
+def test_nothing_is_found_for_nothing_in_black_or_in_another_size(pattern):
+    empty, found = follow(pattern(), pattern(), np.zeros((0, 2), np.float32))
+    assert (empty.shape, found.shape) == ((0, 2), (0,))
+    assert not follow(pattern(), np.zeros_like(pattern()))[1].any()
+    assert not follow(pattern(), pattern(height=200))[1].any()
+
+
+def test_the_points_and_guesses_given_are_left_as_they_are(pattern):
+    uv, guess = UV.copy(), UV + np.float32(1)
+    follow(pattern(), pattern(lambda p: p - 2.0), uv, guess)
+    assert (uv == UV).all()
+    assert (guess == UV + 1).all()
+
+
+def test_maps_of_gray_and_of_equal_rgb_are_the_same(pattern):
+    gray = pattern()
+    rgb = np.repeat(gray[..., None], 3, axis=2)
+    for maps in (PlainMaps(), EqualisedMaps()):
+        (a,), (b,) = maps([gray]), maps([rgb])
+        assert (a == b).all()
+    assert to_gray(gray) is gray
+
+
+def test_equalisation_undoes_half_of_a_weak_exposure(pattern):
+    bright, dark = EqualisedMaps()([pattern(), pattern() // 4])
+    assert dark.std() > 0.5 * bright.std()
+
+
+@pytest.mark.parametrize("equalise", ["none", "clahe"])
+def test_the_configuration_chooses_the_map(pattern, equalise):
+    (view,) = make_follower(TrackerConfig(equalise=equalise)).prepare([pattern()])
+    assert (view.compared == pattern()).all() == (equalise == "none")
+
+
+def test_learned_maps_recover_a_shift(pattern):
+    lk = make_follower(TrackerConfig(method="letnet2"))
+    uv, found = follow(pattern(), pattern(lambda p: p - [4.5, -2.25]), lk=lk)
+    assert found.mean() > 0.9
+    assert np.median(np.linalg.norm(uv - UV - [4.5, -2.25], axis=1)[found]) < 0.2
+    (view,) = lk.prepare([pattern()])
+    assert view.compared.shape == (240, 320, 3)
+    assert (view.gray == pattern()).all()

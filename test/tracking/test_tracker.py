@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from patterns import FIRST
+
+from letvins_ros.calibration import MountedCamera, Rig
+from letvins_ros.camera import Camera
+from letvins_ros.config import TrackerConfig
+from letvins_ros.geometry import apply, exp_so3, inverse
+from letvins_ros.tracking import FeatureTracker
+from letvins_ros.types import ImageFrame
+
+PLAIN = TrackerConfig(equalise="none")
+
+
+def stays(ids_before, tracks):
+    """Share of the features before that are still there."""
+    return np.isin(ids_before, tracks.ids).mean()
+
+
+def positions_true_later(hall, uv, earlier, later, camera=0):
+    """Where what is at uv (N, 2) in the left image of one of the frames is in a camera's image of another one."""
+    earlier, later = earlier + FIRST, later + FIRST
+    left = hall.rig.cameras[0].camera
+    maps = uv.astype(np.float32)
+    depth = 1 / cv2.remap(hall.view(earlier, 0).inverse_depth, maps[:, None, :], None, cv2.INTER_LINEAR)[:, 0]
+    rays = left.unproject(uv)
+    points = rays / rays[:, 2:] * depth[:, None]
+    T_later_earlier = inverse(hall.T_world_cam(later, camera)) @ hall.T_world_cam(earlier, 0)
+    return hall.rig.cameras[camera].camera.project(apply(T_later_earlier, points))[0]
+
+
+def with_images(frame, change):
+    return replace(frame, images=tuple(change(image) for image in frame.images))
+
+
+def brighter(gain):
+    return lambda image: np.clip(gain * image.astype(float), 0, 255).astype(np.uint8)
+
+
+def run(tracker, frames):
+    return [tracker.process(frame) for frame in frames]
+
+
+@pytest.fixture
+def tracker(hall):
+    return FeatureTracker(TrackerConfig(), hall.rig)
+
+
+@pytest.mark.parametrize(
+    "config", [PLAIN, TrackerConfig(), TrackerConfig(method="letnet2")], ids=lambda c: c.method + c.equalise
+)
+def test_tracks_and_stereo_matches_are_where_the_world_is(hall, frames, config):
+    tracks = run(FeatureTracker(config, hall.rig), frames[:6])
+    first, last = tracks[4], tracks[5]
+    _, then, now = np.intersect1d(first.ids, last.ids, return_indices=True)
+    assert len(first) > 150
+    assert len(now) > 0.8 * len(first)
+    error = np.linalg.norm(last.uv[now] - positions_true_later(hall, first.uv[then], 4, 5), axis=1)
+    assert np.median(error) < 0.3
+    assert np.mean(error < 2) > 0.85
+    for i in (2, 5):
+        matched = np.isfinite(tracks[i].uv_right).all(1)
+        assert matched.mean() > 0.6
+        right = positions_true_later(hall, tracks[i].uv[matched], i, i, camera=1)
+        error = np.linalg.norm(tracks[i].uv_right[matched] - right, axis=1)
+        assert np.median(error) < 0.3
+        assert np.mean(error < 2) > 0.9
+
+
+def test_ages_count_frames_and_new_ids_are_the_highest(frames, tracker):
+    before = tracker.process(frames[0])
+    assert before.ids.tolist() == list(range(len(before)))
+    assert not before.ages.any()
+    for frame in frames[1:8]:
+        tracks = tracker.process(frame)
+        kept = np.isin(tracks.ids, before.ids)
+        assert (tracks.ids[~kept] > before.ids.max()).all()
+        assert not tracks.ages[~kept].any()
+        _, now, then = np.intersect1d(tracks.ids, before.ids, return_indices=True)
+        assert (tracks.ages[now] == before.ages[then] + 1).all()
+        assert len(np.unique(tracks.ids)) == len(tracks) <= 200
+        assert (tracks.stamp_ns, tracks.uv.dtype) == (frame.stamp_ns, np.float32)
+        before = tracks
+
+
+def test_black_frames_end_all_tracks_and_new_ones_follow(frames, tracker):
+    seen = max(tracks.ids.max() for tracks in run(tracker, frames[:2]))
+    black = run(tracker, [with_images(frame, np.zeros_like) for frame in frames[2:5]])
+    assert [len(tracks) for tracks in black] == [0, 0, 0]
+    after = run(tracker, frames[5:9])
+    assert after[0].ids.min() > seen
+    assert stays(after[0].ids, after[1]) > 0.8
+    assert len(after[3]) > 150
+
+
+@pytest.mark.parametrize(("method", "gain"), [("letnet2", 0.4), ("letnet2", 2.0), ("lk", 0.7), ("lk", 1.4)])
+def test_half_the_tracks_survive_a_sudden_change_of_exposure(hall, frames, method, gain):
+    tracker = FeatureTracker(TrackerConfig(method=method), hall.rig)
+    before = run(tracker, frames[:4])[-1]
+    after = tracker.process(with_images(frames[4], brighter(gain)))
+    assert stays(before.ids, after) > 0.5
+
+
+def test_half_the_tracks_survive_a_blurred_frame_and_are_where_they_should_be(hall, frames, tracker):
+    before = run(tracker, frames[:4])[-1]
+    blurred = tracker.process(with_images(frames[4], lambda image: cv2.blur(image, (9, 1))))
+    assert stays(before.ids, blurred) > 0.5
+    _, then, now = np.intersect1d(before.ids, blurred.ids, return_indices=True)
+    true = positions_true_later(hall, before.uv[then], 3, 4)
+    assert np.median(np.linalg.norm(blurred.uv[now] - true, axis=1)) < 0.5
+
+
+def test_without_right_image_the_left_tracks_go_on(frames, tracker):
+    before = run(tracker, frames[:2])[-1]
+    alone = tracker.process(replace(frames[2], images=(frames[2].images[0], None)))
+    assert np.isnan(alone.uv_right).all()
+    assert stays(before.ids, alone) > 0.8
+    assert np.isfinite(tracker.process(frames[3]).uv_right).mean() > 0.6
+
+
+def test_without_left_image_it_is_refused(frames, tracker):
+    with pytest.raises(ValueError, match="the left image of frame 7 is missing"):
+        tracker.process(ImageFrame(7, (None, frames[0].images[1])))
+
+
+def test_one_camera_tracks_as_the_left_of_two_does(hall, frames, tracker):
+    mono = FeatureTracker(TrackerConfig(), replace(hall.rig, cameras=hall.rig.cameras[:1]))
+    for frame in frames[:4]:
+        alone, pair = mono.process(frame), tracker.process(frame)
+        assert (alone.ids.tolist(), alone.uv.tolist()) == (pair.ids.tolist(), pair.uv.tolist())
+        assert np.isnan(alone.uv_right).all()
+
+
+def test_the_size_of_the_image_may_change(frames, tracker):
+    seen = tracker.process(frames[0]).ids.max()
+    smaller = tracker.process(with_images(frames[1], lambda image: image[:400].copy()))
+    assert smaller.ids.min() > seen
+
+
+def test_the_rotation_starts_the_search_at_the_right_place(pattern):
+    camera = Camera("pinhole-radtan", 640, 480, (400.0, 400.0, 319.5, 239.5))
+    T_body_cam = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+    R_last_now = exp_so3(np.array([0.0, -0.1, 0.25]))  # about 100 px
+    R_cam = T_body_cam[:3, :3].T @ R_last_now @ T_body_cam[:3, :3]
+
+    def turned(uv, R):  # of something far away
+        return camera.project(camera.unproject(uv.reshape(-1, 2)) @ R)[0].reshape(uv.shape)
+
+    size = {"height": 480, "width": 640}
+    images = pattern(**size), pattern(lambda uv: np.nan_to_num(turned(uv, R_cam.T)), **size)
+    frames = [ImageFrame(i, (image,)) for i, image in enumerate(images)]
+
+    def found(*hint):
+        tracker = FeatureTracker(PLAIN, Rig((MountedCamera(camera, T_body_cam),), None))
+        before, after = tracker.process(frames[0]), tracker.process(frames[1], *hint)
+        _, then, now = np.intersect1d(before.ids, after.ids, return_indices=True)
+        return (np.linalg.norm(after.uv[now] - turned(before.uv[then], R_cam), axis=1) < 1).sum()
+
+    assert min(found(R_last_now), found(R_last_now, True)) > 4 * max(found(), found(R_last_now.T))
+    assert found(R_last_now) > 20
+
+
+def test_a_trusted_rotation_rejects_what_moves_alone(hall, frames):
+    pasted = np.random.default_rng(0).integers(0, 255, (30, 40), dtype=np.uint8).repeat(5, 0).repeat(5, 1)
+
+    def with_patch(frame, shift):
+        image = frame.images[0].copy()
+        image[150 + shift : 300 + shift, 300:500] = pasted
+        return replace(frame, images=(image, None))
+
+    frames = [with_patch(frames[i], 4 * i) for i in range(4)]
+    R_world_body = [rotation(hall, i) for i in range(4)]
+    tracker = FeatureTracker(PLAIN, hall.rig)
+    for i, frame in enumerate(frames):
+        tracks = tracker.process(frame, R_world_body[i - 1].T @ R_world_body[i] if i else None, True)
+    old = tracks.ages == 3
+    on_patch = ((tracks.uv > [315, 180]) & (tracks.uv < [485, 290])).all(1)
+    assert old.sum() > 60
+    assert not (old & on_patch).any()
+
+
+def rotation(hall, i):
+    return hall.T_world_cam(FIRST + i, 0)[:3, :3] @ hall.rig.cameras[0].T_body_cam[:3, :3].T
+
+
+def test_features_are_replaced_at_their_greatest_age(hall, frames):
+    tracks = run(FeatureTracker(TrackerConfig(max_age_frames=3), hall.rig), frames[:8])
+    assert [t.ages.max() for t in tracks[:4]] == [0, 1, 2, 3]
+    assert max(t.ages.max() for t in tracks) == 3
+
+
+def test_no_track_enters_the_mask(hall, frames):
+    mask = np.full((480, 752), 255, np.uint8)
+    mask[:, 300:450] = 0
+    left, right = hall.rig.cameras
+    rig = replace(hall.rig, cameras=(replace(left, mask=mask), right))
+    for tracks in run(FeatureTracker(TrackerConfig(), rig), frames[:6]):
+        column, row = np.rint(tracks.uv[tracks.ages > 0]).astype(int).T
+        assert mask[row, column].all()
+    assert len(column) > 100
+
+
+def test_after_a_reset_the_ids_go_on(frames, tracker):
+    seen = tracker.process(frames[0]).ids.max()
+    tracker.reset()
+    after = tracker.process(frames[1])
+    assert after.ids.min() > seen
+    assert not after.ages.any()
+
+
+def test_the_same_frames_give_the_same_bytes(hall, frames):
+    def digest():
+        tracks = run(FeatureTracker(TrackerConfig(), hall.rig), frames[:5])
+        return b"".join(a.tobytes() for t in tracks for a in (t.ids, t.uv, t.uv_right, t.ages))
+
+    assert digest() == digest()
+
+
+class DotMatcher:
+    """Dots on black, each with a gray value of its own by which it is known again."""
+
+    def prepare(self, images):
+        return [{int(image[v, u]): (u, v) for v, u in np.argwhere(image)} for image in images]
+
+    def detect(self, view, present_uv, mask):
+        present = set(map(tuple, present_uv.tolist()))
+        return np.array([uv for uv in view.values() if uv not in present], np.float32).reshape(-1, 2)
+
+    def follow(self, a, b, uv_a, guess_b):
+        names = {uv: name for name, uv in a.items()}
+        found_uv = [b.get(names[tuple(uv)], (np.nan, np.nan)) for uv in uv_a.tolist()]
+        uv_b = np.array(found_uv, np.float32).reshape(-1, 2)
+        return uv_b, np.isfinite(uv_b).all(1)
+
+
+def test_a_keypoint_matcher_can_take_the_place_of_optical_flow():
+    camera = Camera("pinhole-radtan", 320, 240, (200.0, 200.0, 160.0, 120.0))
+    T_body_right = np.eye(4)
+    T_body_right[0, 3] = 0.1
+    rig = Rig((MountedCamera(camera, np.eye(4)), MountedCamera(camera, T_body_right)), None)
+    rng = np.random.default_rng(0)
+    dots = {int(name): uv for name, uv in zip(range(1, 41), rng.integers(60, 180, (40, 2)), strict=True)}
+
+    def image(shift, names):
+        out = np.zeros((240, 320), np.uint8)
+        for name in names:
+            u, v = dots[name] + shift
+            out[v, u] = name
+        return out
+
+    tracker = FeatureTracker(TrackerConfig(), rig, DotMatcher())
+    first = tracker.process(ImageFrame(0, (image((0, 0), range(1, 31)), image((-10, 0), range(1, 31)))))
+    second = tracker.process(ImageFrame(1, (image((50, 20), range(6, 41)), None)))
+    shared = np.intersect1d(first.ids, second.ids)
+    assert (len(first), len(second), len(shared)) == (30, 35, 25)
+    assert (first.uv_right == first.uv - [10, 0]).all()
+    assert (second.uv[np.isin(second.ids, shared)] == first.uv[np.isin(first.ids, shared)] + [50, 20]).all()
