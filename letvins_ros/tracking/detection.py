@@ -18,57 +18,65 @@ class GridDetector:
     quality: float = 0.01  # of the best corner in the cell
     min_eigenvalue: float = 5e-5  # absolute floor, of the image in [0, 1]: below it is noise
     cells: tuple[int, int] = (8, 6)  # columns, rows
-    cells_per_call: int = 16  # the emptiest cells only, so that the time is bounded
 
     def detect(self, gray: np.ndarray, present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """New corners (M, 2) float32, away from the present ones (N, 2) and outside the mask's zeros."""
         wanted = self.max_features - len(present_uv)
         if wanted <= 0:
             return np.zeros((0, 2), np.float32)
-        free = np.full(gray.shape, 255, np.uint8) if mask is None else mask.copy()
-        for u, v in np.rint(present_uv).astype(int).tolist():
-            cv2.circle(free, (u, v), self.min_distance_px, 0, -1)
-        found = self._in_cells(gray, free, self._counts(gray, present_uv))
-        if not len(found):
-            return np.zeros((0, 2), np.float32)
-        kept = found[np.argsort(-found[:, 2], kind="stable")]
-        kept = self._apart(kept[:, :2])[:wanted].astype(np.float32)
+        free = self._free(gray, present_uv, mask)
+        uv, strength = self._peaks(gray, free)
+        kept = self._apart(uv[self._best_of_cells(gray, uv, strength, present_uv)], free, wanted)
+        if not len(kept):
+            return kept
         return np.asarray(cv2.cornerSubPix(gray, kept[:, None].copy(), (3, 3), (-1, -1), SUBPIXEL_STOP)[:, 0])
 
-    def _counts(self, gray: np.ndarray, uv: np.ndarray) -> np.ndarray:
-        columns, rows = self.cells
-        height, width = gray.shape
-        counts, _, _ = np.histogram2d(uv[:, 1], uv[:, 0], bins=(rows, columns), range=((0, height), (0, width)))
-        return counts
+    def _free(self, gray: np.ndarray, present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """Where new corners may be (H/2, W/2)."""
+        size = gray.shape[1] // 2, gray.shape[0] // 2
+        free = np.full(size[::-1], 255, np.uint8) if mask is None else cv2.resize(mask, size, None, 0, 0, 0)
+        for u, v in np.rint(present_uv / 2).astype(int).tolist():
+            cv2.circle(free, (u, v), round(self.min_distance_px / 2), 0, -1)
+        return free
 
-    def _in_cells(self, gray: np.ndarray, free: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Corners (M, 3) of the emptiest cells: u, v, strength."""
-        columns, rows = self.cells
-        height, width = gray.shape
-        per_cell = int(np.ceil(self.max_features / (columns * rows)))
-        found = []
-        for cell in np.argsort(counts, axis=None, kind="stable")[: self.cells_per_call]:
-            row, column = divmod(int(cell), columns)
-            room = per_cell + 1 - int(counts[row, column])
-            if room <= 0:
-                break
-            top, bottom = row * height // rows, (row + 1) * height // rows
-            left, right = column * width // columns, (column + 1) * width // columns
-            inside = slice(top, bottom), slice(left, right)
-            if not free[inside].any():
-                continue
-            corners, strength = cv2.goodFeaturesToTrackWithQuality(
-                gray[inside], room, self.quality, self.min_distance_px, free[inside]
-            )[:2]
-            if corners is not None and strength is not None:
-                strong = strength.ravel() > self.min_eigenvalue
-                found.append(np.c_[corners[:, 0] + [left, top], strength.ravel()][strong])
-        return np.concatenate(found) if found else np.zeros((0, 3))
+    def _peaks(self, gray: np.ndarray, free: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Local maxima (M, 2), px, and their strength (M,), best first; found at half the size, four times as fast."""
+        small = cv2.resize(gray, free.shape[::-1], interpolation=cv2.INTER_AREA)
+        strength = cv2.cornerMinEigenVal(small, 3)
+        peak = (strength == cv2.dilate(strength, np.ones((5, 5), np.uint8))) & (strength > self.min_eigenvalue)
+        peak[:2], peak[-2:], peak[:, :2], peak[:, -2:] = False, False, False, False
+        row, column = np.nonzero(peak & (free > 0))
+        order = np.argsort(-strength[row, column], kind="stable")
+        uv = np.stack([column, row], 1)[order] * 2 + 0.5
+        return uv, strength[row, column][order]
 
-    def _apart(self, uv: np.ndarray) -> np.ndarray:
-        """Those of uv (M, 2), best first, that keep the distance: cells know nothing of their neighbours."""
-        kept = np.ones(len(uv), bool)
-        for i in range(len(uv)):
-            if kept[i]:
-                kept[i + 1 :] &= ((uv[i + 1 :] - uv[i]) ** 2).sum(1) >= self.min_distance_px**2
-        return np.asarray(uv[kept])
+    def _best_of_cells(
+        self, gray: np.ndarray, uv: np.ndarray, strength: np.ndarray, present_uv: np.ndarray
+    ) -> np.ndarray:
+        """Which of the corners, best first, are among those that their cells have room for (with some to spare)."""
+        columns, rows = self.cells
+        size = np.array([gray.shape[1] / columns, gray.shape[0] / rows])
+        cell, taken = (
+            np.minimum((points / size).astype(int), [columns - 1, rows - 1]) @ [1, columns]
+            for points in (uv, present_uv)
+        )
+        best = np.zeros(columns * rows)
+        np.maximum.at(best, cell, strength)
+        by_cell = np.argsort(cell, kind="stable")
+        first = np.searchsorted(cell[by_cell], np.arange(columns * rows))
+        rank = np.empty(len(cell), int)
+        rank[by_cell] = np.arange(len(cell)) - first[cell[by_cell]]
+        per_cell = int(np.ceil(self.max_features / (columns * rows))) + 1
+        room = per_cell - np.bincount(taken, minlength=columns * rows)
+        return np.asarray((rank < 4 * room[cell]) & (strength > self.quality * best[cell]))
+
+    def _apart(self, uv: np.ndarray, free: np.ndarray, wanted: int) -> np.ndarray:
+        """At most so many (M, 2) float32 of uv, best first, that keep the distance; free (H/2, W/2) is used up."""
+        kept, radius = [], round(self.min_distance_px / 2)
+        for point, (u, v) in zip(uv, (uv // 2).astype(int).tolist(), strict=True):
+            if free[v, u]:
+                kept.append(point)
+                if len(kept) == wanted:
+                    break
+                cv2.circle(free, (u, v), radius, 0, -1)
+        return np.array(kept, np.float32).reshape(-1, 2)

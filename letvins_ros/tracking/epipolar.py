@@ -27,7 +27,7 @@ def inliers_known_rotation(
         return np.ones(n, bool)
     turned = bearings_a @ R_b_a.T
     normals = np.cross(turned, bearings_b)  # each holds t . normal = 0
-    pairs = np.random.default_rng(seed).integers(0, n, (100, 2))
+    pairs = np.random.default_rng(seed).integers(0, n, (60, 2))
     directions = np.cross(normals[pairs[:, 0]], normals[pairs[:, 1]])
     lengths = np.linalg.norm(directions, axis=1)
     directions = directions[lengths > 0] / lengths[lengths > 0, None]

@@ -35,6 +35,7 @@ class View:
 
     compared: np.ndarray  # (H, W) or (H, W, C) uint8, the map
     gray: np.ndarray  # (H, W) uint8, where corners are detected
+    coarse: np.ndarray | None = None  # (H/2, W/2) uint8, mean of the map's channels, where it has several
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,10 @@ class LucasKanade:
     def prepare(self, images: list[np.ndarray]) -> list[View]:
         """See Follower."""
         maps = self.maps(images)
-        return [View(m, m if m.ndim == 2 else to_gray(image)) for m, image in zip(maps, images, strict=True)]
+        return [
+            View(m, m) if m.ndim == 2 else View(m, to_gray(image), _coarse(m))
+            for m, image in zip(maps, images, strict=True)
+        ]
 
     def detect(self, view: View, present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """See Follower."""
@@ -60,20 +64,25 @@ class LucasKanade:
         """See Follower; nothing is found in an image of another size."""
         if len(uv_a) == 0 or a.compared.shape != b.compared.shape:
             return uv_a.copy(), np.zeros(len(uv_a), bool)
-        uv_b, found = self._flow(a, b, uv_a, guess_b, self.levels)
+        if a.coarse is not None and b.coarse is not None and self.levels > 0:
+            # several channels cost as many times more, and only the finest level is worth it
+            half, _ = self._flow(a.coarse, b.coarse, uv_a / 2 - 0.25, guess_b / 2 - 0.25, self.levels - 1)
+            uv_b, found = self._flow(a.compared, b.compared, uv_a, half * 2 + 0.5, 0)
+        else:
+            uv_b, found = self._flow(a.compared, b.compared, uv_a, guess_b, self.levels)
         # the way back starts at the answer, so the finest level is enough
-        uv_back, found_back = self._flow(b, a, uv_b, uv_a, 0)
+        uv_back, found_back = self._flow(b.compared, a.compared, uv_b, uv_a, 0)
         height, width = b.gray.shape
         inside = ((uv_b >= 1) & (uv_b < [width - 2, height - 2])).all(1)
         close = ((uv_back - uv_a) ** 2).sum(1) < self.back_px**2
         return uv_b, found & found_back & inside & close
 
     def _flow(
-        self, a: View, b: View, uv_a: np.ndarray, guess_b: np.ndarray, levels: int
+        self, a: np.ndarray, b: np.ndarray, uv_a: np.ndarray, guess_b: np.ndarray, levels: int
     ) -> tuple[np.ndarray, np.ndarray]:
         uv_b, status, _ = cv2.calcOpticalFlowPyrLK(
-            a.compared,
-            b.compared,
+            a,
+            b,
             np.ascontiguousarray(uv_a, np.float32),
             np.array(guess_b, np.float32),  # a copy: OpenCV writes into it
             winSize=(self.window_px, self.window_px),
@@ -82,6 +91,13 @@ class LucasKanade:
             flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
         )
         return uv_b, status[:, 0].astype(bool)
+
+
+def _coarse(several: np.ndarray) -> np.ndarray:
+    """Mean of the channels, at half the size (pixel centres at 2 u + 0.5)."""
+    height, width = several.shape[:2]
+    small = cv2.resize(several, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.transform(small, np.full((1, small.shape[2]), 1 / small.shape[2])))
 
 
 def to_gray(image: np.ndarray) -> np.ndarray:
