@@ -71,7 +71,10 @@ def run_offline(
     except KeyboardInterrupt:
         record.interrupted = True
     if odometry.estimator.imu.dropped:
-        dataset.report.add("imu: readings out of order or not finite, dropped", "", odometry.estimator.imu.dropped)
+        dataset.report.add("imu: readings out of order or absurd, dropped", "", odometry.estimator.imu.dropped)
+    if record.frames and not record.posed():
+        last = record.frames[-1].state
+        dataset.report.add(f"frames without pose: {last.reason if last else ''}", dataset.name, len(record.frames))
     return write_results(out, record, dataset.truth, to_yaml(replace(config, rig=rig)))
 
 
@@ -80,21 +83,27 @@ def fit_to_data(config: Config, dataset: Dataset) -> tuple[Config, Rig]:
     rig = config.rig or dataset.rig
     if rig is None:
         raise CalibrationError(f"{dataset.name}: the recording has no calibration; name a file that has with -c")
-    mode = config.mode
-    if mode != "stereo" and dataset.imu is None:
-        if len(rig.cameras) < 2:
-            raise DataError(f"{dataset.name}: one camera and no IMU; two cameras, or one and an IMU, are needed")
-        dataset.report.add("imu: none in the recording, mode stereo used", dataset.name)
+    mode, lack, alone = config.mode, _lack_of_imu(dataset), len(rig.cameras) < 2
+    if lack and alone:
+        raise DataError(f"{dataset.name}: imu: {lack}; two cameras, or one and an IMU, are needed")
+    if lack and mode != "stereo":
+        dataset.report.add(f"imu: {lack}, mode stereo used", dataset.name)
         mode = "stereo"
-    if mode != "mono_imu" and len(rig.cameras) < 2:
-        if dataset.imu is None:
-            raise DataError(f"{dataset.name}: mode {mode} needs two cameras, the calibration has one")
+    elif alone and mode != "mono_imu":
         dataset.report.add("cam1: none in the recording, mode mono_imu used", dataset.name)
         mode = "mono_imu"
     if mode != "stereo" and rig.imu is None:
         dataset.report.add("imu: no noise in the calibration, typical values used", str(TYPICAL_IMU))
         rig = replace(rig, imu=TYPICAL_IMU)
     return replace(config, mode=mode), replace(rig, cameras=rig.cameras[: 1 if mode == "mono_imu" else 2])
+
+
+def _lack_of_imu(dataset: Dataset) -> str:
+    """Why the recording's IMU is of no use; empty where it is."""
+    if dataset.imu is None:
+        return "none in the recording"
+    first, last = np.searchsorted(dataset.imu.stamps_ns, dataset.stamps_ns[[0, -1]])
+    return "" if first < last else "no reading while the frames were taken"
 
 
 def _frames_expected(dataset: Dataset, options: RunOptions) -> int:

@@ -192,6 +192,16 @@ def test_three_seconds_of_black_images_are_bridged_by_the_imu(source, tmp_path):
     assert len(metrics["reset_reasons"]) == metrics["resets"]  # at best none; else each says why
 
 
+def test_a_run_that_never_starts_says_why(source, tmp_path):
+    blacken(source, 0, 21)
+    metrics = metrics_of(source, tmp_path / "out", "--duration", 1)
+    assert (metrics["frames"], metrics["coverage"]) == (20, 0.0)
+    (kind,) = metrics["skipped"]
+    assert kind.startswith("frames without pose: ")
+    assert "features" in kind
+    assert metrics["skipped"][kind] == 20
+
+
 def test_an_imu_gap_of_half_a_second_is_bridged_by_the_images(source, tmp_path):
     heading, rows = rows_of(source, "imu0")
     del rows[400:500]
@@ -211,10 +221,11 @@ def test_images_before_the_imu_begins_wait_for_it(source, tmp_path):
     assert metrics["ate_rmse_m"] < 0.1
 
 
-def test_without_imu_the_two_cameras_are_enough(source, tmp_path):
-    shutil.rmtree(source / "mav0" / "imu0")
+def test_an_imu_of_another_time_is_left_out(source, tmp_path):
+    heading, rows = rows_of(source, "imu0")
+    write_rows(source, "imu0", heading, [f"15{row[2:]}" for row in rows])  # years before the images
     metrics = metrics_of(source, tmp_path / "out")
-    assert metrics["skipped"] == {"imu: none in the recording, mode stereo used": 1}
+    assert metrics["skipped"] == {"imu: no reading while the frames were taken, mode stereo used": 1}
     assert "mode: stereo " in (tmp_path / "out" / "config.yaml").read_text()
     assert (metrics["coverage"], metrics["resets"]) == (1.0, 0)
     assert metrics["ate_rmse_m"] < 0.1
@@ -312,7 +323,7 @@ def _one_camera_only(mav0):
         (_calibration_torn, "cam0/sensor.yaml is no valid yaml"),
         (_calibration_of_another_size, "is 376x240, not 752x480 as calibrated"),
         (_no_reading, "imu0/data.csv: no usable row in 0"),
-        (_one_camera_only, "one camera and no IMU; two cameras, or one and an IMU, are needed"),
+        (_one_camera_only, "imu: none in the recording; two cameras, or one and an IMU, are needed"),
     ],
 )
 def test_a_recording_that_cannot_be_run_ends_in_one_line(damage, message, source, tmp_path):
