@@ -13,6 +13,7 @@ from letvins_ros.types import ImuSamples
 GRAVITY = 9.81  # m/s^2
 BRIDGED_GAP_S = 0.03  # readings further apart than this are bridged by interpolation, with more noise
 BRIDGE_INFLATION = 200.0
+ABSURD_GYRO, ABSURD_ACCEL = 100.0, 1000.0  # rad/s, m/s^2
 SATURATED_GYRO, SATURATED_ACCEL = 34.0, 155.0  # rad/s (2000 deg/s), m/s^2 (16 g), with a little room
 
 
@@ -59,15 +60,16 @@ class ImuBuffer:
     def __init__(self, keep_s: float = 20.0) -> None:
         self._keep_ns = int(keep_s * 1e9)
         self._samples = ImuSamples(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3)))
-        self.dropped = 0  # readings refused: not finite, or not later than the last one
+        self.dropped = 0  # readings refused: not finite, absurd, or not later than the last one
 
     @property
     def last_ns(self) -> int | None:
         return int(self._samples.stamps_ns[-1]) if len(self._samples) else None
 
     def append(self, new: ImuSamples) -> None:
-        """Add readings; those that are not finite or not newer than the last one are dropped and counted."""
-        finite = np.isfinite(new.gyro).all(1) & np.isfinite(new.accel).all(1)
+        """Add readings; those not finite, absurd, or not newer than the last one are dropped and counted."""
+        # not finite, or beyond what any sensor measures; a comparison with NaN is false
+        finite = (np.abs(new.gyro) < ABSURD_GYRO).all(1) & (np.abs(new.accel) < ABSURD_ACCEL).all(1)
         floor = self.last_ns if self.last_ns is not None else np.iinfo(np.int64).min
         newest_before = np.maximum.accumulate(np.r_[floor, np.where(finite, new.stamps_ns, floor)])[:-1]
         good = finite & (new.stamps_ns > newest_before)

@@ -87,10 +87,13 @@ class VioEstimator:
         return state
 
     def _try_to_start(self, frame: Frame) -> VioState:
+        now = self.imu_time(frame.stamp_ns)
+        if self._noise is not None and not self.imu.covers(now, now):
+            return _waiting(frame, "no IMU readings at this frame's time", self.resets)
         first = self._starter.frames_to_start(frame, self._rest.recent_steps() if frame.at_rest else None)
         if isinstance(first, Rejected):
             return _waiting(frame, first.reason, self.resets)
-        self._window.frames = first
+        self._window.frames, self._last = first, first[-1]
         self._window.prior = first_prior(first[0], frame.at_rest)
         self._window.add_landmarks()
         for _ in range(2):
@@ -98,7 +101,7 @@ class VioEstimator:
             self._window.refix_prior()
             self._window.forget_landmarks(self._window.ids[solution.errors > OUTLIER_PX])
         self.initialised = True
-        return self._output(frame, solution.information)
+        return self._output(first[-1], solution.information)
 
     def _reset(self, frame: Frame, reason: str) -> VioState:
         self.resets += 1
@@ -196,6 +199,8 @@ class VioEstimator:
     def _is_far(self, frame: Frame, last: Frame, gap_s: float) -> bool:
         """Whether few features are shared with the last keyframe, or their parallax or the time between is large."""
         _, a, b = np.intersect1d(last.ids, frame.ids, assume_unique=True, return_indices=True)
+        if not len(a):  # nothing to compare: a keyframe where there is something new
+            return len(frame.ids) > 0 or gap_s > self._config.keyframe_max_gap_s
         if len(a) < SHARED_FEATURES * len(frame.ids) or (frame.at_rest and not last.at_rest):
             return True
         R_body_cam = self._cameras[0].T_body_cam[:3, :3]

@@ -21,6 +21,7 @@ from letvins_ros.imu import GRAVITY, ImuSteps, integrate, preintegrate
 MAX_RESIDUAL_RAD = 0.006  # median of the rays' misses; about 2.5 px for EuRoC's lenses
 MAX_VELOCITY_STD = 0.15  # m/s
 RAY_STD = 0.002  # rad
+ACCEL_BIAS_STD = 0.1  # m/s^2
 UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -70,8 +71,14 @@ def initialise_moving(
     miss = float(np.median(np.linalg.norm(fit.misses, axis=-1)))
     if miss > MAX_RESIDUAL_RAD:
         return Rejected(f"rays miss each other by {miss:.4f} rad, {MAX_RESIDUAL_RAD} allowed")
-    if fit.velocity_std > MAX_VELOCITY_STD:
-        return Rejected(f"velocity known to {fit.velocity_std:.2f} m/s, {MAX_VELOCITY_STD} needed: more motion or time")
+    # an accelerometer bias, not known yet, moves the velocity too: much with one camera, little with two
+    moved = [
+        _fit(_motion(frames, noise, gyro_bias, axis), seen, mounts).velocity - fit.velocity
+        for axis in np.eye(3) * ACCEL_BIAS_STD
+    ]
+    velocity_std = float(np.hypot(fit.velocity_std, np.linalg.norm(moved)))
+    if velocity_std > MAX_VELOCITY_STD:
+        return Rejected(f"velocity known to {velocity_std:.2f} m/s, {MAX_VELOCITY_STD} needed: more motion or time")
     return _states(motion, fit, gyro_bias)
 
 
@@ -102,8 +109,15 @@ def _states(motion: _Motion, fit: _Fit, gyro_bias: np.ndarray) -> list[State]:
     ]
 
 
-def _motion(frames: list[Frame], noise: ImuNoise, gyro_bias: np.ndarray) -> _Motion:
-    pim = preintegrate(ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3))), noise, np.zeros(3), gyro_bias)
+def _motion(
+    frames: list[Frame], noise: ImuNoise, gyro_bias: np.ndarray, accel_bias: np.ndarray | None = None
+) -> _Motion:
+    pim = preintegrate(
+        ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3))),
+        noise,
+        accel_bias if accel_bias is not None else np.zeros(3),
+        gyro_bias,
+    )
     t, R, dp, dv = [0.0], [np.eye(3)], [np.zeros(3)], [np.zeros(3)]
     for frame in frames[1:]:
         assert frame.steps is not None  # noqa: S101  every frame but the first has its steps

@@ -2,6 +2,7 @@
 """Waiting for the first states: frames are collected until gravity, velocity and biases are known."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import reduce
 from itertools import pairwise
 
@@ -54,19 +55,20 @@ class Starter:
         span_s = (waiting[-1].stamp_ns - waiting[0].stamp_ns) * 1e-9
         if span_s < self._config.init_window_s:
             return Rejected(f"{span_s:.2f} s of {self._config.init_window_s} s collected")
-        ids, counts = np.unique(np.concatenate([f.ids[f.seen[0]] for f in waiting]), return_counts=True)
-        common = ids[counts >= max(3, len(waiting) // 2)]
+        chosen = sorted({round(i) for i in np.linspace(0, len(waiting) - 1, self._config.window_keyframes)})
+        frames = [replace(waiting[chosen[0]])]
+        for before, i in pairwise(chosen):
+            frames.append(replace(waiting[i], steps=joined(f.steps for f in waiting[before + 1 : i + 1])))
+        ids, counts = np.unique(np.concatenate([f.ids[f.seen[0]] for f in frames]), return_counts=True)
+        common = ids[counts >= max(3, len(frames) // 2)]
         if len(common) < 15:
             return Rejected(f"{len(common)} features of 15 needed are common to the frames")
-        states = initialise_moving(waiting, sightings(common, waiting), self._mounts, noise)
+        states = initialise_moving(frames, sightings(common, frames), self._mounts, noise)
         if isinstance(states, Rejected):
             return states
-        chosen = sorted({round(i) for i in np.linspace(0, len(waiting) - 1, self._config.window_keyframes)})
-        for before, i in pairwise(chosen):
-            steps = joined(f.steps for f in waiting[before + 1 : i + 1])
-            waiting[i].steps = steps
-            waiting[i].pim = preintegrate(steps, noise, states[i].accel_bias, states[i].gyro_bias)
-        return self._placed([waiting[i] for i in chosen], [states[i] for i in chosen])
+        for frame, state in zip(frames[1:], states[1:], strict=True):
+            frame.pim = preintegrate(joined([frame.steps]), noise, state.accel_bias, state.gyro_bias)
+        return self._placed(frames, states)
 
     def _placed(self, frames: list[Frame], states: list[State]) -> list[Frame]:
         """The frames with their states, moved to where odom is entered."""
