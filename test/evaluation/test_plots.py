@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import io
 import subprocess
 import sys
 
@@ -35,6 +36,11 @@ def test_trajectory_colours_are_the_errors():
 @pytest.mark.parametrize("with_truth", [True, False])
 def test_few_poses_are_drawn_without_fault(count, with_truth):
     trajectory_figure(PATH[:count], PATH[:count] if with_truth else None).draw_without_rendering()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_path_without_extent_is_drawn_without_fault(count):
+    trajectory_figure(1e-17 * PATH[:count]).savefig(io.BytesIO())
 
 
 def test_errors_are_drawn_per_axis_with_units_bounds_and_marks():
