@@ -12,7 +12,7 @@ from letvins_ros.errors import LetvinsError
 from letvins_ros.networks.folding import Conv, fold_letnet2
 from letvins_ros.weights import LETNET2_GRAY, WeightsError, load_weights
 
-Run = Callable[[np.ndarray], np.ndarray]  # (H, W, C) uint8 -> (H, W, 3) uint8
+Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]  # each (H, W, C) uint8 -> (H, W, F) uint8
 Compile = Callable[[list[Conv], tuple[int, int, int]], Run]  # for images of one (H, W, C)
 
 _FUNCTIONS = {  # best first
@@ -37,8 +37,17 @@ class Backend:
         self._runs: dict[tuple[int, ...], Run] = {}
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Feature map (H, W, 3) uint8, contiguous, of each (H, W) gray or (H, W, 3) RGB uint8 image."""
-        return [self._run_for(image.shape)(image.reshape(*image.shape[:2], -1)) for image in images]
+        """Feature map of each (H, W) gray or (H, W, 3) RGB uint8 image: (H, W, 3) or (H, W) uint8, contiguous.
+
+        The weights decide how many features there are. Images of one shape are fastest together.
+        """
+        if len({image.shape for image in images}) > 1:
+            return [self([image])[0] for image in images]
+        if not images:
+            return []
+        run = self._run_for(images[0].shape)
+        maps = run([image.reshape(*image.shape[:2], -1) for image in images])
+        return [feature_map[..., 0] if feature_map.shape[2] == 1 else feature_map for feature_map in maps]
 
     def _run_for(self, shape: tuple[int, ...]) -> Run:
         if shape not in self._runs:

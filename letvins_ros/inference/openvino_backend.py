@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """LET-NET2 on the CPU by OpenVINO, in 8 bits, built from numpy weights: neither torch nor an ONNX file is needed."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import openvino as ov
 from openvino import Node
@@ -10,25 +12,35 @@ from letvins_ros.inference.backend import Run
 from letvins_ros.inference.lanes import scale_activations, side_by_side, strided
 from letvins_ros.networks.folding import Conv
 
-_CONFIG = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 2}
+_STREAMS = 2  # one thread each, for the images of a stereo pair: threads within an image would wait for each other
+_CONFIG = {"NUM_STREAMS": _STREAMS, "INFERENCE_NUM_THREADS": _STREAMS, "INFERENCE_PRECISION_HINT": "f32"}
 
 
 def compile_for(layers: list[Conv], shape: tuple[int, int, int]) -> Run:
     """Compile for (H, W, C) images."""
-    request = ov.Core().compile_model(_model(layers, shape), "CPU", _CONFIG).create_infer_request()
+    compiled = ov.Core().compile_model(_model(layers, shape), "CPU", _CONFIG)
+    requests: list[ov.InferRequest] = []
 
-    def run(image: np.ndarray) -> np.ndarray:
-        request.infer([image[None]], share_inputs=True)
-        feature_map: np.ndarray = request.get_output_tensor().data[0]
-        return feature_map.copy()  # the request writes to the same memory next time
+    def run(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        while len(requests) < len(images):
+            requests.append(compiled.create_infer_request())
+        for request, image in zip(requests, images, strict=False):
+            request.start_async([image[None]], share_inputs=True)
+        return [_result(request) for request in requests[: len(images)]]
 
     return run
 
 
+def _result(request: ov.InferRequest) -> np.ndarray:
+    request.wait()
+    feature_map: np.ndarray = request.get_output_tensor().data[0]
+    return feature_map.copy()  # the request writes to the same memory next time
+
+
 def _model(layers: list[Conv], shape: tuple[int, int, int]) -> ov.Model:
-    """Graph from (1, H, W, C) uint8 to (1, H, W, 3) uint8; `lanes` says why pixels are taken several at once."""
+    """Graph from (1, H, W, C) uint8 to (1, H, W, F) uint8; `lanes` says why pixels are taken several at once."""
     height, width, _ = shape
-    step = next(step for step in (4, 2, 1) if width % step == 0)
+    step, head_step = (2, 8) if width % 8 == 0 else (1, 1)
     first, second, third, last = scale_activations(layers)
     image = ops.parameter([1, *shape], np.uint8)
     x = _to_nchw(_eight_bit(ops.convert(image, np.float32), 255))
@@ -36,9 +48,10 @@ def _model(layers: list[Conv], shape: tuple[int, int, int]) -> ov.Model:
     x = _to_nchw(ops.reshape(_to_nhwc(x), [1, height, width, len(first.bias)], False))
     x = _hidden(x, strided(second, step), step)
     x = _hidden(x, side_by_side(third, step), 1)
-    x = ops.sigmoid(_to_nhwc(_convolve(x, side_by_side(last, step), 1)))
+    x = _to_nchw(ops.reshape(_to_nhwc(x), [1, height, width // head_step, head_step * len(third.bias)], False))
+    x = ops.sigmoid(_to_nhwc(_convolve(x, side_by_side(last, head_step), 1)))
     x = ops.convert(ops.round(ops.multiply(x, np.float32(255))), np.uint8)
-    return ov.Model([ops.reshape(x, [1, height, width, 3], False)], [image])
+    return ov.Model([ops.reshape(x, [1, height, width, len(last.bias)], False)], [image])
 
 
 def _hidden(x: Node, layer: Conv, stride: int) -> Node:

@@ -17,11 +17,11 @@ def compile_for(layers: list[Conv], shape: tuple[int, int, int]) -> Run:
     engine = trt.Runtime(_LOGGER).deserialize_cuda_engine(_build(layers, shape))
     context = engine.create_execution_context()
     source = torch.empty((1, channels, height, width), dtype=torch.float32, device="cuda")
-    target = torch.empty((1, 3, height, width), dtype=torch.float32, device="cuda")
+    target = torch.empty((1, len(layers[-1].bias), height, width), dtype=torch.float32, device="cuda")
     context.set_tensor_address("image", source.data_ptr())
     context.set_tensor_address("feature", target.data_ptr())
 
-    def run(image: np.ndarray) -> np.ndarray:
+    def run_one(image: np.ndarray) -> np.ndarray:
         source.copy_(torch.from_numpy(np.ascontiguousarray(image)).cuda().permute(2, 0, 1)[None])
         context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
         feature_map: np.ndarray = (
@@ -29,11 +29,11 @@ def compile_for(layers: list[Conv], shape: tuple[int, int, int]) -> Run:
         )
         return feature_map
 
-    return run
+    return lambda images: [run_one(image) for image in images]
 
 
 def _build(layers: list[Conv], shape: tuple[int, int, int]) -> bytes:
-    """Serialised engine from (1, C, H, W) float 0..255 to (1, 3, H, W) float 0..1."""
+    """Serialised engine from (1, C, H, W) float 0..255 to (1, F, H, W) float 0..1."""
     height, width, channels = shape
     builder = trt.Builder(_LOGGER)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))

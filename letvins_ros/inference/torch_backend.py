@@ -32,11 +32,11 @@ def _on(device: torch.device, layers: list[Conv]) -> Run:
     ]
 
     @torch.inference_mode()
-    def run(image: np.ndarray) -> np.ndarray:
+    def run_one(image: np.ndarray) -> np.ndarray:
         x = tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
         for i, (weight, bias, padding) in enumerate(parameters):
             x = functional.conv2d(torch.relu_(x) if i else x, weight, bias, padding=padding)
         mapped = torch.sigmoid_(x).mul_(255).round_().to(torch.uint8)
         return mapped[0].permute(1, 2, 0).contiguous().cpu().numpy()
 
-    return run
+    return lambda images: [run_one(image) for image in images]

@@ -8,6 +8,7 @@ import numpy as np
 
 from letvins_ros.weights import WeightsError
 
+FEATURES = {2: 1, 3: 3, 4: 3}  # channels of the head -> of the feature map
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)  # of R, G, B (ITU-R BT.601), as in OpenCV
 _BN_EPSILON = 1e-5
 _KEYS = frozenset(
@@ -48,7 +49,8 @@ def fold_letnet2(state: Mapping[str, np.ndarray], channels: int) -> list[Conv]:
         first = first.sum(axis=1, keepdims=True)
     elif channels > first.shape[1]:
         first = first * LUMINANCE[:, None, None]
-    head = state["conv_head.weight"][:3]
+    head = state["conv_head.weight"]
+    head = head[: FEATURES[len(head)]]
     return [
         _fold_batch_norm(first, state, "block1.bn1"),
         _fold_batch_norm(state["block1.conv2.weight"], state, "block1.bn2"),

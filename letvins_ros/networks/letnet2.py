@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from letvins_ros.networks.folding import LUMINANCE
+from letvins_ros.networks.folding import FEATURES, LUMINANCE
 
 
 class LetNet2Output(NamedTuple):
     """Both in 0..1, at the resolution of the image."""
 
-    feature: Tensor  # (B, 3, H, W), the map on which Lucas-Kanade runs
+    feature: Tensor  # (B, F, H, W), the map on which Lucas-Kanade runs; F is 3, or 1 with two head channels
     score: Tensor  # (B, 1, H, W)
 
 
@@ -37,13 +37,16 @@ class LetNet2(nn.Module):
     """(B, in_channels, H, W) image in 0..1 -> LetNet2Output; 5x5 receptive field, stride 1.
 
     1,016 parameters for RGB with four head channels: three features and the score (Lin et al., arXiv 2310.15655).
-    With three head channels the last one is feature and score at once, as in the authors' training script.
+    With three head channels the last one is feature and score at once, with two there is one feature and the score,
+    as in the authors' training scripts.
     """
 
     def __init__(self, in_channels: int = 3, head_channels: int = 4) -> None:
         super().__init__()
-        if in_channels not in (1, 3) or head_channels not in (3, 4):
-            raise ValueError(f"in_channels 1 or 3 and head_channels 3 or 4 wanted, got {in_channels}, {head_channels}")
+        if in_channels not in (1, 3) or head_channels not in FEATURES:
+            raise ValueError(
+                f"in_channels 1 or 3 and head_channels 2, 3 or 4 wanted, got {in_channels}, {head_channels}"
+            )
         self.block1 = _Block(in_channels, 8)
         self.conv1 = nn.Conv2d(8, 16, 1, bias=False)
         self.conv_head = nn.Conv2d(16, head_channels, 1, bias=False)
@@ -51,7 +54,7 @@ class LetNet2(nn.Module):
     def forward(self, image: Tensor) -> LetNet2Output:
         """Map (B, in_channels, H, W) in 0..1."""
         head = torch.sigmoid(self.conv_head(torch.relu(self.conv1(self.block1(image)))))
-        return LetNet2Output(head[:, :3], head[:, -1:])
+        return LetNet2Output(head[:, : FEATURES[head.shape[1]]], head[:, -1:])
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray]) -> "LetNet2":

@@ -61,6 +61,26 @@ def test_maps_are_the_same_bytes_every_time_and_stay_the_callers(kind, weights):
     assert np.array_equal(again[0], second)
 
 
+@pytest.mark.parametrize("kind", ["openvino", "torch"])
+def test_one_feature_is_a_map_of_two_dimensions(kind, tmp_path):
+    network = LetNet2(1, head_channels=2).eval()
+    save_weights(tmp_path / "w.safetensors", {key: value.numpy() for key, value in network.state_dict().items()})
+    image = images((40, 56))[0]
+    feature_map = open_backend(kind, tmp_path / "w.safetensors")([image])[0]
+    with torch.no_grad():
+        expected = network(image_to_tensor(image, 1)).feature[0, 0].numpy() * 255
+    assert feature_map.shape == (40, 56)
+    assert feature_map.flags.c_contiguous
+    assert np.abs(feature_map - expected).max() < 3
+
+
+@pytest.mark.parametrize("kind", ["openvino", "torch"])
+def test_images_of_different_shapes_keep_their_order(kind, weights):
+    net = open_backend(kind, weights)
+    assert [m.shape for m in net(images((20, 30), (40, 24), (20, 30, 3)))] == [(20, 30, 3), (40, 24, 3), (20, 30, 3)]
+    assert net([]) == []
+
+
 def test_images_that_are_not_contiguous_are_read_right(weights):
     image = images((40, 120))[0]
     for kind in ("openvino", "torch"):

@@ -25,12 +25,12 @@ def test_rgb_network_has_the_published_parameter_count():
     assert sum(p.numel() for p in build("letnet2").parameters()) == 1016
 
 
-@pytest.mark.parametrize(("channels", "heads", "count"), [(1, 4, 872), (1, 3, 856), (3, 3, 1000)])
+@pytest.mark.parametrize(("channels", "heads", "count"), [(1, 4, 872), (1, 3, 856), (1, 2, 840), (3, 3, 1000)])
 def test_variants_differ_only_in_first_and_last_layer(channels, heads, count):
     network = LetNet2(channels, heads).eval()
     assert sum(p.numel() for p in network.parameters()) == count
     out = network(torch.rand(2, channels, 20, 24))
-    assert out.feature.shape == (2, 3, 20, 24)
+    assert out.feature.shape == (2, 1 if heads == 2 else 3, 20, 24)
     assert out.score.shape == (2, 1, 20, 24)
 
 

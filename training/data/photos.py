@@ -13,6 +13,7 @@ from letvins_ros.errors import DataError
 from training.data.lighting import motion_blur, sensor_noise, spot_light, to_uint8
 
 LIGHTS = ("plain", "flicker", "dark", "spot")
+_LIGHT_SHARES = (0.15, 0.35, 0.15, 0.35)
 
 
 class PhotoPairs(Dataset[dict[str, Tensor]]):
@@ -44,7 +45,7 @@ class PhotoPairs(Dataset[dict[str, Tensor]]):
         view_a, view_b = (_warp(photo, H, self._size) for H in (H_a_photo, H_b_a @ H_a_photo))
         points = _corners(view_a, self._points, rng)
         flow = cv2.perspectiveTransform(points[:, None], H_b_a)[:, 0] - points
-        light = int(rng.integers(len(LIGHTS)))
+        light = int(rng.choice(len(LIGHTS), p=_LIGHT_SHARES))
         image_a, image_b = _spoil((view_a, view_b), LIGHTS[light], flow.mean(axis=0), rng)
         return {
             "image_a": torch.from_numpy(image_a)[None].float() / 255,
@@ -114,11 +115,11 @@ def _spoil(
 
 def _gains(light: str, shape: tuple[int, int], rng: np.random.Generator) -> list[np.ndarray]:
     """Gain of each view, (H, W) or scalar: as plain, flickering, dark or under a moving lamp."""
+    low, high = (0.05, 0.2) if light == "dark" else (0.2, 1.2)
+    level = np.exp(rng.uniform(np.log(low), np.log(high)))
     if light == "spot":
-        ambient, peak, radius = rng.uniform(0.2, 0.8), rng.uniform(0.5, 3), rng.uniform(40, 120)
+        lamp = rng.uniform(40, 120), level, level * rng.uniform(0.5, 4)  # radius, ambient, peak
         centre = rng.uniform([0, 0], shape[::-1])
-        moved = centre + rng.normal(0, 120, 2)
-        return [spot_light(shape, at, radius, ambient, peak) for at in (centre, moved)]
+        return [spot_light(shape, at, *lamp) for at in (centre, centre + rng.normal(0, 120, 2))]
     spread = np.log(2.2) if light == "flicker" else 0.03
-    level = rng.uniform(0.05, 0.2) if light == "dark" else rng.uniform(0.6, 1.1)
     return [np.array(level * np.exp(rng.uniform(-spread, spread)), np.float32) for _ in range(2)]
