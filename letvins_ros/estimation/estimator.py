@@ -7,9 +7,10 @@ import gtsam
 import numpy as np
 import scipy.linalg
 
-from letvins_ros.calibration import ImuNoise, Rig
+from letvins_ros.calibration import ImuNoise, MountedCamera, Rig
 from letvins_ros.config import Config
 from letvins_ros.errors import CalibrationError, Rejected
+from letvins_ros.estimation.calibration_state import INDEX, calibration_information, calibration_of
 from letvins_ros.estimation.frame import STATE_SIZE as N
 from letvins_ros.estimation.frame import Frame, State, frame_of
 from letvins_ros.estimation.health import Health, weakness
@@ -40,6 +41,7 @@ class VioEstimator:
             if rig.imu is None:
                 raise CalibrationError(f"mode {config.mode} needs the IMU's noise in the calibration")
             self._noise = _inflated(rig.imu, self._config.imu_noise_scale)
+        self._refines = self._config.estimate_extrinsics or self._config.estimate_time_offset
         self.imu = ImuBuffer()
         self.resets = 0
         self._frames = 0  # ever seen
@@ -67,8 +69,9 @@ class VioEstimator:
             self._reset(self._last, reason)
 
     def _begin(self, T_odom_start: np.ndarray) -> None:
-        self._window = Window(self._cameras, RobustPixels(self._config.pixel_sigma, self._config.huber_px))
-        self._starter = Starter(self._config, self._window.mounts, self._noise)
+        pixels = RobustPixels(self._config.pixel_sigma, self._config.huber_px)
+        self._window = Window(calibration_of(self._cameras), self._refines, pixels)
+        self._starter = Starter(self._config, self._window.calibration.mounts(), self._noise)
         self._starter.T_odom_start = T_odom_start
         self._rest, self._health = StandstillDetector(), Health()
         self.initialised = False
@@ -95,6 +98,9 @@ class VioEstimator:
             return _waiting(frame, first.reason, self.resets)
         self._window.frames, self._last = first, first[-1]
         self._window.prior = first_prior(first[0], frame.at_rest)
+        if self._refines:
+            held = calibration_information(self._config, len(self._cameras))
+            self._window.prior = self._window.prior.joined(INDEX, self._window.calibration, held)
         self._window.add_landmarks()
         for _ in range(2):
             solution = self._window.solve(10)
@@ -105,6 +111,7 @@ class VioEstimator:
 
     def _reset(self, frame: Frame, reason: str) -> VioState:
         self.resets += 1
+        self._cameras = self.cameras
         self._begin(upright(self._good.T_odom_body))
         return _waiting(frame, reason, self.resets)
 
@@ -131,7 +138,12 @@ class VioEstimator:
 
     def imu_time(self, stamp_ns: int) -> int:
         """A frame's stamp on the IMU's clock."""
-        return stamp_ns + round(self._cameras[0].time_offset_s * 1e9)
+        return stamp_ns + round(self._window.calibration.time_offset_s * 1e9)
+
+    @property
+    def cameras(self) -> tuple[MountedCamera, ...]:
+        """The cameras as they are known now; refined where the configuration asks for it."""
+        return self._window.calibration.on(self._cameras)
 
     def _steps_since(self, frame: Frame, stamp_ns: int) -> ImuSteps:
         return self.imu.steps(self.imu_time(frame.stamp_ns), self.imu_time(stamp_ns))
@@ -141,7 +153,10 @@ class VioEstimator:
         frame = frame_of(self._frames, tracks, self._cameras, state)
         self._frames += 1
         if self._last is not None and self._noise is not None:
+            frame.offset_s = self._window.calibration.time_offset_s
             frame.steps = self._steps_since(self._last, tracks.stamp_ns)
+            if len(frame.steps.gyro):
+                frame.turn = frame.steps.gyro[-1]
             frame.at_rest = self._rest.add(frame, frame.steps)
         self._last = frame
         return frame

@@ -70,6 +70,8 @@ class Frame:
     seen: np.ndarray  # (C, n) bool
     steps: ImuSteps | None = None  # IMU since the frame before it in the window
     pim: gtsam.PreintegratedCombinedMeasurements | None = None  # of these steps
+    offset_s: float = 0.0  # time offset with which the state's time was found
+    turn: np.ndarray = field(default_factory=lambda: np.zeros(3))  # rad/s, the gyro's reading then
     keyframe: bool = False
     at_rest: bool = False
 

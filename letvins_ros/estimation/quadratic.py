@@ -3,10 +3,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import gtsam
 import numpy as np
+import scipy.linalg
 
+from letvins_ros.estimation.calibration_state import CalibrationState
 from letvins_ros.estimation.frame import STATE_SIZE as N
 from letvins_ros.estimation.frame import Frame, State
 
@@ -14,28 +17,36 @@ from letvins_ros.estimation.frame import Frame, State
 FAR = np.repeat([3e-3, 1e-1, 1e-1, 1e-1, 1e-2], 3)
 
 
+Movable = State | CalibrationState
+
+
 @dataclass(frozen=True, eq=False)
 class Quadratic:
     """cost(d) = cost + g d + d H d / 2, with d the step from fixed states of K frames to their present ones."""
 
     indices: tuple[int, ...]  # of the frames
-    states: tuple[State, ...]
+    states: tuple[Movable, ...]
     H: np.ndarray  # (15K, 15K)
     g: np.ndarray  # (15K,)
     cost: float = 0.0
 
-    def step_to(self, states: Sequence[State]) -> np.ndarray:
+    def step_to(self, states: Sequence[Movable]) -> np.ndarray:
         """The step (15K,) from the fixed states."""
         if not states:
             return np.zeros(0)
-        return np.concatenate([fixed.step_to(now) for fixed, now in zip(self.states, states, strict=True)])
+        return np.concatenate([fixed.step_to(now) for fixed, now in zip(self.states, states, strict=True)])  # type: ignore[arg-type]
 
     def at(self, d: np.ndarray) -> tuple[np.ndarray, float]:
         """Gradient (15K,) and cost after a step."""
         H_d = self.H @ d
         return self.g + H_d, float(self.cost + self.g @ d + d @ H_d / 2)
 
-    def fixed_at(self, states: Sequence[State]) -> "Quadratic":
+    def joined(self, index: int, state: Movable, H: np.ndarray) -> "Quadratic":
+        """The sum of this cost and an independent one (15, 15) on something else."""
+        both = scipy.linalg.block_diag(self.H, H)
+        return Quadratic((*self.indices, index), (*self.states, state), both, np.r_[self.g, np.zeros(N)], self.cost)
+
+    def fixed_at(self, states: Sequence[Movable]) -> "Quadratic":
         """The same cost, to first order, with other fixed states."""
         g, cost = self.at(self.step_to(states))
         return Quadratic(self.indices, tuple(states), self.H, g, cost)
@@ -47,7 +58,7 @@ class InertialCost:
     Frames that the prior knows stay linearised where the prior is.
     """
 
-    def __init__(self, frames: list[Frame], factors: list[gtsam.NonlinearFactor], fixed: dict[int, State]) -> None:
+    def __init__(self, frames: list[Frame], factors: list[gtsam.NonlinearFactor], fixed: dict[int, Movable]) -> None:
         """fixed: states of frames in the prior, by position in the window."""
         self._frames, self._factors, self._fixed = frames, factors, fixed
         self._free = [i for i in range(len(frames)) if i not in fixed]
@@ -56,13 +67,14 @@ class InertialCost:
     def at(self, states: list[State]) -> tuple[np.ndarray, np.ndarray, float]:
         """Normal equations H (15F, 15F), g (15F,) and cost at these states."""
         if self._quadratic is None or self._moved(states):
-            where = [self._fixed.get(i, state) for i, state in enumerate(states)]
+            where = cast(list[State], [self._fixed.get(i, state) for i, state in enumerate(states)])
             self._quadratic = linearised(self._frames, where, self._factors)
         return (self._quadratic.H.copy(), *self._quadratic.at(self._quadratic.step_to(states)))
 
     def _moved(self, states: list[State]) -> bool:
         assert self._quadratic is not None  # noqa: S101
-        return any((np.abs(self._quadratic.states[i].step_to(states[i])) > FAR).any() for i in self._free)
+        there = cast(tuple[State, ...], self._quadratic.states)
+        return any((np.abs(there[i].step_to(states[i])) > FAR).any() for i in self._free)
 
 
 def linearised(frames: list[Frame], states: list[State], factors: list[gtsam.NonlinearFactor]) -> Quadratic:

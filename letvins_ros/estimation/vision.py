@@ -53,17 +53,20 @@ def sightings(ids: np.ndarray, frames: list[Frame]) -> Observations:
 
 @dataclass(frozen=True, eq=False)
 class Linearised:
-    """Normal equations H d = -g on 6 F pose parameters, each frame's rotation (body) then position (body)."""
+    """Normal equations H d = -g on each frame's rotation (body) and position (body), then the calibration.
 
-    H: np.ndarray  # (6F, 6F)
-    g: np.ndarray  # (6F,)
+    Calibration: each camera's rotation and position in its own frame, and the time offset.
+    """
+
+    H: np.ndarray  # (P, P) with P = 6F, or 6F + 6C + 1 where calibration is refined too
+    g: np.ndarray  # (P,)
     cost: float  # sum of robust squared errors, halved
     errors: np.ndarray  # (K,) px, BEHIND_PX behind the camera
     offset: np.ndarray  # (L, 3) m: landmark steps are offset - slope d
-    slope: np.ndarray  # (L, 3, 6F)
+    slope: np.ndarray  # (L, 3, P)
 
     def landmark_steps(self, d: np.ndarray) -> np.ndarray:
-        """Steps (L, 3), m, of the landmarks that belong to the poses' step d (6F,)."""
+        """Steps (L, 3), m, of the landmarks that belong to the step d (P,)."""
         return np.asarray(self.offset - self.slope @ d)
 
 
@@ -90,6 +93,7 @@ class Poses:
 
     R: np.ndarray  # (F, 3, 3) R_odom_body
     p: np.ndarray  # (F, 3) m
+    rates: np.ndarray | None = None  # (F, 6) rad/s and m/s in the body, where calibration is refined too
 
 
 class VisionCost:
@@ -107,22 +111,24 @@ class VisionCost:
         Errors are those at the poses, derivatives those at the fixed poses: a pose that the prior knows must keep the
         derivatives it had there, or the prior learns of a heading that nothing measures (Huang 2010).
         """
-        F, L = len(poses.R), len(landmarks)
-        H, g = np.zeros((6 * F, 6 * F)), np.zeros(6 * F)
-        cross = np.zeros((L, 3, 6 * F))
+        F, C, L = len(poses.R), len(self._mount[1]), len(landmarks)
+        rates = np.zeros((F, 6)) if poses.rates is None else poses.rates
+        P = 6 * F if poses.rates is None else 6 * F + 6 * C + 1
+        H, g = np.zeros((P, P)), np.zeros(P)
+        cross = np.zeros((L, 3, P))
         H_points, g_points = np.zeros((L, 3, 3)), np.zeros((L, 3))
         normal = (H, g, cross, H_points, g_points)
-        where = (poses.R, poses.p, fixed.R, fixed.p)
+        where = (poses.R, poses.p, fixed.R, fixed.p, rates)
         cost, errors = _accumulate(where, landmarks, self._mount, self._rows, self._noise, normal)
         slope, offset = _solve_points(H_points, g_points, cross)
-        flat = cross.reshape(3 * L, 6 * F)
-        H -= flat.T @ slope.reshape(3 * L, 6 * F)
+        flat = cross.reshape(3 * L, P)
+        H -= flat.T @ slope.reshape(3 * L, P)
         g += flat.T @ offset.reshape(3 * L)
         return Linearised((H + H.T) / 2, g, cost, errors, offset, slope)
 
 
 @njit(cache=True)
-def _look(R, p, point, R_cam_body, p_body_cam, p_body, n):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913
+def _look(R, p, point, R_cam_body, p_body_cam, p_body, n):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0912, PLR0913
     """Write the point in body coordinates and its unit direction in the camera; return its distance, m."""
     for i in range(3):
         p_body[i] = 0.0
@@ -139,18 +145,20 @@ def _look(R, p, point, R_cam_body, p_body_cam, p_body, n):  # type: ignore[no-un
 
 
 @njit(cache=True)
-def _accumulate(where, landmarks, mount, seen, noise, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913
+def _accumulate(where, landmarks, mount, seen, noise, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0912, PLR0913
     """Add every sighting's normal equations to out; the cost, and each sighting's error in pixels."""
     R_cam_body, p_body_cam = mount
-    R, p, R_fixed, p_fixed = where
+    R, p, R_fixed, p_fixed, rates = where
     frame, camera, landmark, bearing, M = seen
     sigma, huber = noise
     H, g, cross, H_points, g_points = out
-    count = len(frame)
+    count, frames, cameras = len(frame), len(R), len(p_body_cam)
+    width = 6 if len(g) == 6 * frames else 13  # with or without calibration
     errors = np.empty(count)
     cost = 0.0
-    J = np.empty((2, 9))
-    p_body, n, r, A, r_fixed = np.empty(3), np.empty(3), np.empty(2), np.empty(3), np.empty(2)
+    J = np.empty((2, 16))  # by pose, mount, time offset, point
+    column = np.empty(13, np.int64)
+    p_body, n, r, A, r_fixed, B = np.empty(3), np.empty(3), np.empty(2), np.empty(3), np.empty(2), np.empty(3)
     for k in range(count):  # plain loops: small matrix products are calls to BLAS, ten times slower
         f, c, at_point = frame[k], camera[k], landmark[k]
         _look(R[f], p[f], landmarks[at_point], R_cam_body[c], p_body_cam[c], p_body, n)
@@ -168,29 +176,38 @@ def _accumulate(where, landmarks, mount, seen, noise, out):  # type: ignore[no-u
         distance = _look(R_fixed[f], p_fixed[f], landmarks[at_point], R_cam_body[c], p_body_cam[c], p_body, n)
         for i in range(2):
             r_fixed[i] = M[k, i, 0] * n[0] + M[k, i, 1] * n[1] + M[k, i, 2] * n[2]
+            for j in range(3):  # B: the residual by p_cam
+                B[j] = (M[k, i, j] - r_fixed[i] * n[j]) / distance
             for j in range(3):  # A: the residual by p_body
-                A[j] = 0.0
-                for m in range(3):
-                    A[j] += (M[k, i, m] - r_fixed[i] * n[m]) / distance * R_cam_body[c, m, j]
+                A[j] = B[0] * R_cam_body[c, 0, j] + B[1] * R_cam_body[c, 1, j] + B[2] * R_cam_body[c, 2, j]
             J[i, 0] = A[1] * p_body[2] - A[2] * p_body[1]  # A [p_body]x
             J[i, 1] = A[2] * p_body[0] - A[0] * p_body[2]
             J[i, 2] = A[0] * p_body[1] - A[1] * p_body[0]
+            J[i, 6] = (B[1] * n[2] - B[2] * n[1]) * distance  # B [p_cam]x
+            J[i, 7] = (B[2] * n[0] - B[0] * n[2]) * distance
+            J[i, 8] = (B[0] * n[1] - B[1] * n[0]) * distance
+            J[i, 12] = 0.0
             for j in range(3):
                 J[i, 3 + j] = -A[j]
-                J[i, 6 + j] = R_fixed[f, j, 0] * A[0] + R_fixed[f, j, 1] * A[1] + R_fixed[f, j, 2] * A[2]
-        at = 6 * f
+                J[i, 9 + j] = -B[j]
+                J[i, 12] += J[i, j] * rates[f, j] - A[j] * rates[f, 3 + j]
+                J[i, 13 + j] = R_fixed[f, j, 0] * A[0] + R_fixed[f, j, 1] * A[1] + R_fixed[f, j, 2] * A[2]
         for a in range(6):
+            column[a], column[6 + a] = 6 * f + a, 6 * frames + 6 * c + a
+        column[12] = 6 * frames + 6 * cameras
+        for a in range(width):
             wa0, wa1 = weight * J[0, a], weight * J[1, a]
-            g[at + a] += wa0 * r[0] + wa1 * r[1]
-            for b in range(6):
-                H[at + a, at + b] += wa0 * J[0, b] + wa1 * J[1, b]
+            at = column[a]
+            g[at] += wa0 * r[0] + wa1 * r[1]
+            for b in range(width):
+                H[at, column[b]] += wa0 * J[0, b] + wa1 * J[1, b]
             for b in range(3):
-                cross[at_point, b, at + a] += wa0 * J[0, 6 + b] + wa1 * J[1, 6 + b]
+                cross[at_point, b, at] += wa0 * J[0, 13 + b] + wa1 * J[1, 13 + b]
         for a in range(3):
-            wa0, wa1 = weight * J[0, 6 + a], weight * J[1, 6 + a]
+            wa0, wa1 = weight * J[0, 13 + a], weight * J[1, 13 + a]
             g_points[at_point, a] += wa0 * r[0] + wa1 * r[1]
             for b in range(3):
-                H_points[at_point, a, b] += wa0 * J[0, 6 + b] + wa1 * J[1, 6 + b]
+                H_points[at_point, a, b] += wa0 * J[0, 13 + b] + wa1 * J[1, 13 + b]
     return cost, errors
 
 

@@ -3,17 +3,18 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import cast
 
 import gtsam
 import numpy as np
 import scipy.linalg
 
-from letvins_ros.calibration import MountedCamera
+from letvins_ros.estimation.calibration_state import CLOCK, CalibrationState
+from letvins_ros.estimation.calibration_state import INDEX as CALIBRATION
 from letvins_ros.estimation.frame import STATE_SIZE as N
 from letvins_ros.estimation.frame import Frame, State
-from letvins_ros.estimation.quadratic import InertialCost, Quadratic, frame_keys, imu_factors, linearised
+from letvins_ros.estimation.quadratic import InertialCost, Movable, Quadratic, frame_keys, imu_factors, linearised
 from letvins_ros.estimation.vision import (
-    CameraMounts,
     Linearised,
     Observations,
     Poses,
@@ -23,6 +24,7 @@ from letvins_ros.estimation.vision import (
     step_landmarks,
     triangulate,
 )
+from letvins_ros.geometry import exp_so3
 
 MIN_RAY_INFORMATION = 1e-6  # a parallax of about 0.08 degrees
 # a step below which the next one would not matter: rad, m, m/s, m/s^2, rad/s
@@ -43,9 +45,8 @@ class Solution:
 class Window:
     """Keyframes and the newest frame, with their landmarks."""
 
-    def __init__(self, cameras: tuple[MountedCamera, ...], noise: RobustPixels) -> None:
-        self.mounts = CameraMounts([camera.T_body_cam for camera in cameras])
-        self._noise = noise
+    def __init__(self, calibration: CalibrationState, refine: bool, noise: RobustPixels) -> None:
+        self.calibration, self._refine, self._noise = calibration, refine, noise
         self.frames: list[Frame] = []
         self.ids = np.zeros(0, np.int64)  # of landmarks, sorted
         self.points = np.zeros((0, 3))  # (L, 3) m, odom
@@ -60,7 +61,7 @@ class Window:
         if not len(new):
             return
         seen = sightings(new, self.frames)
-        found = triangulate(_poses([f.state for f in self.frames]), seen, len(new), self.mounts)
+        found = triangulate(self._poses(self._states()), seen, len(new), self.calibration.mounts())
         good = (found.information > MIN_RAY_INFORMATION) & found.ahead & (found.miss_rad < MAX_RAY_MISS)
         good &= seen.counts(len(new)) >= 2
         ids = np.concatenate([self.ids, new[good]])
@@ -80,13 +81,12 @@ class Window:
         """Levenberg-Marquardt over all frames; landmarks are eliminated and follow."""
         active, seen = self._active()
         points = self.points[active]
-        states, damping = [frame.state for frame in self.frames], 0.0
+        states, damping = self._states(), 0.0
         inertial = InertialCost(self.frames, imu_factors(pairwise(self.frames)) + self.extra, self._fixed())
-        vision_cost = VisionCost(seen, self.mounts, self._noise)
         best, steps = np.inf, 0
         accepted, last = (states, points), None
         while True:
-            H, g, cost, vision = self._linearise(states, points, vision_cost, inertial)
+            H, g, cost, vision = self._linearise(states, points, seen, inertial)
             if last is not None and cost > best * (1 + 1e-6) + 1e-9:
                 states, points = accepted
                 damping = max(damping * 10, 1e-4)
@@ -99,11 +99,13 @@ class Window:
             d = solve_dense(H + damping * np.diag(np.diag(H)), -g)
             steps += 1
             states = [state.stepped(d[N * i : N * i + N]) for i, state in enumerate(states)]
-            points = self._step_points(points, vision.landmark_steps(d.reshape(-1, N)[:, :6].ravel()), seen)
+            points = self._step_points(points, vision.landmark_steps(d[self._vision_rows()]), seen)
             if (np.abs(d.reshape(-1, N)) < SETTLED).all():
                 break
-        for frame, state in zip(self.frames, states, strict=True):
-            frame.state = state
+        for frame, state in zip(self.frames, states, strict=False):
+            frame.state = cast(State, state)
+        if self._refine:
+            self.calibration = cast(CalibrationState, states[-1])
         self.points[active] = points
         return Solution(best, steps, H, self._mean_errors(active, seen, vision.errors))
 
@@ -129,19 +131,23 @@ class Window:
         return step_landmarks(points, steps, origin)
 
     def _linearise(
-        self, states: list[State], points: np.ndarray, vision_cost: VisionCost, inertial: InertialCost
+        self, states: list[Movable], points: np.ndarray, seen: Observations, inertial: InertialCost
     ) -> tuple[np.ndarray, np.ndarray, float, Linearised]:
-        H, g, cost = inertial.at(states)
-        fixed = self._fixed()
-        where = [fixed.get(i, state) for i, state in enumerate(states)]
-        vision = vision_cost.at(_poses(states), _poses(where), points)
+        F = len(self.frames)
+        H, g = np.zeros((N * len(states), N * len(states))), np.zeros(N * len(states))
+        H[: N * F, : N * F], g[: N * F], cost = inertial.at(cast(list[State], states[:F]))
+        vision = self._vision_cost(states, seen).at(self._poses(states), self._poses(self._where(states)), points)
         cost += vision.cost + self._add_prior(states, H, g)
-        rows = _pose_rows(len(states))
+        rows = self._vision_rows()
         H[np.ix_(rows, rows)] += vision.H
         g[rows] += vision.g
         return H, g, cost, vision
 
-    def _add_prior(self, states: list[State], H: np.ndarray, g: np.ndarray) -> float:
+    def _vision_cost(self, states: list[Movable], seen: Observations) -> VisionCost:
+        calibration = cast(CalibrationState, states[-1]) if self._refine else self.calibration
+        return VisionCost(seen, calibration.mounts(), self._noise)
+
+    def _add_prior(self, states: list[Movable], H: np.ndarray, g: np.ndarray) -> float:
         positions = self._positions(self.prior.indices)
         if not positions:
             return 0.0
@@ -151,23 +157,58 @@ class Window:
         g[rows] += gradient
         return cost
 
-    def _fixed(self) -> dict[int, State]:
-        """States at which the prior holds frames, by position in the window."""
-        return dict(zip(self._positions(self.prior.indices), self.prior.states, strict=True))
+    # -- what is estimated: the frames' states, then the calibration --------------------------------------------------
+
+    def _states(self) -> list[Movable]:
+        states: list[Movable] = [frame.state for frame in self.frames]
+        return [*states, self.calibration] if self._refine else states
+
+    def _indices(self) -> list[int]:
+        return [frame.index for frame in self.frames] + ([CALIBRATION] if self._refine else [])
 
     def _positions(self, indices: tuple[int, ...]) -> list[int]:
-        where = {frame.index: i for i, frame in enumerate(self.frames)}
+        where = {index: i for i, index in enumerate(self._indices())}
         return [where[index] for index in indices]
+
+    def _fixed(self) -> dict[int, Movable]:
+        """Where the prior holds its states, by position."""
+        return dict(zip(self._positions(self.prior.indices), self.prior.states, strict=True))
+
+    def _where(self, states: list[Movable]) -> list[Movable]:
+        """Where derivatives are taken."""
+        fixed = self._fixed()
+        return [fixed.get(i, state) for i, state in enumerate(states)]
+
+    def _poses(self, states: list[Movable]) -> Poses:
+        """Body poses when the images were taken, as the time offset says now."""
+        frames = cast(list[State], states[: len(self.frames)])
+        R, p = np.stack([s.R for s in frames]), np.stack([s.p for s in frames])
+        if not self._refine:
+            return Poses(R, p)
+        offset_s = cast(CalibrationState, states[-1]).time_offset_s
+        late = np.array([offset_s - frame.offset_s for frame in self.frames])[:, None]
+        turn = np.stack([frame.turn - s.gyro_bias for frame, s in zip(self.frames, frames, strict=True)])
+        v = np.stack([s.v for s in frames])
+        v_body = np.matmul(v[:, None], R)[:, 0]
+        return Poses(R @ exp_so3(turn * late), p + v * late, np.concatenate([turn, v_body], 1))
+
+    def _vision_rows(self) -> np.ndarray:
+        """Rows of what the images bear on."""
+        F, C = len(self.frames), len(self.calibration.T_body_cams)
+        rows = (N * np.arange(F)[:, None] + np.arange(6)).ravel()
+        return np.concatenate([rows, N * F + np.r_[np.arange(6 * C), CLOCK]]) if self._refine else rows
 
     def refix_prior(self) -> None:
         """Fix the prior at the present states; only right while nothing has been marginalised into it."""
-        self.prior = self.prior.fixed_at([self.frames[i].state for i in self._positions(self.prior.indices)])
+        states = self._states()
+        self.prior = self.prior.fixed_at([states[i] for i in self._positions(self.prior.indices)])
 
     def covariance(self, information: np.ndarray) -> np.ndarray:
         """Covariance (15, 15) of the newest frame, in the order of `State` steps."""
+        rows = _rows([len(self.frames) - 1])
         newest = np.zeros((len(information), N))
-        newest[-N:] = np.eye(N)
-        return np.asarray(solve_dense(information, newest)[-N:])
+        newest[rows] = np.eye(N)
+        return np.asarray(solve_dense(information, newest)[rows])
 
     # -- leaving the window -------------------------------------------------------------------------------------------
 
@@ -176,20 +217,23 @@ class Window:
         leaving = self.frames[position]
         gone = np.setdiff1d(leaving.ids, self.frames[-1].ids, assume_unique=True)
         lost = np.isin(self.ids, gone)
-        states, fixed = [frame.state for frame in self.frames], self._fixed()
-        where = [fixed.get(i, state) for i, state in enumerate(states)]
+        states = self._states()
+        where = self._where(states)
         touching = [(self.frames[i - 1], self.frames[i]) for i in (position, position + 1) if 0 < i < len(self.frames)]
         extra = [factor for factor in self.extra if frame_keys(leaving) & set(factor.keys())]
-        inertial = linearised(self.frames, where, imu_factors(touching) + extra)
-        H, g = inertial.H, inertial.g
-        rows = _rows(list(fixed))
+        F, size = len(self.frames), N * len(states)
+        inertial = linearised(self.frames, cast(list[State], where[:F]), imu_factors(touching) + extra)
+        H, g = np.zeros((size, size)), np.zeros(size)
+        H[: N * F, : N * F], g[: N * F] = inertial.H, inertial.g
+        rows = _rows(self._positions(self.prior.indices))
         H[np.ix_(rows, rows)] += self.prior.H
         g[rows] += self.prior.g
         if lost.any():
             seen = sightings(self.ids[lost], self.frames)
-            vision = VisionCost(seen, self.mounts, self._noise).at(_poses(states), _poses(where), self.points[lost])
-            rows = _pose_rows(len(states))
-            moved = np.concatenate([a.step_to(b)[:6] for a, b in zip(where, states, strict=True)])
+            poses = self._poses(states), self._poses(where)
+            vision = self._vision_cost(states, seen).at(*poses, self.points[lost])
+            rows = self._vision_rows()
+            moved = Quadratic((), tuple(where), H, g).step_to(states)[rows]
             H[np.ix_(rows, rows)] += vision.H
             g[rows] += vision.g - vision.H @ moved
         self._replace_prior(position, H, g, where)
@@ -199,9 +243,10 @@ class Window:
             frame.forget(gone)
         self._unlink(position)
 
-    def _replace_prior(self, position: int, H: np.ndarray, g: np.ndarray, where: list[State]) -> None:
+    def _replace_prior(self, position: int, H: np.ndarray, g: np.ndarray, where: list[Movable]) -> None:
         out = np.arange(N * position, N * position + N)
-        stay = [i for i in range(len(self.frames)) if i != position]
+        indices = self._indices()
+        stay = [i for i in range(len(indices)) if i != position]
         kept = _rows(stay)
         # scaled so that a singular direction shows against its own size
         scale = 1 / np.sqrt(np.maximum(np.diag(H)[out], 1e-12))
@@ -214,7 +259,7 @@ class Window:
         linked = [k for k in range(len(stay)) if np.abs(H_new[N * k : N * k + N]).max() > 0]
         rows = _rows(linked)
         self.prior = Quadratic(
-            tuple(self.frames[stay[k]].index for k in linked),
+            tuple(indices[stay[k]] for k in linked),
             tuple(where[stay[k]] for k in linked),
             (H_new[np.ix_(rows, rows)] + H_new[np.ix_(rows, rows)].T) / 2,
             g_new[rows],
@@ -242,13 +287,5 @@ def solve_dense(H: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.asarray((solved.T * scale).T)
 
 
-def _poses(states: list[State]) -> Poses:
-    return Poses(np.stack([state.R for state in states]), np.stack([state.p for state in states]))
-
-
 def _rows(positions: list[int]) -> np.ndarray:
     return np.concatenate([np.arange(N * i, N * i + N) for i in positions]) if positions else np.zeros(0, int)
-
-
-def _pose_rows(frames: int) -> np.ndarray:
-    return (N * np.arange(frames)[:, None] + np.arange(6)).ravel()
