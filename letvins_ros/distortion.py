@@ -71,7 +71,7 @@ class Distortion:
                 error = target - at
                 step = (a * error - b * error.conj()) / (a * a - b.real**2 - b.imag**2)
                 z = z + step
-                moving = ~(np.abs(step) < _LAST_STEP)
+                moving = np.abs(step) >= _LAST_STEP  # not a number: there is none
                 if not moving.any():
                     break
             z[moving | ~(np.abs(z) < self.max_radius)] = np.nan
