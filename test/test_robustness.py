@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-SECONDS, FRAMES, MIDDLE = 5.0, 101, 50
+SECONDS, FRAMES, MIDDLE = 4.0, 81, 40
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
 
@@ -41,9 +41,9 @@ def metrics_of(source, out, *options):
     metrics = json.loads((out / "metrics.json").read_text())
     for kind, count in metrics["skipped"].items():
         assert f"Skipped: {kind}, {count} times\n" in said
-    rows = np.loadtxt(out / "trajectory.tum", ndmin=2)
+    rows = np.array([line.split() for line in (out / "trajectory.tum").read_text().splitlines()], float)
     assert np.isfinite(rows).all()
-    assert (np.diff(rows[:, 0]) > 0).all()
+    assert (np.diff(rows[:, :1], axis=0) > 0).all() if len(rows) else metrics["coverage"] == 0
     return metrics
 
 
@@ -153,7 +153,7 @@ def test_half_of_the_right_images_may_be_missing(source, tmp_path):
     for path in images_of(source, "cam1")[1::2]:
         path.unlink()
     metrics = metrics_of(source, tmp_path / "out")
-    assert metrics["skipped"] == {"cam1: image files missing": 50, "left images without right, used alone": 50}
+    assert metrics["skipped"] == {"cam1: image files missing": MIDDLE, "left images without right, used alone": MIDDLE}
     assert (metrics["frames"], metrics["coverage"], metrics["resets"]) == (FRAMES, 1.0, 0)
     assert metrics["ate_rmse_m"] < 0.1
 
@@ -162,8 +162,8 @@ def test_half_of_the_left_images_may_be_missing(source, tmp_path):
     for path in images_of(source, "cam0")[1::2]:
         path.unlink()
     metrics = metrics_of(source, tmp_path / "out")
-    assert metrics["skipped"] == {"cam0: image files missing": 50, "right images without left, dropped": 50}
-    assert (metrics["frames"], metrics["coverage"], metrics["resets"]) == (51, 1.0, 0)
+    assert metrics["skipped"] == {"cam0: image files missing": MIDDLE, "right images without left, dropped": MIDDLE}
+    assert (metrics["frames"], metrics["coverage"], metrics["resets"]) == (MIDDLE + 1, 1.0, 0)
     assert metrics["ate_rmse_m"] < 0.1
 
 
@@ -185,10 +185,11 @@ def test_images_that_are_broken_or_of_another_size_are_left_out(source, tmp_path
 
 
 def test_three_seconds_of_black_images_are_bridged_by_the_imu(source, tmp_path):
-    blacken(source, 20, 80)
+    blacken(source, 10, 70)
     metrics = metrics_of(source, tmp_path / "out")
     assert (metrics["frames"], metrics["coverage"]) == (FRAMES, 1.0)
     assert metrics["status"]["degraded"] >= 50
+    assert metrics["ate_rmse_m"] < 1.0
     assert len(metrics["reset_reasons"]) == metrics["resets"]  # at best none; else each says why
 
 
@@ -224,7 +225,7 @@ def test_images_before_the_imu_begins_wait_for_it(source, tmp_path):
 def test_an_imu_of_another_time_is_left_out(source, tmp_path):
     heading, rows = rows_of(source, "imu0")
     write_rows(source, "imu0", heading, [f"15{row[2:]}" for row in rows])  # years before the images
-    metrics = metrics_of(source, tmp_path / "out")
+    metrics = metrics_of(source, tmp_path / "out", "--duration", 2)
     assert metrics["skipped"] == {"imu: no reading while the frames were taken, mode stereo used": 1}
     assert "mode: stereo " in (tmp_path / "out" / "config.yaml").read_text()
     assert (metrics["coverage"], metrics["resets"]) == (1.0, 0)
