@@ -11,8 +11,8 @@ def _check(name: str, array: np.ndarray, shape: tuple[int | None, ...]) -> None:
     """Raise ValueError unless the array has this shape; None matches any length."""
     pairs = zip(shape, array.shape, strict=False)
     if array.ndim != len(shape) or any(want not in (None, got) for want, got in pairs):
-        wanted = tuple("N" if want is None else want for want in shape)
-        raise ValueError(f"{name} must be {wanted}, got {array.shape}")
+        wanted = ", ".join("N" if want is None else str(want) for want in shape)
+        raise ValueError(f"{name} must be ({wanted}), got {array.shape}")
 
 
 @dataclass(frozen=True, eq=False)

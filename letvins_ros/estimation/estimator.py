@@ -107,12 +107,14 @@ class VioEstimator:
             self._window.refix_prior()
             self._window.forget_landmarks(self._window.ids[solution.errors > OUTLIER_PX])
         self.initialised = True
+        self._good = first[-1].state  # no motion is known across a start
         return self._output(first[-1], solution.information)
 
     def _reset(self, frame: Frame, reason: str) -> VioState:
         self.resets += 1
         self._cameras = self.cameras
-        self._begin(upright(self._good.T_odom_body))
+        T = self._good.T_odom_body
+        self._begin(T if self._noise is None else upright(T))  # without IMU, odom is not upright
         return _waiting(frame, reason, self.resets)
 
     def rotation_since_last(self, stamp_ns: int) -> np.ndarray | None:

@@ -20,7 +20,8 @@ class Health:
 
     def fault(self, state: State, errors: np.ndarray, limit_px: float) -> str:
         """Why the estimate must be given up, or nothing; errors (L,) are the landmarks' means, px."""
-        if not (np.isfinite(state.T_odom_body).all() and np.isfinite(state.v).all()):
+        parts = (state.R, state.p, state.v, state.accel_bias, state.gyro_bias)
+        if not all(np.isfinite(part).all() for part in parts):
             return "the estimate is not finite"
         for what, value, limit, unit in (
             ("speed", state.v, MAX_SPEED, "m/s"),

@@ -2,14 +2,15 @@
 """Gravity, velocity and gyro bias from a short stretch of frames and IMU, at rest or in motion.
 
 In motion: with rotations from the gyro, features, velocity and gravity enter the bearings linearly (Dong-Si and
-Mourikis 2012, Martinelli 2014). The features are eliminated, gravity's length is held, the gyro bias is what makes the
-rays meet best. Stereo gives the scale at once; one camera needs acceleration for it.
+Mourikis 2012, Martinelli 2014). The features are eliminated, gravity's length is held, the accelerometer's bias has
+a prior; the gyro's bias is found before, from rotations alone. Stereo gives the scale at once; one camera needs
+acceleration for it.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, least_squares
 
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.errors import Rejected
@@ -22,6 +23,7 @@ MAX_RESIDUAL_RAD = 0.006  # median of the rays' misses; about 2.5 px for EuRoC's
 MAX_VELOCITY_STD = 0.15  # m/s
 RAY_STD = 0.002  # rad
 ACCEL_BIAS_STD = 0.1  # m/s^2
+MAX_FORCE_ERROR = 2.0  # m/s^2, of the accelerometer at rest
 UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -33,18 +35,24 @@ class _Motion:
     R: np.ndarray  # (F, 3, 3) R_first_body
     dp: np.ndarray  # (F, 3) m
     dv: np.ndarray  # (F, 3) m/s
+    dp_by_bias: np.ndarray  # (F, 3, 3) derivative by the accelerometer's bias
+    dv_by_bias: np.ndarray  # (F, 3, 3)
 
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
     velocity: np.ndarray  # (3,) m/s in the first body frame
+    accel_bias: np.ndarray  # (3,) m/s^2
     gravity: np.ndarray  # (3,) m/s^2 in the first body frame
     misses: np.ndarray  # (K, 3) rad
     velocity_std: float
 
 
-def initialise_at_rest(steps: ImuSteps) -> State:
+def initialise_at_rest(steps: ImuSteps) -> State | Rejected:
     """The state at rest: accelerometer up is up, what the gyro reads is its bias."""
+    force = float(np.linalg.norm(steps.accel.mean(0)))
+    if abs(force - GRAVITY) > MAX_FORCE_ERROR:
+        return Rejected(f"at rest the accelerometer reads {force:.2f} m/s^2 instead of {GRAVITY}: wrong unit or sensor")
     R = rotation_between(steps.accel.mean(0), UP)
     return State(_without_yaw(R), np.zeros(3), gyro_bias=steps.gyro.mean(0))
 
@@ -53,33 +61,41 @@ def initialise_moving(
     frames: list[Frame], seen: Observations, mounts: CameraMounts, noise: ImuNoise
 ) -> list[State] | Rejected:
     """States of moving frames, with seen holding their common features, or why it is too early."""
-    gyro_bias, fit = np.zeros(3), None
-    for _ in range(4):
-        fit = _fit(_motion(frames, noise, gyro_bias), seen, mounts)
-        slopes = []
-        for axis in np.eye(3) * 1e-3:
-            nudged = _fit(_motion(frames, noise, gyro_bias + axis), seen, mounts)
-            slopes.append(((nudged.misses - fit.misses) / 1e-3).ravel())
-        J, r = np.stack(slopes, 1), fit.misses.ravel()
-        weight = 1 / np.maximum(np.abs(r), 2 * RAY_STD)
-        step = -np.linalg.solve((J * weight[:, None]).T @ J + 1e-9 * np.eye(3), (J * weight[:, None]).T @ r)
-        gyro_bias = gyro_bias + step
-        if np.abs(step).max() < 1e-4:
-            break
+    gyro_bias = _gyro_bias(frames, seen, mounts, noise)
     motion = _motion(frames, noise, gyro_bias)
     fit = _fit(motion, seen, mounts)
     miss = float(np.median(np.linalg.norm(fit.misses, axis=-1)))
     if miss > MAX_RESIDUAL_RAD:
         return Rejected(f"rays miss each other by {miss:.4f} rad, {MAX_RESIDUAL_RAD} allowed")
-    # an accelerometer bias, not known yet, moves the velocity too: much with one camera, little with two
-    moved = [
-        _fit(_motion(frames, noise, gyro_bias, axis), seen, mounts).velocity - fit.velocity
-        for axis in np.eye(3) * ACCEL_BIAS_STD
-    ]
-    velocity_std = float(np.hypot(fit.velocity_std, np.linalg.norm(moved)))
-    if velocity_std > MAX_VELOCITY_STD:
-        return Rejected(f"velocity known to {velocity_std:.2f} m/s, {MAX_VELOCITY_STD} needed: more motion or time")
+    if fit.velocity_std > MAX_VELOCITY_STD:
+        return Rejected(f"velocity known to {fit.velocity_std:.2f} m/s, {MAX_VELOCITY_STD} needed: more motion or time")
     return _states(motion, fit, gyro_bias)
+
+
+def _gyro_bias(frames: list[Frame], seen: Observations, mounts: CameraMounts, noise: ImuNoise) -> np.ndarray:
+    """The bias with which the left camera's rays of neighbouring frames are coplanar (Kneip 2013); needs no scale."""
+    pairs = [_common_rays(seen, f, mounts) for f in range(len(frames) - 1)]
+
+    def misfits(bias: np.ndarray) -> np.ndarray:
+        R, out = _motion(frames, noise, bias).R, []
+        for f, (rays, later) in enumerate(pairs):
+            normals = np.cross(rays, later @ (R[f].T @ R[f + 1]).T)  # across the way between the frames
+            _, vectors = np.linalg.eigh(normals.T @ normals)
+            out.append(normals @ vectors[:, 0] * np.sign(vectors[np.abs(vectors[:, 0]).argmax(), 0]))
+        return np.concatenate(out)
+
+    solved = least_squares(
+        misfits, np.zeros(3), loss="soft_l1", f_scale=RAY_STD, diff_step=1e-4, x_scale=0.01, max_nfev=15
+    )
+    return np.asarray(solved.x)
+
+
+def _common_rays(seen: Observations, f: int, mounts: CameraMounts) -> tuple[np.ndarray, np.ndarray]:
+    """Unit rays (n, 3), in the body, of the left camera to the landmarks that frames f and f + 1 both see."""
+    left = [(seen.frame == i) & (seen.camera == 0) for i in (f, f + 1)]
+    _, a, b = np.intersect1d(seen.landmark[left[0]], seen.landmark[left[1]], return_indices=True)
+    R_cam_body = mounts.R_cam_body[0]
+    return seen.bearing[left[0]][a] @ R_cam_body, seen.bearing[left[1]][b] @ R_cam_body
 
 
 def heading(R_odom_body: np.ndarray) -> float:
@@ -101,32 +117,37 @@ def _without_yaw(R_odom_body: np.ndarray) -> np.ndarray:
 def _states(motion: _Motion, fit: _Fit, gyro_bias: np.ndarray) -> list[State]:
     R_odom_first = _without_yaw(rotation_between(-fit.gravity, UP))
     t = motion.t[:, None]
-    p = t * fit.velocity + t**2 / 2 * fit.gravity + motion.dp
-    v = fit.velocity + t * fit.gravity + motion.dv
+    p = t * fit.velocity + t**2 / 2 * fit.gravity + motion.dp + motion.dp_by_bias @ fit.accel_bias
+    v = fit.velocity + t * fit.gravity + motion.dv + motion.dv_by_bias @ fit.accel_bias
     return [
-        State(R_odom_first @ motion.R[i], R_odom_first @ p[i], R_odom_first @ v[i], gyro_bias=gyro_bias)
+        State(R_odom_first @ motion.R[i], R_odom_first @ p[i], R_odom_first @ v[i], fit.accel_bias, gyro_bias)
         for i in range(len(motion.t))
     ]
 
 
-def _motion(
-    frames: list[Frame], noise: ImuNoise, gyro_bias: np.ndarray, accel_bias: np.ndarray | None = None
-) -> _Motion:
-    pim = preintegrate(
-        ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3))),
-        noise,
-        accel_bias if accel_bias is not None else np.zeros(3),
-        gyro_bias,
-    )
+def _motion(frames: list[Frame], noise: ImuNoise, gyro_bias: np.ndarray) -> _Motion:
+    """Integrate the frames' readings once, and once more for each axis of the accelerometer's bias."""
+    t, R, dp, dv = _integrated(frames, noise, gyro_bias, np.zeros(3))
+    nudged = [_integrated(frames, noise, gyro_bias, axis) for axis in np.eye(3)]  # linear in this bias
+    dp_by_bias = np.stack([moved[2] - dp for moved in nudged], 2)
+    dv_by_bias = np.stack([moved[3] - dv for moved in nudged], 2)
+    return _Motion(t, R, dp, dv, dp_by_bias, dv_by_bias)
+
+
+def _integrated(
+    frames: list[Frame], noise: ImuNoise, gyro_bias: np.ndarray, accel_bias: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Time, rotation, and displacement and change of velocity without gravity, of each frame since the first."""
+    pim = preintegrate(ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3))), noise, accel_bias, gyro_bias)
     t, R, dp, dv = [0.0], [np.eye(3)], [np.zeros(3)], [np.zeros(3)]
     for frame in frames[1:]:
-        assert frame.steps is not None  # noqa: S101  every frame but the first has its steps
-        integrate(pim, frame.steps, gyro_bias)
+        if frame.steps is not None:
+            integrate(pim, frame.steps, gyro_bias)
         t.append(pim.deltaTij())
         R.append(pim.deltaRij().matrix())
         dp.append(pim.deltaPij())
         dv.append(pim.deltaVij())
-    return _Motion(np.array(t), np.stack(R), np.stack(dp), np.stack(dv))
+    return np.array(t), np.stack(R), np.stack(dp), np.stack(dv)
 
 
 def _fit(motion: _Motion, seen: Observations, mounts: CameraMounts) -> _Fit:
@@ -136,25 +157,28 @@ def _fit(motion: _Motion, seen: Observations, mounts: CameraMounts) -> _Fit:
     offset = motion.dp[seen.frame] + (R @ mounts.p_body_cam[seen.camera][..., None])[..., 0]
     across = np.eye(3) - d[:, :, None] * d[:, None, :]
     t = motion.t[seen.frame, None, None]
-    basis = np.concatenate([t * np.eye(3), t**2 / 2 * np.eye(3)], 2)  # (K, 3, 6): centre = basis x + offset
+    by_bias = motion.dp_by_bias[seen.frame]
+    basis = np.concatenate([t * np.eye(3), by_bias, t**2 / 2 * np.eye(3)], 2)  # (K, 3, 9): centre = basis x + offset
     distance = np.full(seen.landmark.max() + 1, 5.0)
-    for _ in range(2):
+    for _ in range(4):
         weighted = across / distance[seen.landmark, None, None] ** 2
         x, points, information = _solve(weighted, offset, basis, seen.landmark)
         ray = points[seen.landmark] - basis @ x - offset
         length = np.maximum(np.linalg.norm(ray, axis=1), 0.1)
         distance = np.clip(np.bincount(seen.landmark, length) / np.bincount(seen.landmark), 0.3, 50.0)
     misses = (across @ (ray / length[:, None])[..., None])[..., 0]
+    up = x[6:] / GRAVITY
+    information[6:, 6:] += np.outer(up, up) * 1e6  # gravity's strength is known
     covariance = np.linalg.pinv(information) * RAY_STD**2
-    return _Fit(x[:3], x[3:], misses, float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3]).max())))
+    return _Fit(x[:3], x[3:6], x[6:], misses, float(np.sqrt(np.linalg.eigvalsh(covariance[:3, :3]).max())))
 
 
 def _solve(
     across: np.ndarray, offset: np.ndarray, basis: np.ndarray, landmark: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """X (6,), points (L, 3) and information: least sum of |across (point - basis x - offset)|^2 with |x[3:]| = g."""
+    """X (6,), points (L, 3) and information: least sum of |across (point - basis x - offset)|^2 with |x[6:]| = g."""
     L = landmark.max() + 1
-    H_points, H_cross, g_points = np.zeros((L, 3, 3)), np.zeros((L, 3, 6)), np.zeros((L, 3))
+    H_points, H_cross, g_points = np.zeros((L, 3, 3)), np.zeros((L, 3, 9)), np.zeros((L, 3))
     pull = (across @ offset[..., None])[..., 0]
     np.add.at(H_points, landmark, across)
     np.add.at(H_cross, landmark, -across @ basis)
@@ -162,15 +186,16 @@ def _solve(
     inverse = np.linalg.inv(H_points + 1e-9 * np.eye(3))
     H = np.einsum("kji,kjm->im", basis, across @ basis) - np.einsum("lji,ljk,lkm->im", H_cross, inverse, H_cross)
     g = -np.einsum("kji,kj->i", basis, pull) - np.einsum("lji,ljk,lk->i", H_cross, inverse, g_points)
+    H[3:6, 3:6] += np.eye(3) * (RAY_STD / ACCEL_BIAS_STD) ** 2
     x = _with_gravity(H, g)
     points = (inverse @ (g_points - H_cross @ x)[..., None])[..., 0]
     return x, points, H
 
 
 def _with_gravity(H: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """Minimise x H x / 2 - g x with |x[3:]| = GRAVITY, by the secular equation of its Lagrange multiplier."""
-    A = np.linalg.inv(H[:3, :3] + 1e-9 * np.eye(3))
-    S, b = H[3:, 3:] - H[3:, :3] @ A @ H[:3, 3:], g[3:] - H[3:, :3] @ A @ g[:3]
+    """Minimise x H x / 2 - g x with |x[6:]| = GRAVITY, by the secular equation of its Lagrange multiplier."""
+    A = np.linalg.inv(H[:6, :6] + 1e-9 * np.eye(6))
+    S, b = H[6:, 6:] - H[6:, :6] @ A @ H[:6, 6:], g[6:] - H[6:, :6] @ A @ g[:6]
     values, vectors = np.linalg.eigh((S + S.T) / 2)
     c = vectors.T @ b
 
@@ -181,4 +206,4 @@ def _with_gravity(H: np.ndarray, g: np.ndarray) -> np.ndarray:
     multiplier = brentq(excess, low, high) if excess(low) > 0 else low
     gravity = vectors @ (c / (values + multiplier))
     gravity *= GRAVITY / np.linalg.norm(gravity)
-    return np.concatenate([A @ (g[:3] - H[:3, 3:] @ gravity), gravity])
+    return np.concatenate([A @ (g[:6] - H[:6, 6:] @ gravity), gravity])

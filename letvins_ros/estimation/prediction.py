@@ -35,6 +35,7 @@ def propagated(
     A[ROTATION, GYRO_BIAS] = -np.eye(3)
     A[ROTATION, ROTATION] = -skew(turn) / dt
     F = np.eye(N) + A * dt + A @ A * (dt**2 / 2)
+    half = np.eye(N) + A * (dt / 2)  # the noise comes in, on average, half way
     Q = np.zeros((N, N))
     for part, density in (
         (ROTATION, noise.gyro_noise),
@@ -43,4 +44,4 @@ def propagated(
         (GYRO_BIAS, noise.gyro_walk),
     ):
         Q[part, part] = np.eye(3) * density**2 * dt
-    return np.asarray(F @ P @ F.T + Q)
+    return np.asarray(F @ P @ F.T + half @ Q @ half.T)

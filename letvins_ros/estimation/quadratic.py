@@ -66,15 +66,12 @@ class InertialCost:
 
     def at(self, states: list[State]) -> tuple[np.ndarray, np.ndarray, float]:
         """Normal equations H (15F, 15F), g (15F,) and cost at these states."""
-        if self._quadratic is None or self._moved(states):
+        d = None if self._quadratic is None else self._quadratic.step_to(states)
+        if self._quadratic is None or d is None or (np.abs(d.reshape(-1, N)[self._free]) > FAR).any():
             where = cast(list[State], [self._fixed.get(i, state) for i, state in enumerate(states)])
             self._quadratic = linearised(self._frames, where, self._factors)
-        return (self._quadratic.H.copy(), *self._quadratic.at(self._quadratic.step_to(states)))
-
-    def _moved(self, states: list[State]) -> bool:
-        assert self._quadratic is not None  # noqa: S101
-        there = cast(tuple[State, ...], self._quadratic.states)
-        return any((np.abs(there[i].step_to(states[i])) > FAR).any() for i in self._free)
+            d = self._quadratic.step_to(states)
+        return (self._quadratic.H, *self._quadratic.at(d))
 
 
 def linearised(frames: list[Frame], states: list[State], factors: list[gtsam.NonlinearFactor]) -> Quadratic:

@@ -41,7 +41,8 @@ class Starter:
         if self._noise is None:
             return self._start_with_cameras(frame)
         if rest is not None:
-            return self._placed([frame], [initialise_at_rest(rest)])
+            state = initialise_at_rest(rest)
+            return state if isinstance(state, Rejected) else self._placed([frame], [state])
         return self._start_moving(self._noise)
 
     def _start_with_cameras(self, frame: Frame) -> list[Frame] | Rejected:

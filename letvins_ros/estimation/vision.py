@@ -128,7 +128,7 @@ class VisionCost:
 
 
 @njit(cache=True)
-def _look(R, p, point, R_cam_body, p_body_cam, p_body, n):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0912, PLR0913
+def _look(R, p, point, R_cam_body, p_body_cam, p_body, n):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913
     """Write the point in body coordinates and its unit direction in the camera; return its distance, m."""
     for i in range(3):
         p_body[i] = 0.0

@@ -70,6 +70,8 @@ class Window:
 
     def forget_landmarks(self, ids: np.ndarray) -> None:
         """Drop landmarks; what older frames saw of them is dropped too, the newest frame's view may start anew."""
+        if not len(ids):
+            return
         keep = ~np.isin(self.ids, ids)
         self.ids, self.points = self.ids[keep], self.points[keep]
         for frame in self.frames[:-1]:
