@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic import Quality, add_imu, config_of, estimate, posed, record, run, step, without_imu, without_tracks
+
+from letvins_ros.calibration import Rig
+from letvins_ros.errors import CalibrationError
+from letvins_ros.estimation import VioEstimator
+from letvins_ros.estimation.window import Window
+from letvins_ros.evaluation.metrics import absolute_error, drift, largest_distance_from_mean, nees, rms
+from letvins_ros.simulation.imu import START_NS
+from letvins_ros.simulation.rigs import EUROC_RIG
+from letvins_ros.types import VioStatus
+
+SECOND = 1_000_000_000
+MODES = ["stereo_imu", "mono_imu", "stereo"]
+
+
+def ate(recording, states):
+    """Position error (m) after alignment, over all states with a pose."""
+    found = estimate(states)
+    return rms(np.linalg.norm(absolute_error(recording.truth(found.stamps_ns), found).position, axis=1))
+
+
+def between(states, start_s, end_s):
+    return [s for s in states if start_s <= (s.stamp_ns - START_NS) / SECOND < end_s]
+
+
+def assert_covariances(states):
+    """All of them symmetric and positive definite, in their own units."""
+    for state in states:
+        P = state.covariance
+        np.testing.assert_allclose(P, P.T, rtol=1e-6, atol=1e-12 * np.abs(P).max())
+        size = np.sqrt(np.diag(P))
+        assert np.isfinite(size).all()
+        assert np.linalg.eigvalsh(P / np.outer(size, size)).min() > 0
+
+
+@pytest.fixture(scope="module")
+def hall():
+    return record("hall", 5.0, 0)
+
+
+@pytest.fixture(scope="module")
+def hall_states(hall):
+    return run(hall, config_of("stereo_imu"))
+
+
+# -- accuracy ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "estimator"), [("stereo_imu", {}), ("mono_imu", {"init_window_s": 2.0}), ("stereo", {})]
+)
+def test_ten_seconds_of_flight_are_known_to_two_centimetres(mode, estimator):
+    recording = record("hall", 10.0, 0)
+    states = run(recording, config_of(mode, **estimator))
+    known = posed(states)
+    assert ate(recording, known) < 0.02
+    assert known == states[-len(known) :]  # once started, every frame has a pose
+    assert {(s.status, s.reason, s.resets) for s in known} == {(VioStatus.TRACKING, "", 0)}
+    assert_covariances(known[::10])
+
+
+@pytest.mark.xfail(reason="one camera starts at a wrong scale within the default init_window_s", strict=False)
+def test_one_camera_starts_by_itself_when_its_scale_is_known():
+    recording = record("hall", 6.0, 0)
+    states = posed(run(recording, config_of("mono_imu")))
+    assert ate(recording, states) < 0.03
+    t = np.array([(states[0].stamp_ns - START_NS) / SECOND])
+    speed = np.linalg.norm(recording.trajectory.velocity(t)[0])
+    assert np.linalg.norm(states[0].velocity_odom) == pytest.approx(speed, rel=0.3)
+
+
+@pytest.mark.parametrize("scenario", ["aggressive", "corridor"])
+def test_fast_and_narrow_flights_are_known_too(scenario):
+    recording = record(scenario, 5.0, 1)
+    assert ate(recording, posed(run(recording, config_of("stereo_imu")))) < 0.02
+
+
+def test_the_covariance_of_position_tells_the_truth_on_average():
+    means = []
+    for seed in range(8):
+        recording = record("hall", 4.0, 100 + seed, Quality(features=40))
+        states = posed(run(recording, config_of("stereo_imu", pixel_sigma=0.3, imu_noise_scale=1.0)))
+        found = estimate(states)
+        drifted = drift(recording.truth(found.stamps_ns), found, np.zeros(len(states), int))
+        means.append(nees(drifted.position[5:], np.stack([s.covariance[:3, :3] for s in states[5:]])).mean())
+    assert 1.0 < np.mean(means) < 6.0, means  # 3 is perfect
+
+
+def test_velocity_and_biases_are_those_of_the_simulation(hall, hall_states):
+    last = hall_states[-1]
+    t = np.array([(last.stamp_ns - START_NS) / SECOND])
+    speed = np.linalg.norm(hall.trajectory.velocity(t)[0])
+    assert np.linalg.norm(last.velocity_odom) == pytest.approx(speed, abs=0.03)
+    still = hall.trajectory.angular_velocity(t)[0]
+    near = np.abs(hall.imu.stamps_ns - last.stamp_ns) < 20_000_000
+    np.testing.assert_allclose(last.gyro_bias, (hall.imu.gyro[near].mean(0) - still), atol=0.01)
+
+
+def test_odom_starts_upright_without_heading(hall, hall_states):
+    first = posed(hall_states)[0]
+    t = np.array([(first.stamp_ns - START_NS) / SECOND])
+    up = hall.trajectory.T_world_body(t)[0, 2, :3]  # of the world, in the body
+    assert np.degrees(np.arccos(np.clip(first.T_odom_body[2, :3] @ up, -1, 1))) < 1.5
+
+
+def test_standing_still_stays_within_two_millimetres():
+    recording = record("static", 5.0, 0, Quality(pixel_std=0.1))
+    states = posed(run(recording, config_of("stereo_imu")))
+    assert len(states) > 45
+    assert largest_distance_from_mean(estimate(states).positions) < 2e-3
+    assert max(np.linalg.norm(s.velocity_odom) for s in states) < 0.01
+    assert_covariances(states[::10])
+
+
+def test_the_same_input_gives_the_same_bytes(hall, hall_states):
+    for a, b in zip(hall_states, run(hall, config_of("stereo_imu")), strict=True):
+        for name in ("T_odom_body", "velocity_odom", "gyro_bias", "accel_bias", "covariance"):
+            assert getattr(a, name).tobytes() == getattr(b, name).tobytes()
+
+
+# -- before the start -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_without_features_it_waits_and_says_for_what(mode):
+    recording = without_tracks(record("hall", 2.0, 0), 0, 9)
+    states = run(recording, config_of(mode))
+    assert {s.status for s in states} == {VioStatus.INITIALISING}
+    assert all(s.reason for s in states)
+    assert "features" in states[-1].reason
+
+
+def test_few_features_are_too_few_to_start_and_counted():
+    recording = record("hall", 1.0, 0, Quality(features=8))
+    assert "15 needed are common to the frames" in run(recording, config_of("stereo_imu"))[-1].reason
+    assert "stereo features of 10 needed" in run(recording, config_of("stereo"))[-1].reason
+
+
+def test_before_the_start_nothing_is_predicted():
+    estimator = VioEstimator(config_of("stereo_imu"), EUROC_RIG)
+    assert estimator.predict(START_NS) is None
+    assert estimator.rotation_since_last(START_NS) is None
+    estimator.reset("nothing to reset")
+    assert not estimator.initialised
+
+
+def test_a_mode_with_imu_needs_the_noise_of_one():
+    with pytest.raises(CalibrationError, match="mode mono_imu needs the IMU's noise"):
+        VioEstimator(config_of("mono_imu"), Rig(EUROC_RIG.cameras, None))
+
+
+# -- damage -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_of_darkness_is_bridged_by_the_imu_and_called_degraded(hall):
+    states = posed(run(without_tracks(hall, 3.0, 4.0), config_of("stereo_imu")))
+    dark, before, after = (between(states, *span) for span in ((3.0, 4.0), (2.0, 3.0), (4.2, 5.1)))
+    assert {s.status for s in dark} == {VioStatus.DEGRADED}
+    assert {s.reason for s in dark} == {"0 tracks of 10 needed"}
+    assert {s.status for s in after} == {VioStatus.TRACKING}
+    assert {s.resets for s in states} == {0}
+    assert ate(hall, states) < 0.05
+    sizes = [np.trace(s.covariance[:3, :3]) for s in dark]
+    assert sizes == sorted(sizes)  # less is known in every frame of it
+    assert sizes[-1] > 2 * np.trace(before[-1].covariance[:3, :3])
+    assert_covariances(states[::5])
+
+
+def test_half_a_second_without_imu_is_bridged_by_the_images(hall):
+    states = posed(run(without_imu(hall, 3.0, 3.5), config_of("stereo_imu")))
+    assert ate(hall, states) < 0.05
+    assert {s.resets for s in states} == {0}
+    reasons = {s.reason for s in states if s.status is VioStatus.DEGRADED}
+    assert any(reason.startswith("IMU gap of 0.") for reason in reasons)
+    assert {s.status for s in between(states, 4.0, 5.1)} == {VioStatus.TRACKING}
+
+
+def test_cameras_alone_rest_in_the_dark_and_go_on(hall):
+    states = posed(run(without_tracks(hall, 3.0, 3.3), config_of("stereo")))
+    assert {s.status for s in between(states, 3.0, 3.3)} == {VioStatus.DEGRADED}
+    assert {s.status for s in between(states, 4.0, 5.1)} == {VioStatus.TRACKING}
+    assert np.isfinite(estimate(states).positions).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_features_that_jump_about_never_crash_it(hall, mode):
+    rng = np.random.default_rng(0)
+
+    def swapped(i, one):
+        some = rng.permutation(len(one)) if 20 <= i < 35 else np.arange(len(one))
+        return replace(one, uv=one.uv[some], uv_right=one.uv_right[rng.permutation(some)] if i == 25 else one.uv_right)
+
+    states = run(replace(hall, tracks=[swapped(i, one) for i, one in enumerate(hall.tracks)]), config_of(mode))
+    assert len(states) == len(hall.tracks)
+    assert all(np.isfinite(s.T_odom_body).all() and np.isfinite(s.covariance).all() for s in states)
+    assert all(s.reason for s in states if s.status is not VioStatus.TRACKING)
+
+
+def test_some_swapped_features_change_nothing_much(hall):
+    def swapped(one):
+        uv = one.uv.copy()
+        uv[:6] = uv[:6][::-1]
+        return replace(one, uv=uv)
+
+    tracks = [swapped(one) if i % 5 == 0 else one for i, one in enumerate(hall.tracks)]
+    assert ate(hall, posed(run(replace(hall, tracks=tracks), config_of("stereo_imu")))) < 0.05
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "stereo_imu",
+        pytest.param("stereo", marks=pytest.mark.xfail(reason="spins away after a reset", strict=False)),
+    ],
+)
+def test_after_a_failed_solver_odom_goes_on_at_the_last_pose(hall, mode, monkeypatch):
+    estimator, solve, states = VioEstimator(config_of(mode), EUROC_RIG), Window.solve, []
+
+    def broken(self, iterations):
+        monkeypatch.setattr(Window, "solve", solve)
+        raise RuntimeError("Indeterminant linear system\ndetected while working near variable x3")
+
+    for i in range(len(hall.tracks)):
+        if i == 30:
+            monkeypatch.setattr(Window, "solve", broken)
+        states.append(step(estimator, hall, i, mode))
+    assert (states[30].status, states[30].resets) == (VioStatus.INITIALISING, 1)
+    assert states[30].reason == "the solver failed: Indeterminant linear system"
+    before, again = states[29], posed(states[30:])[0]
+    assert again.stamp_ns - before.stamp_ns <= SECOND
+    moved = np.linalg.norm(again.T_odom_body[:3, 3] - before.T_odom_body[:3, 3])
+    assert moved < 1.3 * (again.stamp_ns - before.stamp_ns) / SECOND  # no further than it can have flown
+    assert {s.resets for s in states[31:]} == {1}
+    assert states[-1].status is VioStatus.TRACKING
+    if mode == "stereo_imu":
+        assert again.T_odom_body[2, :3] @ before.T_odom_body[2, :3] > 0.9  # still upright
+
+
+def test_a_reset_on_demand_counts_and_starts_anew(hall):
+    estimator = VioEstimator(config_of("stereo_imu"), EUROC_RIG)
+    for i in range(30):
+        step(estimator, hall, i, "stereo_imu")
+    assert estimator.initialised
+    estimator.reset("asked for")
+    assert (estimator.initialised, estimator.resets, estimator.predict(hall.tracks[30].stamp_ns)) == (False, 1, None)
+    states = [step(estimator, hall, i, "stereo_imu") for i in range(30, 45)]
+    assert states[-1].status is VioStatus.TRACKING
+    assert {s.resets for s in states} == {1}
+
+
+def test_readings_that_are_no_numbers_are_left_out(hall):
+    gyro, accel = hall.imu.gyro.copy(), hall.imu.accel.copy()
+    gyro[500:505], accel[700] = np.nan, np.inf
+    broken = replace(hall, imu=replace(hall.imu, gyro=gyro, accel=accel))
+    estimator = VioEstimator(config_of("stereo_imu"), EUROC_RIG)
+    states = posed(run(broken, config_of("stereo_imu"), estimator))
+    assert estimator.imu.dropped == 6
+    assert ate(hall, states) < 0.02
+
+
+# -- between frames ---------------------------------------------------------------------------------------------------
+
+
+def test_prediction_between_frames_leads_to_the_next_frame_and_knows_less_and_less(hall):
+    estimator = VioEstimator(config_of("stereo_imu"), EUROC_RIG)
+    for i in range(39):
+        state = step(estimator, hall, i, "stereo_imu")
+    now, after = hall.tracks[38].stamp_ns, hall.tracks[39].stamp_ns
+    add_imu(estimator, hall, 39)
+    states = [estimator.predict(int(t)) for t in np.linspace(now, after, 5)]
+    np.testing.assert_allclose(states[0].T_odom_body, state.T_odom_body, atol=1e-9)
+    for part in (slice(0, 3), slice(3, 6), slice(6, 9)):
+        sizes = [np.trace(s.covariance[part, part]) for s in states]
+        assert sizes == sorted(sizes)
+    assert_covariances(states)
+    following = estimator.process(hall.tracks[39])
+    assert np.linalg.norm(states[-1].T_odom_body[:3, 3] - following.T_odom_body[:3, 3]) < 0.01
+    assert np.linalg.norm(states[-1].velocity_odom - following.velocity_odom) < 0.05
+
+
+def test_the_gyro_gives_the_turn_since_the_last_frame(hall):
+    estimator = VioEstimator(config_of("stereo_imu"), EUROC_RIG)
+    for i in range(30):
+        step(estimator, hall, i, "stereo_imu")
+    add_imu(estimator, hall, 30)
+    R = estimator.rotation_since_last(hall.tracks[30].stamp_ns)
+    t = np.array([(one.stamp_ns - START_NS) / SECOND for one in hall.tracks[29:31]])
+    before, now = hall.trajectory.T_world_body(t)[:, :3, :3]
+    np.testing.assert_allclose(R, before.T @ now, atol=1e-3)
+
+
+def test_a_camera_clock_that_is_late_by_its_known_offset_changes_nothing(hall, hall_states):
+    late = 20_000_000
+    cameras = tuple(replace(camera, time_offset_s=late / SECOND) for camera in EUROC_RIG.cameras)
+    tracks = [replace(one, stamp_ns=one.stamp_ns - late) for one in hall.tracks]
+    estimator = VioEstimator(config_of("stereo_imu"), replace(EUROC_RIG, cameras=cameras))
+    estimator.add_imu(hall.imu)
+    states = [estimator.process(one) for one in tracks]
+    np.testing.assert_allclose(states[-1].T_odom_body, hall_states[-1].T_odom_body, atol=1e-6)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from synthetic import record
+
+from letvins_ros.estimation.frame import State, frame_of
+from letvins_ros.geometry import exp_so3
+from letvins_ros.simulation.rigs import EUROC_RIG
+from letvins_ros.types import FrameTracks
+
+SIZES = [1, 2, 50]
+RIG = (EUROC_RIG.cameras, State(np.eye(3), np.zeros(3)))
+
+
+def random_state(rng):
+    return State(exp_so3(rng.normal(size=3)), *rng.normal(size=(4, 3)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_step_to_another_state_leads_there(seed):
+    rng = np.random.default_rng(seed)
+    a, b = random_state(rng), random_state(rng)
+    again = a.stepped(a.step_to(b))
+    np.testing.assert_allclose(again.T_odom_body, b.T_odom_body, atol=1e-9)
+    for name in ("v", "accel_bias", "gyro_bias"):
+        np.testing.assert_allclose(getattr(again, name), getattr(b, name), atol=1e-12)
+    d = rng.normal(0, 0.5, 15)
+    np.testing.assert_allclose(a.step_to(a.stepped(d)), d, atol=1e-9)
+
+
+def test_pose_steps_are_in_body_axes_and_the_others_in_odom():
+    state = State(exp_so3(np.array([0, 0, np.pi / 2])), np.array([1.0, 2.0, 3.0]))
+    after = state.stepped(np.r_[0.1, 0, 0, 1, 0, 0, 1, 0, 0, np.zeros(6)])
+    np.testing.assert_allclose(after.p, [1, 3, 3], atol=1e-12)
+    np.testing.assert_allclose(after.v, [1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(after.R, state.R @ exp_so3(np.array([0.1, 0, 0])), atol=1e-12)
+
+
+def test_ten_thousand_steps_leave_a_rotation_a_rotation():
+    state = State(np.eye(3), np.zeros(3))
+    for d in np.random.default_rng(0).normal(0, 0.1, (10_000, 15)):
+        state = state.stepped(d)
+    np.testing.assert_allclose(state.R @ state.R.T, np.eye(3), atol=1e-14)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_a_frame_holds_the_directions_and_resolutions_of_its_tracks_sorted_by_id(n):
+    tracks = record("hall", 0.2, 0).tracks[1]
+    some = np.random.default_rng(n).permutation(len(tracks))[:n]
+    uv_right = tracks.uv_right[some]
+    uv_right[0] = np.nan
+    frame = frame_of(7, FrameTracks(5, tracks.ids[some], tracks.uv[some], uv_right, tracks.ages[some]), *RIG)
+    assert (frame.index, frame.stamp_ns) == (7, 5)
+    order = np.argsort(tracks.ids[some])
+    np.testing.assert_array_equal(frame.ids, tracks.ids[some][order])
+    for c, uv in enumerate((tracks.uv[some][order], uv_right[order])):
+        np.testing.assert_array_equal(frame.seen[c], np.isfinite(uv).all(1))
+        for i in np.flatnonzero(frame.seen[c]):
+            direction, camera = frame.bearings[c, i], EUROC_RIG.cameras[c].camera
+            np.testing.assert_allclose(camera.project(direction[None])[0][0], uv[i], atol=1e-4)
+            np.testing.assert_allclose(frame.M[c, i] @ direction, 0, atol=1e-6)
+            nudge = 1e-6 * np.linalg.svd(direction[None])[2][1]
+            moved = camera.project((direction + nudge)[None])[0] - camera.project(direction[None])[0]
+            np.testing.assert_allclose(moved[0], frame.M[c, i] @ nudge, rtol=1e-3, atol=1e-7)
+    assert not frame.seen[1, np.flatnonzero(order == 0)[0]]
+    assert np.isfinite(frame.bearings).all()
+    assert np.isfinite(frame.M).all()
+
+
+def test_a_frame_without_tracks_is_empty_and_one_camera_has_one_row():
+    none = np.zeros((0, 2), np.float32)
+    empty = frame_of(0, FrameTracks(0, np.zeros(0, np.int64), none, none, np.zeros(0, np.int32)), *RIG)
+    assert (len(empty.ids), empty.bearings.shape, empty.M.shape) == (0, (2, 0, 3), (2, 0, 2, 3))
+    mono = frame_of(0, record("hall", 0.1, 0).tracks[0], EUROC_RIG.cameras[:1], RIG[1])
+    assert mono.bearings.shape[0] == 1
+
+
+def test_a_forgotten_feature_is_gone_from_every_array_and_the_others_stay():
+    frame = frame_of(0, record("hall", 0.1, 0).tracks[0], *RIG)
+    ids, bearings, kept = frame.ids.copy(), frame.bearings.copy(), np.arange(len(frame.ids)) % 3 > 0
+    frame.forget(np.concatenate([ids[~kept], [10**9]]))
+    np.testing.assert_array_equal(frame.ids, ids[kept])
+    np.testing.assert_array_equal(frame.bearings, bearings[:, kept])
+    assert frame.M.shape[1] == frame.seen.shape[1] == kept.sum()
+
+
+def test_the_synthetic_tracks_see_the_world_where_the_truth_says():
+    """The helper itself: points triangulated from true poses are seen again where they must be."""
+    recording = record("hall", 1.0, 3)
+    T = recording.trajectory.T_world_body(np.arange(11) / 10)
+    ids = np.intersect1d(recording.tracks[0].ids, recording.tracks[10].ids)
+    assert len(ids) > 10
+    a, b = (frame_of(0, recording.tracks[i], *RIG) for i in (0, 10))
+    R, p = zip(*((x[:3, :3], x[:3, 3]) for x in (T[i] @ EUROC_RIG.cameras[0].T_body_cam for i in (0, 10))), strict=True)
+    rays = [r @ f.bearings[0][np.isin(f.ids, ids)].T for r, f in ((R[0], a), (R[1], b))]
+    volume = np.cross(rays[0].T, rays[1].T) @ (p[1] - p[0])  # the epipolar constraint
+    assert np.abs(volume).max() < 0.02 * np.linalg.norm(p[1] - p[0])

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+from itertools import pairwise
+
+import gtsam
+import numpy as np
+import pytest
+
+from letvins_ros.calibration import ImuNoise
+from letvins_ros.estimation import quadratic
+from letvins_ros.estimation.frame import Frame, State
+from letvins_ros.estimation.quadratic import B, InertialCost, Quadratic, V, X, imu_factors, linearised
+from letvins_ros.geometry import exp_so3
+from letvins_ros.imu import ImuSteps, preintegrate
+
+NOISE = ImuNoise(1.7e-3, 2e-2, 2e-4, 3e-2)
+SIZES = [1, 2, 5]
+STEP_SCALE = np.repeat([1e-2, 1e-2, 1e-2, 1e-2, 1e-3], 3)
+
+
+def random_state(rng):
+    return State(exp_so3(rng.normal(0, 0.5, 3)), *rng.normal(0, 1, (2, 3)), *rng.normal(0, 0.02, (2, 3)))
+
+
+def blank(index, state):
+    return Frame(index, index, state, np.zeros(0, int), np.zeros((2, 0, 3)), np.zeros((2, 0, 2, 3)), np.zeros((2, 0)))
+
+
+def chain(seed, count):
+    """Frames that follow from one another by IMU readings, with indices that have holes."""
+    rng = np.random.default_rng(seed)
+    frames = [blank(3, random_state(rng))]
+    for i in range(1, count):
+        before = frames[-1].state
+        frame = blank(3 + 2 * i, before)
+        frame.steps = ImuSteps(np.full(20, 0.01), rng.normal(0, 0.5, (20, 3)), rng.normal([0, 0, 9.8], 1, (20, 3)))
+        frame.pim = preintegrate(frame.steps, NOISE, before.accel_bias, before.gyro_bias)
+        frame.state = before.predicted(frame.pim)
+        frames.append(frame)
+    return frames
+
+
+def factors_of(frames):
+    """IMU factors, and one of each other kind that the estimator adds."""
+    first, last = frames[0], frames[-1]
+    still = gtsam.PriorFactorVector(V(last.index), np.zeros(3), gtsam.noiseModel.Isotropic.Sigma(3, 0.1))
+    others = [still]
+    if len(frames) > 1:
+        model = gtsam.noiseModel.Diagonal.Sigmas(np.repeat([0.01, 0.02], 3))
+        others.append(gtsam.BetweenFactorPose3(X(first.index), X(last.index), gtsam.Pose3(), model))
+    return imu_factors(pairwise(frames)) + others
+
+
+def gtsam_error(frames, states, factors):
+    values = gtsam.Values()
+    for frame, state in zip(frames, states, strict=True):
+        values.insert(X(frame.index), gtsam.Pose3(gtsam.Rot3(state.R), state.p))
+        values.insert(V(frame.index), state.v)
+        values.insert(B(frame.index), gtsam.imuBias.ConstantBias(state.accel_bias, state.gyro_bias))
+    return sum(factor.error(values) for factor in factors)
+
+
+def moved(states, d):
+    return [state.stepped(d[15 * i : 15 * i + 15]) for i, state in enumerate(states)]
+
+
+def off_states(frames, seed):
+    rng = np.random.default_rng(seed)
+    return [frame.state.stepped(rng.normal(0, STEP_SCALE)) for frame in frames]
+
+
+def random_quadratic(rng, count):
+    A = rng.normal(size=(15 * count, 15 * count))
+    states = tuple(random_state(rng) for _ in range(count))
+    return Quadratic(tuple(range(count)), states, A @ A.T, rng.normal(size=15 * count), 7.0)
+
+
+@pytest.mark.parametrize("count", SIZES)
+def test_linearised_gradient_and_cost_are_those_of_the_graph_error(count):
+    frames = chain(count, count)
+    factors, states = factors_of(frames), off_states(frames, count)
+    got = linearised(frames, states, factors)
+    assert got.cost == pytest.approx(gtsam_error(frames, states, factors), rel=1e-9)
+    for i, scale in enumerate(np.tile(STEP_SCALE, count) * 1e-4):
+        d = np.zeros(15 * count)
+        d[i] = scale
+        ahead, behind = (gtsam_error(frames, moved(states, s), factors) for s in (d, -d))
+        assert got.g[i] * 2 * scale == pytest.approx(ahead - behind, rel=1e-3, abs=1e-5 * got.cost)
+
+
+@pytest.mark.parametrize("count", SIZES)
+def test_linearised_curvature_is_that_of_the_graph_error_where_it_vanishes(count):
+    frames = chain(count + 10, count)
+    factors, states = factors_of(frames)[: count - 1], [frame.state for frame in frames]  # the IMU alone fits exactly
+    if not factors:
+        factors, states = factors_of(frames), [State(np.eye(3), np.zeros(3))]
+    got = linearised(frames, states, factors)
+    assert got.cost < 1e-6
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        d = rng.normal(0, 1e-2 * np.tile(STEP_SCALE, count))
+        mean = sum(gtsam_error(frames, moved(states, s), factors) for s in (d, -d)) / 2
+        assert mean == pytest.approx(d @ got.H @ d / 2, rel=1e-3)
+
+
+def test_no_factors_say_nothing():
+    frames = chain(0, 2)
+    got = linearised(frames, [frame.state for frame in frames], [])
+    assert (np.abs(got.H).max(), np.abs(got.g).max(), got.cost) == (0, 0, 0)
+
+
+def test_frames_without_readings_between_them_have_no_factor():
+    frames = chain(0, 4)
+    frames[2].pim = None
+    assert len(imu_factors(pairwise(frames))) == 2
+
+
+@pytest.mark.parametrize("count", [0, *SIZES])
+def test_gradient_and_cost_after_a_step_are_those_of_the_polynomial(count):
+    rng = np.random.default_rng(count)
+    one = random_quadratic(rng, count)
+    d = rng.normal(size=15 * count)
+    gradient, cost = one.at(d)
+    np.testing.assert_allclose(gradient, one.g + one.H @ d)
+    assert cost == pytest.approx(7.0 + one.g @ d + d @ one.H @ d / 2)
+    np.testing.assert_allclose(one.step_to(moved(one.states, 1e-3 * d)), 1e-3 * d, atol=1e-12)
+
+
+@pytest.mark.parametrize("count", SIZES)
+def test_fixed_elsewhere_it_is_the_same_cost_to_first_order(count):
+    rng = np.random.default_rng(count)
+    one = random_quadratic(rng, count)
+    elsewhere = moved(one.states, rng.normal(0, 1e-3, 15 * count))
+    other = one.fixed_at(elsewhere)
+    np.testing.assert_array_equal(other.H, one.H)
+    assert other.at(np.zeros(15 * count))[1] == pytest.approx(one.at(one.step_to(elsewhere))[1])
+    for _ in range(5):
+        near = moved(elsewhere, rng.normal(0, 1e-4, 15 * count))
+        by_one, by_other = (q.at(q.step_to(near))[1] for q in (one, other))
+        assert by_other == pytest.approx(by_one, abs=1e-4)
+        assert by_other != pytest.approx(7.0, abs=1e-4)
+
+
+@pytest.fixture
+def linearisations(monkeypatch):
+    """States at which the factors were linearised, one entry for each time."""
+    calls = []
+
+    def counted(frames, states, factors):
+        calls.append(states)
+        return linearised(frames, states, factors)
+
+    monkeypatch.setattr(quadratic, "linearised", counted)
+    return calls
+
+
+def nudged(states, which, part, size):
+    d = np.zeros(15)
+    d[3 * part] = size
+    return [state.stepped(d) if i == which else state for i, state in enumerate(states)]
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_factors_are_linearised_anew_only_after_a_far_move(part, linearisations):
+    frames = chain(1, 3)
+    cost, states = InertialCost(frames, factors_of(frames), {}), off_states(frames, 1)
+    first = cost.at(states)
+    near, far = (nudged(states, 1, part, k * quadratic.FAR[3 * part]) for k in (0.99, 1.02))
+    H, g, value = cost.at(near)
+    assert len(linearisations) == 1
+    d = np.concatenate([a.step_to(b) for a, b in zip(states, near, strict=True)])
+    np.testing.assert_array_equal(H, first[0])
+    np.testing.assert_allclose(g, first[1] + first[0] @ d)
+    assert value == pytest.approx(first[2] + first[1] @ d + d @ first[0] @ d / 2)
+    assert cost.at(far)[2] == pytest.approx(gtsam_error(frames, far, factors_of(frames)), rel=1e-9)
+    assert len(linearisations) == 2
+
+
+def test_frames_of_the_prior_stay_linearised_where_it_is(linearisations):
+    frames = chain(2, 3)
+    states, held = off_states(frames, 2), frames[0].state
+    cost = InertialCost(frames, factors_of(frames), {0: held})
+    cost.at(states)
+    cost.at(nudged(states, 0, 0, 1.0))
+    assert len(linearisations) == 1
+    assert linearisations[0][0] is held
+    cost.at(nudged(states, 2, 0, 1.0))
+    assert len(linearisations) == 2
+    assert linearisations[1][0] is held
+
+
+def test_the_caller_may_write_into_the_equations():
+    frames = chain(3, 2)
+    cost, states = InertialCost(frames, factors_of(frames), {}), off_states(frames, 3)
+    H, g, _ = cost.at(states)
+    before = H.copy(), g.copy()
+    H += 1
+    g += 1
+    again = cost.at(states)
+    np.testing.assert_array_equal(again[0], before[0])
+    np.testing.assert_array_equal(again[1], before[1])

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from letvins_ros.estimation.frame import Frame, State
+from letvins_ros.estimation.standstill import (
+    MAX_ACCEL_STD,
+    MAX_GYRO_STD,
+    MAX_TURN_RAD,
+    MIN_FEATURES,
+    StandstillDetector,
+)
+from letvins_ros.geometry import exp_so3
+from letvins_ros.imu import GRAVITY, ImuSteps
+
+N = 40
+HZ = 20
+RNG = np.random.default_rng(0)
+BEARINGS = RNG.normal(size=(N, 3)) * 0.3 + [0, 0, 1]
+BEARINGS /= np.linalg.norm(BEARINGS, axis=1, keepdims=True)
+UNIT = np.tile([1.0, -1.0], 5)  # standard deviation 1
+
+
+def frame_at(i, bearings, ids):
+    seen = np.ones((1, len(ids)), bool)
+    state = State(np.eye(3), np.zeros(3))
+    return Frame(i, i * 1_000_000_000 // HZ, state, ids, bearings[None], np.zeros((1, len(ids), 2, 3)), seen)
+
+
+def verdicts(bearings_of=lambda i: BEARINGS, ids_of=lambda i: np.arange(N), gyro_std=0.0, accel_std=0.0, count=12):
+    """What the detector says of each frame."""
+    steps = ImuSteps(
+        np.full(10, 0.005),
+        gyro_std * UNIT[:, None] * np.eye(3)[1],
+        [0, 0, GRAVITY] + accel_std * UNIT[:, None] * np.eye(3)[0],
+    )
+    detector = StandstillDetector()
+    return [detector.add(frame_at(i, bearings_of(i), ids_of(i)), steps) for i in range(count)]
+
+
+def test_rest_is_seen_after_the_look_back_time_and_not_before():
+    assert verdicts() == [False] * 5 + [True] * 7
+
+
+@pytest.mark.parametrize(("part", "limit"), [("gyro_std", MAX_GYRO_STD), ("accel_std", MAX_ACCEL_STD)])
+def test_an_imu_just_louder_than_its_limit_is_not_rest(part, limit):
+    assert verdicts(**{part: 0.95 * limit})[-1]
+    assert not verdicts(**{part: 1.05 * limit})[-1]
+
+
+def test_features_that_turn_just_more_than_the_limit_are_not_rest():
+    axis = np.array([1.0, 0.0, 0.0])
+
+    def turning(angle):
+        return lambda i: BEARINGS @ exp_so3(angle * i / 5 * axis).T  # over the look-back time of five frames
+
+    assert verdicts(turning(0.95 * MAX_TURN_RAD))[-1]
+    assert not verdicts(turning(1.15 * MAX_TURN_RAD))[-1]
+
+
+def test_hovering_with_a_quiet_imu_is_not_rest():
+    """At 2 cm/s, 4 m from the walls: no reading of the IMU differs from rest."""
+
+    def drifting(i):
+        points = 4 * BEARINGS - np.array([0.02 * i / HZ, 0, 0])
+        return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+    assert not any(verdicts(drifting, count=30))
+
+
+def test_things_that_move_past_do_not_hide_a_rest():
+    def crowd(i):
+        bearings = BEARINGS.copy()
+        bearings[: N // 3] = bearings[: N // 3] @ exp_so3(np.array([0, 0.05 * i, 0])).T
+        return bearings
+
+    assert verdicts(crowd)[-1]
+
+
+def test_too_few_common_features_prove_no_rest():
+    def fewer(common):
+        return lambda i: np.r_[np.arange(common), 1000 * (i + 1) + np.arange(N - common)]
+
+    assert verdicts(ids_of=fewer(MIN_FEATURES))[-1]
+    assert not verdicts(ids_of=fewer(MIN_FEATURES - 1))[-1]
+    assert not any(verdicts(lambda i: BEARINGS[:0], ids_of=lambda i: np.zeros(0, int)))
+
+
+def test_a_rest_ends_with_the_first_frame_that_moves():
+    assert verdicts(lambda i: BEARINGS if i < 10 else BEARINGS @ exp_so3(np.array([0.01, 0, 0])).T)[8:] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_recent_readings_are_those_of_the_look_back_time():
+    detector = StandstillDetector()
+    for i in range(20):
+        steps = ImuSteps(np.full(10, 0.005), np.full((10, 3), float(i)), np.zeros((10, 3)))
+        detector.add(frame_at(i, BEARINGS, np.arange(N)), steps)
+    recent = detector.recent_steps()
+    assert recent.duration_s == pytest.approx(0.25)
+    assert np.unique(recent.gyro).tolist() == [15, 16, 17, 18, 19]

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+from itertools import product
+
+import numpy as np
+import pytest
+
+from letvins_ros.estimation.frame import Frame, State
+from letvins_ros.estimation.vision import (
+    BEHIND_PX,
+    CameraMounts,
+    Observations,
+    Poses,
+    RobustPixels,
+    VisionCost,
+    sightings,
+    step_landmarks,
+    triangulate,
+)
+from letvins_ros.geometry import exp_so3, transform
+
+FOCAL = 400.0
+GAUSS = RobustPixels(0.5, 1e9)  # no error is beyond this Huber threshold
+SIZES = [(2, 1), (2, 2), (4, 50)]  # frames, landmarks
+
+
+def random_mounts(rng):
+    """Two cameras 0.1 to 0.3 m apart, looking roughly along the body's z."""
+    return CameraMounts([transform(exp_so3(rng.normal(0, 0.2, 3)), rng.normal(0, 0.15, 3)) for _ in range(2)])
+
+
+def random_poses(rng, frames):
+    return Poses(exp_so3(rng.normal(0, 0.1, (frames, 3))), rng.normal(0, 0.5, (frames, 3)))
+
+
+def random_landmarks(rng, n):
+    return np.column_stack([rng.uniform(-1.5, 1.5, (n, 2)), rng.uniform(4, 9, n)])
+
+
+def directions(poses, mounts, points, frame, camera):
+    """Unit directions (K, 3) of points (K, 3) in the cameras that see them."""
+    p_body = (np.swapaxes(poses.R[frame], 1, 2) @ (points - poses.p[frame])[..., None])[..., 0]
+    p_cam = (mounts.R_cam_body[camera] @ (p_body - mounts.p_body_cam[camera])[..., None])[..., 0]
+    return p_cam / np.linalg.norm(p_cam, axis=1, keepdims=True)
+
+
+def resolution(bearing):
+    """M (K, 2, 3): pixels per unit of direction, nothing along the direction itself."""
+    across = np.cross(bearing, [0.0, 1.0, 0.0])
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    return FOCAL * np.stack([across, np.cross(bearing, across)], 1)
+
+
+def observe(rng, poses, mounts, points, noise_px=0.0):
+    """Every frame sees every landmark with both cameras."""
+    every = product(range(len(poses.R)), range(2), range(len(points)))
+    frame, camera, landmark = np.array(list(every)).T
+    bearing = directions(poses, mounts, points[landmark], frame, camera)
+    bearing += rng.normal(0, noise_px / FOCAL, bearing.shape)
+    bearing /= np.linalg.norm(bearing, axis=1, keepdims=True)
+    return Observations(frame, camera, landmark, bearing, resolution(bearing))
+
+
+def problem(seed, frames, landmarks, noise_px=1.0, off=0.01):
+    """Sightings of a random scene, and poses and landmarks that are a little off."""
+    rng = np.random.default_rng(seed)
+    mounts, poses, points = random_mounts(rng), random_poses(rng, frames), random_landmarks(rng, landmarks)
+    seen = observe(rng, poses, mounts, points, noise_px)
+    moved = stepped(poses, rng.normal(0, off, 6 * frames))
+    return seen, mounts, moved, points + rng.normal(0, off, points.shape)
+
+
+def stepped(poses, d):
+    d = d.reshape(-1, 6)
+    return Poses(poses.R @ exp_so3(d[:, :3]), poses.p + (poses.R @ d[:, 3:, None])[..., 0])
+
+
+def residuals(seen, mounts, poses, points):
+    """Pixels (K, 2), by the definition."""
+    n = directions(poses, mounts, points[seen.landmark], seen.frame, seen.camera)
+    return (seen.M @ n[..., None])[..., 0]
+
+
+def dense_normal_equations(seen, mounts, poses, points, noise):
+    """J^T W J, J^T W r over all poses and landmarks, by central differences of the residuals."""
+    F, L = len(poses.R), len(points)
+
+    def at(d):
+        return residuals(seen, mounts, stepped(poses, d[: 6 * F]), points + d[6 * F :].reshape(-1, 3)).ravel()
+
+    eye = np.eye(6 * F + 3 * L) * 1e-6
+    J = np.stack([(at(e) - at(-e)) / 2e-6 for e in eye], 1)
+    r = at(np.zeros(6 * F + 3 * L))
+    error = np.repeat(np.linalg.norm(r.reshape(-1, 2), axis=1), 2)
+    weight = np.minimum(1, noise.huber / np.maximum(error, 1e-12)) / noise.sigma**2
+    return (J * weight[:, None]).T @ J, (J * weight[:, None]).T @ r
+
+
+# -- the cost ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("frames", "landmarks"), SIZES)
+@pytest.mark.parametrize("noise", [GAUSS, RobustPixels(0.7, 1.5)])
+def test_normal_equations_are_the_schur_complement_of_the_dense_ones(frames, landmarks, noise):
+    seen, mounts, poses, points = problem(frames + landmarks, frames, landmarks)
+    got = VisionCost(seen, mounts, noise).at(poses, poses, points)
+    H, g = dense_normal_equations(seen, mounts, poses, points, noise)
+    P, Q = slice(None, 6 * frames), slice(6 * frames, None)
+    pull = H[P, Q] @ np.linalg.inv(H[Q, Q])
+    scale = np.abs(H[P, P]).max()
+    # not closer: the landmarks have a ridge of 1e-9
+    np.testing.assert_allclose(got.H, H[P, P] - pull @ H[Q, P], atol=1e-5 * scale)
+    np.testing.assert_allclose(got.g, g[P] - pull @ g[Q], atol=1e-5 * np.abs(g[P]).max())
+    d = np.random.default_rng(0).normal(0, 0.01, 6 * frames)
+    expected = -np.linalg.solve(H[Q, Q], g[Q] + H[Q, P] @ d).reshape(-1, 3)
+    np.testing.assert_allclose(got.landmark_steps(d), expected, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("huber", [1e9, 1.5, 0.2])
+def test_cost_is_half_the_sum_of_squares_up_to_the_threshold_and_linear_beyond(huber):
+    seen, mounts, poses, points = problem(3, 3, 10, off=0.002)
+    got = VisionCost(seen, mounts, RobustPixels(0.7, huber)).at(poses, poses, points)
+    error = np.linalg.norm(residuals(seen, mounts, poses, points), axis=1)
+    np.testing.assert_allclose(got.errors, error, atol=1e-9)
+    by_hand = sum(e * e / 2 if e <= huber else huber * (e - huber / 2) for e in error) / 0.7**2
+    assert got.cost == pytest.approx(by_hand, rel=1e-12)
+    assert 0 < (error > huber).mean() < 1 or huber != 1.5
+
+
+@pytest.mark.parametrize("noise", [GAUSS, RobustPixels(0.7, 1.5)])
+def test_gradient_is_the_slope_of_the_cost_with_the_landmarks_at_their_best(noise):
+    seen, mounts, poses, points = problem(4, 3, 20, off=0.003)
+    cost = VisionCost(seen, mounts, noise)
+
+    def best(d, points):
+        moved = stepped(poses, d)
+        for _ in range(30):
+            points = points + cost.at(moved, moved, points).landmark_steps(np.zeros(18))
+        return cost.at(moved, moved, points), points
+
+    here, settled = best(np.zeros(18), points)
+    slopes = [(best(e, settled)[0].cost - best(-e, settled)[0].cost) / 2e-5 for e in np.eye(18) * 1e-5]
+    np.testing.assert_allclose(here.g, slopes, atol=1e-4 * np.abs(slopes).max())
+
+
+def test_curvature_is_that_of_the_cost_where_every_ray_meets():
+    seen, mounts, poses, points = problem(5, 3, 20, noise_px=0.0, off=0.0)
+    cost = VisionCost(seen, mounts, GAUSS)
+    here = cost.at(poses, poses, points)
+    np.testing.assert_allclose(here.g, 0, atol=1e-6 * np.sqrt(np.abs(here.H).max()))
+
+    def bowl(d):
+        moved, p = stepped(poses, d), points
+        for _ in range(5):
+            p = p + cost.at(moved, moved, p).landmark_steps(np.zeros(18))
+        return cost.at(moved, moved, p).cost
+
+    for d in np.random.default_rng(6).normal(0, 1e-3, (5, 18)):
+        assert (bowl(d) + bowl(-d)) / 2 == pytest.approx(d @ here.H @ d / 2, rel=1e-3)
+
+
+def test_moving_the_whole_scene_costs_nothing():
+    """Cameras alone know neither place nor heading of the whole."""
+    seen, mounts, poses, points = problem(7, 4, 30, noise_px=0.0, off=0.0)
+    H = VisionCost(seen, mounts, GAUSS).at(poses, poses, points).H
+    for axis in np.eye(3):
+        shift = np.concatenate([np.r_[0, 0, 0, R.T @ axis] for R in poses.R])
+        turn = np.concatenate(
+            [np.r_[R.T @ axis, R.T @ np.cross(axis, p)] for R, p in zip(poses.R, poses.p, strict=True)]
+        )
+        for free in (shift, turn):
+            assert free @ H @ free < 1e-6 * np.abs(H).max()
+    assert np.linalg.eigvalsh(H)[6] > 1e-6 * np.abs(H).max()  # six directions and no more
+
+
+def test_derivatives_come_from_the_fixed_poses_and_errors_from_the_present_ones():
+    seen, mounts, poses, points = problem(8, 3, 10)
+    other = stepped(poses, np.random.default_rng(9).normal(0, 0.05, 18))
+    cost = VisionCost(seen, mounts, GAUSS)
+    mixed = cost.at(poses, other, points)
+    np.testing.assert_array_equal(mixed.errors, cost.at(poses, poses, points).errors)
+    np.testing.assert_allclose(mixed.H, cost.at(other, other, points).H, rtol=1e-12)
+    assert np.abs(mixed.g - cost.at(poses, poses, points).g).max() > 0
+
+
+def test_a_landmark_behind_its_camera_costs_a_constant_and_pulls_at_nothing():
+    seen, mounts, poses, points = problem(10, 2, 1)
+    behind = VisionCost(seen, mounts, RobustPixels(1.0, 2.0)).at(poses, poses, -points)
+    assert (behind.errors == BEHIND_PX).all()
+    assert behind.cost == pytest.approx(len(behind.errors) * 2.0 * (BEHIND_PX - 1.0))
+    assert (behind.H == 0).all()
+    assert (behind.g == 0).all()
+    assert np.isfinite(behind.landmark_steps(np.ones(12))).all()
+
+
+def test_beyond_the_threshold_a_bad_sighting_pulls_no_harder_however_bad_it_is():
+    seen, mounts, poses, points = problem(11, 2, 1, noise_px=0.0, off=0.0)
+
+    def pull(off, huber):
+        bearing = seen.bearing.copy()
+        bearing[0] = exp_so3(np.array([0, off, 0])) @ bearing[0]
+        bad = Observations(seen.frame, seen.camera, seen.landmark, bearing, resolution(bearing))
+        got = VisionCost(bad, mounts, RobustPixels(1.0, huber)).at(poses, poses, points)
+        assert got.errors[0] == pytest.approx(FOCAL * off, rel=0.1)
+        return np.linalg.norm(got.g)
+
+    assert pull(0.1, 1.5) == pytest.approx(pull(0.05, 1.5), rel=0.15)
+    assert pull(0.1, 1e9) > 3 * pull(0.1, 1.5)
+
+
+# -- landmarks --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 50])
+def test_small_landmark_steps_are_plain_sums(n):
+    rng = np.random.default_rng(n)
+    points, origin = random_landmarks(rng, n), rng.normal(0, 0.5, (n, 3))
+    steps = rng.normal(0, 1e-4, (n, 3))
+    np.testing.assert_allclose(step_landmarks(points, steps, origin), points + steps, atol=1e-7)
+
+
+def test_a_landmark_never_falls_behind_its_origin_nor_beyond_a_kilometre():
+    origin, point = np.zeros((1, 3)), np.array([[0, 0, 5.0]])
+    for along, distance in ((-1e6, 0.1), (1e6, 1000.0), (5.0, 1000.0), (2.5, 10.0), (-5.0, 2.5)):
+        moved = step_landmarks(point, np.array([[0, 0, along]]), origin)
+        np.testing.assert_allclose(moved, [[0, 0, distance]], rtol=1e-9)
+
+
+def test_two_gauss_newton_steps_bring_far_landmarks_home():
+    rng = np.random.default_rng(12)
+    mounts, poses = random_mounts(rng), random_poses(rng, 3)
+    true = random_landmarks(rng, 20) * 8
+    seen = observe(rng, poses, mounts, true)
+    cost, origin = VisionCost(seen, mounts, GAUSS), np.tile(poses.p[0], (20, 1))
+    points = origin + (true - origin) * 0.3
+    for _ in range(4):
+        points = step_landmarks(points, cost.at(poses, poses, points).landmark_steps(np.zeros(18)), origin)
+    np.testing.assert_allclose(points, true, rtol=1e-2)
+
+
+@pytest.mark.parametrize("n", [1, 2, 50])
+def test_exact_rays_meet_in_their_point(n):
+    rng = np.random.default_rng(n)
+    mounts, poses, points = random_mounts(rng), random_poses(rng, 3), random_landmarks(rng, n)
+    found = triangulate(poses, observe(rng, poses, mounts, points), n, mounts)
+    np.testing.assert_allclose(found.points, points, atol=1e-7)
+    assert found.ahead.all()
+    assert found.miss_rad.max() < 1e-7
+    assert found.information.min() > 1e-4
+
+
+def test_the_triangulated_point_is_nearest_to_all_rays():
+    rng = np.random.default_rng(13)
+    mounts, poses, points = random_mounts(rng), random_poses(rng, 4), random_landmarks(rng, 1)
+    seen = observe(rng, poses, mounts, points, 5.0)
+    found = triangulate(poses, seen, 1, mounts)
+
+    def spread(point):
+        centre = poses.p[seen.frame] + (poses.R[seen.frame] @ mounts.p_body_cam[seen.camera][..., None])[..., 0]
+        R = poses.R[seen.frame] @ np.swapaxes(mounts.R_cam_body, 1, 2)[seen.camera]
+        ray = (R @ seen.bearing[..., None])[..., 0]
+        return np.square(np.cross(point - centre, ray)).sum()
+
+    for d in 1e-3 * np.vstack([np.eye(3), -np.eye(3)]):
+        assert spread(found.points[0] + d) > spread(found.points[0])
+    assert found.miss_rad[0] > 1e-3
+
+
+def test_parallel_rays_say_nothing_and_crossing_ones_behind_are_not_ahead():
+    mounts = CameraMounts([np.eye(4), transform(np.eye(3), np.array([0.1, 0, 0]))])
+    poses = Poses(np.eye(3)[None], np.zeros((1, 3)))
+    pair = np.arange(2)
+    for far, information in ((1e5, 1e-11), (10.0, 1e-3)):
+        bearing = np.array([[0, 0, far], [-0.1, 0, far]])
+        bearing /= np.linalg.norm(bearing, axis=1, keepdims=True)
+        seen = Observations(0 * pair, pair, 0 * pair, bearing, resolution(bearing))
+        assert 0 <= triangulate(poses, seen, 1, mounts).information[0] < information
+    apart = np.array([[-0.1, 0, 1.0], [0.1, 0, 1.0]])  # these meet behind the cameras
+    seen = Observations(0 * pair, pair, 0 * pair, apart / np.linalg.norm(apart[0]), resolution(apart))
+    assert not triangulate(poses, seen, 1, mounts).ahead[0]
+
+
+# -- sightings --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 50])
+def test_sightings_are_those_of_a_plain_search(n):
+    rng = np.random.default_rng(n)
+    frames = []
+    for index in range(3):
+        ids = np.sort(rng.choice(2 * n, n, replace=False))
+        seen = rng.random((2, n)) < 0.7
+        arrays = rng.normal(size=(2, n, 3)), rng.normal(size=(2, n, 2, 3))
+        frames.append(Frame(index, index, State(np.eye(3), np.zeros(3)), ids, *arrays, seen))
+    wanted = np.sort(rng.choice(2 * n, n, replace=False))
+    got = sightings(wanted, frames)
+    by_hand = [
+        (f, c, int(np.flatnonzero(wanted == frame.ids[i])[0]), *frame.bearings[c, i], *frame.M[c, i].ravel())
+        for f, frame in enumerate(frames)
+        for c, i in product(range(2), range(n))
+        if frame.seen[c, i] and frame.ids[i] in wanted
+    ]
+    rows = zip(got.frame, got.camera, got.landmark, got.bearing, got.M, strict=True)
+    assert [(f, c, k, *b, *m.ravel()) for f, c, k, b, m in rows] == by_hand
+    assert got.counts(n).tolist() == [sum(row[2] == k for row in by_hand) for k in range(n)]

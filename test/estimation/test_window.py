@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+from itertools import pairwise
+
+import gtsam
+import numpy as np
+import pytest
+from synthetic import Quality, record
+
+from letvins_ros.calibration import ImuNoise
+from letvins_ros.estimation.frame import State, frame_of
+from letvins_ros.estimation.quadratic import V, X
+from letvins_ros.estimation.start import first_prior
+from letvins_ros.estimation.vision import RobustPixels
+from letvins_ros.estimation.window import Window, solve_dense
+from letvins_ros.imu import ImuBuffer, preintegrate
+from letvins_ros.simulation.imu import seconds
+from letvins_ros.simulation.rigs import EUROC_RIG
+
+NOISE = ImuNoise(1.7e-3, 2e-2, 2e-4, 3e-2)
+GAUSS = RobustPixels(0.5, 1e6)
+SIGMAS = np.repeat([2e-3, 2e-2, 3e-2, 1e-2, 1e-3], 3)
+
+
+@pytest.fixture(scope="module")
+def recording():
+    return record("hall", 4.0, 2, Quality(pixel_std=0.3, features=40, exact_imu=True))
+
+
+def true_state(recording, stamp_ns):
+    t = seconds(np.array([stamp_ns]))
+    T = recording.trajectory.T_world_body(t)[0]
+    return State(T[:3, :3], T[:3, 3], recording.trajectory.velocity(t)[0])
+
+
+def window_of(recording, count, off=0.3, first=25):
+    """A window of keyframes 0.2 s apart at states that are `off` standard deviations of a good start off the truth."""
+    rng, imu = np.random.default_rng(0), ImuBuffer()
+    imu.append(recording.imu)
+    window = Window(EUROC_RIG.cameras, GAUSS)
+    for i, tracks in enumerate(recording.tracks[first : first + 2 * count : 2]):
+        state = true_state(recording, tracks.stamp_ns)
+        state = state.stepped(off * rng.normal(0, SIGMAS)) if i else state
+        frame = frame_of(10 + i, tracks, EUROC_RIG.cameras, state)
+        if window.frames:
+            frame.steps = imu.steps(window.frames[-1].stamp_ns, frame.stamp_ns)
+            frame.pim = preintegrate(frame.steps, NOISE, np.zeros(3), np.zeros(3))
+        window.frames.append(frame)
+        window.add_landmarks()
+    window.prior = first_prior(window.frames[0], at_rest=False)
+    return window
+
+
+def solved(window, times=3):
+    for _ in range(times):
+        solution = window.solve(10)
+    return solution
+
+
+# -- landmarks --------------------------------------------------------------------------------------------------------
+
+
+def test_landmarks_are_where_the_rays_of_true_poses_meet(recording):
+    window = window_of(recording, 4, off=0.0)
+    assert len(window.ids) > 40
+    assert (np.diff(window.ids) > 0).all()
+    on_wall = np.abs(np.abs(window.points - [0, 0, 2]) - [6, 4.5, 2]).min(axis=1)
+    assert np.median(on_wall) < 0.2  # every point of the world lies on a wall, floor or ceiling
+
+
+def test_features_seen_once_have_no_landmark(recording):
+    window = window_of(recording, 1, off=0.0)
+    frame = window.frames[0]
+    assert set(window.ids) <= set(frame.ids[frame.seen.all(0)])
+    window.ids, window.points = np.zeros(0, np.int64), np.zeros((0, 3))
+    frame.seen[1] = False
+    window.add_landmarks()
+    assert len(window.ids) == 0
+
+
+def test_a_wrong_match_becomes_no_landmark(recording):
+    window = window_of(recording, 1, off=0.0)
+    wrong = window.ids[0]
+    frame = window.frames[0]
+    frame.bearings[1, frame.ids == wrong] = [0.3, 0.4, np.sqrt(0.75)]
+    window.ids, window.points = np.zeros(0, np.int64), np.zeros((0, 3))
+    window.add_landmarks()
+    assert wrong not in window.ids
+    assert len(window.ids) > 10
+
+
+def test_a_forgotten_landmark_starts_anew_from_the_newest_frame(recording):
+    window = window_of(recording, 3)
+    gone = window.ids[np.isin(window.ids, window.frames[-1].ids)][:2]
+    window.forget_landmarks(gone)
+    assert not np.isin(gone, window.ids).any()
+    assert len(window.ids) == len(window.points)
+    assert not any(np.isin(gone, frame.ids).any() for frame in window.frames[:-1])
+    assert np.isin(gone, window.frames[-1].ids).all()
+
+
+# -- optimisation -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_solving_brings_disturbed_states_back_to_the_truth(recording, count):
+    window = window_of(recording, count, off=1.0)
+    solution = solved(window)
+    for frame in window.frames:
+        error = true_state(recording, frame.stamp_ns).step_to(frame.state)
+        assert np.abs(error[:3]).max() < 3e-3
+        assert np.abs(error[3:6]).max() < 0.02
+        assert np.abs(error[6:9]).max() < 0.1
+    assert np.median(solution.errors[solution.errors > 0]) < 0.6  # px
+    assert solution.information.shape == (15 * count, 15 * count)
+
+
+def test_the_cost_never_grows_and_a_settled_window_stops_after_one_step(recording):
+    window = window_of(recording, 5, off=1.0)
+    costs = [window.solve(1).cost for _ in range(6)]
+    assert all(b <= a * (1 + 1e-6) for a, b in pairwise(costs))
+    solved(window)
+    assert window.solve(10).steps == 1
+
+
+def test_a_window_without_any_feature_rests_on_the_imu(recording):
+    window = window_of(recording, 3, off=0.0)
+    window.ids, window.points = np.zeros(0, np.int64), np.zeros((0, 3))
+    for frame in window.frames:
+        frame.forget(frame.ids)
+    solution = window.solve(5)
+    end = true_state(recording, window.frames[-1].stamp_ns).step_to(window.frames[-1].state)
+    assert np.abs(end[:9]).max() < 0.01
+    assert len(solution.errors) == 0
+    assert np.linalg.eigvalsh(window.covariance(solution.information)).min() > 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_covariance_is_the_last_block_of_the_inverse_information(recording, count):
+    window = window_of(recording, count)
+    information = solved(window).information
+    scale = 1 / np.sqrt(np.diag(information))
+    inverse = np.linalg.inv(information * np.outer(scale, scale)) * np.outer(scale, scale)
+    covariance = window.covariance(information)
+    size = np.sqrt(np.diag(covariance))
+    np.testing.assert_allclose(covariance / np.outer(size, size), inverse[-15:, -15:] / np.outer(size, size), atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 50])
+@pytest.mark.parametrize("columns", [(), (3,)])
+def test_solve_dense_solves_badly_scaled_systems(n, columns):
+    rng = np.random.default_rng(n)
+    A, scale = rng.normal(size=(n, 2 * n + 2)), 10 ** rng.uniform(-4, 4, n)
+    H = A @ A.T * np.outer(scale, scale)
+    x = rng.normal(size=(n, *columns))
+    x = (x.T / scale).T
+    np.testing.assert_allclose(((solve_dense(H, H @ x) - x).T * scale).T, 0, atol=1e-6)
+
+
+# -- leaving the window -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("position", [0, 2, 4])
+def test_marginalising_a_frame_leaves_the_others_where_they_were_and_as_certain(recording, position):
+    """The newest frame sees all landmarks that the leaving one saw no more, so both windows know the same."""
+    whole, less = (window_of(recording, 6) for _ in range(2))
+    for window in (whole, less):
+        keep_sightings_that_leave_together(window, position)
+        solved(window, 8)
+    less.marginalise(position)
+    assert [f.index for f in less.frames] == [10 + i for i in range(6) if i != position]
+    before = [f.state for i, f in enumerate(whole.frames) if i != position]
+    P_before, P_after = whole.covariance(solved(whole, 1).information), less.covariance(solved(less, 3).information)
+    size = np.sqrt(np.diag(P_before))
+    for old, frame in zip(before, less.frames, strict=True):
+        assert (np.abs(old.step_to(frame.state)) < 2e-3 * size).all()
+    np.testing.assert_allclose(P_after / np.outer(size, size), P_before / np.outer(size, size), atol=2e-3)
+
+
+def keep_sightings_that_leave_together(window, position):
+    """Forget, in the leaving frame, what the newest frame still sees: marginalising would drop it."""
+    leaving, newest = window.frames[position], window.frames[-1]
+    shared = np.intersect1d(leaving.ids, newest.ids)
+    leaving.forget(shared)
+
+
+def test_marginalising_all_but_the_newest_keeps_what_is_known_of_it(recording):
+    whole, less = (window_of(recording, 5) for _ in range(2))
+    for window in (whole, less):
+        for position in range(4):
+            keep_sightings_that_leave_together(window, position)
+        solved(window, 8)
+    while len(less.frames) > 1:
+        less.marginalise(0)
+    P_before, P_after = whole.covariance(solved(whole, 1).information), less.covariance(solved(less, 1).information)
+    # its own stereo sightings are still there; what the gone frames saw is in the prior
+    assert np.sqrt(np.diag(P_after) / np.diag(P_before)) == pytest.approx(np.ones(15), rel=0.02)
+    assert less.prior.indices == (14,)
+
+
+def test_marginalising_never_makes_more_certain(recording):
+    """Sightings of landmarks that go on are dropped, so a little certainty is lost, and none is made up."""
+    window = window_of(recording, 6)
+    before = window.covariance(solved(window, 6).information)
+    window.marginalise(0)
+    after = window.covariance(solved(window, 1).information)
+    assert (np.diag(after) >= np.diag(before) * (1 - 1e-3)).all()
+
+
+def test_a_marginalised_frame_takes_its_factors_and_landmarks_along(recording):
+    window = window_of(recording, 4)
+    still = gtsam.PriorFactorVector(V(10), np.zeros(3), gtsam.noiseModel.Isotropic.Sigma(3, 0.1))
+    other = gtsam.BetweenFactorPose3(X(12), X(13), gtsam.Pose3(), gtsam.noiseModel.Isotropic.Sigma(6, 1.0))
+    window.extra = [still, other]
+    gone = np.setdiff1d(window.frames[0].ids, window.frames[-1].ids)
+    window.marginalise(0)
+    assert window.extra == [other]
+    assert not np.isin(gone, window.ids).any()
+    assert not any(np.isin(gone, frame.ids).any() for frame in window.frames)
+    assert window.frames[0].pim is None
+    assert window.prior.indices[0] == 11
+    np.testing.assert_allclose(window.prior.H, window.prior.H.T)
+    assert np.linalg.eigvalsh(window.prior.H).min() > -1e-6 * np.abs(window.prior.H).max()
+
+
+def test_the_prior_holds_its_frames_at_one_linearisation(recording):
+    window = window_of(recording, 5)
+    solved(window)
+    window.marginalise(0)
+    held = dict(zip(window.prior.indices, window.prior.states, strict=True))
+    solved(window)
+    window.marginalise(0)
+    for index, state in zip(window.prior.indices, window.prior.states, strict=True):
+        if index in held:
+            assert state is held[index]
+
+
+def test_dropping_the_newest_undoes_appending_it(recording):
+    def state_of(window):
+        return [f.index for f in window.frames], window.prior, list(window.extra), [f.pim for f in window.frames]
+
+    window = window_of(recording, 4)
+    solved(window)
+    newest = window.frames.pop()
+    before, cost = state_of(window), window.solve(0).cost
+    window.frames.append(newest)
+    window.extra.append(gtsam.BetweenFactorPose3(X(12), X(13), gtsam.Pose3(), gtsam.noiseModel.Isotropic.Sigma(6, 1.0)))
+    window.drop_newest()
+    assert state_of(window) == before
+    assert window.solve(0).cost == pytest.approx(cost, rel=1e-12)
