@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import gtsam
 import numpy as np
+from scipy.ndimage import median_filter
 
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.types import ImuSamples
@@ -14,6 +15,7 @@ GRAVITY = 9.81  # m/s^2
 BRIDGED_GAP_S = 0.03  # readings further apart than this are bridged by interpolation, with more noise
 BRIDGE_INFLATION = 200.0
 ABSURD_GYRO, ABSURD_ACCEL = 100.0, 1000.0  # rad/s, m/s^2
+SPIKE_GYRO, SPIKE_ACCEL = 8.0, 60.0  # rad/s, m/s^2 within two readings: no body moves so
 SATURATED_GYRO, SATURATED_ACCEL = 34.0, 155.0  # rad/s (2000 deg/s), m/s^2 (16 g), with a little room
 
 
@@ -91,20 +93,27 @@ class ImuBuffer:
         first = int(np.searchsorted(s.stamps_ns, start_ns, side="right"))
         last = int(np.searchsorted(s.stamps_ns, end_ns, side="left"))
         stamps = np.concatenate([[start_ns], s.stamps_ns[first:last], [end_ns]])
-        gyro, accel = self._at(stamps, s.gyro), self._at(stamps, s.accel)
+        near = slice(max(first - 3, 0), last + 3)
+        gyro = self._at(stamps, s.stamps_ns[near], _without_spikes(s.gyro[near], SPIKE_GYRO))
+        accel = self._at(stamps, s.stamps_ns[near], _without_spikes(s.accel[near], SPIKE_ACCEL))
         return ImuSteps(np.diff(stamps) * 1e-9, (gyro[1:] + gyro[:-1]) / 2, (accel[1:] + accel[:-1]) / 2)
 
-    def _at(self, stamps: np.ndarray, values: np.ndarray) -> np.ndarray:
+    @staticmethod
+    def _at(stamps: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
         origin = stamps[0]
-        return np.stack(
-            [np.interp(stamps - origin, self._samples.stamps_ns - origin, values[:, i]) for i in range(3)], axis=1
-        )
+        return np.stack([np.interp(stamps - origin, known - origin, values[:, i]) for i in range(3)], axis=1)
 
     def covers(self, start_ns: int, end_ns: int) -> bool:
         """Whether there are readings on both sides of, or close to, the two times."""
         s = self._samples.stamps_ns
         slack = int(BRIDGED_GAP_S * 1e9)
         return len(s) > 0 and s[0] <= start_ns + slack and s[-1] >= end_ns - slack
+
+
+def _without_spikes(values: np.ndarray, limit: float) -> np.ndarray:
+    """Readings (N, 3) with those replaced that are further than the limit from the median of the five around them."""
+    median = median_filter(values, size=(5, 1), mode="nearest")
+    return np.where(np.abs(values - median) > limit, median, values)
 
 
 def preintegrate(
