@@ -121,9 +121,13 @@ def _run(source: Path, out: Path | None, config: "Config", options: "RunOptions"
     if metrics.get("interrupted"):
         print("Interrupted; the results hold what was done until then.")
     print(aligned(summary(metrics)))
-    for kind, count in metrics.get("skipped", {}).items():
-        print(f"Skipped: {kind}, {count} times")
+    _show_skipped(metrics)
     print(f"Results: {folder}/ (report.html, trajectory.png, error.png, timing.png)")
+
+
+def _show_skipped(figures: dict[str, Any]) -> None:
+    for kind, count in figures.get("skipped", {}).items():
+        print(f"Skipped: {kind}, {count} times")
 
 
 @app.command()
@@ -142,6 +146,37 @@ def evaluate(
     print(aligned(summary(compare(estimate, reference, out))))
     if out:
         print(f"Results: {out}/")
+
+
+@app.command()
+def track(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Video, folder of images, or a recording that `run` takes.")
+    ],
+    tracker: Annotated[str | None, typer.Option(help="What is followed: lk or letnet2.")] = None,
+    config: ConfigOption = None,
+    out: OutOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Draw the tracks of features over the left images, and map where they survive."""
+    from letvins_ros.config_io import load_config
+
+    choice = [f"tracker.method={tracker}"] if tracker else []
+    settings = load_config(config, [*(overrides or ()), *choice])
+    from letvins_ros.run_folder import run_folder
+    from letvins_ros.show_tracks import show_tracks
+    from letvins_ros.terminal import aligned, progress_bar
+
+    with run_folder(out, f"{source.resolve().stem}-tracks") as folder, progress_bar("tracking") as progress:
+        figures = show_tracks(source, folder, settings, progress)
+    if figures["interrupted"]:
+        print("Interrupted; the results hold what was done until then.")
+    shown = {key: value for key, value in figures.items() if isinstance(value, int | float | str)}
+    print(
+        aligned([(key.replace("_", " "), f"{v:.4g}" if isinstance(v, float) else str(v)) for key, v in shown.items()])
+    )
+    _show_skipped(figures)
+    print(f"Results: {folder}/ (tracks.mp4, tracks.png, survival.png, tracks.json)")
 
 
 @app.command()

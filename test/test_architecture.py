@@ -25,8 +25,9 @@ ALLOWED = {  # what each part may import besides itself and the base
     "evaluation": {"datasets"},
     "pipeline": {"datasets", "estimation", "evaluation", "inference", "loop", "tracking"},
     "run_folder": set(),
+    "show_tracks": {"datasets", "evaluation", "tracking"},
     "terminal": set(),
-    "cli": {"evaluation", "inference", "pipeline", "run_folder", "simulation", "terminal", "weights"},
+    "cli": {"evaluation", "inference", "pipeline", "run_folder", "show_tracks", "simulation", "terminal", "weights"},
     "ros": {"datasets", "estimation", "loop", "pipeline", "tracking"},
 }
 ROS = ("rclpy", "rosidl_runtime_py", "sensor_msgs", "nav_msgs", "geometry_msgs", "std_msgs", "std_srvs")

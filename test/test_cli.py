@@ -80,7 +80,7 @@ def test_help_is_shown_when_nothing_is_asked(letvins):
     assert "Usage: letvins" in letvins()[1]
 
 
-COMMANDS = ["run", "evaluate", "simulate", "demo", "benchmark", "config show", "config check", "config import",
+COMMANDS = ["run", "evaluate", "track", "simulate", "demo", "benchmark", "config show", "config check", "config import",
             "weights list", "weights check"]  # fmt: skip
 
 
@@ -105,6 +105,8 @@ def test_every_command_explains_itself(command, letvins):
         ("evaluate nowhere.tum nothing.tum", "nothing.tum"),
         ("simulate new --scenario beach", "beach"),
         ("benchmark nowhere.yaml", "nowhere.yaml"),
+        ("track nowhere", "nowhere: no such file or folder"),
+        ("track . --tracker orb", "tracker.method"),
         ("weights check nowhere.pth", "nowhere.pth: no such weights file"),
     ],
 )

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plain folders of images and video files: frames without calibration, IMU or truth."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from letvins_ros.calibration import Rig
+from letvins_ros.datasets.base import ReadReport
+from letvins_ros.datasets.sequence import FileRecording, FrameFiles, Loaded, Recording, Sensors
+from letvins_ros.errors import DataError
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+RATE_HZ = 20.0  # where nothing tells the time of the images
+
+
+def recognises(path: Path) -> bool:
+    """Whether this is a video file, or a folder in which images lie."""
+    return path.suffix.lower() in VIDEOS if path.is_file() else bool(_images(path))
+
+
+def open_images(path: Path, rig: Rig | None = None) -> Recording:
+    """Read a folder of images in the order of the numbers in their names, or a video; raises DataError."""
+    if path.is_file():
+        return VideoRecording(path, rig)
+    stamps_ns = _stamps(len(_images(path)), RATE_HZ)
+    frames = [FrameFiles(int(stamp), (file,)) for stamp, file in zip(stamps_ns, _images(path), strict=True)]
+    return FileRecording(path, frames, Sensors(rig), ReadReport())
+
+
+def _images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted((file for file in folder.iterdir() if file.suffix.lower() in IMAGES), key=_by_number)
+
+
+def _by_number(file: Path) -> list[tuple[int, str]]:
+    """Sort key by which frame9 comes before frame10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", file.name)]
+
+
+def _stamps(count: int, rate_hz: float) -> np.ndarray:
+    return np.rint(np.arange(count) * (1e9 / rate_hz)).astype(np.int64)
+
+
+class VideoRecording(Recording):
+    """A Dataset of the frames of a video."""
+
+    def __init__(self, path: Path, rig: Rig | None) -> None:
+        video = cv2.VideoCapture(str(path))
+        count, rate_hz = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
+        video.release()
+        if count <= 0:
+            raise DataError(f"{path}: no video that can be decoded")
+        self._path = path
+        super().__init__(path.stem, _stamps(count, rate_hz if rate_hz > 0 else RATE_HZ), Sensors(rig), ReadReport())
+
+    def _load(self, chosen: range) -> Iterator[list[Loaded | None]]:
+        video = cv2.VideoCapture(str(self._path))
+        try:
+            for i in range(chosen.stop):
+                good, image = video.read()
+                if i >= chosen.start:
+                    gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if good else None
+                    yield [Loaded(f"{self._path.name}, frame {i}", gray)]
+        finally:
+            video.release()
