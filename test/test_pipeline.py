@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+import csv
+import json
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from letvins_ros import pipeline
+from letvins_ros.calibration import Rig
+from letvins_ros.camera import Camera
+from letvins_ros.config import Config
+from letvins_ros.config_io import load_config
+from letvins_ros.datasets import ReadReport
+from letvins_ros.errors import CalibrationError, DataError
+from letvins_ros.evaluation.suite import load_suite
+from letvins_ros.pipeline import TYPICAL_IMU, RunOptions, fit_to_data, run_offline
+from letvins_ros.simulation import SCENARIOS, Equipment, Simulation
+from letvins_ros.simulation.imu import START_NS
+from letvins_ros.simulation.rigs import EUROC_RIG
+from letvins_ros.types import ImuSamples
+
+SECOND = 1_000_000_000
+FILES = {
+    "trajectory.tum", "trajectory_map.tum", "metrics.json", "timing.csv", "config.yaml",
+    "trajectory.png", "error.png", "timing.png", "report.html",
+}  # fmt: skip
+METRICS = {
+    "frames", "frames_dropped", "duration_s", "path_length_m", "coverage", "initialised_after_s", "resets", "loops",
+    "ate_rmse_m", "ate_map_rmse_m", "rpe_trans_rmse_m", "rpe_rot_rmse_deg", "nees_position_mean", "realtime_factor",
+    "tracker_ms", "estimator_ms", "loop_ms", "total_ms", "peak_rss_mb",
+}  # fmt: skip
+
+
+def half(mounted):
+    """The same camera with a quarter of the pixels."""
+    full = mounted.camera
+    camera = Camera(full.model, 376, 240, tuple(f / 2 for f in full.intrinsics), full.distortion)
+    return replace(mounted, camera=camera)
+
+
+SMALL_RIG = Rig(tuple(half(mounted) for mounted in EUROC_RIG.cameras), EUROC_RIG.imu)
+
+
+@pytest.fixture(scope="module")
+def recording():
+    simulation = Simulation("hall", 3.0, 3, Equipment(SMALL_RIG))
+    simulation.image = cache(simulation.image)
+    return simulation
+
+
+@pytest.fixture
+def run(recording, tmp_path, monkeypatch):
+    """Run over the simulation as if it came from a folder; metrics and the folder of the results."""
+    recording.report = ReadReport()
+    monkeypatch.setattr(pipeline, "open_dataset", lambda source, rig: recording)
+
+    def run(options, name="out", progress=lambda done, total: None):
+        (tmp_path / name).mkdir()
+        return run_offline(tmp_path / "hall", tmp_path / name, Config(), options, progress), tmp_path / name
+
+    return run
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Leave out what takes most of a short run's time."""
+    monkeypatch.setattr("letvins_ros.evaluation.run_page.run_page", lambda *_: None)
+    monkeypatch.setattr("letvins_ros.evaluation.report.write_report", lambda *_: None)
+
+
+def test_a_run_writes_every_file_and_every_figure(run, recording):
+    said = []
+    metrics, out = run(RunOptions(), progress=lambda *state: said.append(state))
+    assert {path.name for path in out.iterdir()} == FILES
+    assert json.loads((out / "metrics.json").read_text()) == metrics
+    assert metrics.keys() >= METRICS
+    assert {key for key in METRICS if metrics[key] is None} == set()  # the simulation has truth
+    assert said == [(i, 61) for i in range(1, 62)]
+    assert (metrics["frames"], metrics["frames_dropped"], metrics["coverage"], metrics["resets"]) == (61, 0, 1.0, 0)
+    assert metrics["duration_s"] == pytest.approx(3.0)
+    assert metrics["initialised_after_s"] < 1.5
+    assert metrics["ate_rmse_m"] < 0.05
+    rows = np.loadtxt(out / "trajectory.tum")
+    assert rows.shape == (61 - round(metrics["initialised_after_s"] * 20), 8)
+    assert rows[-1, 0] == pytest.approx(recording.stamps_ns[-1] / SECOND)
+    assert (out / "trajectory_map.tum").read_bytes() == (out / "trajectory.tum").read_bytes()  # no loop, no correction
+    with (out / "timing.csv").open() as lines:
+        timing = list(csv.DictReader(lines))
+    assert [int(row["stamp_ns"]) for row in timing] == recording.stamps_ns.tolist()
+    assert all(float(row["total_ms"]) > 0 for row in timing)
+    assert "<html" in (out / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_the_configuration_that_is_written_is_the_one_that_ran(run):
+    _, out = run(RunOptions(duration_s=0.2))
+    again = load_config(out / "config.yaml")
+    assert replace(again, rig=None) == Config()
+    assert again.rig.imu == SMALL_RIG.imu
+    for used, given in zip(again.rig.cameras, SMALL_RIG.cameras, strict=True):
+        assert used.camera.intrinsics == pytest.approx(given.camera.intrinsics)
+        np.testing.assert_allclose(used.T_body_cam, given.T_body_cam)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_two_runs_of_one_input_write_the_same_bytes(run):
+    (first, one), (second, two) = (run(RunOptions(duration_s=1.2), name) for name in ("one", "two"))
+    for name in ("trajectory.tum", "trajectory_map.tum", "config.yaml"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+    assert (one / "trajectory.tum").stat().st_size > 500
+    assert first["ate_rmse_m"] == second["ate_rmse_m"]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_span_of_the_recording_is_run_alone(run):
+    metrics, out = run(RunOptions(start_s=1.0, duration_s=0.6))
+    assert metrics["frames"] == metrics["frames_total"] == 12
+    stamps = np.loadtxt(out / "trajectory.tum")[:, 0]
+    assert START_NS / SECOND + 1.0 <= stamps[0]
+    assert stamps[-1] == pytest.approx(START_NS / SECOND + 1.55)
+
+
+def test_an_interrupt_keeps_what_is_done(run):
+    def interrupt(done, total):
+        if done == 12:
+            raise KeyboardInterrupt
+
+    metrics, out = run(RunOptions(), progress=interrupt)
+    assert metrics["interrupted"]
+    assert metrics["frames"] == 12
+    assert {path.name for path in out.iterdir()} == FILES
+
+
+def test_each_frame_comes_after_the_readings_up_to_its_time(recording, monkeypatch):
+    class Estimator:
+        stamps = ()
+
+        def imu_time(self, stamp_ns):
+            return stamp_ns + 7_000_000
+
+        def add_imu(self, samples):
+            self.stamps = (*self.stamps, *samples.stamps_ns.tolist())
+
+    estimator, fed = Estimator(), 0
+    for stamp_ns in recording.stamps_ns[:10].tolist():
+        fed = pipeline._feed(estimator, recording.imu, fed, stamp_ns)
+        assert len(estimator.stamps) == fed
+        assert estimator.stamps[-1] >= stamp_ns + 7_000_000  # the state at the frame needs no guess
+        assert estimator.stamps[-2] < stamp_ns + 7_000_000  # and nothing comes before its time
+    assert estimator.stamps == tuple(recording.imu.stamps_ns[:fed].tolist())
+
+
+# -- fitting the configuration to the recording -----------------------------------------------------------------------
+
+
+class Recording:
+    """A recording by its sensors alone."""
+
+    name = "walk"
+
+    def __init__(self, rig=EUROC_RIG, imu=True):
+        self.rig, self.report, self.stamps_ns = rig, ReadReport(), np.arange(20) * SECOND // 20
+        stamps = np.arange(200) * SECOND // 200
+        self.imu = ImuSamples(stamps, np.zeros((200, 3)), np.zeros((200, 3))) if imu else None
+
+
+ONE_CAMERA = replace(EUROC_RIG, cameras=EUROC_RIG.cameras[:1])
+NO_NOISE = replace(EUROC_RIG, imu=None)
+THREE_CAMERAS = replace(
+    EUROC_RIG,
+    cameras=(*EUROC_RIG.cameras, replace(EUROC_RIG.cameras[0], T_body_cam=np.eye(4) + np.eye(4, k=3))),
+)
+
+
+@pytest.mark.parametrize(
+    ("recording", "asked", "mode", "cameras", "notes"),
+    [
+        (Recording(), "stereo_imu", "stereo_imu", 2, []),
+        (Recording(), "mono_imu", "mono_imu", 1, []),
+        (Recording(), "stereo", "stereo", 2, []),
+        (Recording(THREE_CAMERAS), "stereo_imu", "stereo_imu", 2, []),
+        (Recording(imu=False), "stereo_imu", "stereo", 2, ["imu: none in the recording, mode stereo used"]),
+        (Recording(imu=False), "mono_imu", "stereo", 2, ["imu: none in the recording, mode stereo used"]),
+        (Recording(imu=False), "stereo", "stereo", 2, []),
+        (Recording(ONE_CAMERA), "stereo_imu", "mono_imu", 1, ["cam1: none in the recording, mode mono_imu used"]),
+        (Recording(ONE_CAMERA), "stereo", "mono_imu", 1, ["cam1: none in the recording, mode mono_imu used"]),
+        (Recording(ONE_CAMERA), "mono_imu", "mono_imu", 1, []),
+        (Recording(NO_NOISE), "stereo_imu", "stereo_imu", 2, ["imu: no noise in the calibration, typical values used"]),
+        (Recording(NO_NOISE), "stereo", "stereo", 2, []),
+    ],
+)
+def test_the_mode_falls_back_to_the_sensors_there_are_and_says_so(recording, asked, mode, cameras, notes):
+    recording.report = ReadReport()
+    config, rig = fit_to_data(Config(mode=asked), recording)
+    assert (config.mode, len(rig.cameras), list(recording.report.counts)) == (mode, cameras, notes)
+    if mode != "stereo":
+        assert rig.imu == (recording.rig.imu or TYPICAL_IMU)
+
+
+def test_an_imu_of_another_time_is_none():
+    recording = Recording()
+    recording.stamps_ns = recording.stamps_ns + 3600 * SECOND
+    assert fit_to_data(Config(), recording)[0].mode == "stereo"
+    assert list(recording.report.counts) == ["imu: no reading while the frames were taken, mode stereo used"]
+
+
+def test_the_calibration_of_the_configuration_goes_before_that_of_the_recording():
+    config = Config(rig=SMALL_RIG)
+    assert fit_to_data(config, Recording())[1].cameras == SMALL_RIG.cameras
+    assert fit_to_data(config, Recording(rig=None))[1].cameras == SMALL_RIG.cameras
+
+
+@pytest.mark.parametrize("mode", ["stereo_imu", "mono_imu", "stereo"])
+def test_one_camera_and_no_imu_are_too_little(mode):
+    with pytest.raises(DataError, match=r"walk: .*two cameras, or one and an IMU, are needed"):
+        fit_to_data(Config(mode=mode), Recording(ONE_CAMERA, imu=False))
+
+
+def test_without_any_calibration_the_remedy_is_named():
+    with pytest.raises(CalibrationError, match="walk: the recording has no calibration; name a file that has with -c"):
+        fit_to_data(Config(), Recording(rig=None))
+
+
+def test_every_suite_that_comes_along_can_be_loaded(root):
+    suites = sorted((root / "config" / "benchmark").glob("*.yaml"))
+    assert suites
+    for path in suites:
+        suite = load_suite(path)
+        assert {source.scenario for source in suite.sources} - {""} <= SCENARIOS.keys()
+        for configuration in suite.configurations:
+            assert configuration.config is None or load_config(configuration.config)
