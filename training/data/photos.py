@@ -13,7 +13,7 @@ from letvins_ros.errors import DataError
 from training.data.lighting import motion_blur, sensor_noise, spot_light, to_uint8
 
 LIGHTS = ("plain", "flicker", "dark", "spot")
-_LIGHT_SHARES = (0.15, 0.35, 0.15, 0.35)
+MOTION_PX = 32  # largest shift between the views
 
 
 class PhotoPairs(Dataset[dict[str, Tensor]]):
@@ -45,7 +45,7 @@ class PhotoPairs(Dataset[dict[str, Tensor]]):
         view_a, view_b = (_warp(photo, H, self._size) for H in (H_a_photo, H_b_a @ H_a_photo))
         points = _corners(view_a, self._points, rng)
         flow = cv2.perspectiveTransform(points[:, None], H_b_a)[:, 0] - points
-        light = int(rng.choice(len(LIGHTS), p=_LIGHT_SHARES))
+        light = int(rng.integers(len(LIGHTS)))
         image_a, image_b = _spoil((view_a, view_b), LIGHTS[light], flow.mean(axis=0), rng)
         return {
             "image_a": torch.from_numpy(image_a)[None].float() / 255,
@@ -69,7 +69,7 @@ def _view(rng: np.random.Generator, photo: tuple[int, int], size: tuple[int, int
 
 
 def _motion(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """Homography from view a to view b: what a camera sees of a plane one frame later, up to 24 px."""
+    """Homography from view a to view b: what a camera sees of a plane one frame later."""
     centre = np.array([[1, 0, size[1] / 2], [0, 1, size[0] / 2], [0, 0, 1]])
     H = np.eye(3)
     H[:2, :2] += rng.normal(0, 0.02, (2, 2))
@@ -77,7 +77,7 @@ def _motion(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     H[:2, :2] = H[:2, :2] @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     H[2, :2] = rng.normal(0, 1e-4, 2)
     way = rng.uniform(0, 2 * np.pi)
-    H[:2, 2] = rng.uniform(0, 24) * np.array([np.cos(way), np.sin(way)])
+    H[:2, 2] = rng.uniform(0, MOTION_PX) * np.array([np.cos(way), np.sin(way)])
     return centre @ H @ np.linalg.inv(centre)
 
 
@@ -115,7 +115,7 @@ def _spoil(
 
 def _gains(light: str, shape: tuple[int, int], rng: np.random.Generator) -> list[np.ndarray]:
     """Gain of each view, (H, W) or scalar: as plain, flickering, dark or under a moving lamp."""
-    low, high = (0.05, 0.2) if light == "dark" else (0.2, 1.2)
+    low, high = (0.05, 0.2) if light == "dark" else (0.4, 1.2)
     level = np.exp(rng.uniform(np.log(low), np.log(high)))
     if light == "spot":
         lamp = rng.uniform(40, 120), level, level * rng.uniform(0.5, 4)  # radius, ambient, peak

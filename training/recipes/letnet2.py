@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from letvins_ros.networks.letnet2 import LetNet2
-from training.data.photos import PhotoPairs
+from training.data.photos import MOTION_PX, PhotoPairs
 from training.lucas_kanade import pyramid_down, track
 from training.recipes.base import Batch
 from training.tasks.photo_flow import share_followed
@@ -19,10 +19,11 @@ class Letnet2Recipe:
     """Options of the recipe."""
 
     photos: str = "../shared/data/photos"  # folder with train/ and val/
-    head_channels: int = 4
+    head_channels: int = 2  # one feature and the score
     levels: int = 4  # of the pyramid, as the tracker's
     steps: int = 4  # of Gauss-Newton per level
-    precision_px: float = 0.1  # errors below it count little
+    precision_px: float = 0.1  # at the finest level; errors below it count little
+    capture_px: float = 0.5  # the same at the coarser levels, which need only bring the next one within its reach
     height: int = 240  # of the views
     width: int = 320
     statistics_pairs: int = 40  # that the batch norms are set from
@@ -47,7 +48,7 @@ class Letnet2Recipe:
         return self._pairs("train", length, seed)
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Mean over pyramid levels of log(1 + end-point error / precision) of Lucas-Kanade on the quantised maps.
+        """Mean over pyramid levels of log(1 + end-point error / tolerance) of Lucas-Kanade on the quantised maps.
 
         Each level starts from the truth plus an error that it must bridge: the whole motion at the coarsest, else
         what the level above leaves. So levels learn side by side. Errors are in pixels of the level.
@@ -57,10 +58,10 @@ class Letnet2Recipe:
         losses: dict[str, Tensor] = {}
         for level in range(self.levels):
             points, flow = batch["points"] / 2**level, batch["flow"] / 2**level
-            reach = 3.0 if level == self.levels - 1 else 1.5
+            reach = MOTION_PX / 2**level if level == self.levels - 1 else 1.5
             start = flow + reach * torch.rand(flow.shape[:2])[..., None].sqrt() * _directions(flow)
             error = (track(feature_a, feature_b, points, start, self.steps) - flow).norm(dim=-1)
-            losses[f"level_{level}"] = torch.log1p(error / self.precision_px).mean()
+            losses[f"level_{level}"] = torch.log1p(error / (self.capture_px if level else self.precision_px)).mean()
             feature_a, feature_b = pyramid_down(feature_a), pyramid_down(feature_b)
         return {"total": torch.stack(list(losses.values())).mean(), **losses}
 
