@@ -42,7 +42,7 @@ class EstimatorConfig(Section):
     """Motion from tracks and IMU, in a sliding window of keyframes."""
 
     window_keyframes: int = param(8, "keyframes in the window", low=3, high=50)
-    iterations: int = param(3, "most steps of the solver per frame", low=1, high=50)
+    iterations: int = param(2, "most steps of the solver per frame", low=1, high=50)
     pixel_sigma: float = param(1.0, "standard deviation of a feature's position", unit="px", low=0.05, high=20)
     huber_px: float = param(1.5, "error from which an observation counts less", unit="px", low=0.1, high=50)
     keyframe_parallax_px: float = param(
@@ -56,20 +56,12 @@ class EstimatorConfig(Section):
     init_window_s: float = param(
         0.3, "stretch of data from which gravity, biases and velocity start", unit="s", low=0.1, high=10
     )
-    gravity: float = param(9.81, "strength of gravity", unit="m/s^2", low=0, high=30)
-    imu_noise_scale: float = param(
-        3.0,
-        "factor on the calibrated IMU noise, whose data-sheet values hide vibration and scale errors",
-        low=0.1,
-        high=1000,
+    gyro_noise_scale: float = param(
+        3.0, "factor on the calibrated gyro noise, whose data-sheet value hides scale errors", low=0.1, high=1000
     )
-
-
-@dataclass(frozen=True)
-class LoopConfig(Section):
-    """Recognising places and correcting the map."""
-
-    enabled: bool = param(True, "close loops")
+    accel_noise_scale: float = param(
+        6.0, "factor on the calibrated accelerometer noise, whose data-sheet value hides vibration", low=0.1, high=1000
+    )
 
 
 @dataclass(frozen=True)
@@ -80,5 +72,4 @@ class Config(Section):
     seed: int = param(0, "start of every random choice", low=0, high=2**31 - 1)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
-    loop: LoopConfig = field(default_factory=LoopConfig)
     rig: Rig | None = None  # camera0, camera1 and imu of the file; None: the rig comes from the data

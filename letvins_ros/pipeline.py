@@ -38,7 +38,7 @@ class Odometry:
     """Tracker and estimator joined."""
 
     def __init__(self, config: Config, rig: Rig) -> None:
-        self.tracker = FeatureTracker(config.tracker, rig)
+        self.tracker = FeatureTracker(config.tracker, rig, seed=config.seed)
         self.estimator = VioEstimator(config, rig)
 
     def process(self, frame: ImageFrame) -> tuple[FrameTracks, VioState, tuple[float, float]]:

@@ -92,7 +92,7 @@ def test_a_shipped_configuration_loads_and_holds_only_what_ros_accepts(root):
         else:
             assert isinstance(value, bool | int | float | str)
 
-    paths = sorted((root / "config").rglob("*.yaml"))
+    paths = sorted(p for p in (root / "config").rglob("*.yaml") if p.parent.name != "benchmark")
     assert len(paths) >= 4
     for path in paths:
         load_config(path)
@@ -161,7 +161,7 @@ def test_an_integer_stands_for_a_number_but_not_the_reverse():
         ("tracker.max_features=~", "tracker.max_features must be an integer from 10 to 2000, got nothing"),
         ("tracker.max_features=[50]", "tracker.max_features must be an integer from 10 to 2000, got [50]"),
         ("tracker.quality=.nan", "tracker.quality must be a number from 1e-06 to 1, got nan"),
-        ("estimator.gravity=.inf", "estimator.gravity must be a number from 0 to 30, got inf"),
+        ("estimator.huber_px=.inf", "estimator.huber_px must be a number from 0.1 to 50, got inf"),
         ("tracker.gyro_prediction=1", "tracker.gyro_prediction must be true or false, got 1"),
         ("tracker.weights=3", "tracker.weights must be a text, got 3"),
         ("tracker", "--set wants dotted.key=value, got 'tracker'"),

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 
 from letvins_ros.calibration import ImuNoise, MountedCamera, Rig
-from letvins_ros.config import Config
+from letvins_ros.config import Config, EstimatorConfig
 from letvins_ros.errors import CalibrationError, Rejected
 from letvins_ros.estimation.calibration_state import INDEX, calibration_information, calibration_of
 from letvins_ros.estimation.frame import STATE_SIZE as N
@@ -40,7 +40,7 @@ class VioEstimator:
         if config.mode != "stereo":
             if rig.imu is None:
                 raise CalibrationError(f"mode {config.mode} needs the IMU's noise in the calibration")
-            self._noise = _inflated(rig.imu, self._config.imu_noise_scale)
+            self._noise = _inflated(rig.imu, self._config)
         self._refines = self._config.estimate_extrinsics or self._config.estimate_time_offset
         self.imu = ImuBuffer()
         self.resets = 0
@@ -241,8 +241,9 @@ class VioEstimator:
         return self._output_state
 
 
-def _inflated(noise: ImuNoise, scale: float) -> ImuNoise:
-    return replace(noise, gyro_noise=noise.gyro_noise * scale, accel_noise=noise.accel_noise * scale)
+def _inflated(noise: ImuNoise, config: EstimatorConfig) -> ImuNoise:
+    gyro, accel = noise.gyro_noise * config.gyro_noise_scale, noise.accel_noise * config.accel_noise_scale
+    return replace(noise, gyro_noise=gyro, accel_noise=accel)
 
 
 def _waiting(frame: Frame, reason: str, resets: int) -> VioState:

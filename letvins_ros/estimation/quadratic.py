@@ -71,7 +71,7 @@ class InertialCost:
             where = cast(list[State], [self._fixed.get(i, state) for i, state in enumerate(states)])
             self._quadratic = linearised(self._frames, where, self._factors)
             d = self._quadratic.step_to(states)
-        return (self._quadratic.H, *self._quadratic.at(d))
+        return (self._quadratic.H.copy(), *self._quadratic.at(d))
 
 
 def linearised(frames: list[Frame], states: list[State], factors: list[gtsam.NonlinearFactor]) -> Quadratic:

@@ -22,7 +22,7 @@ class GridDetector:
     def detect(self, gray: np.ndarray, present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """New corners (M, 2) float32, away from the present ones (N, 2) and outside the mask's zeros."""
         wanted = self.max_features - len(present_uv)
-        if wanted <= 0:
+        if wanted <= self.max_features // 20:  # so few more are not worth the search
             return np.zeros((0, 2), np.float32)
         free = self._free(gray, present_uv, mask)
         uv, strength = self._peaks(gray, free)

@@ -87,7 +87,7 @@ class LucasKanade:
             np.array(guess_b, np.float32),  # a copy: OpenCV writes into it
             winSize=(self.window_px, self.window_px),
             maxLevel=levels,
-            criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 15, 0.02),
+            criteria=(cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03),
             flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
         )
         return uv_b, status[:, 0].astype(bool)

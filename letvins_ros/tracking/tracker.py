@@ -34,7 +34,7 @@ class _Features:
 class FeatureTracker:
     """Follows features through the left images and finds them in the right ones."""
 
-    def __init__(self, config: TrackerConfig, rig: Rig, follower: Follower | None = None) -> None:
+    def __init__(self, config: TrackerConfig, rig: Rig, follower: Follower | None = None, seed: int = 0) -> None:
         self._config = config
         self._left = rig.cameras[0]
         self._stereo = StereoGeometry(rig.cameras[0], rig.cameras[1]) if len(rig.cameras) > 1 else None
@@ -42,7 +42,7 @@ class FeatureTracker:
         self._last_view: Any = None
         self._features = _Features()
         self._next_id = 0
-        self._frames = 0
+        self._frames = seed  # starts the random choices of each frame
 
     def process(self, frame: ImageFrame, R_last_now: np.ndarray | None = None, trusted: bool = False) -> FrameTracks:
         """Tracks of one frame, whose left image must be there.

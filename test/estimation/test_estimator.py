@@ -84,7 +84,9 @@ def test_the_covariance_of_position_tells_the_truth_on_average():
     means = []
     for seed in range(8):
         recording = record("hall", 4.0, 100 + seed, Quality(features=40))
-        states = posed(run(recording, config_of("stereo_imu", pixel_sigma=0.3, imu_noise_scale=1.0)))
+        states = posed(
+            run(recording, config_of("stereo_imu", pixel_sigma=0.3, gyro_noise_scale=1.0, accel_noise_scale=1.0))
+        )
         found = estimate(states)
         drifted = drift(recording.truth(found.stamps_ns), found, np.zeros(len(states), int))
         means.append(nees(drifted.position[5:], np.stack([s.covariance[:3, :3] for s in states[5:]])).mean())

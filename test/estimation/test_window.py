@@ -7,6 +7,7 @@ import pytest
 from synthetic import Quality, record
 
 from letvins_ros.calibration import ImuNoise
+from letvins_ros.estimation.calibration_state import calibration_of
 from letvins_ros.estimation.frame import State, frame_of
 from letvins_ros.estimation.quadratic import V, X
 from letvins_ros.estimation.start import first_prior
@@ -36,7 +37,7 @@ def window_of(recording, count, off=0.3, first=25):
     """A window of keyframes 0.2 s apart at states that are `off` standard deviations of a good start off the truth."""
     rng, imu = np.random.default_rng(0), ImuBuffer()
     imu.append(recording.imu)
-    window = Window(EUROC_RIG.cameras, GAUSS)
+    window = Window(calibration_of(EUROC_RIG.cameras), False, GAUSS)
     for i, tracks in enumerate(recording.tracks[first : first + 2 * count : 2]):
         state = true_state(recording, tracks.stamp_ns)
         state = state.stepped(off * rng.normal(0, SIGMAS)) if i else state
