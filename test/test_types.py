@@ -38,10 +38,10 @@ PLAIN = {
     },
 }
 MISFITS = [
-    (FrameTracks, "ids", np.zeros((N, 1)), "('N',), got (4, 1)"),
+    (FrameTracks, "ids", np.zeros((N, 1)), "(N), got (4, 1)"),
     (FrameTracks, "uv", np.zeros((N, 3)), "(4, 2), got (4, 3)"),
     (FrameTracks, "uv_right", np.zeros((N - 1, 2)), "(4, 2), got (3, 2)"),
-    (FrameTracks, "ages", np.zeros(N + 1), "(4,), got (5,)"),
+    (FrameTracks, "ages", np.zeros(N + 1), "(4), got (5,)"),
     (ImuSamples, "gyro", np.zeros((N, 2)), "(4, 3), got (4, 2)"),
     (ImuSamples, "accel", np.zeros(N), "(4, 3), got (4,)"),
     (Trajectory, "positions", np.zeros((N + 1, 3)), "(4, 3), got (5, 3)"),
@@ -49,7 +49,7 @@ MISFITS = [
     (Keyframe, "covariance", np.eye(15), "(6, 6), got (15, 15)"),
     (Keyframe, "points_body", np.zeros((N, 2)), "(4, 3), got (4, 2)"),
     (VioState, "T_odom_body", np.eye(3), "(4, 4), got (3, 3)"),
-    (VioState, "velocity_odom", np.zeros((3, 1)), "(3,), got (3, 1)"),
+    (VioState, "velocity_odom", np.zeros((3, 1)), "(3), got (3, 1)"),
     (VioState, "covariance", np.eye(9), "(15, 15), got (9, 9)"),
 ]
 

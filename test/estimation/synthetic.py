@@ -27,7 +27,7 @@ class Quality:
     """How good the simulated sensors are."""
 
     pixel_std: float = 0.3
-    features: int = 80
+    features: int = 60
     exact_imu: bool = False
 
 

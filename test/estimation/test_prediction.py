@@ -36,7 +36,7 @@ def test_output_order_is_that_of_the_errors_it_describes():
         np.testing.assert_allclose(e @ np.linalg.solve(got, e), d @ np.linalg.solve(P, d), rtol=1e-3)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_propagated_covariance_is_that_of_disturbed_predictions(seed):
     """Starts drawn from P, readings with the noise, each integrated by GTSAM, over one frame of turning and pushing."""
     rng = np.random.default_rng(seed)

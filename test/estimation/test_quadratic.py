@@ -186,15 +186,3 @@ def test_frames_of_the_prior_stay_linearised_where_it_is(linearisations):
     cost.at(nudged(states, 2, 0, 1.0))
     assert len(linearisations) == 2
     assert linearisations[1][0] is held
-
-
-def test_the_caller_may_write_into_the_equations():
-    frames = chain(3, 2)
-    cost, states = InertialCost(frames, factors_of(frames), {}), off_states(frames, 3)
-    H, g, _ = cost.at(states)
-    before = H.copy(), g.copy()
-    H += 1
-    g += 1
-    again = cost.at(states)
-    np.testing.assert_array_equal(again[0], before[0])
-    np.testing.assert_array_equal(again[1], before[1])

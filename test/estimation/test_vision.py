@@ -207,6 +207,34 @@ def test_beyond_the_threshold_a_bad_sighting_pulls_no_harder_however_bad_it_is()
     assert pull(0.1, 1e9) > 3 * pull(0.1, 1.5)
 
 
+def test_with_rates_the_equations_tell_of_mounts_and_time_offset_too():
+    frames, landmarks, rng = 3, 20, np.random.default_rng(15)
+    T_body_cams = [transform(exp_so3(rng.normal(0, 0.2, 3)), rng.normal(0, 0.15, 3)) for _ in range(2)]
+    poses, true = random_poses(rng, frames), random_landmarks(rng, landmarks)
+    seen = observe(rng, poses, CameraMounts(T_body_cams), true, 1.0)
+    points, rates = true + rng.normal(0, 0.01, true.shape), rng.normal(0, 1, (frames, 6))
+
+    def at(d):
+        """Residuals after a step of poses, each mount in its own frame, the time offset, and the landmarks."""
+        pose, mount, late, point = np.split(d, [6 * frames, 6 * frames + 12, 6 * frames + 13])
+        moved = stepped(stepped(poses, pose), rates.ravel() * late)
+        mounts = CameraMounts(
+            [T @ transform(exp_so3(e[:3]), e[3:]) for T, e in zip(T_body_cams, mount.reshape(2, 6), strict=True)]
+        )
+        return residuals(seen, mounts, moved, points + point.reshape(-1, 3)).ravel()
+
+    size = 6 * frames + 13
+    eye = np.eye(size + 3 * landmarks) * 1e-6
+    J = np.stack([(at(e) - at(-e)) / 2e-6 for e in eye], 1) / GAUSS.sigma
+    H, g = J.T @ J, J.T @ at(0 * eye[0]) / GAUSS.sigma
+    here = Poses(poses.R, poses.p, rates)
+    got = VisionCost(seen, CameraMounts(T_body_cams), GAUSS).at(here, here, points)
+    pull = H[:size, size:] @ np.linalg.inv(H[size:, size:])
+    assert got.H.shape == (size, size)
+    np.testing.assert_allclose(got.H, H[:size, :size] - pull @ H[size:, :size], atol=1e-5 * np.abs(H).max())
+    np.testing.assert_allclose(got.g, g[:size] - pull @ g[size:], atol=1e-5 * np.abs(g).max())
+
+
 # -- landmarks --------------------------------------------------------------------------------------------------------
 
 
