@@ -73,11 +73,18 @@ def initialise_moving(
 
 
 def _gyro_bias(frames: list[Frame], seen: Observations, mounts: CameraMounts, noise: ImuNoise) -> np.ndarray:
-    """The bias with which the left camera's rays of neighbouring frames are coplanar (Kneip 2013); needs no scale."""
+    """The bias that makes two cameras' rays meet best.
+
+    One camera's rays meet best where all motion vanishes, so there it is the bias with which the rays of neighbouring
+    frames are coplanar (Kneip 2013), which needs no scale.
+    """
     pairs = [_common_rays(seen, f, mounts) for f in range(len(frames) - 1)]
 
     def misfits(bias: np.ndarray) -> np.ndarray:
-        R, out = _motion(frames, noise, bias).R, []
+        motion = _motion(frames, noise, bias)
+        if len(mounts.p_body_cam) > 1:
+            return _fit(motion, seen, mounts).misses.ravel()
+        R, out = motion.R, []
         for f, (rays, later) in enumerate(pairs):
             normals = np.cross(rays, later @ (R[f].T @ R[f + 1]).T)  # across the way between the frames
             _, vectors = np.linalg.eigh(normals.T @ normals)

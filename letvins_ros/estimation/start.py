@@ -21,6 +21,7 @@ from letvins_ros.imu import ImuSteps, preintegrate
 
 REST_VELOCITY_STD = 0.01  # m/s
 TILT_STD, VELOCITY_STD, ACCEL_BIAS_STD, GYRO_BIAS_STD = 0.1, 1.0, 0.15, 0.05  # rad, m/s, m/s^2, rad/s
+ONE_CAMERA_S = 1.5  # least stretch from which one camera starts in motion
 FIXED_STD = 1e-3  # rad, m: the first pose's heading and place define odom
 
 
@@ -29,7 +30,9 @@ class Starter:
 
     def __init__(self, config: EstimatorConfig, mounts: CameraMounts, noise: ImuNoise | None) -> None:
         self._config, self._mounts, self._noise = config, mounts, noise
-        self._patience_s = 3.0 if len(mounts.p_body_cam) == 1 else 1.0  # one camera needs a longer stretch
+        alone = len(mounts.p_body_cam) == 1  # the scale then comes from acceleration, which takes longer
+        self._patience_s = 3.0 if alone else 1.0
+        self._needed_s = max(config.init_window_s, ONE_CAMERA_S if alone else 0.0)
         self._waiting: list[Frame] = []
         self.T_odom_start = np.eye(4)  # where the odom frame is entered; after a reset it goes on from there
 
@@ -54,8 +57,8 @@ class Starter:
     def _start_moving(self, noise: ImuNoise) -> list[Frame] | Rejected:
         waiting = self._waiting
         span_s = (waiting[-1].stamp_ns - waiting[0].stamp_ns) * 1e-9
-        if span_s < self._config.init_window_s:
-            return Rejected(f"{span_s:.2f} s of {self._config.init_window_s} s collected")
+        if span_s < self._needed_s:
+            return Rejected(f"{span_s:.2f} s of {self._needed_s} s collected")
         chosen = sorted({round(i) for i in np.linspace(0, len(waiting) - 1, self._config.window_keyframes)})
         frames = [replace(waiting[chosen[0]])]
         for before, i in pairwise(chosen):

@@ -65,7 +65,6 @@ def test_ten_seconds_of_flight_are_known_to_two_centimetres(mode, estimator):
     assert_covariances(known[::10])
 
 
-@pytest.mark.xfail(reason="one camera starts at a wrong scale within the default init_window_s", strict=False)
 def test_one_camera_starts_by_itself_when_its_scale_is_known():
     recording = record("hall", 6.0, 0)
     states = posed(run(recording, config_of("mono_imu")))
@@ -204,7 +203,6 @@ def test_features_that_jump_about_never_crash_it(hall, mode):
     assert all(s.reason for s in states if s.status is not VioStatus.TRACKING)
 
 
-@pytest.mark.xfail(reason="the gyro bias of a start suffers from outliers", strict=False)
 def test_some_swapped_features_change_nothing_much(hall):
     def swapped(one):
         uv = one.uv.copy()
@@ -235,8 +233,11 @@ def test_after_a_failed_solver_odom_goes_on_at_the_last_pose(hall, mode, monkeyp
     assert moved < 1.3 * (again.stamp_ns - before.stamp_ns) / SECOND  # no further than it can have flown
     assert {s.resets for s in states[31:]} == {1}
     assert states[-1].status is VioStatus.TRACKING
-    if mode == "stereo_imu":
-        assert again.T_odom_body[2, :3] @ before.T_odom_body[2, :3] > 0.9  # still upright
+    if mode == "stereo_imu":  # still upright, and the heading goes on
+        assert again.T_odom_body[2, :3] @ before.T_odom_body[2, :3] > 0.9
+    else:  # odom has no vertical: the whole pose goes on
+        turned = log_so3(before.T_odom_body[:3, :3].T @ again.T_odom_body[:3, :3])
+        assert np.degrees(np.linalg.norm(turned)) < 10
 
 
 def test_a_reset_on_demand_counts_and_starts_anew(hall):

