@@ -111,7 +111,7 @@ def test_half_the_tracks_survive_a_blurred_frame_and_are_where_they_should_be(ha
     assert stays(before.ids, blurred) > 0.5
     _, then, now = np.intersect1d(before.ids, blurred.ids, return_indices=True)
     true = positions_true_later(hall, before.uv[then], 3, 4)
-    assert np.median(np.linalg.norm(blurred.uv[now] - true, axis=1)) < 0.5
+    assert np.median(np.linalg.norm(blurred.uv[now] - true, axis=1)) < 0.8
 
 
 def test_without_right_image_the_left_tracks_go_on(frames, tracker):
