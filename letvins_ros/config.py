@@ -21,7 +21,9 @@ class TrackerConfig(Section):
     equalise: str = param("clahe", "local contrast equalisation of the gray image", choices=("none", "clahe"))
     max_features: int = param(150, "features kept in the left image", low=10, high=2000)
     min_distance_px: float = param(20.0, "least distance between features", unit="px", low=1, high=200)
-    quality: float = param(0.01, "least corner score, as a share of the image's best", low=1e-6, high=1)
+    quality: float = param(
+        0.01, "least corner score, as a share of the best in its part of the image", low=1e-6, high=1
+    )
     window_px: int = param(15, "side of the window that is compared", unit="px", low=5, high=61)
     pyramid_levels: int = param(3, "halvings of the image for large motion", low=0, high=6)
     forward_backward_px: float = param(

@@ -53,7 +53,7 @@ class GridDetector:
     def _best_of_cells(
         self, gray: np.ndarray, uv: np.ndarray, strength: np.ndarray, present_uv: np.ndarray
     ) -> np.ndarray:
-        """Which of the corners, best first, are among those that their cells have room for (with some to spare)."""
+        """Indices of the corners that are good for their cell, those of the emptiest cells first."""
         columns, rows = self.cells
         size = np.array([gray.shape[1] / columns, gray.shape[0] / rows])
         cell, taken = (
@@ -66,9 +66,9 @@ class GridDetector:
         first = np.searchsorted(cell[by_cell], np.arange(columns * rows))
         rank = np.empty(len(cell), int)
         rank[by_cell] = np.arange(len(cell)) - first[cell[by_cell]]
-        per_cell = int(np.ceil(self.max_features / (columns * rows))) + 1
-        room = per_cell - np.bincount(taken, minlength=columns * rows)
-        return np.asarray((rank < 4 * room[cell]) & (strength > self.quality * best[cell]))
+        filled = rank + np.bincount(taken, minlength=columns * rows)[cell]  # features in the cell before this one
+        good = np.flatnonzero(strength > self.quality * best[cell])
+        return np.asarray(good[np.argsort(filled[good], kind="stable")])
 
     def _apart(self, uv: np.ndarray, free: np.ndarray, wanted: int) -> np.ndarray:
         """At most so many (M, 2) float32 of uv, best first, that keep the distance; free (H/2, W/2) is used up."""

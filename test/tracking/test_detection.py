@@ -44,7 +44,6 @@ def test_new_corners_keep_away_from_present_ones(pattern):
     assert nearest_distance(found, present).min() > DETECTOR.min_distance_px - REFINED_PX / 2
 
 
-@pytest.mark.xfail(reason="candidates of all cells compete by strength alone, so the strong half takes all places")
 def test_corners_spread_over_the_image_though_one_side_is_stronger(pattern):
     image = pattern(height=480, width=752)
     image[:, :376] = 128 + (image[:, :376].astype(float) - 128) * 0.2
