@@ -108,7 +108,7 @@ def _spoil(
         image = motion_blur(view, max(shutter, 0) * motion_px)
         if defocus > 0:
             image = cv2.GaussianBlur(image, (0, 0), 0.3 + defocus)
-        image = 255 * (image / 255) ** np.float32(gamma)
+        image = 255 * (np.maximum(image, 0) / 255) ** np.float32(gamma)  # the blurs leave a trace below 0
         images.append(to_uint8(sensor_noise(image * gain, rng, read_noise)))
     return images[0], images[1]
 
