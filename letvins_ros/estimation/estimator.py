@@ -14,15 +14,15 @@ from letvins_ros.estimation.calibration_state import INDEX, calibration_informat
 from letvins_ros.estimation.frame import STATE_SIZE as N
 from letvins_ros.estimation.frame import Frame, State, frame_of
 from letvins_ros.estimation.health import Health, weakness
-from letvins_ros.estimation.prediction import in_output_order, propagated
+from letvins_ros.estimation.prediction import in_output_order, of_motion, propagated
 from letvins_ros.estimation.quadratic import V, X
 from letvins_ros.estimation.standstill import StandstillDetector
 from letvins_ros.estimation.start import REST_VELOCITY_STD, Starter, first_prior, joined, upright
 from letvins_ros.estimation.vision import RobustPixels
 from letvins_ros.estimation.window import Window
-from letvins_ros.geometry import inverse, orthonormal
+from letvins_ros.geometry import apply, inverse, orthonormal
 from letvins_ros.imu import ImuBuffer, ImuSteps, preintegrate
-from letvins_ros.types import FrameTracks, ImuSamples, VioState, VioStatus
+from letvins_ros.types import FrameTracks, ImuSamples, Keyframe, VioState, VioStatus
 
 OUTLIER_PX = 3.0
 SHARED_FEATURES = 0.6  # of a frame's features with the last keyframe, below which it becomes one
@@ -44,6 +44,8 @@ class VioEstimator:
         self._refines = self._config.estimate_extrinsics or self._config.estimate_time_offset
         self.imu = ImuBuffer()
         self.resets = 0
+        self.keyframe: Keyframe | None = None  # what the newest frame became, if it did; a rest is one keyframe
+        self._keyframes = 0
         self._frames = 0  # ever seen
         self._last: Frame | None = None
         self._T_last_now = np.eye(4)  # between the last two frames with a state
@@ -57,9 +59,10 @@ class VioEstimator:
 
     def process(self, tracks: FrameTracks) -> VioState:
         """The state at this frame; never raises on bad data: what cannot be used leads to a state that says why."""
+        self.keyframe = None
         frame = self._new_frame(tracks)
         try:
-            return self._advance(frame) if self.initialised else self._try_to_start(frame)
+            return self._advance(frame, tracks) if self.initialised else self._try_to_start(frame)
         except (RuntimeError, np.linalg.LinAlgError, scipy.linalg.LinAlgError) as error:  # GTSAM, numpy, scipy
             return self._reset(frame, f"the solver failed: {str(error).splitlines()[0]}")
 
@@ -76,7 +79,7 @@ class VioEstimator:
         self._rest, self._health = StandstillDetector(), Health()
         self.initialised = False
 
-    def _advance(self, frame: Frame) -> VioState:
+    def _advance(self, frame: Frame, tracks: FrameTracks) -> VioState:
         self._append(frame)
         self._window.add_landmarks()
         self._hold_still(frame)
@@ -86,7 +89,7 @@ class VioEstimator:
         if fault:
             return self._reset(frame, fault)
         state = self._output(frame, solution.information)
-        self._consider_keyframe(frame)
+        self._consider_keyframe(frame, tracks, solution.information)
         return state
 
     def _try_to_start(self, frame: Frame) -> VioState:
@@ -201,7 +204,7 @@ class VioEstimator:
         if last.at_rest and last.keyframe:
             self._bind(last, frame, np.eye(4), REST_STD)
 
-    def _consider_keyframe(self, frame: Frame) -> None:
+    def _consider_keyframe(self, frame: Frame, tracks: FrameTracks, information: np.ndarray) -> None:
         last = next(f for f in reversed(self._window.frames[:-1]) if f.keyframe)
         resting = frame.at_rest and last.at_rest
         gap_s = (frame.stamp_ns - last.stamp_ns) * 1e-9
@@ -210,8 +213,32 @@ class VioEstimator:
             return
         if resting:  # a rest is one keyframe: the newest stands for it
             self._window.marginalise(len(self._window.frames) - 2)
-        elif len(self._window.frames) > self._config.window_keyframes:
+            return
+        self._publish_keyframe(frame, tracks, information)
+        if len(self._window.frames) > self._config.window_keyframes:
             self._window.marginalise(0)
+
+    def _publish_keyframe(self, frame: Frame, tracks: FrameTracks, information: np.ndarray) -> None:
+        T_odom_body, ids, before = frame.state.T_odom_body, self._window.ids, self._window.frames[-2].state
+        points = np.full((len(tracks), 3), np.nan)
+        _, of_track, of_landmark = np.intersect1d(tracks.ids, ids, assume_unique=True, return_indices=True)
+        points[of_track] = apply(inverse(T_odom_body), self._window.points[of_landmark])
+        T_previous_this = inverse(before.T_odom_body) @ T_odom_body
+        poses = np.r_[:6, N : N + 6]
+        joint = self._window.covariance(information, 2)
+        self.keyframe = Keyframe(
+            self._keyframes,
+            frame.stamp_ns,
+            T_odom_body,
+            in_output_order(joint[N:, N:], frame.state.R)[:6, :6],
+            T_previous_this,
+            of_motion(joint[np.ix_(poses, poses)], T_previous_this),
+            tracks.ids,
+            tracks.uv,
+            points,
+            self.resets,
+        )
+        self._keyframes += 1
 
     def _is_far(self, frame: Frame, last: Frame, gap_s: float) -> bool:
         """Whether few features are shared with the last keyframe, or their parallax or the time between is large."""

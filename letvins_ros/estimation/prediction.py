@@ -19,6 +19,19 @@ def in_output_order(P: np.ndarray, R_odom_body: np.ndarray) -> np.ndarray:
     return np.asarray(swap @ P @ swap.T)
 
 
+def of_motion(P: np.ndarray, T_a_b: np.ndarray) -> np.ndarray:
+    """Covariance (6, 6) of T_a_b, position then rotation in b's body, from the joint one of a and b.
+
+    P (12, 12): GTSAM's order, rotation and position of a, then of b, each in its own body.
+    """
+    R_b_a = T_a_b[:3, :3].T
+    J = np.zeros((6, 12))
+    J[ROTATION, :3], J[POSITION, :3] = -R_b_a, R_b_a @ skew(T_a_b[:3, 3])  # minus the adjoint of T_b_a
+    J[POSITION, 3:6] = -R_b_a
+    J[ROTATION, 6:9] = J[POSITION, 9:] = np.eye(3)
+    return np.asarray(J @ P @ J.T)
+
+
 def propagated(
     P: np.ndarray, R_odom_body: np.ndarray, steps: ImuSteps, noise: ImuNoise, accel_bias: np.ndarray
 ) -> np.ndarray:

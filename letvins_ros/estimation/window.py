@@ -205,12 +205,12 @@ class Window:
         states = self._states()
         self.prior = self.prior.fixed_at([states[i] for i in self._positions(self.prior.indices)])
 
-    def covariance(self, information: np.ndarray) -> np.ndarray:
-        """Covariance (15, 15) of the newest frame, in the order of `State` steps."""
-        rows = _rows([len(self.frames) - 1])
-        newest = np.zeros((len(information), N))
-        newest[rows] = np.eye(N)
-        return np.asarray(solve_dense(information, newest)[rows])
+    def covariance(self, information: np.ndarray, newest: int = 1) -> np.ndarray:
+        """Joint covariance of the newest frames, oldest of them first, in the order of `State` steps."""
+        rows = _rows(list(range(len(self.frames) - newest, len(self.frames))))
+        columns = np.zeros((len(information), len(rows)))
+        columns[rows] = np.eye(len(rows))
+        return np.asarray(solve_dense(information, columns)[rows])
 
     # -- leaving the window -------------------------------------------------------------------------------------------
 

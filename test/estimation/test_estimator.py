@@ -10,8 +10,8 @@ from letvins_ros.errors import CalibrationError
 from letvins_ros.estimation import VioEstimator
 from letvins_ros.estimation.window import Window
 from letvins_ros.evaluation.metrics import absolute_error, drift, largest_distance_from_mean, nees, rms
-from letvins_ros.geometry import exp_so3, log_so3, transform
-from letvins_ros.simulation.imu import START_NS
+from letvins_ros.geometry import apply, exp_so3, inverse, log_so3, transform
+from letvins_ros.simulation.imu import START_NS, seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.types import VioStatus
 
@@ -334,3 +334,46 @@ def test_without_refinement_the_calibration_stays_as_given(hall):
     for now, given in zip(estimator.cameras, EUROC_RIG.cameras, strict=True):
         np.testing.assert_array_equal(now.T_body_cam, given.T_body_cam)
         assert now.time_offset_s == given.time_offset_s
+
+
+# -- keyframes --------------------------------------------------------------------------------------------------------
+
+
+def keyframes_of(recording):
+    estimator = VioEstimator(config_of("stereo_imu"), recording.rig)
+    found = []
+    for i in range(len(recording.tracks)):
+        state = step(estimator, recording, i, "stereo_imu")
+        found += [(estimator.keyframe, state)] if estimator.keyframe else []
+    return found
+
+
+def test_keyframes_carry_their_frame_and_where_its_features_are(hall):
+    found = keyframes_of(hall)
+    assert 5 < len(found) < len(hall.tracks)
+    assert [keyframe.index for keyframe, _ in found] == list(range(len(found)))
+    for keyframe, state in found:
+        assert keyframe.stamp_ns == state.stamp_ns
+        np.testing.assert_array_equal(keyframe.T_odom_body, state.T_odom_body)
+        np.testing.assert_allclose(keyframe.covariance, state.covariance[:6, :6], rtol=1e-4, atol=1e-10)
+        known = np.isfinite(keyframe.points_body).all(1)
+        assert known.mean() > 0.7
+        mounted = hall.rig.cameras[0]
+        uv, _ = mounted.camera.project(apply(inverse(mounted.T_body_cam), keyframe.points_body[known]))
+        assert np.median(np.linalg.norm(uv - keyframe.uv[known], axis=1)) < 0.6  # px, with 0.3 of noise
+
+
+def test_motion_between_keyframes_is_as_sure_as_it_is_right(hall):
+    found = [keyframe for keyframe, _ in keyframes_of(hall)]
+    truth = hall.trajectory.T_world_body(seconds(np.array([k.stamp_ns for k in found])))
+    surprise = []
+    for i in range(1, len(found)):
+        error = inverse(inverse(truth[i - 1]) @ truth[i]) @ found[i].T_previous_this
+        e = np.r_[error[:3, 3], log_so3(error[:3, :3])]
+        surprise.append(e @ np.linalg.solve(found[i].motion_covariance, e))
+    assert 1 < np.mean(surprise) < 12  # 6 is perfect
+
+
+def test_a_rest_is_one_keyframe():
+    found = keyframes_of(record("static", 4.0, 0, Quality(pixel_std=0.1)))
+    assert len(found) <= 1

@@ -4,8 +4,8 @@ import pytest
 
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.estimation.frame import State
-from letvins_ros.estimation.prediction import in_output_order, propagated
-from letvins_ros.geometry import exp_so3, log_so3
+from letvins_ros.estimation.prediction import in_output_order, of_motion, propagated
+from letvins_ros.geometry import exp_so3, inverse, log_so3
 from letvins_ros.imu import GRAVITY, ImuSteps, preintegrate
 
 NOISE = ImuNoise(1e-3, 1e-2, 1e-4, 1e-3)
@@ -81,3 +81,19 @@ def test_uncertainty_grows_with_time_and_stays_a_covariance():
         np.testing.assert_allclose(grown, grown.T, rtol=1e-12)
         sizes.append(np.diag(grown)[:3].sum())
     assert sizes[0] < sizes[1] < sizes[2]
+
+
+def test_covariance_of_motion_is_that_of_disturbed_pairs():
+    rng = np.random.default_rng(1)
+    a, b = (State(exp_so3(rng.normal(size=3)), rng.normal(size=3)) for _ in "ab")
+    A = rng.normal(size=(12, 12)) * 1e-4
+    T_a_b = inverse(a.T_odom_body) @ b.T_odom_body
+    got = of_motion(A @ A.T, T_a_b)
+
+    def moved(d):
+        ends = [one.stepped(np.r_[step, np.zeros(9)]).T_odom_body for one, step in ((a, d[:6]), (b, d[6:]))]
+        T = inverse(T_a_b) @ inverse(ends[0]) @ ends[1]
+        return np.r_[T[:3, 3], log_so3(T[:3, :3])]
+
+    slopes = np.stack([moved(step) for step in A.T], 1)  # linear in such small steps
+    np.testing.assert_allclose(got, slopes @ slopes.T, atol=1e-3 * np.abs(got).max())
