@@ -157,6 +157,8 @@ def _trace(rays: np.ndarray, seen: _Seen, boxes: np.ndarray) -> _Hits:
     w = np.full(rays.shape[1:], 1 / FAR, np.float32)
     aw, bw = np.zeros_like(w), np.zeros_like(w)
     for i, (M, (left, right, top, bottom)) in enumerate(zip(seen.maps, boxes, strict=True)):
+        if top >= bottom:
+            continue  # OpenCV has no arrays without rows
         spot = np.s_[top:bottom, left:right]
         x, y = rays[0][spot], rays[1][spot]
         quad_aw, quad_bw, quad_w = (cv2.addWeighted(x, row[0], y, row[1], row[2]) for row in M)
