@@ -215,9 +215,13 @@ class Window:
     # -- leaving the window -------------------------------------------------------------------------------------------
 
     def marginalise(self, position: int) -> None:
-        """Take a frame out; what it says about the others goes into the prior (Schur complement)."""
+        """Take a frame out; what it says about the others goes into the prior (Schur complement).
+
+        So do all sightings of its landmarks, but the newest frame's, from which those in sight start anew: each
+        sighting counts once, and none is lost.
+        """
         leaving = self.frames[position]
-        gone = np.setdiff1d(leaving.ids, self.frames[-1].ids, assume_unique=True)
+        gone = leaving.ids
         lost = np.isin(self.ids, gone)
         states = self._states()
         where = self._where(states)
@@ -231,7 +235,7 @@ class Window:
         H[np.ix_(rows, rows)] += self.prior.H
         g[rows] += self.prior.g
         if lost.any():
-            seen = sightings(self.ids[lost], self.frames)
+            seen = sightings(self.ids[lost], self.frames[:-1])
             poses = self._poses(states), self._poses(where)
             vision = self._vision_cost(states, seen).at(*poses, self.points[lost])
             rows = self._vision_rows()
@@ -241,7 +245,7 @@ class Window:
         self._replace_prior(position, H, g, where)
         self.extra = [factor for factor in self.extra if factor not in extra]
         self.ids, self.points = self.ids[~lost], self.points[~lost]
-        for frame in self.frames:
+        for frame in self.frames[:-1]:
             frame.forget(gone)
         self._unlink(position)
 
