@@ -18,7 +18,7 @@ from letvins_ros.estimation.prediction import in_output_order, of_motion, propag
 from letvins_ros.estimation.quadratic import V, X
 from letvins_ros.estimation.standstill import StandstillDetector
 from letvins_ros.estimation.start import REST_VELOCITY_STD, Starter, first_prior, joined, upright
-from letvins_ros.estimation.vision import RobustPixels
+from letvins_ros.estimation.vision import RobustPixels, compile_kernels
 from letvins_ros.estimation.window import Window
 from letvins_ros.geometry import apply, inverse, orthonormal
 from letvins_ros.imu import ImuBuffer, ImuSteps, preintegrate
@@ -34,6 +34,7 @@ class VioEstimator:
     """Estimates the body's motion from feature tracks and IMU readings."""
 
     def __init__(self, config: Config, rig: Rig) -> None:
+        compile_kernels()
         self._config = config.estimator
         self._cameras = rig.cameras[:1] if config.mode == "mono_imu" else rig.cameras[:2]
         self._noise = None

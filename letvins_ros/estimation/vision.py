@@ -127,6 +127,14 @@ class VisionCost:
         return Linearised((H + H.T) / 2, g, cost, errors, offset, slope)
 
 
+def compile_kernels() -> None:
+    """Have numba compile what is here, or load it from its cache, before the first frame waits for it."""
+    none = np.zeros(0, np.int64)
+    seen = Observations(none, none, none, np.zeros((0, 3)), np.zeros((0, 2, 3)))
+    poses = Poses(np.eye(3)[None], np.zeros((1, 3)))
+    VisionCost(seen, CameraMounts([np.eye(4)]), RobustPixels(1.0, 1.5)).at(poses, poses, np.zeros((0, 3)))
+
+
 @njit(cache=True)
 def _look(R, p, point, R_cam_body, p_body_cam, p_body, n):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913
     """Write the point in body coordinates and its unit direction in the camera; return its distance, m."""

@@ -9,6 +9,8 @@ import numpy as np
 
 from letvins_ros.tracking.detection import GridDetector
 
+STANDARD_STD = 55.0  # gray values
+
 MapMaker = Callable[[list[np.ndarray]], list[np.ndarray]]  # images to uint8 maps (H, W) or (H, W, C); a Backend is one
 
 
@@ -20,13 +22,23 @@ class PlainMaps:
 
 
 class EqualisedMaps:
-    """Contrast-limited adaptive histogram equalisation."""
+    """Contrast-limited adaptive histogram equalisation of images brought to one brightness and contrast.
+
+    The limit on contrast depends on the gray values, so a camera's gain would else show in the result.
+    """
 
     def __init__(self, clip: float = 3.0, tiles: int = 8) -> None:
         self._clahe = cv2.createCLAHE(clip, (tiles, tiles))
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        return [self._clahe.apply(to_gray(image)) for image in images]
+        return [self._clahe.apply(_standardised(to_gray(image))) for image in images]
+
+
+def _standardised(gray: np.ndarray) -> np.ndarray:
+    """The image with the mean and standard deviation that all get."""
+    mean, std = (float(one[0, 0]) for one in cv2.meanStdDev(gray))
+    gain = STANDARD_STD / max(std, 1.0)
+    return np.asarray(cv2.LUT(gray, np.clip((np.arange(256) - mean) * gain + 128, 0, 255).astype(np.uint8)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,9 +95,9 @@ def test_maps_of_gray_and_of_equal_rgb_are_the_same(pattern):
     assert to_gray(gray) is gray
 
 
-def test_equalisation_undoes_half_of_a_weak_exposure(pattern):
+def test_equalisation_undoes_a_weak_exposure(pattern):
     bright, dark = EqualisedMaps()([pattern(), pattern() // 4])
-    assert dark.std() > 0.5 * bright.std()
+    assert np.abs(dark.astype(float) - bright).mean() < 0.3 * bright.std()  # a quarter of the gray values are left
 
 
 @pytest.mark.parametrize("equalise", ["none", "clahe"])
