@@ -158,7 +158,10 @@ def _integrated(
 
 
 def _fit(motion: _Motion, seen: Observations, mounts: CameraMounts) -> _Fit:
-    """Velocity, gravity of known length, and points that fit the rays best, weighted by inverse distance."""
+    """Velocity, gravity of known length, and points that fit the rays best, weighted by inverse distance.
+
+    Rays that miss count less (Cauchy): one wrong match that seems near would else outweigh all others.
+    """
     R = motion.R[seen.frame]
     d = (R @ (np.swapaxes(mounts.R_cam_body, 1, 2)[seen.camera] @ seen.bearing[..., None]))[..., 0]
     offset = motion.dp[seen.frame] + (R @ mounts.p_body_cam[seen.camera][..., None])[..., 0]
@@ -166,14 +169,15 @@ def _fit(motion: _Motion, seen: Observations, mounts: CameraMounts) -> _Fit:
     t = motion.t[seen.frame, None, None]
     by_bias = motion.dp_by_bias[seen.frame]
     basis = np.concatenate([t * np.eye(3), by_bias, t**2 / 2 * np.eye(3)], 2)  # (K, 3, 9): centre = basis x + offset
-    distance = np.full(seen.landmark.max() + 1, 5.0)
+    distance, trust = np.full(seen.landmark.max() + 1, 5.0), np.ones(len(d))
     for _ in range(4):
-        weighted = across / distance[seen.landmark, None, None] ** 2
+        weighted = across * (trust / distance[seen.landmark] ** 2)[:, None, None]
         x, points, information = _solve(weighted, offset, basis, seen.landmark)
         ray = points[seen.landmark] - basis @ x - offset
         length = np.maximum(np.linalg.norm(ray, axis=1), 0.1)
         distance = np.clip(np.bincount(seen.landmark, length) / np.bincount(seen.landmark), 0.3, 50.0)
-    misses = (across @ (ray / length[:, None])[..., None])[..., 0]
+        misses = (across @ (ray / length[:, None])[..., None])[..., 0]
+        trust = 1 / (1 + (misses**2).sum(1) / (2 * RAY_STD) ** 2)
     up = x[6:] / GRAVITY
     information[6:, 6:] += np.outer(up, up) * 1e6  # gravity's strength is known
     covariance = np.linalg.pinv(information) * RAY_STD**2

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from letvins_ros.evaluation.metrics import absolute_error, drift, largest_distan
 from letvins_ros.geometry import apply, exp_so3, inverse, log_so3, transform
 from letvins_ros.simulation.imu import START_NS, seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
-from letvins_ros.types import VioStatus
+from letvins_ros.types import ImuSamples, VioStatus
 
 SECOND = 1_000_000_000
 MODES = ["stereo_imu", "mono_imu", "stereo"]
@@ -334,6 +335,28 @@ def test_without_refinement_the_calibration_stays_as_given(hall):
     for now, given in zip(estimator.cameras, EUROC_RIG.cameras, strict=True):
         np.testing.assert_array_equal(now.T_body_cam, given.T_body_cam)
         assert now.time_offset_s == given.time_offset_s
+
+
+@pytest.mark.parametrize("seed", [0, 3, 5])
+def test_one_wrong_match_that_seems_near_does_not_spoil_the_start(seed):
+    recording = with_a_near_match(record("aggressive", 7.0, seed, Quality(pixel_std=0.1)), 40)
+    states = posed(run(recording, config_of("stereo_imu")))
+    found = estimate(states)
+    errors = drift(recording.truth(found.stamps_ns), found, np.zeros(len(states), int)).position
+    assert np.linalg.norm(errors, axis=1).max() < 0.02
+
+
+def with_a_near_match(recording, first):
+    """The recording from a frame in full motion on, with one feature whose right pixel is 130 px off (0.4 m)."""
+    tracks, imu = recording.tracks[first:], recording.imu
+    wrong = reduce(np.intersect1d, [one.ids for one in tracks[:5]])[0]
+    spoiled = [
+        replace(one, uv_right=np.where((one.ids == wrong)[:, None], one.uv - np.float32([130, 0]), one.uv_right))
+        for one in tracks
+    ]
+    keep = imu.stamps_ns >= tracks[0].stamp_ns - SECOND // 10
+    imu = ImuSamples(imu.stamps_ns[keep], imu.gyro[keep], imu.accel[keep])
+    return replace(recording, tracks=spoiled, imu=imu)
 
 
 # -- keyframes --------------------------------------------------------------------------------------------------------
