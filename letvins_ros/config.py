@@ -67,6 +67,36 @@ class EstimatorConfig(Section):
 
 
 @dataclass(frozen=True)
+class RosConfig(Section):
+    """The ROS 2 nodes: frames, what they hear and what they publish."""
+
+    map_frame: str = param("map", "name of the frame that loop closing corrects")
+    odom_frame: str = param("odom", "name of the frame that never jumps")
+    base_frame: str = param("base_link", "name of the body's frame, the IMU's axes")
+    publish_odom_tf: bool = param(True, "vio publishes the transform from odom to base_link")
+    publish_map_tf: bool = param(True, "loop_closure publishes the transform from map to odom")
+    publish_path: bool = param(True, "publish the path while somebody listens")
+    publish_points: bool = param(True, "publish the keyframes' points while somebody listens")
+    path_poses: int = param(2000, "poses kept for the path; older ones are thinned out", low=10, high=100000)
+    reliable_input: bool = param(False, "ask for reliable images and IMU; best effort hears both kinds")
+    compressed: bool = param(False, "images are CompressedImage, on the image topics with /compressed after them")
+    image_queue: int = param(3, "frames that wait; a further one drops the oldest", low=1, high=100)
+
+
+@dataclass(frozen=True)
+class PlayerConfig(Section):
+    """What dataset_player plays, and how."""
+
+    source: str = param("", "recording: folder or bag, as for `letvins run`")
+    rate: float = param(1.0, "speed, as a multiple of the sensors'", low=0.01, high=100)
+    loop: bool = param(False, "begin again at the end, with stamps that go on")
+    start_s: float = param(0.0, "leave out the first seconds", unit="s", low=0, high=1e6)
+    duration_s: float = param(0.0, "stop after so many seconds, 0 for all", unit="s", low=0, high=1e6)
+    clock: bool = param(True, "publish the recording's time on /clock")
+    wait_s: float = param(20.0, "wait so long for somebody to listen before beginning", unit="s", low=0, high=3600)
+
+
+@dataclass(frozen=True)
 class Config(Section):
     """The whole configuration."""
 
@@ -74,4 +104,6 @@ class Config(Section):
     seed: int = param(0, "start of every random choice", low=0, high=2**31 - 1)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    ros: RosConfig = field(default_factory=RosConfig)
+    player: PlayerConfig = field(default_factory=PlayerConfig)
     rig: Rig | None = None  # camera0, camera1 and imu of the file; None: the rig comes from the data

@@ -34,14 +34,17 @@ class _Features:
 class FeatureTracker:
     """Follows features through the left images and finds them in the right ones."""
 
-    def __init__(self, config: TrackerConfig, rig: Rig, follower: Follower | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, config: TrackerConfig, rig: Rig, follower: Follower | None = None, seed: int = 0, first_id: int = 0
+    ) -> None:
+        """first_id: ids count up from it."""
         self._config = config
         self._left = rig.cameras[0]
         self._stereo = StereoGeometry(rig.cameras[0], rig.cameras[1]) if len(rig.cameras) > 1 else None
         self._follower = follower or make_follower(config)
         self._last_view: Any = None
         self._features = _Features()
-        self._next_id = 0
+        self._next_id = first_id
         self._frames = seed  # starts the random choices of each frame
 
     def process(self, frame: ImageFrame, R_last_now: np.ndarray | None = None, trusted: bool = False) -> FrameTracks:
@@ -66,6 +69,11 @@ class FeatureTracker:
     def reset(self) -> None:
         """Forget all features; ids go on."""
         self._features = _Features()
+
+    def configure(self, config: TrackerConfig) -> None:
+        """Go on with other thresholds; the method stays what it is."""
+        self._config = config
+        self._follower = make_follower(config)
 
     def _in_camera(self, R_last_now: np.ndarray) -> np.ndarray:
         R_body_cam = self._left.T_body_cam[:3, :3]

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be wrong with live input, found out and named once; needs no ROS."""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from letvins_ros.types import ImuSamples
+
+CURRENT_S = 3.0  # a problem not seen for so long is past
+AGAIN_S = 30.0  # one that comes back after so long is told on the log again
+JUMP_S = 1.0  # stamps that leap so far while little time has passed are doubted
+LEAST_G, MOST_G = 0.7, 1.3  # mean force at which the readings must be in g
+SWAP_FRAMES, FEW_MATCHES = 20, 0.25
+
+
+class Problems:
+    """Names each kind of problem once on the log, counts the others."""
+
+    def __init__(self, tell: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell, self._clock = tell, clock
+        self._seen: dict[str, tuple[str, int, float]] = {}  # kind: last text, how often, when last
+
+    def note(self, kind: str, text: str) -> None:
+        """Count a problem of this kind, and tell it when it is new."""
+        now = self._clock()
+        _, count, last = self._seen.get(kind, ("", 0, -np.inf))
+        if now - last > AGAIN_S:
+            self._tell(f"{kind}: {text}")
+        self._seen[kind] = (text, count + 1, now)
+
+    def current(self) -> list[str]:
+        """Those seen lately, in words."""
+        now = self._clock()
+        return [f"{kind}: {text}" for kind, (text, _, last) in list(self._seen.items()) if now - last < CURRENT_S]
+
+    def counts(self) -> dict[str, str]:
+        """All there ever were, with how often."""
+        return {kind: f"{text} ({count} times)" for kind, (text, count, _) in list(self._seen.items())}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a stamp tells."""
+
+    passes: bool
+    problem: str = ""
+    restarted: bool = False  # time has gone back and stays there
+
+
+GOOD = Verdict(True)
+
+
+class StampGate:
+    """Lets stamps through that go on in time; a jump that lasts is taken as the new time."""
+
+    def __init__(self, needed: int) -> None:
+        """needed: how many stamps in a row must agree before a jump is believed."""
+        self._needed = needed
+        self._last: tuple[int, int] | None = None  # stamp, arrival, ns
+        self._doubted, self._count = 0, 0  # the newest stamp after a jump, and how many agree with it
+
+    def check(self, stamp_ns: int, arrival_ns: int) -> Verdict:
+        """Judge a stamp that came at this time of a clock that never jumps."""
+        if stamp_ns <= 0:
+            return Verdict(False, "stamp of 0: the driver does not fill header.stamp")
+        if self._last is None:
+            return self._accept(stamp_ns, arrival_ns, GOOD)
+        ahead_s, waited_s = (stamp_ns - self._last[0]) * 1e-9, (arrival_ns - self._last[1]) * 1e-9
+        if 0 < ahead_s < JUMP_S + 3 * waited_s:
+            return self._accept(stamp_ns, arrival_ns, GOOD)
+        follows = 0 < (stamp_ns - self._doubted) * 1e-9 < JUMP_S
+        self._doubted, self._count = stamp_ns, self._count + 1 if follows else 1
+        text = "the same stamp twice" if ahead_s == 0 else f"stamps jump by {ahead_s:+.3f} s"
+        if self._count < self._needed:
+            return Verdict(False, text)
+        return self._accept(stamp_ns, arrival_ns, Verdict(True, f"{text}, and go on from there", ahead_s < 0))
+
+    def _accept(self, stamp_ns: int, arrival_ns: int, verdict: Verdict) -> Verdict:
+        self._last, self._count = (stamp_ns, arrival_ns), 0
+        return verdict
+
+
+class ImuCheck:
+    """Units and rate of a second of readings."""
+
+    def __init__(self, rate_hz: float) -> None:
+        self._rate_hz = rate_hz
+        self._force: deque[float] = deque(maxlen=max(int(rate_hz), 20))
+        self._stamps: deque[int] = deque(maxlen=max(int(rate_hz), 20))
+
+    def add(self, samples: ImuSamples) -> list[tuple[str, str]]:
+        """Kinds and texts of what is wrong with the last second of finite readings."""
+        self._force.extend(np.linalg.norm(samples.accel, axis=1).tolist())
+        self._stamps.extend(samples.stamps_ns.tolist())
+        if len(self._force) < (self._force.maxlen or 0):
+            return []
+        found = []
+        force = float(np.median(self._force))
+        if LEAST_G < force < MOST_G:
+            found.append(("imu units", f"accelerations of {force:.2f} look like g, m/s^2 are needed (about 9.81 at rest)"))
+        span_s = (self._stamps[-1] - self._stamps[0]) * 1e-9
+        rate = (len(self._stamps) - 1) / span_s if span_s > 0 else 0.0
+        if not 0.8 < rate / self._rate_hz < 1.25:
+            found.append(("imu rate", f"{rate:.0f} Hz come in, the calibration says {self._rate_hz:g} Hz"))
+        return found
+
+
+class SwapCheck:
+    """Whether left and right images are exchanged: then few features match, and many when they are put right."""
+
+    def __init__(self) -> None:
+        self._few = 0
+
+    def suspicious(self, matched: int, features: int) -> bool:
+        """Whether so many frames in a row had few stereo matches that it is worth a look."""
+        few = features >= SWAP_FRAMES and matched < FEW_MATCHES * features
+        self._few = self._few + 1 if few else 0
+        return self._few > 0 and self._few % SWAP_FRAMES == 0

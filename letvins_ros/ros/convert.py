@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ROS messages to the core's data and back, without a loop over elements.
+
+cv_bridge, sensor_msgs_py, tf_transformations and tf2_ros do their part where they are installed and work with the
+numpy at hand (those of apt are built for numpy 1, and then fail); elsewhere the same is done here.
+"""
+
+from array import array
+from collections.abc import Callable
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Point, Pose, Quaternion, Transform, TransformStamped, Vector3
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import Image, Imu, PointCloud2, PointField
+from std_msgs.msg import Header
+
+from letvins_ros import types
+from letvins_ros.datasets.ros_image import image_from_message
+from letvins_ros.geometry import from_quaternion, skew
+from letvins_ros.geometry import quaternion_xyzw as own_quaternion
+from letvins_ros.msg import FeatureTracks, Keyframe, VioStatus
+
+STATES = (types.VioStatus.INITIALISING, types.VioStatus.TRACKING, types.VioStatus.DEGRADED)  # as numbered in VioStatus
+_XYZ = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate("xyz")]
+_TYPECODE = {"int64": "q", "int32": "i", "float32": "f", "float64": "d", "uint8": "B"}
+
+
+# -- what may be installed --------------------------------------------------------------------------------------------
+
+
+@cache
+def installed(module: str) -> Any:
+    """The module, or None where it is missing or does not load."""
+    try:
+        return import_module(module)
+    except Exception:  # noqa: BLE001  (a binary for another numpy raises anything)
+        return None
+
+
+@cache
+def _cv_bridge() -> Any:
+    """A bridge that has proved to work, or None."""
+    module = installed("cv_bridge")
+    try:
+        bridge, probe = module.CvBridge(), np.arange(6, dtype=np.uint8).reshape(2, 3)
+        works = (bridge.imgmsg_to_cv2(image_to_message(probe, Header()), "mono8") == probe).all()
+    except Exception:  # noqa: BLE001
+        return None
+    return bridge if works else None
+
+
+@cache
+def _quaternion() -> Callable[[np.ndarray], np.ndarray]:
+    module = installed("tf_transformations")
+    try:
+        turned = np.eye(4)[[1, 2, 0, 3]]
+        q = np.asarray(module.quaternion_from_matrix(turned))
+        works = np.allclose(np.outer(q, q), np.outer(*[own_quaternion(turned[:3, :3])] * 2))
+    except Exception:  # noqa: BLE001
+        works = False
+    if not works:
+        return own_quaternion
+    return lambda R: np.asarray(module.quaternion_from_matrix(np.block([[R, np.zeros((3, 1))], [np.zeros(3), 1.0]])))
+
+
+def tf_broadcaster(node: Any) -> Callable[[TransformStamped], None]:
+    """What sends a transform on /tf."""
+    module = installed("tf2_ros")
+    if module is not None:
+        return module.TransformBroadcaster(node).sendTransform  # type: ignore[no-any-return]
+    messages = installed("tf2_msgs.msg")
+    if messages is None:
+        node.get_logger().warning("no tf2_msgs: /tf is not published; remedy: make build, or apt install tf2_msgs")
+        return lambda transform: None
+    publisher = node.create_publisher(messages.TFMessage, "/tf", 100)
+    return lambda transform: publisher.publish(messages.TFMessage(transforms=[transform]))
+
+
+# -- small parts ------------------------------------------------------------------------------------------------------
+
+
+def stamp_to_ns(stamp: Time) -> int:
+    """Nanoseconds of a stamp."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def ns_to_stamp(ns: int) -> Time:
+    """A stamp of nanoseconds."""
+    sec, nanosec = divmod(ns, 1_000_000_000)
+    return Time(sec=sec, nanosec=nanosec)
+
+
+def header(ns: int, frame_id: str) -> Header:
+    """A header of time and frame."""
+    return Header(stamp=ns_to_stamp(ns), frame_id=frame_id)
+
+
+def sequence(values: np.ndarray) -> array:  # type: ignore[type-arg]
+    """All values as a message's sequence, copied at once."""
+    out: array = array(_TYPECODE[values.dtype.name])  # type: ignore[type-arg]
+    if values.size:
+        out.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+    return out
+
+
+def vector(v: np.ndarray) -> Vector3:
+    """Three numbers as Vector3."""
+    return Vector3(x=float(v[0]), y=float(v[1]), z=float(v[2]))
+
+
+def pose_to_message(T: np.ndarray) -> Pose:
+    """A transform (4, 4) as Pose."""
+    x, y, z, w = (float(v) for v in _quaternion()(T[:3, :3]))
+    px, py, pz = (float(v) for v in T[:3, 3])
+    return Pose(position=Point(x=px, y=py, z=pz), orientation=Quaternion(x=x, y=y, z=z, w=w))
+
+
+def pose_from_message(pose: Pose) -> np.ndarray:
+    """Transform (4, 4) of a Pose."""
+    p, q = pose.position, pose.orientation
+    return from_quaternion(np.array([p.x, p.y, p.z]), np.array([q.x, q.y, q.z, q.w]))
+
+
+def transform_to_message(T_parent_child: np.ndarray, ns: int, parent: str, child: str) -> TransformStamped:
+    """A transform for /tf."""
+    pose = pose_to_message(T_parent_child)
+    p = pose.position
+    transform = Transform(translation=Vector3(x=p.x, y=p.y, z=p.z), rotation=pose.orientation)
+    return TransformStamped(header=header(ns, parent), child_frame_id=child, transform=transform)
+
+
+# -- sensors ----------------------------------------------------------------------------------------------------------
+
+
+def image_from(message: Any) -> np.ndarray | None:
+    """(H, W) uint8 gray of an Image or CompressedImage, None where its data do not fit its size.
+
+    Raises DataError for an encoding that is not known.
+    """
+    if hasattr(message, "format") or message.encoding == "mono8" or _cv_bridge() is None:
+        return image_from_message(message)
+    image = image_from_message(message)  # names what is wrong; cv_bridge only raises
+    return image if image is None else np.asarray(_cv_bridge().imgmsg_to_cv2(message, "mono8"))
+
+
+def image_to_message(image: np.ndarray, head: Header) -> Image:
+    """(H, W) gray or (H, W, 3) BGR uint8 as mono8 or bgr8."""
+    height, width = image.shape[:2]
+    encoding, step = ("mono8", width) if image.ndim == 2 else ("bgr8", 3 * width)
+    message = Image(header=head, height=height, width=width, encoding=encoding, step=step)
+    message.data = sequence(image)
+    return message
+
+
+def imu_from(message: Imu) -> tuple[int, float, float, float, float, float, float]:
+    """Stamp in ns, gyro x y z in rad/s, accelerometer x y z in m/s^2."""
+    rate, force = message.angular_velocity, message.linear_acceleration
+    return stamp_to_ns(message.header.stamp), rate.x, rate.y, rate.z, force.x, force.y, force.z
+
+
+def imu_to_message(ns: int, gyro: np.ndarray, accel: np.ndarray, frame_id: str = "imu0") -> Imu:
+    """One reading; it says that it has no orientation."""
+    message = Imu(header=header(ns, frame_id), angular_velocity=vector(gyro), linear_acceleration=vector(accel))
+    message.orientation_covariance[0] = -1.0
+    return message
+
+
+def cloud_to_message(points: np.ndarray, head: Header) -> PointCloud2:
+    """Points (N, 3), m, as a cloud of x y z float32."""
+    points = np.ascontiguousarray(points, np.float32)
+    module = installed("sensor_msgs_py.point_cloud2")
+    if module is not None:
+        return module.create_cloud(head, _XYZ, points)
+    n = len(points)
+    cloud = PointCloud2(header=head, height=1, width=n, fields=_XYZ, point_step=12, row_step=12 * n, is_dense=True)
+    cloud.data = sequence(points.view(np.uint8).ravel())
+    return cloud
+
+
+def cloud_from(message: PointCloud2) -> np.ndarray:
+    """Points (N, 3) float32 of a cloud that begins with x y z float32."""
+    rows = np.frombuffer(message.data, np.uint8).reshape(message.width * message.height, message.point_step)
+    return np.ascontiguousarray(rows[:, :12]).view(np.float32)
+
+
+# -- our own ----------------------------------------------------------------------------------------------------------
+
+
+def tracks_to_message(tracks: types.FrameTracks, frame_id: str = "", received_ns: int = 0) -> FeatureTracks:
+    """Tracks of one frame."""
+    message = FeatureTracks(header=header(tracks.stamp_ns, frame_id), received=ns_to_stamp(received_ns))
+    message.ids, message.ages = sequence(tracks.ids), sequence(tracks.ages)
+    message.uv, message.uv_right = sequence(tracks.uv), sequence(tracks.uv_right)
+    return message
+
+
+def tracks_from(message: FeatureTracks) -> types.FrameTracks:
+    """Tracks of one frame; ValueError where the lengths do not agree."""
+    return types.FrameTracks(
+        stamp_to_ns(message.header.stamp),
+        np.array(message.ids, np.int64),
+        np.array(message.uv, np.float32).reshape(-1, 2),
+        np.array(message.uv_right, np.float32).reshape(-1, 2),
+        np.array(message.ages, np.int32),
+    )
+
+
+def keyframe_to_message(keyframe: types.Keyframe, frame_id: str = "odom", session_ns: int = 0) -> Keyframe:
+    """A keyframe of one session of the vio node."""
+    message = Keyframe(header=header(keyframe.stamp_ns, frame_id), session=ns_to_stamp(session_ns))
+    message.index, message.resets = keyframe.index, keyframe.resets
+    message.pose, message.motion = pose_to_message(keyframe.T_odom_body), pose_to_message(keyframe.T_previous_this)
+    message.covariance, message.motion_covariance = keyframe.covariance.ravel(), keyframe.motion_covariance.ravel()
+    message.ids, message.uv = sequence(keyframe.ids), sequence(keyframe.uv.astype(np.float32))
+    message.points_body = sequence(keyframe.points_body)
+    return message
+
+
+def keyframe_from(message: Keyframe) -> types.Keyframe:
+    """A keyframe; ValueError where the lengths do not agree."""
+    return types.Keyframe(
+        message.index,
+        stamp_to_ns(message.header.stamp),
+        pose_from_message(message.pose),
+        np.array(message.covariance).reshape(6, 6),
+        pose_from_message(message.motion),
+        np.array(message.motion_covariance).reshape(6, 6),
+        np.array(message.ids, np.int64),
+        np.array(message.uv, np.float32).reshape(-1, 2),
+        np.array(message.points_body).reshape(-1, 3),
+        message.resets,
+    )
+
+
+def status_to_message(state: types.VioState, frame_id: str = "odom", session_ns: int = 0) -> VioStatus:
+    """Where the estimator stands; the counts of the node are filled in by it."""
+    return VioStatus(
+        header=header(state.stamp_ns, frame_id),
+        session=ns_to_stamp(session_ns),
+        state=STATES.index(state.status),
+        reason=state.reason,
+        resets=state.resets,
+        gyro_bias=vector(state.gyro_bias),
+        accel_bias=vector(state.accel_bias),
+    )
+
+
+def odometry_to_message(
+    state: types.VioState, rate: np.ndarray, rate_std: float, frames: tuple[str, str] = ("odom", "base_link")
+) -> Odometry:
+    """Pose of the body in odom, twist in the body.
+
+    rate (3,): turning in the body, bias taken off, rad/s. ROS wants the pose's rotation covariance about odom's axes, ours
+    is about the body's; the twist's velocity is turned into the body, whose attitude adds to its covariance.
+    """
+    R = state.T_odom_body[:3, :3]
+    message = Odometry(header=header(state.stamp_ns, frames[0]), child_frame_id=frames[1])
+    message.pose.pose = pose_to_message(state.T_odom_body)
+    to_odom = np.eye(6)
+    to_odom[3:, 3:] = R
+    message.pose.covariance = (to_odom @ state.covariance[:6, :6] @ to_odom.T).ravel()
+    velocity = R.T @ state.velocity_odom
+    message.twist.twist.linear, message.twist.twist.angular = vector(velocity), vector(rate)
+    J = np.zeros((6, 15))  # v_body = R^T v_odom: an attitude error turns it by v_body x error
+    J[:3, 3:6], J[:3, 6:9], J[3:, 12:] = skew(velocity), R.T, -np.eye(3)
+    twist = J @ state.covariance @ J.T
+    twist[3:, 3:] += np.eye(3) * rate_std**2
+    message.twist.covariance = twist.ravel()
+    return message

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node: a recording of any known format as live topics."""
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+from rclpy.utilities import remove_ros_args
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image, Imu
+
+from letvins_ros.datasets import Dataset, open_dataset
+from letvins_ros.errors import DataError, LetvinsError
+from letvins_ros.ros import convert
+from letvins_ros.ros.node import IMU_DEPTH, OUTPUT, LetvinsNode, run_node
+from letvins_ros.types import ImageFrame
+
+END_S = 1.0  # what was sent last has so long to arrive
+Event = tuple[int, ImageFrame | slice]  # stamp, and a frame or some IMU readings
+
+
+class DatasetPlayerNode(LetvinsNode):
+    """Publishes frames and IMU readings when they are due."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("dataset_player", **options)
+        self.ended = threading.Event()
+
+    def configure(self) -> None:
+        player = self.config.player
+        if not player.source:
+            raise DataError("player.source names no recording; for example -p player.source:=/data/MH_01_easy")
+        self.dataset: Dataset = open_dataset(Path(player.source), self.config.rig)
+        cameras = 2 if self.dataset.rig is None else len(self.dataset.rig.cameras)
+        self.images = [self.create_publisher(Image, f"cam{i}/image_raw", QoSProfile(depth=10)) for i in range(cameras)]
+        self.imu = self.create_publisher(Imu, "imu", QoSProfile(depth=IMU_DEPTH))
+        self.clock = self.create_publisher(Clock, "/clock", OUTPUT)
+        self.sent, self.playing = 0, ""
+
+    def activate(self) -> None:
+        self._messages = self._play()
+        self.wake()
+
+    def step(self) -> bool:
+        """Send what is due next; the end of the recording ends the process."""
+        try:
+            next(self._messages)
+        except StopIteration:
+            if not self.ended.is_set():
+                self.ended.set()
+                self.get_logger().info(f"{self.dataset.name}: played")
+                self.context.try_shutdown()
+            return False
+        except LetvinsError as error:
+            self.get_logger().error(str(error))
+            raise
+        return True
+
+    def _play(self) -> Iterator[None]:
+        """Yield after everything that was sent."""
+        yield from self._wait_for_listeners()
+        shift_ns, player = 0, self.config.player
+        while True:
+            first_ns, began = None, time.monotonic()
+            stamp_ns = 0
+            for stamp_ns, event in self._events():
+                first_ns = stamp_ns if first_ns is None else first_ns
+                due = began + (stamp_ns - first_ns) * 1e-9 / player.rate
+                while (early_s := due - time.monotonic()) > 0:
+                    time.sleep(min(early_s, 0.1))
+                    if early_s > 0.1:
+                        yield
+                self._send(event, shift_ns)
+                yield
+            if not player.loop:
+                break
+            shift_ns += stamp_ns - (first_ns or 0) + round(1e9 / 20)
+        time.sleep(END_S)
+
+    def _wait_for_listeners(self) -> Iterator[None]:
+        until = time.monotonic() + self.config.player.wait_s
+        while time.monotonic() < until and not all(p.get_subscription_count() for p in (self.images[0], self.imu)):
+            self.playing = "waiting for somebody to listen to cam0/image_raw and imu"
+            time.sleep(0.02)
+            yield
+        self.playing = ""
+
+    def _events(self) -> Iterator[Event]:
+        """Frames and, in between, the readings one by one."""
+        player, imu = self.config.player, self.dataset.imu
+        stamps = np.zeros(0, np.int64) if imu is None else imu.stamps_ns
+        start_ns = int(self.dataset.stamps_ns[0]) + round(player.start_s * 1e9)
+        sent = int(np.searchsorted(stamps, start_ns - 100_000_000))
+        for frame in self.dataset.frames(player.start_s, player.duration_s or None):
+            end = int(np.searchsorted(stamps, frame.stamp_ns, side="right"))
+            for i in range(sent, end):
+                yield int(stamps[i]), slice(i, i + 1)
+            sent = max(sent, end)
+            yield frame.stamp_ns, frame
+        if sent < len(stamps):  # so that the last frame has readings on both sides
+            yield int(stamps[sent]), slice(sent, sent + 1)
+
+    def _send(self, event: ImageFrame | slice, shift_ns: int) -> None:
+        if isinstance(event, slice):
+            self._send_imu(event.start, shift_ns)
+            return
+        stamp_ns = event.stamp_ns + shift_ns
+        if self.config.player.clock:
+            self.clock.publish(Clock(clock=convert.ns_to_stamp(stamp_ns)))
+        for i, (image, publisher) in enumerate(zip(event.images, self.images, strict=False)):
+            if image is not None:
+                publisher.publish(convert.image_to_message(image, convert.header(stamp_ns, f"cam{i}")))
+        self.stats.count("frames")
+
+    def _send_imu(self, i: int, shift_ns: int) -> None:
+        imu = self.dataset.imu
+        if imu is not None:
+            stamp_ns = int(imu.stamps_ns[i]) + shift_ns
+            self.imu.publish(convert.imu_to_message(stamp_ns, imu.gyro[i], imu.accel[i]))
+            self.stats.count("imu")
+
+    def state_of(self) -> tuple[str, dict[str, str]]:
+        return self.playing, {}
+
+
+def _from_command_line() -> list[Parameter]:
+    """SOURCE, --rate and --loop are short for the parameters player.*."""
+    parser = argparse.ArgumentParser(description="Play a recording as topics: cam0/image_raw, cam1/image_raw, imu, /clock.")
+    parser.add_argument("source", nargs="?", metavar="SOURCE", help="folder or bag, as for `letvins run`")
+    parser.add_argument("--rate", type=float, help="speed, as a multiple of the sensors'")
+    parser.add_argument("--loop", action="store_true", default=None, help="begin again at the end")
+    given = vars(parser.parse_args(remove_ros_args(sys.argv)[1:]))
+    return [Parameter(f"player.{name}", value=value) for name, value in given.items() if value is not None]
+
+
+def main() -> None:
+    """Run the node."""
+    overrides = _from_command_line()
+    run_node(lambda: DatasetPlayerNode(parameter_overrides=overrides))
+
+
+if __name__ == "__main__":
+    main()

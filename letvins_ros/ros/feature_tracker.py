@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node: images in, tracks out."""
+
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+import numpy as np
+from sensor_msgs.msg import CompressedImage, Image, Imu
+from std_srvs.srv import Trigger
+
+from letvins_ros.config import Config
+from letvins_ros.datasets.stream import PAIR_TOLERANCE_NS
+from letvins_ros.errors import DataError
+from letvins_ros.evaluation.draw_tracks import TrackDrawer
+from letvins_ros.msg import FeatureTracks, VioStatus
+from letvins_ros.ros import convert
+from letvins_ros.ros.checks import StampGate, SwapCheck
+from letvins_ros.ros.imu_inbox import ImuInbox, calibrated_rig
+from letvins_ros.ros.node import IMU_DEPTH, OUTPUT, LetvinsNode, run_node
+from letvins_ros.ros.worker import DropQueue
+from letvins_ros.tracking import FeatureTracker
+from letvins_ros.types import FrameTracks, ImageFrame
+
+ALONE_S = 0.1  # a left image waits so long for its right one
+SILENT_S = 1.0
+JUMP_FRAMES = 5
+
+
+class Arrived(NamedTuple):
+    """An image message, and when it came."""
+
+    stamp_ns: int
+    arrival_ns: int  # of a clock that never jumps
+    received_ns: int  # system time
+    message: Any
+
+
+class Pair(NamedTuple):
+    """The messages of one frame."""
+
+    left: Arrived
+    right: Arrived | None
+    restarted: bool
+
+
+class FeatureTrackerNode(LetvinsNode):
+    """Joins left and right images, tracks in a thread of its own, and says what is wrong with the images."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("feature_tracker", **options)
+        self.reset_wanted, self.reconfigured = False, False  # the worker sees to both
+
+    def configure(self) -> None:
+        self.rig = calibrated_rig(self.config)
+        count = len(self.rig.cameras)
+        # ids go on from the time, so that a restarted tracker never uses one again
+        self.tracker = FeatureTracker(self.config.tracker, self.rig, seed=self.config.seed, first_id=time.time_ns() // 1000)
+        self.gates = [StampGate(JUMP_FRAMES) for _ in range(count)]
+        self.pairs: DropQueue[Pair] = DropQueue(self.config.ros.image_queue)
+        self.waiting: list[deque[Arrived]] = [deque(maxlen=10) for _ in range(count)]
+        self.inbox, self.swap, self.drawer = ImuInbox(self.config, self.rig), SwapCheck(), TrackDrawer()
+        self.restarted, self.began, self.last_in = False, time.monotonic(), [0.0] * count
+        self.out = self.create_publisher(FeatureTracks, "letvins/tracks", OUTPUT)
+        self.out_image = self.create_publisher(Image, "letvins/image_track", OUTPUT)
+        self.create_service(Trigger, "~/reset", self._reset)
+
+    def activate(self) -> None:
+        qos = self.sensor_qos(5)
+        kind, tail = (CompressedImage, "/compressed") if self.config.ros.compressed else (Image, "")
+        self.hear(kind, f"cam0/image_raw{tail}", lambda message: self._on_image(0, message), qos)
+        if len(self.rig.cameras) > 1:
+            self.hear(kind, f"cam1/image_raw{tail}", lambda message: self._on_image(1, message), qos)
+        if self.config.tracker.gyro_prediction and self.config.mode != "stereo":
+            self.hear(Imu, "imu", self.inbox.add, self.sensor_qos(IMU_DEPTH))
+            self.hear(VioStatus, "letvins/status", self.inbox.take_bias)
+
+    def configured(self, config: Config) -> None:
+        self.reconfigured = True
+
+    # -- the executor's thread ----------------------------------------------------------------------------------------
+
+    def _on_image(self, camera: int, message: Any) -> None:
+        now = time.monotonic_ns()
+        self.last_in[camera] = now * 1e-9
+        self.stats.count(f"cam{camera} images")
+        image = Arrived(convert.stamp_to_ns(message.header.stamp), now, time.time_ns(), message)
+        verdict = self.gates[camera].check(image.stamp_ns, now)
+        if verdict.problem:
+            self.problems.note(f"cam{camera} stamp", verdict.problem)
+        if not verdict.passes:
+            return
+        if verdict.restarted:
+            self.waiting[camera].clear()
+            self.restarted |= camera == 0
+        self.waiting[camera].append(image)
+        self._join()
+
+    def _join(self) -> None:
+        """Queue the left images whose right ones have come, or that have waited long enough."""
+        lefts, rights = self.waiting[0], self.waiting[1] if len(self.waiting) > 1 else deque[Arrived]()
+        while lefts:
+            left, right = lefts[0], None
+            while rights and rights[0].stamp_ns < left.stamp_ns - PAIR_TOLERANCE_NS:
+                rights.popleft()
+                self.problems.note("cam1", "right images without left, dropped: best effort loses large images; remedy: "
+                                   "the Fast DDS profile in config/")  # fmt: skip
+            if rights and rights[0].stamp_ns <= left.stamp_ns + PAIR_TOLERANCE_NS:
+                right = rights.popleft()
+            elif len(self.waiting) > 1:
+                if not rights and time.monotonic_ns() - left.arrival_ns < ALONE_S * 1e9:
+                    return
+                self.problems.note("cam1", "left images without right, used alone: the right ones are lost, late, or not"
+                                   " taken at the same time; remedy: the Fast DDS profile in config/")  # fmt: skip
+            lefts.popleft()
+            before = self.pairs.dropped
+            self.pairs.put(Pair(left, right, self.restarted))
+            if self.pairs.dropped > before:
+                self.problems.note("images", "dropped because the tracker is slower than the camera")
+            self.restarted = False
+            self.wake()
+
+    def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.reset_wanted = True
+        response.success, response.message = True, "all features are forgotten with the next frame"
+        return response
+
+    # -- the worker's thread ------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        pair = self.pairs.pop()
+        if pair is None:
+            return False
+        if self.reconfigured:
+            self.reconfigured = False
+            self.tracker.configure(self.config.tracker)
+        if pair.restarted or self.reset_wanted:
+            self.reset_wanted = False
+            self.tracker.reset()
+            self.inbox.clear()
+        images = [self._image(0, pair.left), *([self._image(1, pair.right)] if pair.right else [])]
+        if images[0] is None:
+            return True
+        frame = ImageFrame(pair.left.stamp_ns, tuple(images))
+        turn, trusted = self.inbox.turn(frame.stamp_ns)
+        tracks = self.tracker.process(frame, turn, trusted)
+        head = pair.left.message.header
+        self.out.publish(convert.tracks_to_message(tracks, head.frame_id, pair.left.received_ns))
+        self.stats.count("tracks")
+        self.stats.latency((time.monotonic_ns() - pair.left.arrival_ns) * 1e-9)
+        self._look_for_exchange(frame, tracks)
+        if self.out_image.get_subscription_count():
+            drawn = self.drawer.draw(frame.images[0], tracks)  # type: ignore[arg-type]
+            self.out_image.publish(convert.image_to_message(drawn, head))
+        return True
+
+    def _image(self, camera: int, arrived: Arrived) -> np.ndarray | None:
+        """The pixels, or None after naming what is wrong with them."""
+        what, expected = f"cam{camera} image", self.rig.cameras[camera].camera
+        try:
+            image = convert.image_from(arrived.message)
+        except DataError as error:
+            self.problems.note(what, str(error))
+            return None
+        if image is None:
+            self.problems.note(what, "cannot be decoded: its data do not fit its height and step")
+            return None
+        height, width = image.shape[:2]
+        if (width, height) != (expected.width, expected.height):
+            text = f"is {width}x{height}, the calibration is for {expected.width}x{expected.height}"
+            self.problems.note(what, text)
+            return None
+        return image
+
+    def _look_for_exchange(self, frame: ImageFrame, tracks: FrameTracks) -> None:
+        """Where few features match, try left and right the other way round."""
+        if len(frame.images) < 2 or frame.images[1] is None:
+            return
+        matched = int(np.isfinite(tracks.uv_right[:, 0]).sum())
+        if not self.swap.suspicious(matched, len(tracks)):
+            return
+        trial = FeatureTracker(self.config.tracker, self.rig)
+        other = trial.process(ImageFrame(frame.stamp_ns, (frame.images[1], frame.images[0])))
+        exchanged = int(np.isfinite(other.uv_right[:, 0]).sum())
+        if exchanged < max(2 * matched, len(other) // 2):
+            return  # nothing better that way: a scene too near, or too dark
+        text = f"exchanged: {matched} of {len(tracks)} features match, {exchanged} of {len(other)} the other way round"
+        self.problems.note("cam0 and cam1", text)
+
+    def state_of(self) -> tuple[str, dict[str, str]]:
+        now = time.monotonic()
+        silent = [f"cam{i}" for i, last in enumerate(self.last_in) if now - max(last, self.began) > SILENT_S]
+        reason = f"no images on {', '.join(f'{name}/image_raw' for name in silent)}" if silent else ""
+        return reason, {"queue": str(len(self.pairs)), "frames dropped": str(self.pairs.dropped)}
+
+
+def main() -> None:
+    """Run the node."""
+    run_node(FeatureTrackerNode)
+
+
+if __name__ == "__main__":
+    main()

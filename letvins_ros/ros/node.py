@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all nodes share: parameters, lifecycle, diagnostics, a clean end."""
+
+import sys
+import threading
+import time
+import traceback
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from threadpoolctl import threadpool_limits
+
+from letvins_ros.config import Config
+from letvins_ros.errors import LetvinsError
+from letvins_ros.ros.checks import Problems
+from letvins_ros.ros.params import declare_config
+from letvins_ros.ros.worker import Worker
+
+IMU_DEPTH = 1000
+OUTPUT = QoSProfile(depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Stats:
+    """Counts and latencies of the last second, and those since the start."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._shown: dict[str, int] = {}
+        self._latency: deque[float] = deque(maxlen=1000)
+        self._since = time.monotonic()
+
+    def count(self, what: str, n: int = 1) -> None:
+        self._counts[what] = self._counts.get(what, 0) + n
+
+    def total(self, what: str) -> int:
+        return self._counts.get(what, 0)
+
+    def latency(self, seconds: float) -> None:
+        self._latency.append(seconds)
+
+    def take(self) -> dict[str, str]:
+        """Rates since the last call, with the latencies; then both begin anew."""
+        now = time.monotonic()
+        span, counts = max(now - self._since, 1e-3), dict(self._counts)
+        values = {f"{what} per s": f"{(n - self._shown.get(what, 0)) / span:.1f}" for what, n in counts.items()}
+        values |= {f"{what} in all": str(n) for what, n in counts.items()}
+        if self._latency:
+            late = np.array(self._latency) * 1e3
+            values["latency ms, median"] = f"{np.median(late):.1f}"
+            values["latency ms, p95"] = f"{np.percentile(late, 95):.1f}"
+        self._shown, self._since = counts, now
+        self._latency.clear()
+        return values
+
+
+class LetvinsNode(LifecycleNode):
+    """A managed node; what it hears and does begins when it is activated and ends when it is deactivated."""
+
+    def __init__(self, name: str, **options: Any) -> None:
+        """Raise ConfigError where a parameter given to the node cannot be used."""
+        super().__init__(name, **options)
+        self.config = declare_config(self, self._on_change)
+        self.stats, self.problems = Stats(), Problems(self.get_logger().warning)
+        self.crashed: BaseException | None = None
+        self._worker: Worker | None = None
+        self._inputs: list[Any] = []
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", OUTPUT)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on where /clock stands still
+        self.create_timer(1.0, self._publish_diagnostics, clock=steady)
+
+    # -- what a node fills in -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def configure(self) -> None:
+        """Make the core's object and the publishers; raise LetvinsError where that cannot be done."""
+
+    @abstractmethod
+    def activate(self) -> None:
+        """Listen, by `hear`."""
+
+    @abstractmethod
+    def step(self) -> bool:
+        """Do one piece of work in the worker's thread; whether there was one."""
+
+    def state_of(self) -> tuple[str, dict[str, str]]:
+        """Why nothing useful comes out, empty when it does, and values for the diagnostics."""
+        return "", {}
+
+    def configured(self, config: Config) -> None:
+        """Take over dynamic parameters."""
+
+    # -- for the nodes ------------------------------------------------------------------------------------------------
+
+    def hear(self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile = OUTPUT) -> None:
+        """Subscribe until deactivated."""
+        self._inputs.append(self.create_subscription(kind, topic, callback, qos))
+
+    def sensor_qos(self, depth: int) -> QoSProfile:
+        """Best effort, which hears reliable publishers too, unless configured otherwise."""
+        reliable = self.config.ros.reliable_input
+        return QoSProfile(
+            depth=depth, reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        )
+
+    def wake(self) -> None:
+        """There is work."""
+        if self._worker is not None:
+            self._worker.wake()
+
+    # -- lifecycle ----------------------------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            self.configure()
+        except LetvinsError as error:
+            self.get_logger().error(str(error))
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._worker = Worker(self.step, self._on_crash)
+        self.activate()
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.silence()
+        return super().on_deactivate(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.silence()
+        return super().on_shutdown(state)
+
+    def silence(self) -> None:
+        """Stop listening and working."""
+        for one in self._inputs:
+            self.destroy_subscription(one)
+        self._inputs = []
+        if self._worker is not None:
+            self._worker.stop()
+            self._worker = None
+
+    def _on_crash(self, error: BaseException) -> None:
+        """End the process: a node that lives on without its worker would be silently dead."""
+        self.crashed = error
+        self.get_logger().fatal("".join(traceback.format_exception(error)))
+        self.context.try_shutdown()
+
+    def _on_change(self, config: Config) -> None:
+        self.config = config
+        self.configured(config)
+
+    def _publish_diagnostics(self) -> None:
+        state = self._state_machine.current_state[1]
+        reason, values = self.state_of() if state == "active" else (f"lifecycle state {state}", {})
+        found = [reason] * bool(reason) + self.problems.current()
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.WARN if found else DiagnosticStatus.OK,
+            name=f"{self.get_namespace().rstrip('/')}/{self.get_name()}".lstrip("/"),
+            message="; ".join(found) or "running",
+            hardware_id="letvins_ros",
+        )
+        values = {"state": state} | values | self.stats.take() | self.problems.counts()
+        status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+        stamp = self.get_clock().now().to_msg()
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = stamp
+        self._diagnostics.publish(message)
+
+
+def run_node(make: Callable[[], LetvinsNode]) -> None:
+    """Run a node until SIGINT or SIGTERM, then exit with code 0; with 1 after an error, which is told in one line."""
+    rclpy.init()
+    code = 0
+    try:
+        with threadpool_limits(1):  # the matrices are small: more threads only wait for each other
+            code = _spin(make())
+    except LetvinsError as error:
+        sys.stderr.write(f"error: {error}\n")
+        code = 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    rclpy.try_shutdown()
+    sys.stderr.flush()
+    threads = [t for t in threading.enumerate() if t is not threading.current_thread() and not t.daemon]
+    for thread in threads:
+        thread.join(timeout=1.0)
+    sys.exit(code)
+
+
+def _spin(node: LetvinsNode) -> int:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if node.get_parameter("autostart").value:
+            done = node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+            if not done or node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
+                return 1
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.silence()
+    return 1 if node.crashed else 0
