@@ -215,6 +215,37 @@ def benchmark(
     raise typer.Exit(int(regressed))
 
 
+@app.command()
+def up(  # noqa: PLR0913  (the arguments of the launch files)
+    config: ConfigOption = None,
+    dataset: Annotated[Path | None, typer.Option(metavar="SOURCE", help="Recording to play, as for `run`.")] = None,
+    bag: Annotated[Path | None, typer.Option(metavar="BAG", help="The same, where it is a bag.")] = None,
+    rate: Annotated[float, typer.Option(min=0.01, metavar="X", help="Speed of playing.")] = 1.0,
+    repeat: Annotated[bool, typer.Option("--repeat", help="Play again and again.")] = False,
+    tracker: Annotated[str, typer.Option(help="lk or letnet2.")] = "",
+    backend: Annotated[str, typer.Option(help="What runs the network: openvino, torch, tensorrt.")] = "",
+    loop: Annotated[bool, typer.Option(help="Start loop_closure.")] = True,
+    use_sim_time: Annotated[bool, typer.Option("--use-sim-time", help="Take the time from /clock.")] = False,
+    namespace: Annotated[str, typer.Option(metavar="NAME", help="Namespace, and prefix of the frames.")] = "",
+    cam0_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Left images.")] = "cam0/image_raw",
+    cam1_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Right images.")] = "cam1/image_raw",
+    imu_topic: Annotated[str, typer.Option(metavar="TOPIC", help="IMU.")] = "imu",
+    fastdds: Annotated[bool, typer.Option(help="Use config/fastdds.xml, for processes of one machine.")] = True,
+    autostart: Annotated[bool, typer.Option(help="Nodes configure and activate themselves.")] = True,
+    record: Annotated[Path | None, typer.Option(metavar="BAG", help="Write all letvins topics to a ROS 2 bag.")] = None,
+) -> None:
+    """Start the ROS 2 nodes and stop them together: what the launch file does, without the ros2 command."""
+    from letvins_ros.ros.system import System
+    from letvins_ros.ros.up import run_system
+
+    system = System(
+        config=str(config or ""), dataset=str(dataset or bag or ""), rate=rate, repeat=repeat, tracker=tracker,
+        backend=backend, loop=loop, use_sim_time=use_sim_time, namespace=namespace, cam0_topic=cam0_topic,
+        cam1_topic=cam1_topic, imu_topic=imu_topic, fastdds=fastdds, autostart=autostart,
+    )  # fmt: skip
+    raise typer.Exit(run_system(system, record))
+
+
 @config_app.command("show")
 def config_show(config: ConfigOption = None, overrides: SetOption = None) -> None:
     """Print every key with unit, meaning and bounds: the defaults, or those of a file and changes."""

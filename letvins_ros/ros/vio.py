@@ -27,6 +27,7 @@ from letvins_ros.types import VioStatus as Status
 
 LATE_IMU_S = 0.15  # a frame waits so long for the readings up to its time
 APART_S, FAR_APART_S = 0.5, 5.0  # image and IMU stamps so far apart are named; so far behind, of no use
+QUEUE = 20  # a second of tracks: the start takes as long as several frames
 SILENT_S = 1.0
 JUMP_READINGS, JUMP_FRAMES = 40, 5
 RATE_WINDOW_NS = 10_000_000
@@ -57,7 +58,7 @@ class VioNode(LetvinsNode):
         self.estimator = VioEstimator(self.config, self.rig)
         self.inbox, self.imu_gate, self.gate = ImuInbox(self.config, self.rig), StampGate(JUMP_READINGS), StampGate(JUMP_FRAMES)
         self.imu_check = ImuCheck(self.noise.rate_hz)
-        self.queue: DropQueue[Waiting] = DropQueue(2 * self.config.ros.image_queue)
+        self.queue: DropQueue[Waiting] = DropQueue(QUEUE)
         self.path = ThinnedPath(self.config.ros.path_poses)
         self.state: VioState | None = None
         self.began, self.imu_at, self.tracks_at, self.path_at = time.monotonic(), 0.0, 0.0, 0.0

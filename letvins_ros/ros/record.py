@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Node: writes all letvins topics and /tf into a ROS 2 bag, through the rosbags library."""
+
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMessage
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.utilities import remove_ros_args
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from sensor_msgs.msg import Image, PointCloud2
+from visualization_msgs.msg import MarkerArray
+
+from letvins_ros.msg import FeatureTracks, Keyframe, LoopClosure, VioStatus
+from letvins_ros.ros.convert import installed
+from letvins_ros.ros.system import shared
+
+TOPICS = {
+    "letvins/tracks": FeatureTracks, "letvins/image_track": Image, "letvins/odometry": Odometry,
+    "letvins/imu_odometry": Odometry, "letvins/path": PathMessage, "letvins/points": PointCloud2,
+    "letvins/keyframe": Keyframe, "letvins/status": VioStatus, "letvins/loop": LoopClosure,
+    "letvins/map_path": PathMessage, "letvins/map_odometry": Odometry, "letvins/pose_graph": MarkerArray,
+    "/diagnostics": DiagnosticArray,
+}  # fmt: skip
+
+
+class Recorder(Node):
+    """Writes what it hears, as it comes, with the time of arrival."""
+
+    def __init__(self, writer: Writer, namespace: str) -> None:
+        super().__init__("letvins_record", namespace=namespace)
+        self._writer, self._store = writer, get_typestore(Stores.ROS2_HUMBLE)
+        for file in sorted(shared("msg").glob("*.msg")):
+            self._store.register(get_types_from_msg(file.read_text(), f"letvins_ros/msg/{file.stem}"))
+        topics: dict[str, Any] = dict(TOPICS)
+        if installed("tf2_msgs.msg"):
+            topics["/tf"] = installed("tf2_msgs.msg").TFMessage
+        for topic, kind in topics.items():
+            name = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+            connection = writer.add_connection(self.resolve_topic_name(topic), name, typestore=self._store)
+            self.create_subscription(kind, topic, partial(self._write, connection), QoSProfile(depth=100), raw=True)
+
+    def _write(self, connection: Any, data: bytes) -> None:
+        self._writer.write(connection, time.time_ns(), data)
+
+
+def main() -> None:
+    """Record into the folder named first, in the namespace named second, until SIGINT or SIGTERM."""
+    bag, namespace = remove_ros_args(sys.argv)[1:3]
+    rclpy.init()
+    with Writer(Path(bag), version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        executor = SingleThreadedExecutor()
+        executor.add_node(Recorder(writer, namespace))
+        try:
+            executor.spin()
+        except (KeyboardInterrupt, ExternalShutdownException):
+            pass
+    rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()
