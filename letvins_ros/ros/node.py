@@ -26,6 +26,7 @@ from letvins_ros.ros.params import declare_config
 from letvins_ros.ros.worker import Worker
 
 IMU_DEPTH = 1000
+SWITCH_S = 5e-4  # the worker hands the interpreter over so soon; with Python's 5 ms the IMU would wait for it
 OUTPUT = QoSProfile(depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -151,6 +152,8 @@ class LetvinsNode(LifecycleNode):
 
     def _on_crash(self, error: BaseException) -> None:
         """End the process: a node that lives on without its worker would be silently dead."""
+        if not self.context.ok():  # the process is ending: nothing can be published any more
+            return
         self.crashed = error
         self.get_logger().fatal("".join(traceback.format_exception(error)))
         self.context.try_shutdown()
@@ -180,6 +183,7 @@ class LetvinsNode(LifecycleNode):
 def run_node(make: Callable[[], LetvinsNode]) -> None:
     """Run a node until SIGINT or SIGTERM, then exit with code 0; with 1 after an error, which is told in one line."""
     rclpy.init()
+    sys.setswitchinterval(SWITCH_S)
     code = 0
     try:
         with threadpool_limits(1):  # the matrices are small: more threads only wait for each other

@@ -77,15 +77,7 @@ def programs(system: System, folder: Path) -> list[Program]:
     file = folder / "letvins.yaml"
     write_atomic(file, to_yaml(config))
     common = {"use_sim_time": system.use_sim_time, "autostart": system.autostart}
-    remaps = tuple(
-        (name, topic)
-        for name, topic in (
-            ("cam0/image_raw", system.cam0_topic),
-            ("cam1/image_raw", system.cam1_topic),
-            ("imu", system.imu_topic),
-        )
-        if name != topic
-    )
+    remaps = tuple((name, topic) for name, topic in _topics(system, config) if name != topic)
     names = ["feature_tracker", "vio"] + ["loop_closure"] * system.loop
     started = [Program(name, system.namespace, file, common, remaps) for name in names]
     if system.dataset:
@@ -95,6 +87,14 @@ def programs(system: System, folder: Path) -> list[Program]:
         play |= {"player.loop": system.repeat, "player.clock": clock}
         started.append(Program("dataset_player", system.namespace, file, {**common, "use_sim_time": False, **play}, remaps))
     return started
+
+
+def _topics(system: System, config: Config) -> list[tuple[str, str]]:
+    """The nodes' names of their inputs, and the topics that are meant."""
+    tail = "/compressed" if config.ros.compressed else ""
+    given = (system.cam0_topic, system.cam1_topic)
+    images = [(f"cam{i}/image_raw{tail}", f"{topic.removesuffix(tail)}{tail}") for i, topic in enumerate(given)]
+    return [*images, ("imu", system.imu_topic)]
 
 
 def _config(system: System) -> Config:

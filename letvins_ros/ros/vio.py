@@ -214,8 +214,8 @@ class VioNode(LetvinsNode):
         return convert.odometry_to_message(state, rate, std, (self.config.ros.odom_frame, self.config.ros.base_frame))
 
     def _publish_between(self, stamps_ns: np.ndarray) -> None:
-        """Odometry at the readings' times, by the IMU alone since the last frame."""
-        for stamp in stamps_ns.tolist():
+        """Odometry at the readings' times, by the IMU alone since the last frame; only the newest where frames wait."""
+        for stamp in stamps_ns.tolist() if not len(self.queue) else stamps_ns[-1:].tolist():
             state = self.estimator.predict(stamp) if stamp > self.imu_sent_ns else None
             if state is not None:
                 self.out["imu_odometry"].publish(self._odometry(state))
