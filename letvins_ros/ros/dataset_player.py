@@ -85,12 +85,17 @@ class DatasetPlayerNode(LetvinsNode):
         time.sleep(END_S)
 
     def _wait_for_listeners(self) -> Iterator[None]:
-        until = time.monotonic() + self.config.player.wait_s
-        while time.monotonic() < until and not all(p.get_subscription_count() for p in (self.images[0], self.imu)):
-            self.playing = "waiting for somebody to listen to cam0/image_raw and imu"
+        player = self.config.player
+        until = time.monotonic() + player.wait_s
+        while time.monotonic() < until and not self._is_heard():
+            self.playing = f"waiting for a listener to cam0/image_raw and {player.listeners} to imu"
             time.sleep(0.02)
             yield
         self.playing = ""
+
+    def _is_heard(self) -> bool:
+        wanted = self.config.player.listeners if self.dataset.imu is not None else 0
+        return bool(self.images[0].get_subscription_count() and self.imu.get_subscription_count() >= wanted)
 
     def _events(self) -> Iterator[Event]:
         """Frames and, in between, the readings one by one."""

@@ -84,7 +84,8 @@ def programs(system: System, folder: Path) -> list[Program]:
         # two players would both set the time
         clock = system.use_sim_time or not system.namespace
         play = {"player.source": str(Path(system.dataset).resolve()), "player.rate": float(system.rate)}
-        play |= {"player.loop": system.repeat, "player.clock": clock}
+        turns = config.tracker.gyro_prediction and config.mode != "stereo"  # then the tracker hears the IMU too
+        play |= {"player.loop": system.repeat, "player.clock": clock, "player.listeners": 1 + turns}
         started.append(Program("dataset_player", system.namespace, file, {**common, "use_sim_time": False, **play}, remaps))
     return started
 

@@ -27,7 +27,7 @@ from letvins_ros.types import VioStatus as Status
 
 LATE_IMU_S = 0.15  # a frame waits so long for the readings up to its time
 APART_S, FAR_APART_S = 0.5, 5.0  # image and IMU stamps so far apart are named; so far behind, of no use
-QUEUE = 20  # a second of tracks: the start takes as long as several frames
+QUEUE = 12  # tracks that wait: the start takes as long as several frames
 SILENT_S = 1.0
 JUMP_READINGS, JUMP_FRAMES = 40, 5
 RATE_WINDOW_NS = 10_000_000

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measurements of the live system that take too long for the test suite; prints what it finds.
+
+    python test/ros/show.py live SOURCE      coverage, latency, lost IMU readings and ATE at the sensor's pace
+    python test/ros/show.py kill SOURCE      kill -9 and restart of each node: seconds until odometry is back
+    python test/ros/show.py pair SOURCE      two namespaces side by side
+    python test/ros/show.py soak SOURCE 30   minutes of repeated playing: memory and latency per minute
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+from harness import Ear, Stack
+
+from letvins_ros.datasets import open_dataset
+from letvins_ros.evaluation.evaluate import evaluate
+
+NODES = ("feature_tracker", "vio", "loop_closure")
+
+
+def load() -> str:
+    return f"machine load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+
+
+def percentiles(values: np.ndarray) -> str:
+    return "median {:.1f} p95 {:.1f} p99 {:.1f} max {:.1f}".format(*np.percentile(values * 1e3, [50, 95, 99, 100]))
+
+
+def live(source: Path) -> None:
+    folder = Path(mkdtemp())
+    with Stack(folder, dataset=str(source)) as stack, Ear(stack.domain) as ear:
+        stack.start(*NODES, "dataset_player")
+        player = stack.running["dataset_player"]
+        loads = []
+        while player.poll() is None:
+            loads.append(os.getloadavg()[0])
+            time.sleep(1)
+        time.sleep(1)
+        status = ear.statuses[-1][1]
+        print(f"frames heard {len(ear.images)}, poses {len(ear.poses)}, coverage {ear.coverage():.4f}, resets {status.resets}")
+        print(f"latency ms at the ear: {percentiles(ear.latencies_s())}")
+        inner = np.array([m.latency_s for _, m in ear.statuses if m.state])
+        print(f"latency ms, tracker's input to vio's output: {percentiles(inner)}")
+        print(f"IMU readings received by vio {status.imu_received}, {ear.diagnostics['dataset_player'].get('imu in all')} or"
+              " a second's worth more were sent")  # fmt: skip
+        print(f"machine load from {min(loads):.1f} to {max(loads):.1f} on {os.cpu_count()} cores")
+        if open_dataset(source).truth is not None:
+            print(f"ATE {evaluate(ear.write(folder / 'live.tum'), source, None)['ate_rmse_m']:.4f} m")
+        print({name: d["message"] for name, d in ear.diagnostics.items()})
+        print("exit codes", stack.stop())
+
+
+def kill(source: Path) -> None:
+    with Stack(Path(mkdtemp()), dataset=str(source), repeat=True) as stack, Ear(stack.domain, images=False) as ear:
+        stack.start(*NODES, "dataset_player")
+        ear.wait(lambda: len(ear.poses) > 40, 60, "odometry")
+        for name in (*NODES, "dataset_player"):
+            time.sleep(5)
+            stack.kill(name)
+            time.sleep(1.0)
+            at = time.time()
+            stack.start(name)
+            if name == "loop_closure":
+                continue
+            # of the new process: poses that come after the queues of the old one are empty
+            took = ear.wait(lambda at=at: sum(t > at + 0.3 for t, _ in list(ear.poses.values())) > 3, 30, f"{name}: odometry")
+            status = ear.statuses[-1][1]
+            print(f"{name}: killed, started 1 s later, odometry {took:.2f} s after its start; resets {status.resets};"
+                  f" {load()}", flush=True)  # fmt: skip
+
+
+def pair(source: Path) -> None:
+    one = Stack(Path(mkdtemp()), dataset=str(source), namespace="left")
+    two = Stack(Path(mkdtemp()), domain=one.domain, dataset=str(source), namespace="right")
+    with one, two, Ear(one.domain, "left") as ear1, Ear(one.domain, "right") as ear2:
+        for stack in (one, two):
+            stack.start("feature_tracker", "vio", "dataset_player")
+        while any(stack.running["dataset_player"].poll() is None for stack in (one, two)):
+            time.sleep(0.5)
+        for ear in (ear1, ear2):
+            print(f"poses {len(ear.poses)}, coverage {ear.coverage():.3f}, latency ms {percentiles(ear.latencies_s())}; {load()}")
+
+
+def rss_mb(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def soak(source: Path, minutes: float) -> None:
+    with Stack(Path(mkdtemp()), dataset=str(source), repeat=True) as stack, Ear(stack.domain) as ear:
+        stack.start(*NODES, "dataset_player")
+        ear.wait(lambda: ear.poses, 60, "odometry")
+        began = time.time()
+        while time.time() - began < minutes * 60:
+            time.sleep(60)
+            memory = {name: round(rss_mb(process.pid), 1) for name, process in stack.running.items()}
+            late, status = ear.latencies_s(), ear.statuses[-1][1]
+            print(f"{(time.time() - began) / 60:.1f} min: MB {memory}, latency ms {percentiles(late)}, poses {len(ear.poses)}"
+                  f" of {len(ear.images)}, resets {status.resets}, {load()}", flush=True)  # fmt: skip
+            for heard in (ear.images, ear.poses, ear.statuses):
+                heard.clear()
+
+
+if __name__ == "__main__":
+    what, recording, *rest = sys.argv[1:]
+    {"live": live, "kill": kill, "pair": pair, "soak": soak}[what](Path(recording), *map(float, rest))

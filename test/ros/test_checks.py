@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+import time
+
+import numpy as np
+import pytest
+
+from letvins_ros.ros.checks import AGAIN_S, CURRENT_S, ImuCheck, Problems, StampGate, SwapCheck
+from letvins_ros.ros.worker import DropQueue, Worker
+from letvins_ros.types import ImuSamples
+
+S = 1_000_000_000
+FRAME = S // 20
+
+
+def feed(gate, stamps, arrivals=None):
+    arrivals = arrivals or [i * FRAME for i in range(len(stamps))]
+    return [gate.check(stamp, at) for stamp, at in zip(stamps, arrivals, strict=True)]
+
+
+def test_a_problem_is_told_once_and_counted():
+    told, now = [], [100.0]
+    problems = Problems(told.append, lambda: now[0])
+    for _ in range(50):
+        problems.note("imu values", "NaN")
+        now[0] += 0.1
+    assert told == ["imu values: NaN"]
+    assert problems.counts() == {"imu values": "NaN (50 times)"}
+    assert problems.current() == ["imu values: NaN"]
+    now[0] += CURRENT_S
+    assert problems.current() == []
+    now[0] += AGAIN_S
+    problems.note("imu values", "NaN")
+    assert len(told) == 2
+
+
+def test_stamps_that_go_on_pass():
+    verdicts = feed(StampGate(5), [S + i * FRAME for i in range(20)])
+    assert all(v.passes and not v.problem for v in verdicts)
+
+
+def test_a_stamp_of_zero_never_passes():
+    verdicts = feed(StampGate(2), [0] * 10)
+    assert not any(v.passes for v in verdicts)
+    assert "header.stamp" in verdicts[0].problem
+
+
+@pytest.mark.parametrize("jump_s", [-3.0, 2.0])
+def test_single_jumps_are_refused_and_named(jump_s):
+    stamps = [10 * S + i * FRAME for i in range(10)]
+    stamps[5] += round(jump_s * S)
+    verdicts = feed(StampGate(3), stamps)
+    assert [v.passes for v in verdicts] == [True] * 5 + [False] + [True] * 4
+    assert f"jump by {jump_s + 0.05:+.3f} s" in verdicts[5].problem
+
+
+def test_a_jump_back_that_lasts_is_a_restart():
+    verdicts = feed(StampGate(3), [10 * S, 10 * S + FRAME, *(S + i * FRAME for i in range(6))])
+    assert [v.passes for v in verdicts] == [True, True, False, False, True, True, True, True]
+    assert [v.restarted for v in verdicts] == [False] * 4 + [True] + [False] * 3
+
+
+def test_a_jump_ahead_that_lasts_is_taken_without_a_restart():
+    verdicts = feed(StampGate(3), [S, *(4 * S + i * FRAME for i in range(5))])
+    assert [v.passes for v in verdicts] == [True, False, False, True, True, True]
+    assert not any(v.restarted for v in verdicts)
+
+
+def test_a_topic_that_was_silent_goes_on_at_once():
+    verdicts = feed(StampGate(5), [S, 9 * S, 9 * S + FRAME], [0, 8 * S, 8 * S + FRAME])
+    assert all(v.passes and not v.problem for v in verdicts)
+
+
+def readings(force, rate_hz=200.0, n=400):
+    stamps = (np.arange(n) / rate_hz * 1e9).astype(np.int64)
+    return ImuSamples(stamps, np.zeros((n, 3)), np.tile([0.0, 0.0, force], (n, 1)))
+
+
+def test_accelerations_in_g_are_named():
+    assert [kind for kind, _ in ImuCheck(200.0).add(readings(1.0))] == ["imu units"]
+    assert ImuCheck(200.0).add(readings(9.81)) == []
+    assert ImuCheck(200.0).add(readings(9.81, n=50)) == []  # too little to judge
+
+
+def test_an_imu_slower_than_calibrated_is_named():
+    ((kind, text),) = ImuCheck(200.0).add(readings(9.81, rate_hz=134.0))
+    assert kind == "imu rate"
+    assert "134 Hz come in, the calibration says 200 Hz" in text
+
+
+def test_only_a_lasting_lack_of_matches_is_suspicious():
+    check = SwapCheck()
+    assert not any(check.suspicious(10, 150) for _ in range(19))
+    assert check.suspicious(10, 150)
+    assert not check.suspicious(100, 150)
+    assert not any(check.suspicious(10, 150) for _ in range(19))
+    assert not any(SwapCheck().suspicious(0, 5) for _ in range(50))  # too few features to judge
+
+
+def test_a_full_queue_drops_the_oldest_and_counts_it():
+    queue = DropQueue(2)
+    for i in range(5):
+        queue.put(i)
+    assert (queue.dropped, len(queue), queue.first()) == (3, 2, 3)
+    assert [queue.pop(), queue.pop(), queue.pop()] == [3, 4, None]
+
+
+def test_a_worker_works_until_there_is_nothing_left_and_tells_its_crash():
+    todo, done, crashes = list(range(100)), [], []
+
+    def step():
+        if not todo:
+            return False
+        done.append(todo.pop(0))
+        return True
+
+    worker = Worker(step, crashes.append)
+    worker.wake()
+    until = time.time() + 5
+    while todo and time.time() < until:
+        time.sleep(0.01)
+    worker.stop()
+    assert done == list(range(100))
+
+    broken = Worker(lambda: 1 / 0, crashes.append)
+    broken.wake()
+    while not crashes and time.time() < until:
+        time.sleep(0.01)
+    broken.stop()
+    assert isinstance(crashes[0], ZeroDivisionError)
