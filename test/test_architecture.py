@@ -27,8 +27,18 @@ ALLOWED = {  # what each part may import besides itself and the base
     "run_folder": set(),
     "show_tracks": {"datasets", "evaluation", "tracking"},
     "terminal": set(),
-    "cli": {"evaluation", "inference", "pipeline", "run_folder", "show_tracks", "simulation", "terminal", "weights"},
-    "ros": {"datasets", "estimation", "loop", "pipeline", "tracking"},
+    "cli": {
+        "evaluation",
+        "inference",
+        "pipeline",
+        "ros",
+        "run_folder",
+        "show_tracks",
+        "simulation",
+        "terminal",
+        "weights",
+    },
+    "ros": {"datasets", "estimation", "evaluation", "loop", "pipeline", "tracking"},
 }
 ROS = ("rclpy", "rosidl_runtime_py", "sensor_msgs", "nav_msgs", "geometry_msgs", "std_msgs", "std_srvs")
 HEAVY = (
@@ -136,7 +146,7 @@ def test_a_file_says_its_licence_first(path):
 
 
 def test_scripts_say_their_licence():
-    for name in ("Makefile", "CMakeLists.txt", ".ci/run", ".ci/venv"):
+    for name in ("Makefile", "CMakeLists.txt", ".ci/run", ".ci/venv", ".ci/colcon", ".ci/tf2_msgs.cmake"):
         assert "SPDX-License-Identifier: Apache-2.0" in (ROOT / name).read_text(), name
 
 
@@ -161,7 +171,7 @@ def test_the_version_is_the_same_everywhere():
 def test_nothing_new_lies_at_the_top():
     known = set(
         "letvins_ros launch config msg training test package.xml setup.py README.md CMakeLists.txt pyproject.toml"
-        " CHANGELOG.md LICENSE Makefile docs .ci .gitignore .pre-commit-config.yaml".split()
+        " CHANGELOG.md LICENSE Makefile docs .ci .github .gitignore .pre-commit-config.yaml".split()
     )
     if not (shutil.which("git") and (ROOT / ".git").exists()):
         pytest.skip("not a git checkout")

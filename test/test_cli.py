@@ -81,7 +81,7 @@ def test_help_is_shown_when_nothing_is_asked(letvins):
 
 
 COMMANDS = ["run", "evaluate", "track", "simulate", "demo", "benchmark", "config show", "config check", "config import",
-            "weights list", "weights check"]  # fmt: skip
+            "weights list", "weights check", "up"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)

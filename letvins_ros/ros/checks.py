@@ -47,6 +47,7 @@ class Verdict:
     """What a stamp tells."""
 
     passes: bool
+    kind: str = ""  # of problem; empty when there is none
     problem: str = ""
     restarted: bool = False  # time has gone back and stays there
 
@@ -66,7 +67,7 @@ class StampGate:
     def check(self, stamp_ns: int, arrival_ns: int) -> Verdict:
         """Judge a stamp that came at this time of a clock that never jumps."""
         if stamp_ns <= 0:
-            return Verdict(False, "stamp of 0: the driver does not fill header.stamp")
+            return Verdict(False, "zero stamp", "the driver does not fill header.stamp")
         if self._last is None:
             return self._accept(stamp_ns, arrival_ns, GOOD)
         ahead_s, waited_s = (stamp_ns - self._last[0]) * 1e-9, (arrival_ns - self._last[1]) * 1e-9
@@ -74,10 +75,11 @@ class StampGate:
             return self._accept(stamp_ns, arrival_ns, GOOD)
         follows = 0 < (stamp_ns - self._doubted) * 1e-9 < JUMP_S
         self._doubted, self._count = stamp_ns, self._count + 1 if follows else 1
-        text = "the same stamp twice" if ahead_s == 0 else f"stamps jump by {ahead_s:+.3f} s"
+        kind = "stamp repeated" if ahead_s == 0 else "stamp ahead" if ahead_s > 0 else "stamp back"
+        text = f"stamps jump by {ahead_s:+.3f} s"
         if self._count < self._needed:
-            return Verdict(False, text)
-        return self._accept(stamp_ns, arrival_ns, Verdict(True, f"{text}, and go on from there", ahead_s < 0))
+            return Verdict(False, kind, text)
+        return self._accept(stamp_ns, arrival_ns, Verdict(True, kind, f"{text}, and go on from there", ahead_s < 0))
 
     def _accept(self, stamp_ns: int, arrival_ns: int, verdict: Verdict) -> Verdict:
         self._last, self._count = (stamp_ns, arrival_ns), 0
@@ -101,7 +103,9 @@ class ImuCheck:
         found = []
         force = float(np.median(self._force))
         if LEAST_G < force < MOST_G:
-            found.append(("imu units", f"accelerations of {force:.2f} look like g, m/s^2 are needed (about 9.81 at rest)"))
+            found.append(
+                ("imu units", f"accelerations of {force:.2f} look like g, m/s^2 are needed (about 9.81 at rest)")
+            )
         span_s = (self._stamps[-1] - self._stamps[0]) * 1e-9
         rate = (len(self._stamps) - 1) / span_s if span_s > 0 else 0.0
         if not 0.8 < rate / self._rate_hz < 1.25:

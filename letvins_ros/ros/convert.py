@@ -37,7 +37,7 @@ def installed(module: str) -> Any:
     """The module, or None where it is missing or does not load."""
     try:
         return import_module(module)
-    except Exception:  # noqa: BLE001  (a binary for another numpy raises anything)
+    except Exception:
         return None
 
 
@@ -48,7 +48,7 @@ def _cv_bridge() -> Any:
     try:
         bridge, probe = module.CvBridge(), np.arange(6, dtype=np.uint8).reshape(2, 3)
         works = (bridge.imgmsg_to_cv2(image_to_message(probe, Header()), "mono8") == probe).all()
-    except Exception:  # noqa: BLE001
+    except Exception:
         return None
     return bridge if works else None
 
@@ -60,7 +60,7 @@ def _quaternion() -> Callable[[np.ndarray], np.ndarray]:
         turned = np.eye(4)[[1, 2, 0, 3]]
         q = np.asarray(module.quaternion_from_matrix(turned))
         works = np.allclose(np.outer(q, q), np.outer(*[own_quaternion(turned[:3, :3])] * 2))
-    except Exception:  # noqa: BLE001
+    except Exception:
         works = False
     if not works:
         return own_quaternion
@@ -71,7 +71,7 @@ def tf_broadcaster(node: Any) -> Callable[[TransformStamped], None]:
     """What sends a transform on /tf."""
     module = installed("tf2_ros")
     if module is not None:
-        return module.TransformBroadcaster(node).sendTransform  # type: ignore[no-any-return]
+        return module.TransformBroadcaster(node).sendTransform
     messages = installed("tf2_msgs.msg")
     if messages is None:
         node.get_logger().warning("no tf2_msgs: /tf is not published; remedy: make build, or apt install tf2_msgs")
@@ -103,7 +103,7 @@ def sequence(values: np.ndarray) -> array:  # type: ignore[type-arg]
     """All values as a message's sequence, copied at once."""
     out: array = array(_TYPECODE[values.dtype.name])  # type: ignore[type-arg]
     if values.size:
-        out.frombytes(memoryview(np.ascontiguousarray(values)).cast("B"))
+        out.frombytes(np.ascontiguousarray(values).view(np.uint8).data)
     return out
 
 
@@ -254,8 +254,8 @@ def odometry_to_message(
 ) -> Odometry:
     """Pose of the body in odom, twist in the body.
 
-    rate (3,): turning in the body, bias taken off, rad/s. ROS wants the pose's rotation covariance about odom's axes, ours
-    is about the body's; the twist's velocity is turned into the body, whose attitude adds to its covariance.
+    rate (3,): turning in the body, bias taken off, rad/s. ROS wants the pose's rotation covariance about odom's axes,
+    ours is about the body's; the twist's velocity is turned into the body, whose attitude adds to its covariance.
     """
     R = state.T_odom_body[:3, :3]
     message = Odometry(header=header(state.stamp_ns, frames[0]), child_frame_id=frames[1])

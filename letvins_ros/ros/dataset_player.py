@@ -3,9 +3,8 @@
 
 import argparse
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, Imu
 
 from letvins_ros.datasets import Dataset, open_dataset
-from letvins_ros.errors import DataError, LetvinsError
+from letvins_ros.errors import DataError
 from letvins_ros.ros import convert
 from letvins_ros.ros.node import IMU_DEPTH, OUTPUT, LetvinsNode, run_node
 from letvins_ros.types import ImageFrame
@@ -31,7 +30,6 @@ class DatasetPlayerNode(LetvinsNode):
 
     def __init__(self, **options: Any) -> None:
         super().__init__("dataset_player", **options)
-        self.ended = threading.Event()
 
     def configure(self) -> None:
         player = self.config.player
@@ -48,22 +46,23 @@ class DatasetPlayerNode(LetvinsNode):
         self._messages = self._play()
         self.wake()
 
+    def silence(self) -> None:
+        super().silence()
+        if hasattr(self, "_messages"):
+            self._messages.close()  # with it the thread that reads ahead
+
     def step(self) -> bool:
         """Send what is due next; the end of the recording ends the process."""
         try:
             next(self._messages)
         except StopIteration:
-            if not self.ended.is_set():
-                self.ended.set()
+            if not self.finished.is_set():
                 self.get_logger().info(f"{self.dataset.name}: played")
-                self.context.try_shutdown()
+                self.finished.set()
             return False
-        except LetvinsError as error:
-            self.get_logger().error(str(error))
-            raise
         return True
 
-    def _play(self) -> Iterator[None]:
+    def _play(self) -> Generator[None, None, None]:
         """Yield after everything that was sent."""
         yield from self._wait_for_listeners()
         shift_ns, player = 0, self.config.player
@@ -137,7 +136,9 @@ class DatasetPlayerNode(LetvinsNode):
 
 def _from_command_line() -> list[Parameter]:
     """SOURCE, --rate and --loop are short for the parameters player.*."""
-    parser = argparse.ArgumentParser(description="Play a recording as topics: cam0/image_raw, cam1/image_raw, imu, /clock.")
+    parser = argparse.ArgumentParser(
+        description="Play a recording as topics: cam0/image_raw, cam1/image_raw, imu, /clock."
+    )
     parser.add_argument("source", nargs="?", metavar="SOURCE", help="folder or bag, as for `letvins run`")
     parser.add_argument("--rate", type=float, help="speed, as a multiple of the sensors'")
     parser.add_argument("--loop", action="store_true", default=None, help="begin again at the end")

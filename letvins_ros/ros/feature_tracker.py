@@ -24,6 +24,7 @@ from letvins_ros.types import FrameTracks, ImageFrame
 
 ALONE_S = 0.1  # a left image waits so long for its right one
 SILENT_S = 1.0
+REMEDY = "they are not taken at the same time, or DDS loses large images; remedy: config/fastdds.xml in every process"
 JUMP_FRAMES = 5
 
 
@@ -55,7 +56,9 @@ class FeatureTrackerNode(LetvinsNode):
         self.rig = calibrated_rig(self.config)
         count = len(self.rig.cameras)
         # ids go on from the time, so that a restarted tracker never uses one again
-        self.tracker = FeatureTracker(self.config.tracker, self.rig, seed=self.config.seed, first_id=time.time_ns() // 1000)
+        self.tracker = FeatureTracker(
+            self.config.tracker, self.rig, seed=self.config.seed, first_id=time.time_ns() // 1000
+        )
         self.gates = [StampGate(JUMP_FRAMES) for _ in range(count)]
         self.pairs: DropQueue[Pair] = DropQueue(self.config.ros.image_queue)
         self.waiting: list[deque[Arrived]] = [deque(maxlen=10) for _ in range(count)]
@@ -86,8 +89,8 @@ class FeatureTrackerNode(LetvinsNode):
         self.stats.count(f"cam{camera} images")
         image = Arrived(convert.stamp_to_ns(message.header.stamp), now, time.time_ns(), message)
         verdict = self.gates[camera].check(image.stamp_ns, now)
-        if verdict.problem:
-            self.problems.note(f"cam{camera} stamp", verdict.problem)
+        if verdict.kind:
+            self.problems.note(f"cam{camera} {verdict.kind}", verdict.problem)
         if not verdict.passes:
             return
         if verdict.restarted:
@@ -103,15 +106,13 @@ class FeatureTrackerNode(LetvinsNode):
             left, right = lefts[0], None
             while rights and rights[0].stamp_ns < left.stamp_ns - PAIR_TOLERANCE_NS:
                 rights.popleft()
-                self.problems.note("cam1", "right images without left, dropped: best effort loses large images; remedy: "
-                                   "the Fast DDS profile in config/")  # fmt: skip
+                self.problems.note("cam1", f"right images without left, dropped: {REMEDY}")
             if rights and rights[0].stamp_ns <= left.stamp_ns + PAIR_TOLERANCE_NS:
                 right = rights.popleft()
             elif len(self.waiting) > 1:
                 if not rights and time.monotonic_ns() - left.arrival_ns < ALONE_S * 1e9:
                     return
-                self.problems.note("cam1", "left images without right, used alone: the right ones are lost, late, or not"
-                                   " taken at the same time; remedy: the Fast DDS profile in config/")  # fmt: skip
+                self.problems.note("cam1", f"left images without right, used alone: {REMEDY}")
             lefts.popleft()
             before = self.pairs.dropped
             self.pairs.put(Pair(left, right, self.restarted))
@@ -156,19 +157,19 @@ class FeatureTrackerNode(LetvinsNode):
 
     def _image(self, camera: int, arrived: Arrived) -> np.ndarray | None:
         """The pixels, or None after naming what is wrong with them."""
-        what, expected = f"cam{camera} image", self.rig.cameras[camera].camera
+        what, expected = f"cam{camera}", self.rig.cameras[camera].camera
         try:
             image = convert.image_from(arrived.message)
         except DataError as error:
-            self.problems.note(what, str(error))
+            self.problems.note(f"{what} encoding", str(error))
             return None
         if image is None:
-            self.problems.note(what, "cannot be decoded: its data do not fit its height and step")
+            self.problems.note(f"{what} data", "cannot be decoded: its data do not fit its height and step")
             return None
         height, width = image.shape[:2]
         if (width, height) != (expected.width, expected.height):
             text = f"is {width}x{height}, the calibration is for {expected.width}x{expected.height}"
-            self.problems.note(what, text)
+            self.problems.note(f"{what} size", text)
             return None
         return image
 

@@ -7,13 +7,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, EmitEvent, ExecuteProcess, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from launch import LaunchDescription
 from letvins_ros.ros.system import PROFILE, Program, System, programs, shared
 
 RVIZ = "open RViz with config/letvins.rviz"
@@ -23,7 +23,9 @@ RESPAWN = "start a node again when it has died"
 def describe(**defaults: Any) -> LaunchDescription:
     """The whole system; defaults replace those of System, by name."""
     declared = [
-        DeclareLaunchArgument(f.name, default_value=_text(defaults.get(f.name, f.default)), description=f.metadata["meaning"])
+        DeclareLaunchArgument(
+            f.name, default_value=_text(defaults.get(f.name, f.default)), description=f.metadata["meaning"]
+        )
         for f in fields(System)
     ]
     declared.append(DeclareLaunchArgument("rviz", default_value="false", description=RVIZ))
@@ -50,7 +52,9 @@ def _start(context: Any) -> list[Any]:
     condition = IfCondition(LaunchConfiguration("rviz"))
     frame = ["-f", f"{system.namespace.strip('/')}/map"] if system.namespace.strip("/") else []
     actions.append(
-        Node(package="rviz2", executable="rviz2", namespace=system.namespace, arguments=rviz + frame, condition=condition)
+        Node(
+            package="rviz2", executable="rviz2", namespace=system.namespace, arguments=rviz + frame, condition=condition
+        )
     )
     return actions
 

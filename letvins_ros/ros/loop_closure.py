@@ -34,6 +34,7 @@ class LoopClosureNode(LetvinsNode):
         self.queue: DropQueue[Keyframe] = DropQueue(QUEUE)
         self.path, self.nodes = (ThinnedPath(self.config.ros.path_poses) for _ in range(2))
         self.session: tuple[int, int] | None = None  # of the vio node, and its resets
+        self.index = -1
         self.indices, self.sessions = 0, 0  # how many keyframes and odom frames there were before this session
         self.began, self.heard_at, self.path_at = time.monotonic(), 0.0, 0.0
         self.out_odometry = self.create_publisher(Odometry, "letvins/map_odometry", OUTPUT)
@@ -103,7 +104,10 @@ class LoopClosureNode(LetvinsNode):
         line, dots = (
             Marker(header=head, ns="pose_graph", id=i, type=kind, action=Marker.ADD, points=points, color=color)
             for i, (kind, color) in enumerate(
-                [(Marker.LINE_STRIP, ColorRGBA(r=0.2, g=0.6, b=1.0, a=1.0)), (Marker.POINTS, ColorRGBA(r=1.0, g=0.8, a=1.0))]
+                [
+                    (Marker.LINE_STRIP, ColorRGBA(r=0.2, g=0.6, b=1.0, a=1.0)),
+                    (Marker.POINTS, ColorRGBA(r=1.0, g=0.8, a=1.0)),
+                ]
             )
         )
         line.scale.x = 0.01

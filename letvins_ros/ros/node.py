@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all nodes share: parameters, lifecycle, diagnostics, a clean end."""
 
+import signal
 import sys
 import threading
 import time
@@ -14,9 +15,10 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from threadpoolctl import threadpool_limits
 
 from letvins_ros.config import Config
@@ -72,6 +74,7 @@ class LetvinsNode(LifecycleNode):
         super().__init__(name, **options)
         self.config = declare_config(self, self._on_change)
         self.stats, self.problems = Stats(), Problems(self.get_logger().warning)
+        self.finished = threading.Event()  # ends the process
         self.crashed: BaseException | None = None
         self._worker: Worker | None = None
         self._inputs: list[Any] = []
@@ -152,11 +155,9 @@ class LetvinsNode(LifecycleNode):
 
     def _on_crash(self, error: BaseException) -> None:
         """End the process: a node that lives on without its worker would be silently dead."""
-        if not self.context.ok():  # the process is ending: nothing can be published any more
-            return
         self.crashed = error
         self.get_logger().fatal("".join(traceback.format_exception(error)))
-        self.context.try_shutdown()
+        self.finished.set()
 
     def _on_change(self, config: Config) -> None:
         self.config = config
@@ -182,36 +183,30 @@ class LetvinsNode(LifecycleNode):
 
 def run_node(make: Callable[[], LetvinsNode]) -> None:
     """Run a node until SIGINT or SIGTERM, then exit with code 0; with 1 after an error, which is told in one line."""
-    rclpy.init()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # else the context goes before the worker has ended
+    ended = threading.Event()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, lambda *_: ended.set())
     sys.setswitchinterval(SWITCH_S)
     code = 0
     try:
         with threadpool_limits(1):  # the matrices are small: more threads only wait for each other
-            code = _spin(make())
+            code = _spin(make(), ended)
     except LetvinsError as error:
         sys.stderr.write(f"error: {error}\n")
         code = 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     rclpy.try_shutdown()
-    sys.stderr.flush()
-    threads = [t for t in threading.enumerate() if t is not threading.current_thread() and not t.daemon]
-    for thread in threads:
-        thread.join(timeout=1.0)
     sys.exit(code)
 
 
-def _spin(node: LetvinsNode) -> int:
+def _spin(node: LetvinsNode, ended: threading.Event) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    try:
-        if node.get_parameter("autostart").value:
-            done = node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-            if not done or node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
-                return 1
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.silence()
+    if node.get_parameter("autostart").value:
+        done = node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        if not done or node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
+            return 1
+    while not (ended.is_set() or node.finished.is_set()):
+        executor.spin_once(timeout_sec=0.1)
+    node.silence()
     return 1 if node.crashed else 0

@@ -28,7 +28,7 @@ def declare_config(node: Node, on_change: Callable[[Config], None]) -> Config:
     on_change hears the whole new configuration when a dynamic parameter is set. Raises ConfigError with the names of
     all keys that do not exist or break their rule.
     """
-    given = {name: _plain(parameter.value) for name, parameter in node._parameter_overrides.items()}  # noqa: SLF001
+    given = {name: _plain(parameter.value) for name, parameter in node._parameter_overrides.items()}
     ours = {name: v for name, v in given.items() if name not in OF_ROS and not name.startswith("qos_overrides.")}
     config = config_from_flat(ours)
     known = parameters(Config)
@@ -55,14 +55,14 @@ def declare_config(node: Node, on_change: Callable[[Config], None]) -> Config:
     return config
 
 
-def changed_config(config: Config, values: Mapping[str, object]) -> Config:
+def changed_config(config: Config, values: Mapping[str, Any]) -> Config:
     """The configuration with other values by dotted name; ConfigError where one breaks its rule."""
     for name, value in values.items():
         section, _, leaf = name.rpartition(".")
+        change: dict[str, Any] = {leaf: value}
         if section:
-            config = replace(config, **{section: replace(getattr(config, section), **{leaf: value})})
-        else:
-            config = replace(config, **{leaf: value})
+            change = {section: replace(getattr(config, section), **change)}
+        config = replace(config, **change)
     return config
 
 

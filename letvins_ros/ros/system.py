@@ -86,7 +86,9 @@ def programs(system: System, folder: Path) -> list[Program]:
         play = {"player.source": str(Path(system.dataset).resolve()), "player.rate": float(system.rate)}
         turns = config.tracker.gyro_prediction and config.mode != "stereo"  # then the tracker hears the IMU too
         play |= {"player.loop": system.repeat, "player.clock": clock, "player.listeners": 1 + turns}
-        started.append(Program("dataset_player", system.namespace, file, {**common, "use_sim_time": False, **play}, remaps))
+        started.append(
+            Program("dataset_player", system.namespace, file, {**common, "use_sim_time": False, **play}, remaps)
+        )
     return started
 
 
@@ -99,7 +101,9 @@ def _topics(system: System, config: Config) -> list[tuple[str, str]]:
 
 
 def _config(system: System) -> Config:
-    changes = [f"tracker.{key}={value}" for key, value in (("method", system.tracker), ("backend", system.backend)) if value]
+    changes = [
+        f"tracker.{key}={value}" for key, value in (("method", system.tracker), ("backend", system.backend)) if value
+    ]
     config = load_config(Path(system.config) if system.config else None, changes)
     if system.dataset:
         config, rig = fit_to_data(config, open_dataset(Path(system.dataset), config.rig))
@@ -109,8 +113,9 @@ def _config(system: System) -> Config:
     prefix, usual = system.namespace.strip("/"), RosConfig()
     if prefix:  # /tf is one for all: frames of two systems must not have one name
         frames = ("map_frame", "odom_frame", "base_frame")
-        same = {name: f"{prefix}/{getattr(usual, name)}" for name in frames if getattr(config.ros, name) == getattr(usual, name)}
-        config = replace(config, ros=replace(config.ros, **same))
+        same = [name for name in frames if getattr(config.ros, name) == getattr(usual, name)]
+        names: dict[str, Any] = {name: f"{prefix}/{getattr(usual, name)}" for name in same}
+        config = replace(config, ros=replace(config.ros, **names))
     return config
 
 
@@ -118,7 +123,9 @@ def shared(name: str) -> Path:
     """A file or folder of config/ or msg/, in the repository or in the installed package."""
     package = Path(__file__).resolve().parents[1]
     places = [package.parent / name]
-    places += [Path(prefix) / "share" / "letvins_ros" / name for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(":")]
+    places += [
+        Path(prefix) / "share" / "letvins_ros" / name for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(":")
+    ]
     for place in places:
         if place.exists():
             return place
@@ -132,7 +139,9 @@ def environment(fastdds: bool) -> dict[str, str]:
     """
     env = dict(os.environ)
     if find_spec("rclpy") is None:
-        raise LetvinsError("rclpy is not installed: source /opt/ros/<distribution>/setup.bash, or make build for the wheels")
+        raise LetvinsError(
+            "rclpy is not installed: source /opt/ros/<distribution>/setup.bash, or make build for the wheels"
+        )
     if find_spec("letvins_ros.msg") is None:
         _add_workspace(env)
     if fastdds:
@@ -149,7 +158,11 @@ def _add_workspace(env: dict[str, str]) -> None:
     prefixes = [path for name in ("letvins_ros", "tf2_msgs") if (path := root / "install" / name).is_dir()]
     if not prefixes:
         raise LetvinsError("the messages of letvins_ros are not built: run make build, or source the workspace")
-    for name, tail in (("AMENT_PREFIX_PATH", ""), ("LD_LIBRARY_PATH", "lib"), ("PYTHONPATH", f"lib/{version}/site-packages")):
+    for name, tail in (
+        ("AMENT_PREFIX_PATH", ""),
+        ("LD_LIBRARY_PATH", "lib"),
+        ("PYTHONPATH", f"lib/{version}/site-packages"),
+    ):
         found = [str(prefix / tail) if tail else str(prefix) for prefix in prefixes]
         before = [str(root)] if name == "PYTHONPATH" else []
         after = [sys.prefix] if name == "AMENT_PREFIX_PATH" and "ROS_DISTRO" not in env else []

@@ -28,7 +28,7 @@ class Process:
 
     def start(self) -> None:
         """Start, or start again."""
-        self.popen = subprocess.Popen(  # its own session, so that Ctrl-C reaches it through us only
+        self.popen = subprocess.Popen(  # noqa: S603  (our own nodes)  its own session, so that Ctrl-C reaches it through us only
             self._command, env=dict(self._env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             errors="replace", start_new_session=True,
         )  # fmt: skip
@@ -84,7 +84,10 @@ def _watch(running: list[Process]) -> int:
                 continue
             if code < 0 and process.restarts < RESTARTS:
                 process.restarts += 1
-                say(process.name, f"ended by {signal.Signals(-code).name}, started again ({process.restarts} of {RESTARTS})")
+                say(
+                    process.name,
+                    f"ended by {signal.Signals(-code).name}, started again ({process.restarts} of {RESTARTS})",
+                )
                 process.start()
             elif code == 0 and process.name == "dataset_player":
                 time.sleep(SETTLE_S)

@@ -56,7 +56,11 @@ class VioNode(LetvinsNode):
         self.uses_imu = self.config.mode != "stereo"
         warm_up(self.config, self.rig)
         self.estimator = VioEstimator(self.config, self.rig)
-        self.inbox, self.imu_gate, self.gate = ImuInbox(self.config, self.rig), StampGate(JUMP_READINGS), StampGate(JUMP_FRAMES)
+        self.inbox, self.imu_gate, self.gate = (
+            ImuInbox(self.config, self.rig),
+            StampGate(JUMP_READINGS),
+            StampGate(JUMP_FRAMES),
+        )
         self.imu_check = ImuCheck(self.noise.rate_hz)
         self.queue: DropQueue[Waiting] = DropQueue(QUEUE)
         self.path = ThinnedPath(self.config.ros.path_poses)
@@ -87,8 +91,8 @@ class VioNode(LetvinsNode):
         self.imu_at = now * 1e-9
         self.stats.count("imu")
         verdict = self.imu_gate.check(row[0], now)
-        if verdict.problem:
-            self.problems.note("imu stamp", verdict.problem)
+        if verdict.kind:
+            self.problems.note(f"imu {verdict.kind}", verdict.problem)
         if not np.isfinite(row[1:]).all():
             self.problems.note("imu values", "NaN or infinite, dropped")
         elif verdict.passes:
@@ -102,8 +106,8 @@ class VioNode(LetvinsNode):
         self.tracks_at = now * 1e-9
         self.stats.count("tracks")
         verdict = self.gate.check(convert.stamp_to_ns(message.header.stamp), now)
-        if verdict.problem:
-            self.problems.note("tracks stamp", verdict.problem)
+        if verdict.kind:
+            self.problems.note(f"tracks {verdict.kind}", verdict.problem)
         if not verdict.passes:
             return
         before = self.queue.dropped
@@ -170,7 +174,8 @@ class VioNode(LetvinsNode):
             return True  # a silent IMU is another matter, which the estimator bridges and names
         ahead_s = (self.estimator.imu_time(stamp_ns) - last) * 1e-9
         if abs(ahead_s) > APART_S:
-            text = f"image stamps are {abs(ahead_s):.1f} s {'ahead of' if ahead_s > 0 else 'behind'} the IMU's: two clocks?"
+            where = "ahead of" if ahead_s > 0 else "behind"
+            text = f"image stamps are {abs(ahead_s):.1f} s {where} the IMU's: two clocks?"
             self.problems.note("clocks", text)
         return -FAR_APART_S < ahead_s < APART_S
 

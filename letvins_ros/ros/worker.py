@@ -73,5 +73,5 @@ class Worker:
                 self._wake.clear()
                 while not self._stopped and self._step():
                     pass
-        except BaseException as error:  # noqa: BLE001  (a thread's error is heard nowhere else)
+        except BaseException as error:
             self._on_crash(error)

@@ -1,11 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
+
+from letvins_ros.simulation import simulate
+
 _HERE = Path(__file__).parent
-_NEED_ROS = ("test_convert.py", "test_params.py", "test_live.py", "test_wrong_inputs.py")
+_NEED_ROS = ("test_convert.py", "test_params.py", "test_live.py")
 collect_ignore = [] if find_spec("rclpy") else list(_NEED_ROS)
 
 
 def pytest_report_header() -> str:
     return f"rclpy is not installed, left out: test/ros/{', test/ros/'.join(_NEED_ROS)}" if collect_ignore else ""
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six seconds of a simulated flight as an EuRoC folder, made once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "flight"
+    try:
+        (shared / "flight.lock").mkdir()
+    except FileExistsError:
+        until = time.time() + 200
+        while not folder.exists():
+            assert time.time() < until, f"{folder} was not simulated"
+            time.sleep(0.2)
+        return folder
+    simulate(folder, "hall", 6.0, 0)  # the folder appears when it is complete
+    return folder

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from letvins_ros.msg import VioStatus
 from nav_msgs.msg import Odometry
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -22,10 +23,11 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
-from letvins_ros.msg import VioStatus
 from letvins_ros.ros.convert import stamp_to_ns
-from letvins_ros.ros.system import System, environment, programs
+from letvins_ros.ros.system import PROFILE, System, environment, programs, shared
 
+os.environ.setdefault(PROFILE, str(shared("config/fastdds.xml")))
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _domains = count(os.getpid() * 13)
 
 
@@ -38,7 +40,7 @@ class Stack:
         folder.mkdir(parents=True, exist_ok=True)
         self.programs = {p.executable: p for p in programs(System(**arguments), folder)}
         self.env = environment(True) | {
-            "ROS_DOMAIN_ID": str(self.domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "PYTHONUNBUFFERED": "1"
+            "ROS_DOMAIN_ID": str(self.domain), "PYTHONUNBUFFERED": "1"
         }  # fmt: skip
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -81,7 +83,6 @@ class Ear:
     """Hears images, odometry, status and diagnostics, with the time of arrival."""
 
     def __init__(self, domain: int, namespace: str = "", images: bool = True) -> None:
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
         self.context = Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = Node("ear", context=self.context, namespace=namespace, use_global_arguments=False)
@@ -93,7 +94,9 @@ class Ear:
         if images:
             self.node.create_subscription(Image, "cam0/image_raw", self._on_image, sensor)
         self.node.create_subscription(Odometry, "letvins/odometry", self._on_odometry, 100)
-        self.node.create_subscription(VioStatus, "letvins/status", lambda m: self.statuses.append((time.time(), m)), 100)
+        self.node.create_subscription(
+            VioStatus, "letvins/status", lambda m: self.statuses.append((time.time(), m)), 100
+        )
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)

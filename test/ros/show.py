@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measurements of the live system that take too long for the test suite; prints what it finds.
 
-    python test/ros/show.py live SOURCE      coverage, latency, lost IMU readings and ATE at the sensor's pace
-    python test/ros/show.py kill SOURCE      kill -9 and restart of each node: seconds until odometry is back
-    python test/ros/show.py pair SOURCE      two namespaces side by side
-    python test/ros/show.py soak SOURCE 30   minutes of repeated playing: memory and latency per minute
+python test/ros/show.py live SOURCE      coverage, latency, lost IMU readings and ATE at the sensor's pace
+python test/ros/show.py kill SOURCE      kill -9 and restart of each node: seconds until odometry is back
+python test/ros/show.py pair SOURCE      two namespaces side by side
+python test/ros/show.py soak SOURCE 30   minutes of repeated playing: memory and latency per minute
 """
 
 import os
@@ -34,23 +34,24 @@ def live(source: Path) -> None:
     folder = Path(mkdtemp())
     with Stack(folder, dataset=str(source)) as stack, Ear(stack.domain) as ear:
         stack.start(*NODES, "dataset_player")
-        player = stack.running["dataset_player"]
-        loads = []
+        player, loads = stack.running["dataset_player"], []
         while player.poll() is None:
             loads.append(os.getloadavg()[0])
             time.sleep(1)
         time.sleep(1)
-        status = ear.statuses[-1][1]
-        print(f"frames heard {len(ear.images)}, poses {len(ear.poses)}, coverage {ear.coverage():.4f}, resets {status.resets}")
-        print(f"latency ms at the ear: {percentiles(ear.latencies_s())}")
+        status, known = ear.statuses[-1][1], ear.diagnostics
+        print(
+            f"frames {len(ear.images)}, poses {len(ear.poses)}, coverage {ear.coverage():.4f}, resets {status.resets}"
+        )
+        print(f"latency ms, image to odometry as heard here: {percentiles(ear.latencies_s())}")
         inner = np.array([m.latency_s for _, m in ear.statuses if m.state])
         print(f"latency ms, tracker's input to vio's output: {percentiles(inner)}")
-        print(f"IMU readings received by vio {status.imu_received}, {ear.diagnostics['dataset_player'].get('imu in all')} or"
-              " a second's worth more were sent")  # fmt: skip
+        sent = known["dataset_player"].get("imu in all")
+        print(f"IMU readings received by vio {status.imu_received}; a second before the end {sent} were sent")
         print(f"machine load from {min(loads):.1f} to {max(loads):.1f} on {os.cpu_count()} cores")
         if open_dataset(source).truth is not None:
             print(f"ATE {evaluate(ear.write(folder / 'live.tum'), source, None)['ate_rmse_m']:.4f} m")
-        print({name: d["message"] for name, d in ear.diagnostics.items()})
+        print({name: values["message"] for name, values in known.items()})
         print("exit codes", stack.stop())
 
 
@@ -58,19 +59,15 @@ def kill(source: Path) -> None:
     with Stack(Path(mkdtemp()), dataset=str(source), repeat=True) as stack, Ear(stack.domain, images=False) as ear:
         stack.start(*NODES, "dataset_player")
         ear.wait(lambda: len(ear.poses) > 40, 60, "odometry")
-        for name in (*NODES, "dataset_player"):
+        for name in ("feature_tracker", "vio", "dataset_player"):
             time.sleep(5)
             stack.kill(name)
-            time.sleep(1.0)
+            time.sleep(1.0)  # the queues of the others are empty then
             at = time.time()
             stack.start(name)
-            if name == "loop_closure":
-                continue
-            # of the new process: poses that come after the queues of the old one are empty
-            took = ear.wait(lambda at=at: sum(t > at + 0.3 for t, _ in list(ear.poses.values())) > 3, 30, f"{name}: odometry")
-            status = ear.statuses[-1][1]
-            print(f"{name}: killed, started 1 s later, odometry {took:.2f} s after its start; resets {status.resets};"
-                  f" {load()}", flush=True)  # fmt: skip
+            took = ear.wait(lambda at=at: sum(t > at for t, _ in list(ear.poses.values())) > 3, 30, f"{name}: odometry")
+            resets = ear.statuses[-1][1].resets
+            print(f"{name}: odometry {took:.2f} s after its new start; resets {resets}; {load()}", flush=True)
 
 
 def pair(source: Path) -> None:
@@ -82,7 +79,7 @@ def pair(source: Path) -> None:
         while any(stack.running["dataset_player"].poll() is None for stack in (one, two)):
             time.sleep(0.5)
         for ear in (ear1, ear2):
-            print(f"poses {len(ear.poses)}, coverage {ear.coverage():.3f}, latency ms {percentiles(ear.latencies_s())}; {load()}")
+            print(f"poses {len(ear.poses)}, coverage {ear.coverage():.3f}; {percentiles(ear.latencies_s())}; {load()}")
 
 
 def rss_mb(pid: int) -> float:
@@ -98,9 +95,9 @@ def soak(source: Path, minutes: float) -> None:
         while time.time() - began < minutes * 60:
             time.sleep(60)
             memory = {name: round(rss_mb(process.pid), 1) for name, process in stack.running.items()}
-            late, status = ear.latencies_s(), ear.statuses[-1][1]
-            print(f"{(time.time() - began) / 60:.1f} min: MB {memory}, latency ms {percentiles(late)}, poses {len(ear.poses)}"
-                  f" of {len(ear.images)}, resets {status.resets}, {load()}", flush=True)  # fmt: skip
+            late, status, passed = ear.latencies_s(), ear.statuses[-1][1], (time.time() - began) / 60
+            print(f"{passed:.1f} min: MB {memory}, latency ms {percentiles(late)},")
+            print(f"    poses {len(ear.poses)} of {len(ear.images)}, resets {status.resets}, {load()}", flush=True)
             for heard in (ear.images, ear.poses, ear.statuses):
                 heard.clear()
 

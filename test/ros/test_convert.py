@@ -31,8 +31,8 @@ def covariance(n):
 
 def state(T_odom_body=T, velocity=(0.5, 0.1, -0.2)):
     return types.VioState(
-        NS, types.VioStatus.DEGRADED, "9 tracks of 10 needed", T_odom_body, np.array(velocity), np.array([1e-3, 2e-3, 3e-3]),
-        np.array([0.1, 0.2, 0.3]), covariance(15), 4,
+        NS, types.VioStatus.DEGRADED, "9 tracks of 10 needed", T_odom_body, np.array(velocity),
+        np.array([1e-3, 2e-3, 3e-3]), np.array([0.1, 0.2, 0.3]), covariance(15), 4,
     )  # fmt: skip
 
 
@@ -77,7 +77,9 @@ def test_a_keyframe_comes_back_as_it_was():
     before = types.Keyframe(5, NS, T, covariance(6), np.linalg.inv(T), covariance(6), np.arange(n), uv, points, 2)
     message = convert.keyframe_to_message(before, "odom", NS)
     after = convert.keyframe_from(message)
-    assert_same(before, after, ("index", "stamp_ns", "covariance", "motion_covariance", "ids", "uv", "points_body", "resets"))
+    assert_same(
+        before, after, ("index", "stamp_ns", "covariance", "motion_covariance", "ids", "uv", "points_body", "resets")
+    )
     np.testing.assert_allclose(after.T_odom_body, before.T_odom_body, atol=1e-12)
     np.testing.assert_allclose(after.T_previous_this, before.T_previous_this, atol=1e-12)
     assert convert.stamp_to_ns(message.session) == NS
@@ -125,7 +127,11 @@ def test_poses_and_stamps_come_back():
     np.testing.assert_allclose(convert.pose_from_message(convert.pose_to_message(T)), T, atol=1e-12)
     assert convert.stamp_to_ns(convert.ns_to_stamp(NS)) == NS
     message = convert.transform_to_message(T, NS, "odom", "base_link")
-    assert (message.header.frame_id, message.child_frame_id, message.transform.translation.y) == ("odom", "base_link", -2.0)
+    assert (message.header.frame_id, message.child_frame_id, message.transform.translation.y) == (
+        "odom",
+        "base_link",
+        -2.0,
+    )
 
 
 def test_odometry_has_its_pose_covariance_about_the_axes_of_odom_and_its_twist_in_the_body():

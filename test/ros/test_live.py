@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real nodes, one process each, over real DDS."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import Ear, Stack
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image, Imu
+
+from letvins_ros.config import Config
+from letvins_ros.datasets import open_dataset
+from letvins_ros.evaluation.evaluate import evaluate
+from letvins_ros.pipeline import RunOptions, run_offline
+from letvins_ros.ros import convert
+
+NODES = ("feature_tracker", "vio", "loop_closure")
+START_S = 60  # a busy machine may need so long to start three processes
+RATE = 0.5  # of the sensors' pace, so that a busy machine keeps up
+
+
+def test_nodes_over_dds_give_what_the_offline_run_gives(recording, tmp_path):
+    offline = run_offline(recording, tmp_path / "offline", Config(), RunOptions(), lambda done, total: None)
+    with Stack(tmp_path, dataset=str(recording), rate=RATE) as stack, Ear(stack.domain) as ear:
+        stack.start(*NODES, "dataset_player")
+        ear.wait(lambda: ear.poses, START_S, "odometry")
+        player = stack.running["dataset_player"]
+        ear.wait(lambda: player.poll() is not None, START_S, "the end of the recording")
+        dataset, status = open_dataset(recording), ear.statuses[-1][1]
+        sent = np.searchsorted(dataset.imu.stamps_ns, dataset.stamps_ns[-1], side="right") + 1
+        ate_m = evaluate(ear.write(tmp_path / "live.tum"), recording, None)["ate_rmse_m"]
+        codes = stack.stop(signal.SIGINT)
+    assert status.imu_received >= min(sent, len(dataset.imu))
+    assert status.resets == 0
+    assert ear.coverage() >= 0.95
+    assert abs(ate_m - offline["ate_rmse_m"]) < max(0.2 * offline["ate_rmse_m"], 0.005)
+    assert ear.diagnostics["vio"]["resets"] == "0"
+    assert codes == dict.fromkeys([*NODES, "dataset_player"], 0)
+
+
+def test_odometry_comes_back_when_a_node_was_killed(recording, tmp_path):
+    with (
+        Stack(tmp_path, dataset=str(recording), rate=RATE, repeat=True) as stack,
+        Ear(stack.domain, images=False) as ear,
+    ):
+        stack.start("feature_tracker", "vio", "dataset_player")
+        ear.wait(lambda: len(ear.poses) > 10, START_S, "odometry")
+        for name in ("vio", "feature_tracker"):
+            session = ear.statuses[-1][1].session
+            stack.kill(name)
+            at = time.time()
+            stack.start(name)
+            ear.wait(
+                lambda at=at: sum(t > at + 1 for t, _ in list(ear.poses.values())) > 3,
+                START_S,
+                f"odometry after {name}",
+            )
+            assert (ear.statuses[-1][1].session != session) == (name == "vio")
+        assert stack.stop(signal.SIGTERM) == {"feature_tracker": 0, "vio": 0, "dataset_player": 0}
+
+
+def test_letvins_up_starts_records_restarts_and_ends_them_together(recording, tmp_path):
+    command = [sys.executable, "-m", "letvins_ros.cli", "up", "--dataset", str(recording), "--repeat",
+               "--rate", str(RATE),
+               "--namespace", "drone", "--record", str(tmp_path / "bag")]  # fmt: skip
+    domain = str(1 + os.getpid() % 100)
+    env = os.environ | {"ROS_DOMAIN_ID": domain, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    with (tmp_path / "up.log").open("wb") as log, Ear(int(domain), "drone", images=False) as ear:
+        up = subprocess.Popen(command, env=env, stdout=log, stderr=log)
+        try:
+            ear.wait(lambda: len(ear.poses) > 5, START_S, "odometry")
+            children = Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()
+            vio = next(pid for pid in children if b"letvins_ros.ros.vio" in Path(f"/proc/{pid}/cmdline").read_bytes())
+            os.kill(int(vio), signal.SIGKILL)
+            at = time.time()
+            ear.wait(
+                lambda: sum(t > at + 1 for t, _ in list(ear.poses.values())) > 3, START_S, "odometry after a restart"
+            )
+        finally:
+            up.send_signal(signal.SIGTERM)
+            code = up.wait(timeout=30)
+    text = (tmp_path / "up.log").read_text()
+    assert code == 0, text
+    assert "[vio] ended by SIGKILL, started again (1 of 10)" in text
+    assert "Traceback" not in text
+    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    from rosbags.highlevel import AnyReader
+
+    with AnyReader([tmp_path / "bag"]) as bag:
+        counts = {connection.topic: connection.msgcount for connection in bag.connections}
+        connection = next(c for c in bag.connections if c.topic == "/drone/letvins/odometry")
+        _, _, raw = next(bag.messages([connection]))
+        assert bag.deserialize(raw, connection.msgtype).header.frame_id == "drone/odom"
+    assert counts["/drone/letvins/odometry"] > 5
+    assert counts["/tf"] > 5
+
+
+class Driver:
+    """A camera driver that can be made to send nonsense."""
+
+    def __init__(self, ear, dataset, reliable):
+        self.node = Node("driver", context=ear.context, use_global_arguments=False)
+        kind = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+        qos = QoSProfile(depth=100, reliability=kind)
+        self.images = [self.node.create_publisher(Image, f"cam{i}/image_raw", qos) for i in range(2)]
+        self.imu = self.node.create_publisher(Imu, "imu", qos)
+        self.frames, self.readings = list(dataset.frames(0, 1.5)), dataset.imu
+        self.step = 0
+        self.scale, self.cameras, self.change, self.image_ns, self.imu_ns = 1.0, (0, 1), lambda message: None, 0, 0
+
+    def send(self, frames):
+        """So many frames with their readings; forth and back through the recording, so that nothing jumps."""
+        there_and_back = [*range(len(self.frames)), *range(len(self.frames) - 2, 0, -1)]
+        for _ in range(frames):
+            frame = self.frames[there_and_back[self.step % len(there_and_back)]]
+            stamp = 10**15 + self.step * 50_000_000
+            for k in range(10):
+                reading = convert.imu_to_message(
+                    stamp - 45_000_000 + k * 5_000_000 + self.imu_ns,
+                    self.readings.gyro[k],
+                    self.readings.accel[k] * self.scale,
+                )
+                self.imu.publish(reading)
+            for camera, publisher in zip(self.cameras, self.images, strict=True):
+                ns = 0 if self.image_ns is None else stamp + self.image_ns
+                message = convert.image_to_message(frame.images[camera], convert.header(ns, "cam"))
+                self.change(message)
+                publisher.publish(message)
+            self.step += 1
+            time.sleep(0.1)
+
+
+def odd_encoding(message):
+    message.encoding = "yuyv"
+
+
+def crop(message):
+    message.height, message.data = 100, message.data[: 100 * message.step]
+
+
+@pytest.mark.parametrize("reliable", [True, False], ids=["reliable", "best effort"])
+def test_wrong_inputs_are_each_named_once_and_crash_nothing(recording, tmp_path, reliable):
+    dataset = open_dataset(recording)
+    with Stack(tmp_path, dataset=str(recording), loop=False) as stack, Ear(stack.domain, images=False) as ear:
+        stack.start("feature_tracker", "vio")
+        driver = Driver(ear, dataset, reliable)
+        ear.wait(
+            lambda: driver.imu.get_subscription_count() == 2 and driver.images[1].get_subscription_count(),
+            START_S,
+            "nodes",
+        )
+        driver.send(3)
+        wrong = [
+            ("feature_tracker", "cam0 encoding", "image encoding yuyv is not known", {"change": odd_encoding}, 4),
+            ("feature_tracker", "cam0 size", "is 752x100, the calibration is for 752x480", {"change": crop}, 4),
+            ("feature_tracker", "cam0 zero stamp", "header.stamp", {"image_ns": None}, 4),
+            ("feature_tracker", "cam0 stamp back", "stamps jump by -2", {"image_ns": -3_000_000_000}, 3),
+            ("feature_tracker", "cam0 stamp ahead", "stamps jump by +2", {"image_ns": 2_000_000_000}, 3),
+            ("vio", "clocks", "image stamps are 2.0 s ahead of the IMU's", {"image_ns": 2_000_000_000}, 12),
+            ("vio", "imu values", "NaN or infinite", {"scale": np.nan}, 3),
+            ("vio", "imu units", "look like g, m/s^2 are needed", {"scale": 1 / 9.81}, 25),
+            ("vio", "imu stamp ahead", "stamps jump by +2", {"imu_ns": 2_000_000_000}, 2),
+            ("feature_tracker", "cam0 and cam1", "the other way round", {"cameras": (1, 0)}, 30),
+        ]  # fmt: skip
+        usual = dict(vars(driver))
+        for node, kind, text, faults, frames in wrong:
+            vars(driver).update(faults)
+            driver.send(frames)
+            ear.wait(lambda n=node, k=kind, t=text: t in ear.diagnostics.get(n, {}).get(k, ""), 10, f"{kind}: {text}")
+            vars(driver).update({key: usual[key] for key in faults})
+            driver.send(6)
+        alive = [process.poll() is None for process in stack.running.values()]
+        ear.wait(lambda: driver.send(2) or time.time() - ear.newest() < 1, 20, "odometry from good input")
+        stack.stop()
+    assert alive == [True, True]
+    log = stack.log("feature_tracker") + stack.log("vio")
+    for kind in {kind for _, kind, *_ in wrong}:
+        assert log.count(f": {kind}: ") == 1, f"{kind}\n{log}"
+    assert "Traceback" not in log
+
+
+def test_a_node_that_cannot_start_says_why_in_one_line(recording, tmp_path):
+    stack = Stack(tmp_path, dataset=str(recording), loop=False)
+    stack.programs["vio"] = replace(stack.programs["vio"], parameters={"estimator.window_keyframe": 5})
+    stack.start("vio")
+    assert stack.running["vio"].wait(timeout=START_S) == 1
+    assert stack.log("vio").startswith("error: unknown key estimator.window_keyframe; known: window_keyframes")
+    assert len(stack.log("vio").splitlines()) == 1
