@@ -26,7 +26,8 @@ from letvins_ros.types import FrameTracks, VioState
 from letvins_ros.types import VioStatus as Status
 
 LATE_IMU_S = 0.15  # a frame waits so long for the readings up to its time
-APART_S, FAR_APART_S = 0.5, 5.0  # image and IMU stamps so far apart are named; so far behind, of no use
+APART_S = 0.5  # images so far ahead of the IMU are of another clock
+BEHIND_S, FAR_BEHIND_S = 1.5, 5.0  # so far behind too, which no queue explains; and so far, of no use
 QUEUE = 12  # tracks that wait: the start takes as long as several frames
 SILENT_S = 1.0
 JUMP_READINGS, JUMP_FRAMES = 40, 5
@@ -66,7 +67,7 @@ class VioNode(LetvinsNode):
         self.path = ThinnedPath(self.config.ros.path_poses)
         self.state: VioState | None = None
         self.began, self.imu_at, self.tracks_at, self.path_at = time.monotonic(), 0.0, 0.0, 0.0
-        self.imu_sent_ns = 0
+        self.imu_sent_ns, self.resets_told = 0, 0
         self.out = {
             "odometry": self.create_publisher(Odometry, "letvins/odometry", OUTPUT),
             "imu_odometry": self.create_publisher(Odometry, "letvins/imu_odometry", OUTPUT),
@@ -133,11 +134,11 @@ class VioNode(LetvinsNode):
         if waiting is None:  # pushed out by a newer one
             return True
         if waiting.restarted:
-            self.estimator.reset("the images' time has gone back")
+            self._start_anew("the images' time has gone back")
         if self.reset_wanted:
-            self.estimator.reset(self.reset_wanted)
+            self._start_anew(self.reset_wanted)
             self.reset_wanted = ""
-        if self._is_covered(waiting.tracks.stamp_ns):
+        if self._is_covered(waiting):
             self._publish(self.estimator.process(waiting.tracks), waiting)
         return True
 
@@ -145,7 +146,7 @@ class VioNode(LetvinsNode):
         if self.imu_restarted:
             self.imu_restarted = False
             self.estimator.imu = ImuBuffer()
-            self.estimator.reset("the IMU's time has gone back")
+            self._start_anew("the IMU's time has gone back")
         new = self.inbox.drain()
         if new is None:
             return
@@ -167,17 +168,26 @@ class VioNode(LetvinsNode):
         waited_s = (time.monotonic_ns() - waiting.arrival_ns) * 1e-9
         return bool(ahead_s <= 0 or waited_s > LATE_IMU_S or APART_S < ahead_s < np.inf)
 
-    def _is_covered(self, stamp_ns: int) -> bool:
+    def _is_covered(self, waiting: Waiting) -> bool:
         """Whether frame and IMU are of one time; names it where their clocks differ."""
         last = self.estimator.imu.last_ns
-        if not self.uses_imu or last is None or time.monotonic() - self.imu_at > APART_S:
+        if not self.uses_imu or last is None or waiting.arrival_ns * 1e-9 - self.imu_at > APART_S:
             return True  # a silent IMU is another matter, which the estimator bridges and names
-        ahead_s = (self.estimator.imu_time(stamp_ns) - last) * 1e-9
-        if abs(ahead_s) > APART_S:
+        ahead_s = (self.estimator.imu_time(waiting.tracks.stamp_ns) - last) * 1e-9
+        if not -BEHIND_S < ahead_s < APART_S:
             where = "ahead of" if ahead_s > 0 else "behind"
             text = f"image stamps are {abs(ahead_s):.1f} s {where} the IMU's: two clocks?"
             self.problems.note("clocks", text)
-        return -FAR_APART_S < ahead_s < APART_S
+        return -FAR_BEHIND_S < ahead_s < APART_S
+
+    def _start_anew(self, reason: str) -> None:
+        self.estimator.reset(reason)
+        self._tell_reset(reason)
+
+    def _tell_reset(self, reason: str) -> None:
+        if self.estimator.resets > self.resets_told:
+            self.resets_told = self.estimator.resets
+            self.get_logger().warning(f"reset {self.resets_told}: {reason}; odom starts anew")
 
     # -- what comes out -----------------------------------------------------------------------------------------------
 
@@ -185,10 +195,8 @@ class VioNode(LetvinsNode):
         return bool(self.out[topic].get_subscription_count())
 
     def _publish(self, state: VioState, waiting: Waiting) -> None:
-        ros, resets = self.config.ros, self.state.resets if self.state else 0
-        if state.resets > resets:
-            self.get_logger().warning(f"reset {state.resets}: {state.reason}; odom starts anew")
-        self.state = state
+        ros, self.state = self.config.ros, state
+        self._tell_reset(state.reason)
         if state.status is not Status.INITIALISING:
             self._publish_pose(state)
             if ros.publish_odom_tf:
