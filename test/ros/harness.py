@@ -118,7 +118,12 @@ class Ear:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             values = {v.key: v.value for v in status.values}
-            self.diagnostics[status.name] = {"level": str(status.level[0]), "message": status.message, **values}
+            told = {
+                "level": str(status.level[0]),
+                "message": status.message,
+                "stamp": f"{stamp_to_ns(message.header.stamp) * 1e-9}",
+            }
+            self.diagnostics[status.name] = told | values
 
     def wait(self, until: Callable[[], Any], timeout_s: float, what: str) -> float:
         """Seconds until it is so; an AssertionError that names it when it takes too long."""

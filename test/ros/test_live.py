@@ -29,7 +29,7 @@ RATE = 0.5  # of the sensors' pace, so that a busy machine keeps up
 
 def test_nodes_over_dds_give_what_the_offline_run_gives(recording, tmp_path):
     offline = run_offline(recording, tmp_path / "offline", Config(), RunOptions(), lambda done, total: None)
-    with Stack(tmp_path, dataset=str(recording), rate=RATE) as stack, Ear(stack.domain) as ear:
+    with Stack(tmp_path, dataset=str(recording), rate=RATE, use_sim_time=True) as stack, Ear(stack.domain) as ear:
         stack.start(*NODES, "dataset_player")
         ear.wait(lambda: ear.poses, START_S, "odometry")
         player = stack.running["dataset_player"]
@@ -38,6 +38,8 @@ def test_nodes_over_dds_give_what_the_offline_run_gives(recording, tmp_path):
         sent = np.searchsorted(dataset.imu.stamps_ns, dataset.stamps_ns[-1], side="right") + 1
         ate_m = evaluate(ear.write(tmp_path / "live.tum"), recording, None)["ate_rmse_m"]
         codes = stack.stop(signal.SIGINT)
+    first_s, last_s = dataset.stamps_ns[[0, -1]] * 1e-9
+    assert first_s - 1 < float(ear.diagnostics["vio"]["stamp"]) <= last_s + 1  # the time of /clock
     assert status.imu_received >= min(sent, len(dataset.imu))
     assert status.resets == 0
     assert ear.coverage() >= 0.95
