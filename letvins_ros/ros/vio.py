@@ -20,7 +20,6 @@ from letvins_ros.ros.checks import ImuCheck, StampGate
 from letvins_ros.ros.imu_inbox import ImuInbox, calibrated_rig
 from letvins_ros.ros.node import IMU_DEPTH, OUTPUT, LetvinsNode, run_node
 from letvins_ros.ros.paths import ThinnedPath
-from letvins_ros.ros.warm_up import warm_up
 from letvins_ros.ros.worker import DropQueue
 from letvins_ros.types import FrameTracks, VioState
 from letvins_ros.types import VioStatus as Status
@@ -55,7 +54,6 @@ class VioNode(LetvinsNode):
         self.rig = calibrated_rig(self.config)
         self.noise: ImuNoise = self.rig.imu or TYPICAL_IMU  # calibrated_rig always gives one
         self.uses_imu = self.config.mode != "stereo"
-        warm_up(self.config, self.rig)
         self.estimator = VioEstimator(self.config, self.rig)
         self.inbox, self.imu_gate, self.gate = (
             ImuInbox(self.config, self.rig),
