@@ -94,7 +94,7 @@ def test_every_argument_of_the_launch_files_is_described():
     assert all(f.metadata["meaning"] for f in fields(System))
 
 
-@pytest.mark.parametrize("name", NODES)
+@pytest.mark.parametrize("name", sorted(NODES))
 def test_every_node_is_installed_and_has_a_main(name):
     tree = ast.parse((ROOT / "letvins_ros" / "ros" / f"{name}.py").read_text())
     assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
