@@ -31,11 +31,16 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _domains = count(os.getpid() * 13)
 
 
+def own_domain() -> int:
+    """A DDS domain that no other test uses at this time."""
+    return 1 + next(_domains) % 100
+
+
 class Stack:
     """The processes of one system."""
 
     def __init__(self, folder: Path, domain: int | None = None, **arguments: Any) -> None:
-        self.domain = 1 + next(_domains) % 100 if domain is None else domain
+        self.domain = own_domain() if domain is None else domain
         self.folder, self.codes = folder, {}
         folder.mkdir(parents=True, exist_ok=True)
         self.programs = {p.executable: p for p in programs(System(**arguments), folder)}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from harness import Ear, Stack
+from harness import Ear, Stack, own_domain
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, Imu
@@ -73,7 +73,7 @@ def test_letvins_up_starts_records_restarts_and_ends_them_together(recording, tm
     command = [sys.executable, "-m", "letvins_ros.cli", "up", "--dataset", str(recording), "--repeat",
                "--rate", str(RATE),
                "--namespace", "drone", "--record", str(tmp_path / "bag")]  # fmt: skip
-    domain = str(1 + os.getpid() % 100)
+    domain = str(own_domain())
     env = os.environ | {"ROS_DOMAIN_ID": domain, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     with (tmp_path / "up.log").open("wb") as log, Ear(int(domain), "drone", images=False) as ear:
         up = subprocess.Popen(command, env=env, stdout=log, stderr=log)
