@@ -30,13 +30,19 @@ def percentiles(values: np.ndarray) -> str:
     return "median {:.1f} p95 {:.1f} p99 {:.1f} max {:.1f}".format(*np.percentile(values * 1e3, [50, 95, 99, 100]))
 
 
-def live(source: Path) -> None:
+def cpu_s(pid: int) -> float:
+    values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def live(source: Path, rate: float = 1.0) -> None:
     folder = Path(mkdtemp())
-    with Stack(folder, dataset=str(source)) as stack, Ear(stack.domain) as ear:
+    with Stack(folder, dataset=str(source), rate=rate) as stack, Ear(stack.domain) as ear:
         stack.start(*NODES, "dataset_player")
         player, loads = stack.running["dataset_player"], []
         while player.poll() is None:
             loads.append(os.getloadavg()[0])
+            used = {name: cpu_s(process.pid) for name, process in stack.running.items() if process.poll() is None}
             time.sleep(1)
         time.sleep(1)
         status, known = ear.statuses[-1][1], ear.diagnostics
@@ -48,6 +54,8 @@ def live(source: Path) -> None:
         print(f"latency ms, tracker's input to vio's output: {percentiles(inner)}")
         sent = known["dataset_player"].get("imu in all")
         print(f"IMU readings received by vio {status.imu_received}; a second before the end {sent} were sent")
+        each = {name: f"{s / len(ear.images) * 1e3:.1f}" for name, s in used.items()}
+        print(f"CPU ms per frame, starting included: {each}")
         print(f"machine load from {min(loads):.1f} to {max(loads):.1f} on {os.cpu_count()} cores")
         if open_dataset(source).truth is not None:
             print(f"ATE {evaluate(ear.write(folder / 'live.tum'), source, None)['ate_rmse_m']:.4f} m")
