@@ -3,6 +3,7 @@
 
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +52,7 @@ class FeatureTrackerNode(LetvinsNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("feature_tracker", **options)
         self.reset_wanted, self.reconfigured = False, False  # the worker sees to both
+        self.take_imu: Callable[[], Iterable[Imu]] = tuple  # nothing, unless it is listened to
 
     def configure(self) -> None:
         self.rig = calibrated_rig(self.config)
@@ -75,7 +77,7 @@ class FeatureTrackerNode(LetvinsNode):
         if len(self.rig.cameras) > 1:
             self.hear(kind, f"cam1/image_raw{tail}", lambda message: self._on_image(1, message), qos)
         if self.config.tracker.gyro_prediction and self.config.mode != "stereo":
-            self.hear(Imu, "imu", self.inbox.add, self.sensor_qos(IMU_DEPTH))
+            self.take_imu = self.poll(Imu, "imu", self.sensor_qos(IMU_DEPTH))
             self.hear(VioStatus, "letvins/status", self.inbox.take_bias)
 
     def configured(self, config: Config) -> None:
@@ -143,6 +145,8 @@ class FeatureTrackerNode(LetvinsNode):
         if images[0] is None:
             return True
         frame = ImageFrame(pair.left.stamp_ns, tuple(images))
+        for reading in self.take_imu():
+            self.inbox.add(reading)
         turn, trusted = self.inbox.turn(frame.stamp_ns)
         tracks = self.tracker.process(frame, turn, trusted)
         head = pair.left.message.header

@@ -8,12 +8,13 @@ import time
 import traceback
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -31,6 +32,23 @@ IMU_DEPTH = 1000
 SWITCH_S = 5e-4  # the worker hands the interpreter over so soon; with Python's 5 ms the IMU would wait for it
 OUTPUT = QoSProfile(depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class _Unattended(CallbackGroup):
+    """For subscriptions that no executor looks at."""
+
+    def can_execute(self, entity: Any) -> bool:
+        return False
+
+    def beginning_execution(self, entity: Any) -> bool:
+        return False
+
+    def ending_execution(self, entity: Any) -> None:
+        pass
+
+
+def _nothing(message: Any) -> None:
+    pass
 
 
 class Stats:
@@ -109,6 +127,25 @@ class LetvinsNode(LifecycleNode):
         """Subscribe until deactivated."""
         self._inputs.append(self.create_subscription(kind, topic, callback, qos))
 
+    def poll(self, kind: type, topic: str, qos: QoSProfile) -> Callable[[], Iterator[Any]]:
+        """Subscribe until deactivated; the function returned gives the messages that have come since its last call.
+
+        Waking the executor costs some 0.4 ms a message, which 200 Hz of IMU in two nodes cannot afford.
+        """
+        subscription = self.create_subscription(kind, topic, _nothing, qos, callback_group=_Unattended())
+        self._inputs.append(subscription)
+
+        def take() -> Iterator[Any]:
+            with subscription.handle:
+                while (got := subscription.handle.take_message(kind, False)) is not None:
+                    yield got[0]
+
+        return take
+
+    def patience_s(self) -> float:
+        """How long the worker sleeps when nothing wakes it."""
+        return 0.05
+
     def sensor_qos(self, depth: int) -> QoSProfile:
         """Best effort, which hears reliable publishers too, unless configured otherwise."""
         reliable = self.config.ros.reliable_input
@@ -132,8 +169,8 @@ class LetvinsNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self._worker = Worker(self.step, self._on_crash)
         self.activate()
+        self._worker = Worker(self.step, self._on_crash, self.patience_s)
         return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -146,12 +183,12 @@ class LetvinsNode(LifecycleNode):
 
     def silence(self) -> None:
         """Stop listening and working."""
-        for one in self._inputs:
-            self.destroy_subscription(one)
-        self._inputs = []
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
+        for one in self._inputs:
+            self.destroy_subscription(one)
+        self._inputs = []
 
     def _on_crash(self, error: BaseException) -> None:
         """End the process: a node that lives on without its worker would be silently dead."""

@@ -2,6 +2,7 @@
 """Node: tracks and IMU in, odometry out."""
 
 import time
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ BEHIND_S, FAR_BEHIND_S = 1.5, 5.0  # so far behind too, which no queue explains;
 QUEUE = 12  # tracks that wait: the start takes as long as several frames
 SILENT_S = 1.0
 JUMP_READINGS, JUMP_FRAMES = 40, 5
+IMU_PERIOD_S, WAIT_S = 0.005, 0.002  # how often to look for readings that are to be published, or waited for
 RATE_WINDOW_NS = 10_000_000
 
 
@@ -49,6 +51,7 @@ class VioNode(LetvinsNode):
         super().__init__("vio", **options)
         self.session_ns = time.time_ns()
         self.reset_wanted, self.imu_restarted = "", False
+        self.take_imu: Callable[[], Iterable[Imu]] = tuple  # nothing, without IMU
 
     def configure(self) -> None:
         self.rig = calibrated_rig(self.config)
@@ -79,26 +82,10 @@ class VioNode(LetvinsNode):
 
     def activate(self) -> None:
         if self.uses_imu:
-            self.hear(Imu, "imu", self._on_imu, self.sensor_qos(IMU_DEPTH))
+            self.take_imu = self.poll(Imu, "imu", self.sensor_qos(IMU_DEPTH))
         self.hear(FeatureTracks, "letvins/tracks", self._on_tracks)
 
     # -- the executor's thread ----------------------------------------------------------------------------------------
-
-    def _on_imu(self, message: Imu) -> None:
-        row = convert.imu_from(message)
-        now = time.monotonic_ns()
-        self.imu_at = now * 1e-9
-        self.stats.count("imu")
-        verdict = self.imu_gate.check(row[0], now)
-        if verdict.kind:
-            self.problems.note(f"imu {verdict.kind}", verdict.problem)
-        if not np.isfinite(row[1:]).all():
-            self.problems.note("imu values", "NaN or infinite, dropped")
-        elif verdict.passes:
-            self.imu_restarted |= verdict.restarted
-            self.inbox.add_row(row)
-            if len(self.queue) or self._wanted("imu_odometry"):
-                self.wake()
 
     def _on_tracks(self, message: FeatureTracks) -> None:
         now = time.monotonic_ns()
@@ -121,6 +108,11 @@ class VioNode(LetvinsNode):
         response.success, response.message = True, "odometry starts anew with the next frame"
         return response
 
+    def patience_s(self) -> float:
+        if self._wanted("imu_odometry"):
+            return IMU_PERIOD_S
+        return WAIT_S if len(self.queue) else super().patience_s()
+
     # -- the worker's thread ------------------------------------------------------------------------------------------
 
     def step(self) -> bool:
@@ -140,7 +132,23 @@ class VioNode(LetvinsNode):
             self._publish(self.estimator.process(waiting.tracks), waiting)
         return True
 
+    def _on_imu(self, message: Imu) -> None:
+        row = convert.imu_from(message)
+        now = time.monotonic_ns()
+        self.imu_at = now * 1e-9
+        self.stats.count("imu")
+        verdict = self.imu_gate.check(row[0], now)
+        if verdict.kind:
+            self.problems.note(f"imu {verdict.kind}", verdict.problem)
+        if not np.isfinite(row[1:]).all():
+            self.problems.note("imu values", "NaN or infinite, dropped")
+        elif verdict.passes:
+            self.imu_restarted |= verdict.restarted
+            self.inbox.add_row(row)
+
     def _take_imu(self) -> None:
+        for message in self.take_imu():
+            self._on_imu(message)
         if self.imu_restarted:
             self.imu_restarted = False
             self.estimator.imu = ImuBuffer()

@@ -48,9 +48,17 @@ class DropQueue(Generic[T]):
 class Worker:
     """A thread that repeats a step until there is nothing to do, each time it is woken."""
 
-    def __init__(self, step: Callable[[], bool], on_crash: Callable[[BaseException], None]) -> None:
-        """step: does one piece of work and says whether it did; on_crash: hears of an error that ends the thread."""
-        self._step, self._on_crash = step, on_crash
+    def __init__(
+        self,
+        step: Callable[[], bool],
+        on_crash: Callable[[BaseException], None],
+        patience_s: Callable[[], float] = lambda: 0.05,
+    ) -> None:
+        """step: does one piece of work and says whether it did; on_crash: hears of an error that ends the thread.
+
+        patience_s: after so long the step is tried without being woken.
+        """
+        self._step, self._on_crash, self._patience_s = step, on_crash, patience_s
         self._wake = threading.Event()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -69,7 +77,7 @@ class Worker:
     def _run(self) -> None:
         try:
             while not self._stopped:
-                self._wake.wait(timeout=0.05)  # also looks at what has waited too long
+                self._wake.wait(timeout=self._patience_s())
                 self._wake.clear()
                 while not self._stopped and self._step():
                     pass
