@@ -28,7 +28,7 @@ from letvins_ros.types import VioStatus as Status
 LATE_IMU_S = 0.15  # a frame waits so long for the readings up to its time
 APART_S = 0.5  # images so far ahead of the IMU are of another clock
 BEHIND_S, FAR_BEHIND_S = 1.5, 5.0  # so far behind too, which no queue explains; and so far, of no use
-QUEUE = 12  # tracks that wait: the start takes as long as several frames
+QUEUE, START_QUEUE = 6, 30  # tracks that wait; the start takes as long as many frames, which are then caught up with
 SILENT_S = 1.0
 JUMP_READINGS, JUMP_FRAMES = 40, 5
 IMU_PERIOD_S, WAIT_S = 0.005, 0.002  # how often to look for readings that are to be published, or waited for
@@ -64,7 +64,7 @@ class VioNode(LetvinsNode):
             StampGate(JUMP_FRAMES),
         )
         self.imu_check = ImuCheck(self.noise.rate_hz)
-        self.queue: DropQueue[Waiting] = DropQueue(QUEUE)
+        self.queue: DropQueue[Waiting] = DropQueue(START_QUEUE)
         self.path = ThinnedPath(self.config.ros.path_poses)
         self.state: VioState | None = None
         self.began, self.imu_at, self.tracks_at, self.path_at = time.monotonic(), 0.0, 0.0, 0.0
@@ -130,6 +130,10 @@ class VioNode(LetvinsNode):
             self.reset_wanted = ""
         if self._is_covered(waiting):
             self._publish(self.estimator.process(waiting.tracks), waiting)
+        if not self.estimator.initialised:
+            self.queue.depth = START_QUEUE
+        elif not len(self.queue):
+            self.queue.depth = QUEUE
         return True
 
     def _on_imu(self, message: Imu) -> None:

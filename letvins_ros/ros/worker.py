@@ -14,7 +14,7 @@ class DropQueue(Generic[T]):
 
     def __init__(self, depth: int) -> None:
         self._items: deque[T] = deque()
-        self._depth = depth
+        self.depth = depth  # may be changed
         self._lock = threading.Lock()
         self.dropped = 0
 
@@ -25,7 +25,7 @@ class DropQueue(Generic[T]):
         """Add an item at the end."""
         with self._lock:
             self._items.append(item)
-            while len(self._items) > self._depth:
+            while len(self._items) > self.depth:
                 self._items.popleft()
                 self.dropped += 1
 

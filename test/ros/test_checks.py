@@ -101,7 +101,10 @@ def test_a_full_queue_drops_the_oldest_and_counts_it():
     for i in range(5):
         queue.put(i)
     assert (queue.dropped, len(queue), queue.first()) == (3, 2, 3)
-    assert [queue.pop(), queue.pop(), queue.pop()] == [3, 4, None]
+    queue.depth = 3
+    queue.put(5)
+    assert (queue.dropped, len(queue)) == (3, 3)
+    assert [queue.pop(), queue.pop(), queue.pop(), queue.pop()] == [3, 4, 5, None]
 
 
 def test_a_worker_works_until_there_is_nothing_left_and_tells_its_crash():

@@ -176,7 +176,9 @@ def test_wrong_inputs_are_each_named_once_and_crash_nothing(recording, tmp_path,
         for node, kind, text, faults, frames in wrong:
             vars(driver).update(faults)
             driver.send(frames)
-            ear.wait(lambda n=node, k=kind, t=text: t in ear.diagnostics.get(n, {}).get(k, ""), START_S, f"{kind}: {text}")
+            ear.wait(
+                lambda n=node, k=kind, t=text: t in ear.diagnostics.get(n, {}).get(k, ""), START_S, f"{kind}: {text}"
+            )
             vars(driver).update({key: usual[key] for key in faults})
             driver.send(6)
         alive = [process.poll() is None for process in stack.running.values()]
