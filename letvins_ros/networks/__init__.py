@@ -1,20 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
 """The networks, as plain torch modules that training and inference share: no loss, no download."""
 
+from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from letvins_ros.errors import ConfigError
+from letvins_ros.weights import WeightsError, load_weights
 
 if TYPE_CHECKING:
     from torch import nn
 
-_CLASSES = {"letnet2": "LetNet2"}  # module of this folder -> its class
+_CLASSES = {  # name -> module of this folder and its class
+    "inlier_net": ("kp2d_inliers", "InlierNet"),
+    "kp2d": ("kp2d", "KeypointNet"),
+    "kp2d_resnet": ("kp2d_resnet", "KeypointResnet"),
+    "kp2dtiny": ("kp2dtiny", "KP2DTiny"),
+    "letnet2": ("letnet2", "LetNet2"),
+    "superpoint": ("superpoint", "SuperPoint"),
+}
 
 
-def build(name: str, **options: int) -> "nn.Module":
+def build(name: str, **options: Any) -> "nn.Module":
     """Make the network of this name with its constructor's options, randomly initialised; ConfigError if unknown."""
+    module: nn.Module = _network_class(name)(**options)
+    return module
+
+
+def load(name: str, weights: Path | str, **options: Any) -> "nn.Module":
+    """Make the network that a weights file belongs to and load it strictly, in evaluation mode.
+
+    The file has our key names or the published ones. What its shapes do not tell can be given as options.
+    Raises ConfigError for an unknown name and WeightsError, which names the file, for what does not fit.
+    """
+    try:
+        return from_state(name, load_weights(Path(weights)), **options)
+    except WeightsError as error:
+        raise WeightsError(f"{weights}: {str(error).removeprefix(f'{weights}: ')}") from error
+
+
+def from_state(name: str, state: Mapping[str, np.ndarray], **options: Any) -> "nn.Module":
+    """Make a network from named arrays; see `load`."""
+    from letvins_ros.networks.published import load_strictly, rename  # needs torch
+
+    network_class = _network_class(name)
+    renamed = rename(state, network_class.PUBLISHED)
+    try:
+        network: nn.Module = network_class(**{**network_class.options_of(renamed), **options})
+    except (KeyError, ConfigError) as error:
+        raise WeightsError(f"not the weights of {name}: {error}") from error
+    load_strictly(network, renamed, name)
+    return network.eval()
+
+
+def _network_class(name: str) -> Any:
     if name not in _CLASSES:
         raise ConfigError(f"unknown network {name}; known: {', '.join(sorted(_CLASSES))}")
-    module: nn.Module = getattr(import_module(f"{__name__}.{name}"), _CLASSES[name])(**options)
-    return module
+    module, class_name = _CLASSES[name]
+    return getattr(import_module(f"{__name__}.{module}"), class_name)

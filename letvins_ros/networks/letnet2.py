@@ -2,13 +2,14 @@
 """LET-NET2: a tiny full-resolution network whose feature map keeps its looks when the light changes."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from letvins_ros.networks.folding import FEATURES, LUMINANCE
+from letvins_ros.networks.published import Renames
 
 
 class LetNet2Output(NamedTuple):
@@ -41,6 +42,8 @@ class LetNet2(nn.Module):
     as in the authors' training scripts.
     """
 
+    PUBLISHED: ClassVar[Renames] = ()
+
     def __init__(self, in_channels: int = 3, head_channels: int = 4) -> None:
         super().__init__()
         if in_channels not in (1, 3) or head_channels not in FEATURES:
@@ -56,12 +59,11 @@ class LetNet2(nn.Module):
         head = torch.sigmoid(self.conv_head(torch.relu(self.conv1(self.block1(image)))))
         return LetNet2Output(head[:, : FEATURES[head.shape[1]]], head[:, -1:])
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, np.ndarray]) -> "LetNet2":
-        """Build the variant that these weights belong to and load them strictly, in evaluation mode."""
-        network = cls(state["block1.conv1.weight"].shape[1], state["conv_head.weight"].shape[0])
-        network.load_state_dict({key: torch.from_numpy(array.copy()) for key, array in state.items()}, strict=True)
-        return network.eval()
+    @staticmethod
+    def options_of(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Constructor options of the variant that these weights belong to."""
+        head = state["conv_head.weight"]
+        return {"in_channels": state["block1.conv1.weight"].shape[1], "head_channels": head.shape[0]}
 
 
 def image_to_tensor(image: np.ndarray, channels: int) -> Tensor:

@@ -10,6 +10,8 @@ from safetensors.numpy import load, save
 from letvins_ros.errors import LetvinsError
 
 LETNET2_GRAY = Path(__file__).parent / "letnet2_gray.safetensors"  # ours, see the card beside it
+_TORCH = (".pth", ".pt", ".tar", ".ckpt")
+_WRAPPED = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the network's tensors
 
 
 class WeightsError(LetvinsError):
@@ -17,14 +19,17 @@ class WeightsError(LetvinsError):
 
 
 def load_weights(path: Path) -> dict[str, np.ndarray]:
-    """Read .safetensors, or a .pth/.pt state dict (needs torch; no code in it is run); WeightsError if it cannot be."""
+    """Read .safetensors, or a state dict in .pth, .pt, .tar or .ckpt, bare or in a checkpoint with other things.
+
+    The latter need torch; no code in them is run. WeightsError if the file cannot be read.
+    """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
     if path.suffix == ".safetensors":
         return _load_safetensors(path)
-    if path.suffix in (".pth", ".pt"):
+    if path.suffix in _TORCH:
         return _load_torch(path)
-    raise WeightsError(f"{path}: weights end in .safetensors, .pth or .pt")
+    raise WeightsError(f"{path}: weights end in .safetensors, {', '.join(_TORCH)}")
 
 
 def save_weights(path: Path, state: dict[str, np.ndarray]) -> None:
@@ -48,6 +53,7 @@ def _load_torch(path: Path) -> dict[str, np.ndarray]:
         raise WeightsError(f"{path}: reading {path.suffix} needs torch; install it or use .safetensors") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+        state = next((state[key] for key in _WRAPPED if isinstance(state.get(key), dict)), state)
         return {key: value.numpy() for key, value in state.items()}
     except Exception as error:  # torch raises many kinds for a file that is torn, pickled code, or no state dict
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from letvins_ros.errors import ConfigError
-from letvins_ros.networks import build
+from letvins_ros.networks import build, from_state
 from letvins_ros.networks.folding import fold_letnet2
 from letvins_ros.networks.letnet2 import LetNet2, image_to_tensor
 from letvins_ros.weights import WeightsError, load_weights
@@ -40,12 +40,12 @@ def test_odd_channel_counts_are_refused():
 
 
 def test_unknown_network_names_the_known():
-    with pytest.raises(ConfigError, match="unknown network letnet3; known: letnet2"):
+    with pytest.raises(ConfigError, match="unknown network letnet3; known: inlier_net, kp2d, "):
         build("letnet3")
 
 
 def test_published_weights_give_the_check_values(published):
-    network = LetNet2.from_state(published)
+    network = from_state("letnet2", published)
     with torch.no_grad():
         out = network(torch.full((1, 3, 11, 11), 0.5))
         noise = network(torch.rand(1, 3, 48, 64))
@@ -57,8 +57,8 @@ def test_published_weights_give_the_check_values(published):
 
 def test_weights_with_a_missing_key_are_refused(published):
     torn = {key: value for key, value in published.items() if key != "conv1.weight"}
-    with pytest.raises(RuntimeError, match=r"conv1\.weight"):
-        LetNet2.from_state(torn)
+    with pytest.raises(WeightsError, match=r"conv1\.weight"):
+        from_state("letnet2", torn)
     with pytest.raises(WeightsError, match=r"1 keys missing or unknown, first conv1\.weight"):
         fold_letnet2(torn, 1)
 

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from letvins_ros.errors import ConfigError
-from letvins_ros.networks.letnet2 import LetNet2
-from letvins_ros.weights import load_weights
+from letvins_ros.networks import load
 from training.config import TrainConfig, open_recipe, read_config
 from training.data.photos import LIGHTS
 from training.recipes.letnet2 import Letnet2Recipe
@@ -57,7 +56,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(config, tmp_path)
 
 def test_best_weights_are_loadable_and_every_validation_is_logged(config, tmp_path):
     best = train(config)
-    LetNet2.from_state(load_weights(tmp_path / "best.safetensors"))
+    load("letnet2", tmp_path / "best.safetensors")
     rows = (tmp_path / "log.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["step", "2", "4"]
     assert best["step"] in (2, 4)

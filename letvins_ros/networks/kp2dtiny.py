@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KP2Dtiny: keypoints, descriptors, segmentation, place and depth from one small encoder (ETH-PBL's Nano-VS-SLAM)."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from letvins_ros.errors import ConfigError
+from letvins_ros.networks.aggregators import ConvAP, GeM, NetVLAD
+from letvins_ros.networks.cells import CellPoints, check_size, to_pixels, without_border
+from letvins_ros.networks.kp2dtiny_configs import PUBLISHED, TinyConfig, config_of, options_of
+from letvins_ros.networks.kp2dtiny_heads import Backbone, Decoder, DescriptorHead, Style
+from letvins_ros.networks.published import Renames
+
+
+class KP2DTinyOutput(NamedTuple):
+    """All that is said of an image (H, W); cells are 4 px, with F 8 px. Every map but the score's is dense."""
+
+    score: Tensor  # (B, 1, H/cell, W/cell) 0..1, 0 in the outermost ring
+    coord: Tensor  # (B, 2, H/cell, W/cell) px, x and y
+    descriptor: Tensor  # (B, n, 2H/cell, 2W/cell), not normalised
+    segmentation: Tensor  # (B, classes, 2H/cell, 2W/cell) logits
+    place: Tensor  # (B, G) global descriptor
+    depth: Tensor | None  # (B, 1, 2H/cell, 2W/cell) 0..1, relative
+
+
+class KP2DTiny(nn.Module):
+    """(B, 3, H, W) RGB image in 0..1, sides multiples of twice the cell -> KP2DTinyOutput.
+
+    config is N, S, F or D, with `_A` for attention in the segmentation, or GEM_N, GEM_S_A, CONVAP_S_A. V2 ("DD") has a
+    decoder for the descriptors and one for the segmentation, V3 ("DF") one for both. mcu replaces pixel shuffle and
+    LeakyReLU by what microcontrollers have. residual False is the published attention.
+    """
+
+    PUBLISHED: ClassVar[Renames] = PUBLISHED
+
+    def __init__(  # noqa: PLR0913
+        self,
+        config: str = "N",
+        version: str = "V2",
+        *,
+        classes: int = 28,
+        depth: bool = False,
+        mcu: bool = False,
+        residual: bool = True,
+        dropout: bool = True,
+    ) -> None:
+        super().__init__()
+        c = config_of(config, version)
+        style = Style(mcu, dropout)
+        self.config, self.version, self.cell = config, version, 2**c.poolings
+        _, _, c3, c4, c5, _ = c.widths
+        self.backbone = Backbone(c.widths[:4], c.poolings, style)
+        self.place = _Place(c, style)
+        fused = version == "V3"
+        hidden = c5 + c5 // 2 * depth if fused else c5
+        self.decoder = Decoder(c.widths, hidden, c.attention, residual, style)
+        half = c5 // 2 if fused else c5  # channels of the decoder that each task sees
+        self.classes = nn.Conv2d(half, classes, 3, padding=1)
+        self.depth_out = nn.Conv2d(half, 1, 3, padding=1, bias=not fused) if depth else None
+        separate_depth = depth and not fused
+        self.depth_decoder = Decoder(c.widths, c5, c.attention, residual, style) if separate_depth else None
+        if fused:
+            self.point_head = style.task_head(c4, 3)
+            self.descriptor_out = nn.Conv2d(half, c.features, 3, padding=1)
+        else:
+            self.score_head, self.location_head = style.task_head(c4, 1), style.task_head(c4, 2)
+            self.descriptor_head = DescriptorHead(c3, c4, c.features, style)
+
+    def forward(self, image: Tensor) -> KP2DTinyOutput:
+        """Map (B, 3, H, W) in 0..1; ConfigError for other channels or sizes."""
+        x, skip = self._encode(image)
+        hidden = self.decoder(x, skip)
+        points = self._points(x, skip, hidden)
+        half = self.classes.in_channels
+        return KP2DTinyOutput(*points, self.classes(hidden[:, -half:]), self.place(x), self._depth(x, skip, hidden))
+
+    def keypoints(self, image: Tensor) -> CellPoints:
+        """Only what the keypoints need: with V2 a third of the work."""
+        x, skip = self._encode(image)
+        return self._points(x, skip, self.decoder(x, skip) if self.version == "V3" else None)
+
+    def describe_place(self, image: Tensor) -> Tensor:
+        """Only the global descriptor (B, G)."""
+        return self.place(self._encode(image)[0])
+
+    def place_features(self, image: Tensor) -> Tensor:
+        """Local features (B, C, h, w) that the global descriptor is made of, for clustering."""
+        return self.place.features(self._encode(image)[0])
+
+    def _encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        check_size(image, 3, 2 * self.cell)
+        return self.backbone(image * 2 - 1)
+
+    def _points(self, x: Tensor, skip: Tensor, hidden: Tensor | None) -> CellPoints:
+        if hidden is not None and self.version == "V3":
+            score, offset = self.point_head(x).split([1, 2], dim=1)
+            descriptor = self.descriptor_out(hidden[:, : self.descriptor_out.in_channels])
+        else:
+            score, offset = self.score_head(x), self.location_head(x)
+            descriptor = self.descriptor_head(x, skip)
+        coord = to_pixels(torch.tanh(offset), self.cell, 2.0)
+        return CellPoints(without_border(torch.sigmoid(score)), coord, descriptor)
+
+    def _depth(self, x: Tensor, skip: Tensor, hidden: Tensor) -> Tensor | None:
+        if self.depth_out is None:
+            return None
+        if self.depth_decoder is not None:
+            return torch.sigmoid(self.depth_out(self.depth_decoder(x, skip)))
+        half = self.depth_out.in_channels
+        return torch.sigmoid(self.depth_out(hidden[:, half : 2 * half]))
+
+    @staticmethod
+    def options_of(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Constructor options of the variant that these weights belong to; residual is not told by them."""
+        return options_of(state)
+
+
+class _Place(nn.Module):
+    """Features -> global descriptor (B, G)."""
+
+    def __init__(self, c: TinyConfig, style: Style) -> None:
+        super().__init__()
+        widths = (c.widths[3], c.place_width, c.place_width, c.place_width)
+        self.blocks = nn.ModuleList(style.block(a, b) for a, b in pairwise(widths))
+        self.drop = style.drop()
+        self.aggregator = _aggregator(c)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Local features (B, place_width, h, w), unit length."""
+        return nn.functional.normalize(self._blocks(x), dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.aggregator(self._blocks(x))
+
+    def _blocks(self, x: Tensor) -> Tensor:
+        first, second, third = self.blocks
+        return third(second(self.drop(first(x))))
+
+
+def _aggregator(c: TinyConfig) -> nn.Module:
+    if c.aggregator == "netvlad":
+        return NetVLAD(c.place_width, c.clusters)
+    if c.aggregator not in ("gem", "convap"):
+        raise ConfigError(f"unknown aggregator {c.aggregator}; known: netvlad, gem, convap")
+    return GeM(c.place_width) if c.aggregator == "gem" else ConvAP(c.place_width)

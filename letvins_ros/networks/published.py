@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published checkpoints name the same tensors differently: names are translated, then everything must fit."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from letvins_ros.weights import WeightsError
+
+Renames = Sequence[tuple[str, str]]  # regular expression at the start of a name, and what replaces it
+
+
+def rename(state: Mapping[str, np.ndarray], renames: Renames) -> dict[str, np.ndarray]:
+    """Translate names, each by every rule in turn; two names that become one are refused."""
+    renamed: dict[str, np.ndarray] = {}
+    for name, array in state.items():
+        new = name
+        for pattern, replacement in renames:
+            new = re.sub(f"^{pattern}", replacement, new)
+        if new in renamed:
+            raise WeightsError(f"two tensors are named {new}")
+        renamed[new] = array
+    return renamed
+
+
+def load_strictly(network: nn.Module, state: Mapping[str, np.ndarray], name: str) -> None:
+    """Copy the arrays into the network; WeightsError names the first tensor that is missing, unknown or misshapen."""
+    expected = network.state_dict()
+    odd = sorted(expected.keys() ^ state.keys())
+    if odd:
+        kind = "missing" if odd[0] in expected else "unknown"
+        raise WeightsError(f"not the weights of {name}: {len(odd)} keys missing or unknown, first {odd[0]} ({kind})")
+    for key, tensor in expected.items():
+        if state[key].shape != tuple(tensor.shape):
+            raise WeightsError(f"{name}: {key} must be {tuple(tensor.shape)}, got {state[key].shape}")
+    network.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in state.items()}, strict=True)

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Published checkpoints' names and shapes, with random numbers: what a loader must take."""
+
+import numpy as np
+
+
+class Layout:
+    """Collects tensors by name."""
+
+    def __init__(self):
+        self.state = {}
+        self._rng = np.random.default_rng(0)
+
+    def tensor(self, name, *shape):
+        self.state[name] = self._rng.normal(size=shape).astype(np.float32)
+
+    def conv(self, name, out, into, size, bias=True):
+        self.tensor(f"{name}.weight", out, into, size, size)
+        if bias:
+            self.tensor(f"{name}.bias", out)
+
+    def norm(self, name, channels):
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            self.tensor(f"{name}.{part}", channels)
+        self.state[f"{name}.running_var"] = np.abs(self.state[f"{name}.running_var"])
+        self.state[f"{name}.num_batches_tracked"] = np.array(7, np.int64)
+
+    def block(self, name, into, out, conv="0", norm="1"):
+        """3x3 convolution without bias, and batch norm."""
+        self.conv(f"{name}.{conv}", out, into, 3, bias=False)
+        self.norm(f"{name}.{norm}", out)
+
+
+def landed(network, state):
+    """Whether the network holds exactly these tensors, under whatever names."""
+    ours = sorted(float(np.sum(np.abs(t.numpy()))) for t in network.state_dict().values())
+    return ours == sorted(float(np.sum(np.abs(a))) for a in state.values())
