@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 
 _CLASSES = {  # name -> module of this folder and its class
     "inlier_net": ("kp2d_inliers", "InlierNet"),
+    "keypointformer": ("keypointformer", "KeypointFormer"),
     "kp2d": ("kp2d", "KeypointNet"),
     "kp2d_resnet": ("kp2d_resnet", "KeypointResnet"),
     "kp2dtiny": ("kp2dtiny", "KP2DTiny"),
+    "letnet": ("letnet", "LetNet"),
     "letnet2": ("letnet2", "LetNet2"),
+    "lightglue": ("lightglue", "LightGlue"),
+    "loftr": ("loftr", "LoFTR"),
     "superpoint": ("superpoint", "SuperPoint"),
 }
 

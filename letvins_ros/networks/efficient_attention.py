@@ -71,14 +71,17 @@ class AttentionBlock(nn.Module):
         return x + fed if self.residual else fed
 
 
-ATTENTION_RENAMES = [  # of the published names, as in lucidrains' segformer-pytorch
-    (r"(.*)\.att\.fn\.", r"\1.attend."),
-    (r"(.*)\.att\.norm\.", r"\1.norm1."),
-    (r"(.*)\.mff\.norm\.", r"\1.norm2."),
+FEED_RENAMES = [  # of the published names, as in lucidrains' segformer-pytorch
     (r"(.*)\.mff\.fn\.net\.3\.", r"\1.feed.4."),
     (r"(.*)\.mff\.fn\.net\.1\.net\.1\.", r"\1.feed.2."),
     (r"(.*)\.mff\.fn\.net\.1\.net\.0\.", r"\1.feed.1."),
     (r"(.*)\.mff\.fn\.net\.0\.", r"\1.feed.0."),
     (r"(.*)\.(norm[12])\.g$", r"\1.\2.weight"),
     (r"(.*)\.(norm[12])\.b$", r"\1.\2.bias"),
+]
+ATTENTION_RENAMES = [
+    (r"(.*)\.att\.fn\.", r"\1.attend."),
+    (r"(.*)\.att\.norm\.", r"\1.norm1."),
+    (r"(.*)\.mff\.norm\.", r"\1.norm2."),
+    *FEED_RENAMES,
 ]

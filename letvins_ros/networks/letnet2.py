@@ -19,7 +19,7 @@ class LetNet2Output(NamedTuple):
     score: Tensor  # (B, 1, H, W)
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Two 3x3 convolutions, each with batch norm and ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
@@ -50,7 +50,7 @@ class LetNet2(nn.Module):
             raise ValueError(
                 f"in_channels 1 or 3 and head_channels 2, 3 or 4 wanted, got {in_channels}, {head_channels}"
             )
-        self.block1 = _Block(in_channels, 8)
+        self.block1 = Block(in_channels, 8)
         self.conv1 = nn.Conv2d(8, 16, 1, bias=False)
         self.conv_head = nn.Conv2d(16, head_channels, 1, bias=False)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from letvins_ros.weights import WeightsError
 
@@ -29,6 +29,7 @@ def rename(state: Mapping[str, np.ndarray], renames: Renames) -> dict[str, np.nd
 def load_strictly(network: nn.Module, state: Mapping[str, np.ndarray], name: str) -> None:
     """Copy the arrays into the network; WeightsError names the first tensor that is missing, unknown or misshapen."""
     expected = network.state_dict()
+    state = {key: _as_convolution(array, expected.get(key)) for key, array in state.items()}
     odd = sorted(expected.keys() ^ state.keys())
     if odd:
         kind = "missing" if odd[0] in expected else "unknown"
@@ -37,3 +38,11 @@ def load_strictly(network: nn.Module, state: Mapping[str, np.ndarray], name: str
         if state[key].shape != tuple(tensor.shape):
             raise WeightsError(f"{name}: {key} must be {tuple(tensor.shape)}, got {state[key].shape}")
     network.load_state_dict({key: torch.from_numpy(np.array(array)) for key, array in state.items()}, strict=True)
+
+
+def _as_convolution(array: np.ndarray, expected: Tensor | None) -> np.ndarray:
+    """1x1 weights (O, I*k*k, 1, 1) on unfolded patches are those of a k x k convolution (O, I, k, k)."""
+    if expected is None or expected.ndim != 4 or array.ndim != 4 or array.shape[2:] != (1, 1):
+        return array
+    out, into, height, width = expected.shape
+    return array.reshape(out, into, height, width) if array.shape[:2] == (out, into * height * width) else array

@@ -40,7 +40,7 @@ def test_odd_channel_counts_are_refused():
 
 
 def test_unknown_network_names_the_known():
-    with pytest.raises(ConfigError, match="unknown network letnet3; known: inlier_net, kp2d, "):
+    with pytest.raises(ConfigError, match="unknown network letnet3; known: inlier_net, keypointformer, "):
         build("letnet3")
 
 
