@@ -286,6 +286,27 @@ def config_import(
         print(f"Written: {out} ({mode})")
 
 
+@app.command()
+def export(  # noqa: PLR0913  (as many options as the command has)
+    network: Annotated[str, typer.Argument(metavar="NETWORK", help="letnet2, kp2dtiny, kp2d, superpoint and others.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="File: .onnx, .xml (OpenVINO), .param (ncnn) or .engine (TensorRT).")
+    ],
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights, if not those that come along.")] = None,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Size of the images.")] = "752x480",
+    dynamic: Annotated[bool, typer.Option("--dynamic", help="Any size whose sides are multiples of 32.")] = False,
+    int8: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="8 bits (.xml), with ranges seen on the images in FOLDER.")
+    ] = None,
+) -> None:
+    """Write a network for another runtime and compare what it then says with torch."""
+    from letvins_ros.inference.export_files import export_network
+    from letvins_ros.terminal import aligned
+
+    print(aligned(export_network(network, out, weights, size, dynamic=dynamic, int8=int8)))
+    print(f"Written: {out}")
+
+
 @weights_app.command("list")
 def weights_list() -> None:
     """Show the weights that come along."""

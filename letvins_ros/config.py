@@ -11,8 +11,22 @@ from letvins_ros.config_params import Section, param
 class TrackerConfig(Section):
     """Following features through the images."""
 
-    method: str = param("lk", "what is followed: lk gray images, letnet2 learned maps", choices=("lk", "letnet2"))
-    weights: str = param("", "file with the network's weights (.pth, .safetensors), empty for those that come along")
+    method: str = param(
+        "lk",
+        "what is followed: lk gray images, letnet2 learned maps, the others a network's keypoints by descriptor",
+        choices=("lk", "letnet2", "kp2dtiny", "kp2d", "superpoint"),
+    )
+    weights: str = param(
+        "", "file with the network's weights (.safetensors, .pth) or exported (.xml, .onnx), empty for what comes along"
+    )
+    matching: str = param(
+        "nearest", "how keypoints of a network are matched: mutually nearest", choices=("nearest", "lightglue")
+    )
+    matcher_weights: str = param("", "file with the weights of lightglue")
+    max_keypoints: int = param(1000, "keypoints of a network that can be matched in an image", low=10, high=10000)
+    search_px: float = param(
+        60.0, "largest distance of a keypoint from where it is expected", unit="px", low=1, high=1000
+    )
     backend: str = param(
         "auto",
         "what runs the network, auto takes the fastest there is",

@@ -53,7 +53,10 @@ def from_state(name: str, state: Mapping[str, np.ndarray], **options: Any) -> "n
     network_class = _network_class(name)
     renamed = rename(state, network_class.PUBLISHED)
     try:
-        network: nn.Module = network_class(**{**network_class.options_of(renamed), **options})
+        told = network_class.options_of(renamed)
+        if renamed.keys() != state.keys():
+            told |= getattr(network_class, "PUBLISHED_OPTIONS", {})
+        network: nn.Module = network_class(**{**told, **options})
     except (KeyError, ConfigError) as error:
         raise WeightsError(f"not the weights of {name}: {error}") from error
     load_strictly(network, renamed, name)

@@ -63,10 +63,10 @@ def describe(descriptor: Tensor, coord: Tensor, size: tuple[int, int]) -> Tensor
 
 def check_size(image: Tensor, channels: int, multiple: int) -> None:
     """Raise ConfigError if (B, C, H, W) has other channels or a side that is no multiple."""
+    if not isinstance(image.shape[-1], int):
+        return  # a symbol, while the network is being exported
     if image.ndim != 4 or image.shape[1] != channels:
         raise ConfigError(f"an image batch must be (B, {channels}, H, W), got {tuple(image.shape)}")
-    if torch.compiler.is_compiling():
-        return
     height, width = image.shape[-2:]
     if height % multiple or width % multiple:
         raise ConfigError(f"height and width must be multiples of {multiple}, got {height}x{width}")

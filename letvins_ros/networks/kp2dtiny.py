@@ -37,6 +37,7 @@ class KP2DTiny(nn.Module):
     """
 
     PUBLISHED: ClassVar[Renames] = PUBLISHED
+    PUBLISHED_OPTIONS: ClassVar[dict[str, Any]] = {"residual": False}
 
     def __init__(  # noqa: PLR0913
         self,
@@ -116,7 +117,7 @@ class KP2DTiny(nn.Module):
 
     @staticmethod
     def options_of(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Constructor options of the variant that these weights belong to; residual is not told by them."""
+        """Constructor options of the variant that these weights belong to; published ones had no residuals."""
         return options_of(state)
 
 

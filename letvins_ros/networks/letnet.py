@@ -36,6 +36,7 @@ class LetNet(nn.Module):
 
     def __init__(self, in_channels: int = 1, head_channels: int = 4) -> None:
         super().__init__()
+        self.features = FEATURES[head_channels]
         self.block1 = Block(in_channels, _WIDTHS[0])
         self.block2 = _Residual(_WIDTHS[0], _WIDTHS[1])
         self.block3 = _Residual(_WIDTHS[1], _WIDTHS[2])
@@ -58,7 +59,7 @@ class LetNet(nn.Module):
             scales.append(_enlarge(torch.relu(conv(x)), local))
         descriptor = functional.normalize(self.convhead2(torch.cat(scales, dim=1)), dim=1)
         head = torch.sigmoid(self.conv_head(local))
-        maps = (head[:, : FEATURES[head.shape[1]]], head[:, -1:], descriptor)
+        maps = (head[:, : self.features], head[:, -1:], descriptor)
         return LetNetOutput(*(map_[..., :height, :width] for map_ in maps))
 
     def shallow(self) -> LetNet2:

@@ -50,6 +50,7 @@ class LetNet2(nn.Module):
             raise ValueError(
                 f"in_channels 1 or 3 and head_channels 2, 3 or 4 wanted, got {in_channels}, {head_channels}"
             )
+        self.features = FEATURES[head_channels]
         self.block1 = Block(in_channels, 8)
         self.conv1 = nn.Conv2d(8, 16, 1, bias=False)
         self.conv_head = nn.Conv2d(16, head_channels, 1, bias=False)
@@ -57,7 +58,7 @@ class LetNet2(nn.Module):
     def forward(self, image: Tensor) -> LetNet2Output:
         """Map (B, in_channels, H, W) in 0..1."""
         head = torch.sigmoid(self.conv_head(torch.relu(self.conv1(self.block1(image)))))
-        return LetNet2Output(head[:, : FEATURES[head.shape[1]]], head[:, -1:])
+        return LetNet2Output(head[:, : self.features], head[:, -1:])
 
     @staticmethod
     def options_of(state: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class LoFTR(nn.Module):
     matching is dual_softmax, or sinkhorn (one parameter more). legacy_positions is what the released weights want.
     """
 
+    PUBLISHED_OPTIONS: ClassVar[dict[str, Any]] = {"legacy_positions": True}
     PUBLISHED: ClassVar[Renames] = ((r"matcher\.", ""), (r"coarse_matching\.", ""))
 
     def __init__(self, matching: str = "dual_softmax", legacy_positions: bool = False) -> None:
@@ -109,7 +110,7 @@ class LoFTR(nn.Module):
 
     @staticmethod
     def options_of(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """How it matches; legacy_positions is not told by the tensors."""
+        """How it matches; those with published names want legacy_positions."""
         return {"matching": "sinkhorn" if "bin_score" in state else "dual_softmax"}
 
 

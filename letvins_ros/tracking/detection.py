@@ -21,19 +21,38 @@ class GridDetector:
 
     def detect(self, gray: np.ndarray, present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """New corners (M, 2) float32, away from the present ones (N, 2) and outside the mask's zeros."""
-        wanted = self.max_features - len(present_uv)
-        if wanted <= self.max_features // 20:  # so few more are not worth the search
+        if self._enough(present_uv):
             return np.zeros((0, 2), np.float32)
-        free = self._free(gray, present_uv, mask)
+        free = self._free(gray.shape, present_uv, mask)
         uv, strength = self._peaks(gray, free)
-        kept = self._apart(uv[self._best_of_cells(gray, uv, strength, present_uv)], free, wanted)
+        kept = self._spread(uv, strength, present_uv, free)
         if not len(kept):
             return kept
         return np.asarray(cv2.cornerSubPix(gray, kept[:, None].copy(), (3, 3), (-1, -1), SUBPIXEL_STOP)[:, 0])
 
-    def _free(self, gray: np.ndarray, present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    def choose(
+        self,
+        uv: np.ndarray,
+        strength: np.ndarray,
+        shape: tuple[int, ...],
+        present_uv: np.ndarray,
+        mask: np.ndarray | None,
+    ) -> np.ndarray:
+        """New ones (M, 2) float32 of points uv (N, 2), best first, in an image of this shape; as `detect`."""
+        if self._enough(present_uv) or not len(uv):
+            return np.zeros((0, 2), np.float32)
+        free = self._free(shape, present_uv, mask)
+        row, column = np.minimum(uv[:, ::-1] // 2, np.array(free.shape) - 1).astype(int).T
+        allowed = free[row, column] > 0
+        return self._spread(uv[allowed], strength[allowed], present_uv, free)
+
+    def _enough(self, present_uv: np.ndarray) -> bool:
+        """Whether so few more are wanted that they are not worth the search."""
+        return self.max_features - len(present_uv) <= self.max_features // 20
+
+    def _free(self, shape: tuple[int, ...], present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Where new corners may be (H/2, W/2)."""
-        size = gray.shape[1] // 2, gray.shape[0] // 2
+        size = shape[1] // 2, shape[0] // 2
         free = np.full(size[::-1], 255, np.uint8) if mask is None else cv2.resize(mask, size, None, 0, 0, 0)
         for u, v in np.rint(present_uv / 2).astype(int).tolist():
             cv2.circle(free, (u, v), round(self.min_distance_px / 2), 0, -1)
@@ -50,12 +69,18 @@ class GridDetector:
         uv = np.stack([column, row], 1)[order] * 2 + 0.5
         return uv, strength[row, column][order]
 
+    def _spread(self, uv: np.ndarray, strength: np.ndarray, present_uv: np.ndarray, free: np.ndarray) -> np.ndarray:
+        """At most as many (M, 2) float32 of the points uv (N, 2), best first, as are wanted."""
+        shape = 2 * free.shape[0], 2 * free.shape[1]
+        good = self._best_of_cells(shape, uv, strength, present_uv)
+        return self._apart(uv[good], free, self.max_features - len(present_uv))
+
     def _best_of_cells(
-        self, gray: np.ndarray, uv: np.ndarray, strength: np.ndarray, present_uv: np.ndarray
+        self, shape: tuple[int, int], uv: np.ndarray, strength: np.ndarray, present_uv: np.ndarray
     ) -> np.ndarray:
         """Indices of the corners that are good for their cell, those of the emptiest cells first."""
         columns, rows = self.cells
-        size = np.array([gray.shape[1] / columns, gray.shape[0] / rows])
+        size = np.array([shape[1] / columns, shape[0] / rows])
         cell, taken = (
             np.minimum((points / size).astype(int), [columns - 1, rows - 1]) @ [1, columns]
             for points in (uv, present_uv)

@@ -10,12 +10,21 @@ from safetensors.numpy import load, save
 from letvins_ros.errors import LetvinsError
 
 LETNET2_GRAY = Path(__file__).parent / "letnet2_gray.safetensors"  # ours, see the card beside it
+_OWN = {"letnet2": "letnet2_gray", "kp2dtiny": "kp2dtiny_n", "superpoint": "superpoint"}  # network -> file
 _TORCH = (".pth", ".pt", ".tar", ".ckpt")
 _WRAPPED = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the network's tensors
 
 
 class WeightsError(LetvinsError):
     """A weights file that is missing, unreadable or of another network."""
+
+
+def default_weights(network: str) -> Path:
+    """File with our own weights of a network; WeightsError if it comes without."""
+    path = LETNET2_GRAY.with_name(f"{_OWN.get(network, network)}.safetensors")
+    if not path.is_file():
+        raise WeightsError(f"{network} comes without weights; name a file in tracker.weights")
+    return path
 
 
 def load_weights(path: Path) -> dict[str, np.ndarray]:

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a keypoint network loses by rounding: how many of its keypoints are matched right between turned images."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from letvins_ros.inference.graphs import Graph
+from letvins_ros.inference.keypoints import extract
+
+_RIGHT_PX = 3.0
+_MOST = 500
+_TURN_DEG, _SCALE = 10.0, 0.9
+
+
+def share_matched(graph: Graph, images: Sequence[np.ndarray]) -> float:
+    """Share of keypoints whose mutually nearest descriptor in the turned, smaller image is within 3 px of the truth.
+
+    images are (H, W) or (H, W, 3) uint8. Keypoints that the other image does not show do not count.
+    """
+    return float(np.mean([_share(graph, image) for image in images]))
+
+
+def _share(graph: Graph, image: np.ndarray) -> float:
+    height, width = image.shape[:2]
+    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), _TURN_DEG, _SCALE)
+    a = extract(graph, image, _MOST)
+    b = extract(graph, cv2.warpAffine(image, turn, (width, height)), _MOST)
+    truth = a.uv @ turn[:, :2].T + turn[:, 2]
+    shown = ((truth >= 0) & (truth < [width, height])).all(1)
+    if not shown.any() or not len(b.uv):
+        return 0.0
+    likeness = a.descriptors @ b.descriptors.T
+    there = likeness.argmax(axis=1)
+    mutual = likeness.argmax(axis=0)[there] == np.arange(len(there))
+    right = np.linalg.norm(b.uv[there] - truth, axis=1) < _RIGHT_PX
+    return float((mutual & right)[shown].mean())

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks written for other runtimes, each file then run and compared with torch."""
+
+import importlib
+import shutil
+import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import torch
+
+from letvins_ros.inference.backend import BackendError
+from letvins_ros.inference.graphs import convert
+from letvins_ros.inference.quantise import quantise
+from letvins_ros.networks.deploy import Deployed
+
+Size = tuple[int, int]  # height, width
+SUFFIXES = (".onnx", ".xml", ".param", ".engine")
+_STEP = 32  # dynamic sides are multiples of it, which suits every network
+
+
+def export(deployed: Deployed, out: Path, size: Size, *, dynamic: bool = False) -> float:
+    """Write a network by the suffix of the file: ONNX, OpenVINO, ncnn or a TensorRT engine.
+
+    Returns the largest difference from torch of any map, relative to the map's largest value, or NaN for an engine.
+    With dynamic, ONNX and OpenVINO take any size whose sides are multiples of 32. Raises BackendError.
+    """
+    writers = {".onnx": _to_onnx, ".xml": _to_openvino, ".param": _to_ncnn, ".engine": _to_tensorrt}
+    if out.suffix not in writers:
+        raise BackendError(f"{out}: exported files end in {', '.join(SUFFIXES)}")
+    if dynamic and out.suffix not in (".onnx", ".xml"):
+        raise BackendError(f"{out}: only .onnx and .xml can be of any size")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return writers[out.suffix](deployed, out, None if dynamic else size, size)
+
+
+def export_int8(deployed: Deployed, out: Path, images: Sequence[np.ndarray]) -> float:
+    """Write an OpenVINO model in 8 bits, calibrated on (1, C, H, W) float images 0..1 of one size.
+
+    Returns the largest mean difference from torch of any map, relative to its standard deviation.
+    """
+    model = quantise(convert(deployed, (images[0].shape[2], images[0].shape[3])), images)
+    _save(model, out)
+    compiled = ov.Core().compile_model(out, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    expected, found = _torch_maps(deployed, images[0]), list(compiled([images[0]]).values())
+    return max(float(np.abs(f - e).mean() / e.std()) for f, e in zip(found, expected, strict=True))
+
+
+def _to_openvino(deployed: Deployed, out: Path, size: Size | None, check: Size) -> float:
+    _save(convert(deployed, size), out)
+    return _difference(deployed, check, lambda image: list(_run_openvino(out, image)))
+
+
+def _to_onnx(deployed: Deployed, out: Path, size: Size | None, check: Size) -> float:
+    _need("onnxscript", "writing ONNX")
+    side = torch.export.Dim("rows", min=2), torch.export.Dim("columns", min=2)
+    shapes = {"image": {2: _STEP * side[0], 3: _STEP * side[1]}} if size is None else None
+    height, width = (2 * _STEP, 3 * _STEP) if size is None else size
+    example = torch.rand(1, deployed.channels, height, width)
+    program = torch.onnx.export(
+        deployed,
+        (example,),
+        dynamo=True,
+        input_names=["image"],
+        output_names=list(deployed.outputs),
+        dynamic_shapes=shapes,
+        verbose=False,
+    )
+    if program is None:
+        raise BackendError(f"{out}: torch could not write this network as ONNX")
+    with _part(out) as part:
+        program.save(part)
+    return _difference(deployed, check, lambda image: list(_run_openvino(out, image)))
+
+
+def _to_ncnn(deployed: Deployed, out: Path, size: Size | None, check: Size) -> float:
+    """Write NAME.param and NAME.bin; blobs in0, out0, out1 and so on."""
+    _need("pnnx", "writing ncnn")
+    pnnx = importlib.import_module("pnnx")
+    with tempfile.TemporaryDirectory() as folder:
+        traced = Path(folder) / "network.pt"
+        pnnx.export(deployed, str(traced), torch.rand(1, deployed.channels, *check), fp16=False)
+        for suffix in (".param", ".bin"):
+            source = Path(folder) / f"network.ncnn{suffix}"
+            if not source.is_file():
+                raise BackendError(f"{out}: pnnx made no {source.name} of this network")
+            with _part(out.with_suffix(suffix)) as part:
+                shutil.copyfile(source, part)
+    if find_spec("ncnn") is None:
+        return float("nan")
+    return _difference(deployed, check, lambda image: _run_ncnn(out, image, len(deployed.outputs)))
+
+
+def _to_tensorrt(deployed: Deployed, out: Path, size: Size | None, check: Size) -> float:
+    """Write an engine for this machine's GPU, in FP16."""
+    _need("tensorrt", "building an engine")
+    trt = importlib.import_module("tensorrt")
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = Path(folder) / "network.onnx"
+        _to_onnx(deployed, onnx, size, check)
+        logger = trt.Logger(trt.Logger.ERROR)
+        builder = trt.Builder(logger)
+        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
+        parser = trt.OnnxParser(network, logger)
+        if not parser.parse(onnx.read_bytes()):
+            raise BackendError(f"{out}: TensorRT {trt.__version__} cannot read the network: {parser.get_error(0)}")
+        config = builder.create_builder_config()
+        config.set_flag(trt.BuilderFlag.FP16)
+        engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise BackendError(f"{out}: TensorRT {trt.__version__} could not build the network")
+    with _part(out) as part:
+        part.write_bytes(bytes(engine))
+    return float("nan")
+
+
+def _run_openvino(path: Path, image: np.ndarray) -> list[np.ndarray]:
+    compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return list(compiled([image]).values())
+
+
+def _run_ncnn(path: Path, image: np.ndarray, count: int) -> list[np.ndarray]:
+    ncnn = importlib.import_module("ncnn")
+    net = ncnn.Net()
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    net.load_param(str(path))
+    net.load_model(str(path.with_suffix(".bin")))
+    extractor = net.create_extractor()
+    extractor.input("in0", ncnn.Mat(np.ascontiguousarray(image[0])).clone())  # a Mat of an array does not own it
+    return [np.array(extractor.extract(f"out{i}")[1])[None] for i in range(count)]
+
+
+def _difference(deployed: Deployed, size: Size, run: Any) -> float:
+    image = np.random.default_rng(0).random((1, deployed.channels, *size), np.float32)
+    pairs = zip(run(image), _torch_maps(deployed, image), strict=True)
+    return max(float(np.abs(f.reshape(e.shape) - e).max() / np.abs(e).max()) for f, e in pairs)
+
+
+@torch.inference_mode()
+def _torch_maps(deployed: Deployed, image: np.ndarray) -> list[np.ndarray]:
+    return [map_.numpy() for map_ in deployed(torch.from_numpy(image))]
+
+
+def _save(model: ov.Model, out: Path) -> None:
+    """Write .xml and .bin, the .xml last, since it is what is opened."""
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        ov.save_model(model, Path(folder) / out.name, compress_to_fp16=False)
+        for suffix in (".bin", ".xml"):
+            (Path(folder) / out.name).with_suffix(suffix).replace(out.with_suffix(suffix))
+
+
+class _part:  # noqa: N801  (reads as a function)
+    """A path to write to that becomes the file when all went well."""
+
+    def __init__(self, out: Path) -> None:
+        self._out, self._part = out, out.with_name(f".{out.name}.part")
+
+    def __enter__(self) -> Path:
+        return self._part
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._part.replace(self._out)
+        else:
+            self._part.unlink(missing_ok=True)
+
+
+def _need(package: str, what: str) -> None:
+    if find_spec(package) is None:
+        remedy = "see NVIDIA's installation guide" if package == "tensorrt" else "pip install 'letvins_ros[export]'"
+        raise BackendError(f"{what} needs the Python package {package}: {remedy}")

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keypoints with descriptors from the maps of a network."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from letvins_ros.inference.graphs import Graph, Maps
+
+_APART_PX = 3  # keypoints closer than about this are one
+_PEAK = np.ones((9, 9), np.uint8)  # of a heat map with a score for every pixel
+
+
+@dataclass(frozen=True, eq=False)
+class Keypoints:
+    """Keypoints of one image, best first."""
+
+    uv: np.ndarray  # (N, 2) float32 px
+    scores: np.ndarray  # (N,) float32
+    descriptors: np.ndarray  # (N, D) float32, of unit length
+
+
+def extract(graph: Graph, image: np.ndarray, most: int) -> Keypoints:
+    """At most so many keypoints of an image (H, W) or (H, W, 3) uint8."""
+    maps = graph(image)
+    uv, scores = _select(*_candidates(maps), most)
+    return Keypoints(uv, scores, sample(maps["descriptor"], uv, (image.shape[0], image.shape[1])))
+
+
+def sample(descriptor: np.ndarray, uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Unit descriptors (N, D), read bilinearly from (D, h, w) at uv (N, 2) px of an image of (height, width).
+
+    The corner pixels of the map lie on those of the image, as in training.
+    """
+    _, height, width = descriptor.shape
+    last = np.array([width - 1, height - 1])
+    place = uv * (last / [size[1] - 1, size[0] - 1])
+    first = np.clip(place.astype(int), 0, np.maximum(last - 1, 0))
+    (x, y), (fx, fy) = first.T, (place - first).T.astype(np.float32)
+    right, below = np.minimum(x + 1, width - 1), np.minimum(y + 1, height - 1)
+    above_ = descriptor[:, y, x] * (1 - fx) + descriptor[:, y, right] * fx
+    below_ = descriptor[:, below, x] * (1 - fx) + descriptor[:, below, right] * fx
+    found = (above_ * (1 - fy) + below_ * fy).T
+    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def _candidates(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (N, 2) px and scores (N,): one of each cell, or the peaks of a heat map."""
+    score = maps["score"]
+    if "coord" in maps:
+        inside = score > 0  # the outermost cells have none
+        return maps["coord"][:, inside].T, score[inside]
+    peak = (score == cv2.dilate(score, _PEAK)) & (score > 1 / 65)  # more than if the network knew nothing
+    row, column = np.nonzero(peak)
+    return np.stack([column, row], axis=1).astype(np.float32), score[peak]
+
+
+def _select(uv: np.ndarray, scores: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pick the best, one of those that share a square of the image."""
+    order = np.argsort(-scores, kind="stable")
+    squares = (uv[order] / _APART_PX).astype(np.int64)
+    _, first = np.unique(squares[:, 1] * 100000 + squares[:, 0], return_index=True)
+    kept = order[np.sort(first)[:most]]
+    return np.asarray(uv[kept], np.float32), np.asarray(scores[kept], np.float32)

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from letvins_ros.config import TrackerConfig
+from letvins_ros.inference.backend import BackendError
+from letvins_ros.inference.graphs import open_graph
+from letvins_ros.inference.keypoints import Keypoints, extract, sample
+from letvins_ros.networks import build
+from letvins_ros.tracking import FeatureTracker
+from letvins_ros.tracking.follower import make_follower
+from letvins_ros.tracking.keypoints import mutual_nearest
+from letvins_ros.weights import WeightsError, save_weights
+
+NETWORKS = {"kp2dtiny": {"config": "N"}, "kp2d": {}, "superpoint": {}}
+
+
+def seeded(name, **options):
+    """An untrained network whose features do not fade: random, but told apart."""
+    torch.manual_seed(0)
+    network = build(name, **options)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Files with weights of seeded networks, by name."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name, options in NETWORKS.items():
+        state = seeded(name, **options).state_dict()
+        save_weights(folder / f"{name}.safetensors", {key: value.numpy() for key, value in state.items()})
+    matcher = build("lightglue", size=32, layers=2)
+    save_weights(folder / "lightglue.safetensors", {k: v.numpy() for k, v in matcher.state_dict().items()})
+    return folder
+
+
+def noise(height=160, width=224):
+    """Blobs of 8 px and finer grain."""
+    rng = np.random.default_rng(0)
+    coarse = np.kron(rng.integers(0, 160, (height // 8, width // 8)), np.ones((8, 8)))
+    return (coarse + rng.integers(0, 96, (height, width))).astype(np.uint8)
+
+
+def config(name, weights, **options):
+    return TrackerConfig(method=name, weights=str(weights / f"{name}.safetensors"), min_distance_px=8, **options)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("shift", [(0, 0), (16, 8)])  # whole cells, so that the network sees the same
+def test_features_are_found_where_the_image_has_moved(name, shift, weights):
+    follower = make_follower(config(name, weights))
+    image = noise()
+    a, b = follower.prepare([image, np.roll(image, shift[::-1], axis=(0, 1))])
+    uv = follower.detect(a, np.zeros((0, 2), np.float32), None)
+    assert len(uv) > 40
+    moved, found = follower.follow(a, b, uv, uv)
+    inside = ((uv > 48) & (uv < np.array([224, 160]) - 64)).all(1)  # what the network sees has no edge in it
+    assert found[inside].mean() > 0.9
+    error = np.linalg.norm(moved - uv - shift, axis=1)[found & inside]
+    assert np.mean(error < 0.1) > 0.95
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_new_features_keep_their_distance_and_the_mask(name, weights):
+    follower = make_follower(config(name, weights, max_features=60))
+    view = follower.prepare([noise()])[0]
+    mask = np.full((160, 224), 255, np.uint8)
+    mask[:, :80] = 0
+    present = np.array([[150.0, 80.0]], np.float32)
+    uv = follower.detect(view, present, mask)
+    assert len(uv) > 10
+    together = np.concatenate([present, uv])
+    distance = np.linalg.norm(together[:, None] - together, axis=2) + 1e3 * np.eye(len(together))
+    assert distance.min() > 6  # on the half-size image that the detector marks
+    assert uv[:, 0].min() > 78
+    assert not len(follower.detect(view, np.repeat(present, 60, 0), mask))  # enough
+
+
+@pytest.mark.parametrize("name", ["kp2dtiny", "superpoint"])
+def test_openvino_and_torch_find_the_same_keypoints(name, weights):
+    path = weights / f"{name}.safetensors"
+    a, b = (extract(open_graph(name, path, backend), noise(), 200) for backend in ("openvino", "torch"))
+    distance = np.linalg.norm(a.uv[:, None] - b.uv, axis=2)
+    assert (distance.min(axis=1) < 0.01).mean() > 0.97
+    near = distance.argmin(axis=1)[distance.min(axis=1) < 0.01]
+    likeness = (a.descriptors[distance.min(axis=1) < 0.01] * b.descriptors[near]).sum(1)
+    assert likeness.min() > 0.999
+
+
+def test_gray_and_colour_images_serve_every_network(weights):
+    gray = noise(64, 96)
+    for name in ("kp2dtiny", "superpoint"):
+        graph = open_graph(name, weights / f"{name}.safetensors")
+        from_gray, from_colour = (extract(graph, image, 50) for image in (gray, np.dstack([gray] * 3)))
+        assert np.allclose(from_gray.uv, from_colour.uv, atol=1e-3)
+
+
+def test_lightglue_answers_for_the_features(weights):
+    follower = make_follower(
+        config("kp2dtiny", weights, matching="lightglue", matcher_weights=str(weights / "lightglue.safetensors"))
+    )
+    a = follower.prepare([noise(64, 96)])[0]
+    uv = follower.detect(a, np.zeros((0, 2), np.float32), None)
+    calls = []
+
+    def matcher(first, second, size):
+        calls.append(size)
+        return np.where(np.arange(len(first.uv)) % 2, np.arange(len(first.uv)), -1)
+
+    moved, found = type(follower)(follower.graph, follower.detector, 60.0, 1000, matcher).follow(a, a, uv, uv)
+    index = [int(np.flatnonzero((a.keypoints.uv == p).all(1))[0]) for p in uv]
+    assert found.tolist() == [bool(i % 2) for i in index]
+    assert np.array_equal(moved[found], uv[found])
+    assert calls == [(64, 96)]
+    indices = follower.matcher(a.keypoints, a.keypoints, a.shape)
+    assert indices.shape == (len(a.keypoints.uv),)
+
+
+def test_the_tracker_runs_on_a_simulated_world(hall, frames, weights):
+    tracker = FeatureTracker(config("kp2dtiny", weights), hall.rig)
+    tracks = [tracker.process(frame) for frame in frames[:3]]
+    assert all(len(t) > 50 for t in tracks)
+    assert np.isin(tracks[1].ids, tracks[0].ids).any()
+
+
+def test_descriptors_are_read_between_pixels_with_the_corners_aligned():
+    ramp = np.stack(np.meshgrid(np.arange(5.0), np.arange(3.0))).astype(np.float32) + 1
+    found = sample(ramp, np.array([[0.0, 0.0], [9.0, 4.0], [4.5, 1.0]]), (5, 10))
+    expected = np.array([[1, 1], [5, 3], [3, 1.5]])
+    assert found == pytest.approx(expected / np.linalg.norm(expected, axis=1, keepdims=True), abs=1e-6)
+
+
+def test_matches_are_mutual_and_near():
+    uv = np.array([[10.0, 10], [30, 10], [90, 10]], np.float32)
+    descriptors = np.eye(3, dtype=np.float32)
+    a = Keypoints(uv, np.ones(3), descriptors)
+    index, still = np.arange(3), np.zeros((3, 2))
+    assert mutual_nearest(a, a, index, still, 20).tolist() == [0, 1, 2]
+    swapped = Keypoints(uv, np.ones(3), descriptors[[1, 0, 2]])
+    assert mutual_nearest(a, swapped, index, still, 50).tolist() == [1, 0, 2]
+    far = Keypoints(uv + np.array([40, 0]), np.ones(3), descriptors)
+    assert mutual_nearest(a, far, index, still, 15).tolist() == [-1, -1, -1]
+    assert mutual_nearest(a, far, index, still + np.array([40, 0]), 15).tolist() == [0, 1, 2]
+    two_alike = Keypoints(uv, np.ones(3), descriptors[[0, 0, 2]])
+    assert mutual_nearest(two_alike, a, index, still, 50).tolist() == [0, -1, 2]
+
+
+def test_unusable_networks_say_what_to_do(weights, tmp_path):
+    with pytest.raises(WeightsError, match=r"kp2d comes without weights; name a file in tracker\.weights"):
+        make_follower(TrackerConfig(method="kp2d"))
+    with pytest.raises(WeightsError, match=r"superpoint\.safetensors: not the weights of kp2dtiny"):
+        open_graph("kp2dtiny", weights / "superpoint.safetensors")
+    with pytest.raises(BackendError, match="backend tensorrt runs only letnet2"):
+        open_graph("kp2dtiny", weights / "kp2dtiny.safetensors", "tensorrt")
+    with pytest.raises(WeightsError, match="no such exported network"):
+        open_graph("kp2dtiny", tmp_path / "none.xml")
+    with pytest.raises(BackendError, match="runs with openvino, not with torch"):
+        open_graph("kp2dtiny", tmp_path / "none.xml", "torch")
+    with pytest.raises(WeightsError, match=r"needs tracker\.matcher_weights"):
+        make_follower(config("kp2dtiny", weights, matching="lightglue"))
