@@ -153,7 +153,7 @@ def track(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="Video, folder of images, or a recording that `run` takes.")
     ],
-    tracker: Annotated[str | None, typer.Option(help="What is followed: lk or letnet2.")] = None,
+    tracker: Annotated[str | None, typer.Option(help="What is followed: a value of tracker.method.")] = None,
     config: ConfigOption = None,
     out: OutOption = None,
     overrides: SetOption = None,
@@ -319,17 +319,17 @@ def weights_list() -> None:
 
 @weights_app.command("check")
 def weights_check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help=".safetensors, .pth or .pt")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=".safetensors, .pth, or exported: .xml, .onnx")],
+    network: Annotated[str, typer.Option(help="letnet2, kp2dtiny, kp2d or superpoint.")] = "letnet2",
     backend: Annotated[str, typer.Option(help="auto, openvino, torch or tensorrt.")] = "auto",
+    size: Annotated[str, typer.Option(metavar="WxH", help="Size of the images.")] = "752x480",
 ) -> None:
-    """Load weights and run the network once."""
-    import numpy as np
+    """Load weights, run the network and tell how long an image takes."""
+    from letvins_ros.inference.export_files import read_size
+    from letvins_ros.inference.speed import time_network
 
-    from letvins_ros.inference import open_backend
-
-    network = open_backend(backend, file)
-    network([np.zeros((48, 64), np.uint8)])
-    print(f"{file}: {_describe(file)}; runs with {network.name}")
+    name, took_ms = time_network(network, file, backend, read_size(size))
+    print(f"{file}: {_describe(file)}; runs with {name}, {took_ms:.1f} ms for an image of {size}")
 
 
 def _describe(file: Path) -> str:
@@ -337,8 +337,10 @@ def _describe(file: Path) -> str:
 
     from letvins_ros.weights import load_weights
 
-    size = sum(array.size for array in load_weights(file).values())
-    return f"{size} numbers, {file.stat().st_size} bytes, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+    told = f"{file.stat().st_size} bytes, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+    if file.suffix in (".xml", ".onnx"):
+        return told
+    return f"{sum(array.size for array in load_weights(file).values())} numbers, {told}"
 
 
 if __name__ == "__main__":

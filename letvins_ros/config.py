@@ -23,6 +23,7 @@ class TrackerConfig(Section):
         "nearest", "how keypoints of a network are matched: mutually nearest", choices=("nearest", "lightglue")
     )
     matcher_weights: str = param("", "file with the weights of lightglue")
+    refine: bool = param(True, "move matched keypoints of a network to where optical flow from them ends")
     max_keypoints: int = param(1000, "keypoints of a network that can be matched in an image", low=10, high=10000)
     search_px: float = param(
         60.0, "largest distance of a keypoint from where it is expected", unit="px", low=1, high=1000

@@ -80,8 +80,8 @@ def test_help_is_shown_when_nothing_is_asked(letvins):
     assert "Usage: letvins" in letvins()[1]
 
 
-COMMANDS = ["run", "evaluate", "track", "simulate", "demo", "benchmark", "config show", "config check", "config import",
-            "weights list", "weights check", "up"]  # fmt: skip
+COMMANDS = ["run", "evaluate", "track", "simulate", "demo", "benchmark", "export", "config show", "config check",
+            "config import", "weights list", "weights check", "up"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -107,6 +107,8 @@ def test_every_command_explains_itself(command, letvins):
         ("benchmark nowhere.yaml", "nowhere.yaml"),
         ("track nowhere", "nowhere: no such file or folder"),
         ("track . --tracker orb", "tracker.method"),
+        ("export letnet2 new.pb", "exported files end in .onnx, .xml"),
+        ("export letnet2 new.xml --size 752", "size must be WIDTHxHEIGHT"),
         ("weights check nowhere.pth", "nowhere.pth: no such weights file"),
     ],
 )

@@ -26,7 +26,7 @@ def export_network(  # noqa: PLR0913
     network: str, out: Path, weights: Path | None, size: str, *, dynamic: bool, int8: Path | None
 ) -> list[tuple[str, str]]:
     """Write the file and return lines of what was measured; raises a LetvinsError for what the user can mend."""
-    shape = _shape(size)
+    shape = read_size(size)
     if find_spec("torch") is None:
         raise BackendError("exporting needs the Python package torch")
     from letvins_ros.inference.export import export
@@ -79,8 +79,8 @@ def _read(folder: Path, shape: tuple[int, int]) -> list[np.ndarray]:
     return images
 
 
-def _shape(size: str) -> tuple[int, int]:
-    """(height, width) of a text such as 752x480."""
+def read_size(size: str) -> tuple[int, int]:
+    """(height, width) of a text such as 752x480; ConfigError if it is none."""
     found = re.fullmatch(r"(\d+)x(\d+)", size)
     if not found or not all(32 <= int(side) <= 8192 for side in found.groups()):
         raise ConfigError(f"size must be WIDTHxHEIGHT, each from 32 to 8192, got {size}")

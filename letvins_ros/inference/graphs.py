@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,10 +15,19 @@ from letvins_ros.weights import WeightsError, default_weights
 if TYPE_CHECKING:
     from letvins_ros.networks.deploy import Deployed
 
-Maps = dict[str, np.ndarray]
-Graph = Callable[[np.ndarray], Maps]  # (H, W) gray or (H, W, 3) RGB uint8 -> (h, w), or (C, h, w), float32 by name
+Maps = dict[str, np.ndarray]  # a score is (h, w), what else there is (C, h, w), all float32
 EXPORTED = (".xml", ".onnx")  # files that OpenVINO runs without torch
 _THREADS = 2
+
+
+class Graph(Protocol):
+    """A keypoint network; `name` says by which library it runs."""
+
+    name: str
+
+    def __call__(self, image: np.ndarray) -> Maps:
+        """Map a (H, W) gray or (H, W, 3) RGB uint8 image."""
+        ...
 
 
 def open_graph(network: str, weights: Path | str = "", backend: str = "auto") -> Graph:
@@ -53,6 +62,7 @@ class TorchGraph:
 
         self._torch = torch
         self._device = torch.device("cuda" if _has_gpu() else "cpu")
+        self.name = "torch-cuda" if _has_gpu() else "torch"
         self._network = deployed.to(self._device)
 
     def __call__(self, image: np.ndarray) -> Maps:
@@ -67,6 +77,8 @@ class TorchGraph:
 class OpenVinoGraph:
     """Runs a model by OpenVINO on the CPU; it is compiled once for every size of image."""
 
+    name = "openvino"
+
     def __init__(self, make: Callable[[tuple[int, int]], Any], channels: int) -> None:
         self._make, self._channels = make, channels
         self._requests: dict[tuple[int, ...], Any] = {}
@@ -78,8 +90,9 @@ class OpenVinoGraph:
             self._requests[image.shape] = _compile(self._make(image.shape[:2]))
         request = self._requests[image.shape]
         request.infer([image[None]], share_inputs=True)
-        outputs = request.model_outputs
-        return {port.any_name: squeeze(port.any_name, request.get_tensor(port).data.copy()) for port in outputs}
+        maps = {port.any_name: request.get_tensor(port).data.copy() for port in request.model_outputs}
+        maps["descriptor"] = maps["descriptor"].transpose(0, 3, 1, 2)
+        return {name: squeeze(name, map_) for name, map_ in maps.items()}
 
 
 def convert(deployed: "Deployed", size: tuple[int, int] | None) -> Any:
@@ -143,7 +156,7 @@ def open_file(path: Path) -> Graph:
 
 
 def _compile(model: Any) -> Any:
-    """Inference request that takes (1, H, W, C) uint8."""
+    """Inference request that takes (1, H, W, C) uint8 and gives descriptors as (1, h, w, D), which spares a turn."""
     import openvino as ov
     from openvino.preprocess import PrePostProcessor
 
@@ -151,6 +164,8 @@ def _compile(model: Any) -> Any:
     steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
     steps.input().model().set_layout(ov.Layout("NCHW"))
     steps.input().preprocess().convert_element_type(ov.Type.f32).scale(255.0)
+    steps.output("descriptor").model().set_layout(ov.Layout("NCHW"))
+    steps.output("descriptor").tensor().set_layout(ov.Layout("NHWC"))
     config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": _THREADS, "INFERENCE_PRECISION_HINT": "f32"}
     return ov.Core().compile_model(steps.build(), "CPU", config).create_infer_request()
 

@@ -35,9 +35,9 @@ class Follower(Protocol):
 def make_follower(config: TrackerConfig) -> Follower:
     """The follower that the configuration asks for."""
     detector = GridDetector(config.max_features, round(config.min_distance_px), config.quality)
-    if config.method not in ("lk", "letnet2"):
-        return _make_keypoint_follower(config, detector)
     maps: MapMaker = EqualisedMaps() if config.equalise == "clahe" else PlainMaps()
+    if config.method not in ("lk", "letnet2"):
+        return _make_keypoint_follower(config, detector, maps)
     if config.method == "letnet2":
         from letvins_ros.inference import open_backend  # the network's runtime is heavy
 
@@ -45,11 +45,12 @@ def make_follower(config: TrackerConfig) -> Follower:
     return LucasKanade(maps, detector, config.window_px, config.pyramid_levels, config.forward_backward_px)
 
 
-def _make_keypoint_follower(config: TrackerConfig, detector: GridDetector) -> Follower:
+def _make_keypoint_follower(config: TrackerConfig, detector: GridDetector, maps: MapMaker) -> Follower:
     from letvins_ros.inference.graphs import open_graph
     from letvins_ros.inference.matcher import open_lightglue
     from letvins_ros.tracking.keypoints import KeypointFollower
 
     graph = open_graph(config.method, config.weights, config.backend)
     matcher = open_lightglue(config.matcher_weights) if config.matching == "lightglue" else None
-    return KeypointFollower(graph, detector, config.search_px, config.max_keypoints, matcher)
+    refiner = LucasKanade(maps, detector, config.window_px, 1, config.forward_backward_px) if config.refine else None
+    return KeypointFollower(graph, detector, config.search_px, config.max_keypoints, matcher, refiner)

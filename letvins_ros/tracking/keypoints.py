@@ -10,8 +10,10 @@ from letvins_ros.inference.graphs import Graph
 from letvins_ros.inference.keypoints import Keypoints, extract
 from letvins_ros.inference.matcher import Matcher
 from letvins_ros.tracking.detection import GridDetector
+from letvins_ros.tracking.flow import LucasKanade, View
 
 _SAME_PX = 0.01  # a feature is the keypoint at its place
+_REFINED_PX = 4.0  # or about there, where flow has moved it
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +22,7 @@ class KeypointView:
 
     keypoints: Keypoints
     shape: tuple[int, int]  # height and width, px
+    flow: View | None  # for refining
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class KeypointFollower:
     """Detects keypoints by a network in every image and matches them; a Follower.
 
     A match is mutually best among what lies within search_px of where the guess expects it, or what the matcher says.
+    Networks place keypoints to about a pixel, each time anew; refining by flow from the match makes that a tenth.
     """
 
     graph: Graph
@@ -34,11 +38,14 @@ class KeypointFollower:
     search_px: float
     most: int  # keypoints of an image that can be matched
     matcher: Matcher | None = None
+    refiner: LucasKanade | None = None
 
     def prepare(self, images: list[np.ndarray]) -> list[KeypointView]:
         """See Follower."""
+        flows = self.refiner.prepare(images) if self.refiner else [None] * len(images)
         return [
-            KeypointView(extract(self.graph, image, self.most), (image.shape[0], image.shape[1])) for image in images
+            KeypointView(extract(self.graph, image, self.most), (image.shape[0], image.shape[1]), flow)
+            for image, flow in zip(images, flows, strict=True)
         ]
 
     def detect(self, view: KeypointView, present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
@@ -58,8 +65,19 @@ class KeypointFollower:
         else:
             partner = self.matcher(a.keypoints, b.keypoints, a.shape)[index]
         uv_b = b.keypoints.uv[partner]
-        near = np.linalg.norm(uv_b - guess_b, axis=1) < self.search_px
-        return uv_b, (partner >= 0) & (distance < _SAME_PX) & near
+        found = (partner >= 0) & (distance < (_REFINED_PX if self.refiner else _SAME_PX))
+        found &= np.linalg.norm(uv_b - guess_b, axis=1) < self.search_px
+        return self._refine(a, b, uv_a, uv_b + uv_a - a.keypoints.uv[index], found)
+
+    def _refine(
+        self, a: KeypointView, b: KeypointView, uv_a: np.ndarray, uv_b: np.ndarray, found: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Move matches to where flow from them ends, and drop those that it takes to another place."""
+        if self.refiner is None or a.flow is None or b.flow is None:
+            return uv_b.astype(np.float32), found
+        refined, tracked = self.refiner.follow(a.flow, b.flow, uv_a, uv_b)
+        close = np.linalg.norm(refined - uv_b, axis=1) < _REFINED_PX
+        return refined, found & tracked & close
 
 
 def mutual_nearest(a: Keypoints, b: Keypoints, index: np.ndarray, shift: np.ndarray, search_px: float) -> np.ndarray:

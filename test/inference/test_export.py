@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+from importlib.util import find_spec
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from letvins_ros.errors import ConfigError, DataError
+from letvins_ros.inference.accuracy import share_matched
+from letvins_ros.inference.backend import BackendError
+from letvins_ros.inference.export import export
+from letvins_ros.inference.export_files import export_network, read_size
+from letvins_ros.inference.graphs import OpenVinoGraph, convert, open_file, open_graph
+from letvins_ros.inference.quantise import quantise
+from letvins_ros.networks import build
+from letvins_ros.networks.deploy import deploy
+from letvins_ros.weights import WeightsError, save_weights
+
+NETWORKS = {"letnet2": {"in_channels": 1}, "kp2dtiny": {"version": "V3"}, "superpoint": {"batch_norm": True}}
+SIZE = (64, 96)
+
+
+def seeded(name):
+    """A network whose batch norms have seen pictures, so that its maps are not flat."""
+    torch.manual_seed(0)
+    network = build(name, **NETWORKS[name])
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    network.train()
+    image = torch.nn.functional.interpolate(torch.rand(2, 3, 16, 24), size=SIZE)
+    with torch.no_grad():
+        network(image[:, : deploy(network).channels])
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def deployed():
+    return {name: deploy(seeded(name)) for name in NETWORKS}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for i in range(14):
+        picture = np.kron(rng.integers(0, 256, (12, 18)), np.ones((8, 8))).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{i:02}.png"), cv2.GaussianBlur(picture, (5, 5), 0))
+    return folder
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("suffix", [".onnx", ".xml", ".param"])
+def test_an_exported_network_says_what_torch_says(name, suffix, deployed, tmp_path):
+    needed = {".onnx": ["onnxscript"], ".param": ["pnnx", "ncnn"], ".xml": []}[suffix]
+    missing = [package for package in needed if find_spec(package) is None]
+    if missing:
+        pytest.skip(f"{missing[0]} is not installed")
+    assert export(deployed[name], tmp_path / f"{name}{suffix}", SIZE) < 1e-4
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_a_dynamic_one_takes_other_sizes(name, suffix, deployed, tmp_path):
+    if suffix == ".onnx" and find_spec("onnxscript") is None:
+        pytest.skip("onnxscript is not installed")
+    assert export(deployed[name], tmp_path / f"n{suffix}", (96, 160), dynamic=True) < 1e-4
+
+
+def test_an_exported_file_runs_in_the_follower_and_refuses_other_sizes(deployed, tmp_path):
+    export(deployed["kp2dtiny"], tmp_path / "n.xml", SIZE)
+    image = np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
+    maps = open_graph("kp2dtiny", tmp_path / "n.xml")(image)
+    with torch.no_grad():
+        x = torch.from_numpy(image).float().expand(1, 3, *SIZE) / 255
+        expected = deployed["kp2dtiny"](x)
+    for name, map_ in zip(("score", "coord", "descriptor"), expected, strict=True):
+        wanted = map_[0, 0] if name == "score" else map_[0]
+        assert np.abs(maps[name] - wanted.numpy()).max() < 1e-4
+    with pytest.raises(WeightsError, match="exported for images of 96x64, not 128x64"):
+        open_file(tmp_path / "n.xml")(np.zeros((64, 128), np.uint8))
+
+
+def test_eight_bits_stay_close_and_differ(deployed):
+    rng = np.random.default_rng(0)
+    images = [np.kron(rng.random((1, 3, 16, 24)), np.ones((4, 4))).astype(np.float32) for _ in range(6)]
+    model = convert(deployed["kp2dtiny"], SIZE)
+    rounded = quantise(model, images[1:])
+    assert sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops()) == 0
+    convolutions = sum(node.get_type_name() == "Convolution" for node in rounded.get_ops())
+    assert sum(node.get_type_name() == "FakeQuantize" for node in rounded.get_ops()) > 1.5 * convolutions
+    import openvino as ov
+
+    core = ov.Core()
+    said = [list(core.compile_model(m, "CPU")([images[0]]).values()) for m in (model, rounded)]
+    for name, before, after in zip(("score", "coord", "descriptor"), *said, strict=True):
+        error = np.abs(before - after).mean() / before.std()
+        assert 0 < error < 0.1, name
+
+
+def test_export_in_eight_bits_tells_the_accuracy_before_and_after(pictures, tmp_path, deployed):
+    network = deployed["kp2dtiny"].network
+    save_weights(tmp_path / "w.safetensors", {key: value.numpy() for key, value in network.state_dict().items()})
+    out, weights = tmp_path / "n.xml", tmp_path / "w.safetensors"
+    lines = dict(export_network("kp2dtiny", out, weights, "96x64", dynamic=False, int8=pictures))
+    before, after = (float(lines[f"keypoints matched right, {when}"]) for when in ("before", "after"))
+    assert 0 < before < 1
+    assert after == pytest.approx(before, abs=0.1)
+
+
+@pytest.mark.parametrize(("confused", "share"), [(0, 1.0), (12, 13 / 25), (25, 0.0)])
+def test_the_share_matched_counts_descriptors_found_where_the_image_turned(confused, share):
+    height, width = 120, 160
+    x, y = np.meshgrid(np.linspace(50, 110, 5), np.linspace(40, 80, 5))
+    first = np.stack([x, y])  # (2, 5, 5)
+    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 10.0, 0.9)
+    second = np.tensordot(turn[:, :2], first, 1) + turn[:, 2, None, None]
+    calls = []
+
+    def graph(image):
+        coord = second if calls else first
+        channels = np.arange(25)
+        if calls:
+            channels[:confused] = np.roll(channels[:confused], 5)
+        calls.append(image)
+        descriptor = np.zeros((25, height, width), np.float32)
+        for channel, (u, v) in zip(channels, np.rint(coord.reshape(2, -1).T).astype(int), strict=True):
+            descriptor[channel, v - 2 : v + 3, u - 2 : u + 3] = 1
+        return {"score": np.full((5, 5), 0.5, np.float32), "coord": coord, "descriptor": descriptor}
+
+    assert share_matched(graph, [np.zeros((height, width), np.uint8)]) == pytest.approx(share)
+
+
+def test_what_cannot_be_exported_is_told(deployed, tmp_path, pictures):
+    for out, dynamic, message in (
+        ("n.pb", False, r"exported files end in \.onnx, \.xml, \.param, \.engine"),
+        ("n.param", True, r"only \.onnx and \.xml can be of any size"),
+    ):
+        with pytest.raises(BackendError, match=message):
+            export(deployed["letnet2"], tmp_path / out, SIZE, dynamic=dynamic)
+    if find_spec("tensorrt") is None:
+        with pytest.raises(BackendError, match="building an engine needs the Python package tensorrt"):
+            export(deployed["letnet2"], tmp_path / "n.engine", SIZE)
+    with pytest.raises(ConfigError, match="LoFTR does not describe the keypoints of one image"):
+        deploy(build("loftr"))
+    with pytest.raises(ConfigError, match="size must be WIDTHxHEIGHT"):
+        read_size("752")
+    with pytest.raises(DataError, match="0 images, more than 8 needed"):
+        export_network("letnet2", tmp_path / "n.xml", None, "96x64", dynamic=False, int8=tmp_path)
+    with pytest.raises(BackendError, match=r"8 bits are for \.xml and one size"):
+        export_network("letnet2", tmp_path / "n.onnx", None, "96x64", dynamic=False, int8=pictures)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_no_keypoint_network_is_refused(deployed, tmp_path):
+    export(deployed["letnet2"], tmp_path / "letnet2.xml", SIZE)
+    with pytest.raises(WeightsError, match="gives score and descriptor, this one feature, score"):
+        open_file(tmp_path / "letnet2.xml")
+    (tmp_path / "torn.onnx").write_bytes(b"torn")
+    with pytest.raises(WeightsError, match=r"torn\.onnx: not a network that OpenVINO can read"):
+        open_file(tmp_path / "torn.onnx")
+
+
+def test_a_dynamic_conversion_serves_a_graph_of_any_size(deployed):
+    model = convert(deployed["kp2dtiny"], None)
+
+    def sized(shape):
+        fixed = model.clone()
+        fixed.reshape([1, 3, *shape])
+        return fixed
+
+    graph = OpenVinoGraph(sized, 3)
+    for height, width in ((64, 96), (32, 64)):
+        coord = graph(np.zeros((height, width), np.uint8))["coord"]
+        assert coord.shape == (2, height // 4, width // 4)
+        assert coord[0].max() <= width - 1
+        assert coord[1].max() <= height - 1
