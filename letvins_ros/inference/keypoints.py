@@ -8,6 +8,7 @@ import numpy as np
 
 from letvins_ros.inference.graphs import Graph, Maps
 
+_MULTIPLE = 16  # of the image's sides
 _APART_PX = 3  # keypoints closer than about this are one
 _PEAK = np.ones((9, 9), np.uint8)  # of a heat map with a score for every pixel
 
@@ -23,9 +24,13 @@ class Keypoints:
 
 def extract(graph: Graph, image: np.ndarray, most: int) -> Keypoints:
     """At most so many keypoints of an image (H, W) or (H, W, 3) uint8."""
-    maps = graph(image)
-    uv, scores = _select(*_candidates(maps), most)
-    return Keypoints(uv, scores, sample(maps["descriptor"], uv, (image.shape[0], image.shape[1])))
+    height, width = image.shape[:2]
+    padded = _pad(image)
+    maps = graph(padded)
+    uv, scores = _candidates(maps)
+    inside = (uv <= [width - 1, height - 1]).all(1)
+    uv, scores = _select(uv[inside], scores[inside], most)
+    return Keypoints(uv, scores, sample(maps["descriptor"], uv, (padded.shape[0], padded.shape[1])))
 
 
 def sample(descriptor: np.ndarray, uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -43,6 +48,15 @@ def sample(descriptor: np.ndarray, uv: np.ndarray, size: tuple[int, int]) -> np.
     below_ = descriptor[:, below, x] * (1 - fx) + descriptor[:, below, right] * fx
     found = (above_ * (1 - fy) + below_ * fy).T
     return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def _pad(image: np.ndarray) -> np.ndarray:
+    """Repeat the last row and column until the sides are what every network takes."""
+    height, width = image.shape[:2]
+    below, right = -height % _MULTIPLE, -width % _MULTIPLE
+    if not below and not right:
+        return image
+    return cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE)
 
 
 def _candidates(maps: Maps) -> tuple[np.ndarray, np.ndarray]:

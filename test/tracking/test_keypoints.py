@@ -49,13 +49,14 @@ def noise(height=160, width=224):
 
 
 def config(name, weights, **options):
-    return TrackerConfig(method=name, weights=str(weights / f"{name}.safetensors"), min_distance_px=8, **options)
+    options = {"backend": "torch", "min_distance_px": 8, **options}  # OpenVINO takes seconds to open a network
+    return TrackerConfig(method=name, weights=str(weights / f"{name}.safetensors"), **options)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("shift", [(0, 0), (16, 8)])  # whole cells, so that the network sees the same
 def test_features_are_found_where_the_image_has_moved(name, shift, weights):
-    follower = make_follower(config(name, weights))
+    follower = make_follower(config(name, weights, refine=False))
     image = noise()
     a, b = follower.prepare([image, np.roll(image, shift[::-1], axis=(0, 1))])
     uv = follower.detect(a, np.zeros((0, 2), np.float32), None)
@@ -65,6 +66,21 @@ def test_features_are_found_where_the_image_has_moved(name, shift, weights):
     assert found[inside].mean() > 0.9
     error = np.linalg.norm(moved - uv - shift, axis=1)[found & inside]
     assert np.mean(error < 0.1) > 0.95
+
+
+def test_refined_features_lie_within_a_tenth_of_a_pixel(weights, pattern):
+    options = {"equalise": "none", "search_px": 30.0}
+    rough, fine = (make_follower(config("kp2dtiny", weights, refine=refine, **options)) for refine in (False, True))
+    images = [pattern(), pattern(lambda uv: uv - [16.4, 8.3])]
+    errors = {}
+    for name, follower in (("rough", rough), ("fine", fine)):
+        a, b = follower.prepare(images)
+        uv = follower.detect(a, np.zeros((0, 2), np.float32), None)
+        moved, found = follower.follow(a, b, uv, uv)
+        errors[name] = np.linalg.norm(moved - uv - [16.4, 8.3], axis=1)[found]
+    assert len(errors["fine"]) > 10
+    assert np.median(errors["fine"]) < 0.1
+    assert np.median(errors["fine"]) < np.median(errors["rough"]) / 3
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -97,9 +113,21 @@ def test_openvino_and_torch_find_the_same_keypoints(name, weights):
 def test_gray_and_colour_images_serve_every_network(weights):
     gray = noise(64, 96)
     for name in ("kp2dtiny", "superpoint"):
-        graph = open_graph(name, weights / f"{name}.safetensors")
+        graph = open_graph(name, weights / f"{name}.safetensors", "torch")
         from_gray, from_colour = (extract(graph, image, 50) for image in (gray, np.dstack([gray] * 3)))
         assert np.allclose(from_gray.uv, from_colour.uv, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["kp2dtiny", "superpoint"])
+def test_images_of_any_size_are_taken(name, weights):
+    graph = open_graph(name, weights / f"{name}.safetensors", "torch")
+    image = noise(96, 128)[:75, :101]
+    keypoints = extract(graph, image, 500)
+    assert len(keypoints.uv) > 20
+    assert (keypoints.uv <= [100, 74]).all()
+    padded = extract(graph, np.pad(image, ((0, 5), (0, 11)), mode="edge"), 10000)
+    distance = np.linalg.norm(keypoints.uv[:, None] - padded.uv, axis=2)
+    assert np.median(distance.min(axis=1)) < 1e-3
 
 
 def test_lightglue_answers_for_the_features(weights):
@@ -124,8 +152,8 @@ def test_lightglue_answers_for_the_features(weights):
 
 
 def test_the_tracker_runs_on_a_simulated_world(hall, frames, weights):
-    tracker = FeatureTracker(config("kp2dtiny", weights), hall.rig)
-    tracks = [tracker.process(frame) for frame in frames[:3]]
+    tracker = FeatureTracker(config("kp2dtiny", weights, backend="openvino"), hall.rig)
+    tracks = [tracker.process(frame) for frame in frames[:2]]
     assert all(len(t) > 50 for t in tracks)
     assert np.isin(tracks[1].ids, tracks[0].ids).any()
 
