@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
 from importlib.util import find_spec
 
 import cv2
@@ -81,6 +83,20 @@ def test_an_exported_file_runs_in_the_follower_and_refuses_other_sizes(deployed,
         assert np.abs(maps[name] - wanted.numpy()).max() < 1e-4
     with pytest.raises(WeightsError, match="exported for images of 96x64, not 128x64"):
         open_file(tmp_path / "n.xml")(np.zeros((64, 128), np.uint8))
+
+
+def test_an_exported_file_needs_no_torch(deployed, tmp_path):
+    export(deployed["kp2dtiny"], tmp_path / "n.xml", SIZE)
+    code = f"""
+import sys
+sys.modules["torch"] = None
+import numpy as np
+from letvins_ros.config import TrackerConfig
+from letvins_ros.tracking.follower import make_follower
+follower = make_follower(TrackerConfig(method="kp2dtiny", weights={str(tmp_path / "n.xml")!r}))
+assert len(follower.prepare([np.zeros({SIZE}, np.uint8)])[0].keypoints.uv)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_eight_bits_stay_close_and_differ(deployed):
