@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from letvins_ros.errors import ConfigError
+from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.networks import load
+from letvins_ros.networks.letnet2 import LetNet2
+from letvins_ros.weights import WeightsError, load_weights, save_weights
 from training.config import TrainConfig, open_recipe, read_config
 from training.data.photos import LIGHTS
 from training.recipes.letnet2 import Letnet2Recipe
 
 pytest.importorskip("lightning_fabric")
+from training.checkpoints import load_into
+from training.schedules import share
 from training.train import train
 
 
@@ -27,31 +32,81 @@ def photos(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads that wait for each other on a busy machine make these small networks many times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def config(photos, tmp_path) -> TrainConfig:
     options = {"photos": str(photos), "statistics_pairs": 2, "validation_pairs": 2, "height": 96, "width": 128}
-    return TrainConfig("letnet2", str(tmp_path), 4, batch=1, validate_every=2, accelerator="cpu", options=options)
+    settings = {"batch": 1, "validate_every": 2, "accelerator": "cpu", "log_every": 1, "progress": False}
+    return TrainConfig("letnet2", str(tmp_path), 4, options=options, **settings)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(config, tmp_path):
+@pytest.mark.parametrize("stop_after", [2, 3])
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(config, tmp_path, stop_after):
+    config = dataclasses.replace(config, accumulate=2, tensorboard=False)
     train(config)
-    whole = torch.load(tmp_path / "last.ckpt")["network"]
-    stopped = dataclasses.replace(config, out=str(tmp_path / "stopped"), stop_after=2)
+    whole = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    stopped = dataclasses.replace(config, out=str(tmp_path / "stopped"), stop_after=stop_after)
     train(stopped)
     resumed = dataclasses.replace(stopped, stop_after=0, resume=str(tmp_path / "stopped/last.ckpt"))
     train(resumed)
-    again = torch.load(tmp_path / "stopped/last.ckpt")["network"]
-    assert whole.keys() == again.keys()
-    assert all(torch.equal(whole[key], again[key]) for key in whole)
+    again = torch.load(tmp_path / "stopped/last.ckpt", weights_only=True)
+    assert whole["network"].keys() == again["network"].keys()
+    assert all(torch.equal(whole["network"][key], again["network"][key]) for key in whole["network"])
+    assert torch.equal(whole["random"]["cpu"], again["random"]["cpu"])
+
+
+def test_accumulated_passes_give_the_step_of_one_large_batch(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Letnet2Recipe, "loss", lambda self, network, batch: {"total": network(batch["image_a"])[0].mean()}
+    )
+    together = dataclasses.replace(config, batch=2, steps=1, tensorboard=False)
+    train(together)
+    one = load_weights(tmp_path / "best.safetensors")
+    train(dataclasses.replace(together, batch=1, accumulate=2))
+    two = load_weights(tmp_path / "best.safetensors")
+    assert all(np.allclose(one[key], two[key], atol=1e-6) for key in one)
+
+
+def test_the_log_has_losses_figures_and_pictures(config, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(config)
+    log = events.EventAccumulator(str(tmp_path / "tensorboard"))
+    log.Reload()
+    assert [event.step for event in log.Scalars("train/total")] == [1, 2, 3, 4]
+    assert [event.step for event in log.Scalars("validation/score")] == [2, 4]
+    assert [event.step for event in log.Images("pair_0")] == [2, 4]
+    assert cv2.imread(str(tmp_path / "pictures/pair_0.png")).shape == (192, 256, 3)
+
+
+def test_a_checkpoint_of_another_network_is_refused(config, tmp_path):
+    torch.save({"network": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(DataError, match=r"other\.ckpt: not a checkpoint of this recipe"):
+        train(dataclasses.replace(config, resume=str(tmp_path / "other.ckpt")))
+
+
+def test_weights_are_loaded_strictly_but_for_named_ones(tmp_path):
+    given, network = LetNet2(1, 2), LetNet2(1, 4)
+    save_weights(tmp_path / "w.safetensors", {k: v.numpy() for k, v in given.state_dict().items()})
+    with pytest.raises(WeightsError, match=r"conv_head\.weight is \(2, 16, 1, 1\), the network's is \(4, 16, 1, 1\)"):
+        load_into(network, tmp_path / "w.safetensors")
+    load_into(network, tmp_path / "w.safetensors", except_for=["conv_head."])
+    assert torch.equal(network.conv1.weight, given.conv1.weight)
+
+
+def test_schedules_warm_up_then_decay_or_restart(config):
+    warm = dataclasses.replace(config, schedule="decay", warmup=10, decay_from=10, decay_every=5)
+    assert [round(share(step, warm), 2) for step in (0, 5, 10, 14, 15, 20)] == [0.1, 0.55, 1, 1, 0.5, 0.25]
+    smooth = dataclasses.replace(warm, decay_smooth=True, decay_factor=0.25)
+    assert share(20, smooth) == pytest.approx(1 / 16)
+    assert share(12, smooth) == pytest.approx(0.25 ** (2 / 5))
+    restarts = dataclasses.replace(config, schedule="restarts", decay_every=4)
+    assert [round(share(step, restarts), 3) for step in (0, 2, 4, 6)] == [1, 0.5, 1, 0.5]
+    assert share(99, dataclasses.replace(config, schedule="constant")) == 1
+
+
+def test_a_missing_logger_is_named(config, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError, match="wandb: flight needs `pip install wandb`"):
+        train(dataclasses.replace(config, wandb="flight"))
 
 
 def test_best_weights_are_loadable_and_every_validation_is_logged(config, tmp_path):
@@ -95,6 +150,7 @@ def test_overrides_win_and_reach_the_recipes_options(tmp_path):
         ("stepz=3", "unknown key stepz; known: recipe, out, steps"),
         ("steps=many", "steps must be int, got 'many'"),
         ("steps", "give overrides as key=value"),
+        ("schedule=soon", "schedule must be one of one_cycle, constant, decay, restarts, got 'soon'"),
     ],
 )
 def test_wrong_overrides_are_named(tmp_path, override, message):

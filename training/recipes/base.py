@@ -1,30 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the training loop asks of a recipe; the loop knows no network."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 Batch = Mapping[str, Tensor]
 
 
-class Recipe(Protocol):
+class Recipe(ABC):
     """A dataclass of options, named `RECIPE` in its module."""
 
+    @abstractmethod
     def build(self) -> nn.Module:
-        """Make the network, ready to be trained."""
-        ...
+        """Make the network, ready to be trained; what only training needs is part of it."""
 
+    @abstractmethod
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
         """Give training samples; item i of a seed is always the same, so that a run can be resumed."""
-        ...
 
+    @abstractmethod
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Named losses of a batch, `total` being the one to minimise. The recipe puts the network in its mode."""
-        ...
 
+    @abstractmethod
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Figures on unseen data; the best weights are those with the highest `score`."""
-        ...
+
+    def prepare(self, network: nn.Module) -> None:
+        """Look at the network before the steps up to the next validation, to choose hard samples for example."""
+        return
+
+    def deployed(self, network: nn.Module) -> nn.Module:
+        """Give the part that is kept after training."""
+        return network
+
+    def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
+        """Sample pictures (H, W, 3) RGB uint8 for the log, by name."""
+        return {}
+
+
+def to_numpy(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Weights as arrays."""
+    return {key: value.detach().cpu().numpy() for key, value in state.items()}

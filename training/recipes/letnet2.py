@@ -4,21 +4,26 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from letvins_ros.networks.letnet2 import LetNet2
 from training.data.photos import MOTION_PX, PhotoPairs
+from training.data.tartanair import TartanAirFlow, TartanAirPairs
 from training.lucas_kanade import pyramid_down, track
-from training.recipes.base import Batch
+from training.recipes.base import Batch, Recipe
 from training.tasks.photo_flow import share_followed
 
 
 @dataclass(frozen=True)
-class Letnet2Recipe:
+class Letnet2Recipe(Recipe):
     """Options of the recipe."""
 
     photos: str = "../shared/data/photos"  # folder with train/ and val/
+    tartanair: str = ""  # trajectories to learn from instead of photos/train, which then only validates
     head_channels: int = 2  # one feature and the score
     levels: int = 4  # of the pyramid, as the tracker's
     steps: int = 4  # of Gauss-Newton per level
@@ -43,8 +48,11 @@ class Letnet2Recipe:
                 network(torch.stack([pair["image_a"], pair["image_b"]]))
         return network.eval()
 
-    def samples(self, length: int, seed: int) -> PhotoPairs:
-        """Give pairs of views of photographs."""
+    def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
+        """Give pairs of views of photographs, or of frames."""
+        if self.tartanair:
+            pairs = TartanAirPairs(Path(self.tartanair), length, seed, (self.height, self.width))
+            return TartanAirFlow(pairs, seed)
         return self._pairs("train", length, seed)
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -70,8 +78,22 @@ class Letnet2Recipe:
         shares = share_followed(network, self._pairs("val", self.validation_pairs, seed=1))
         return {**shares, "score": sum(shares.values()) / len(shares)}
 
+    def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
+        """Two views of unseen photographs in their light, above their feature maps."""
+        pairs = self._pairs("val", 3, seed=1)
+        return {f"pair_{i}": show_pair(network, pairs[i]) for i in range(3)}
+
     def _pairs(self, split: str, length: int, seed: int) -> PhotoPairs:
         return PhotoPairs(Path(self.photos) / split, length, seed, (self.height, self.width))
+
+
+def show_pair(network: nn.Module, pair: Batch) -> np.ndarray:
+    """Both views above their feature maps."""
+    views = torch.stack([pair["image_a"], pair["image_b"]])
+    with torch.inference_mode():
+        maps = network(views.to(next(network.parameters()).device)).feature.cpu()
+    rows = torch.cat([views, maps[:, :1]], dim=2).permute(1, 2, 0, 3).flatten(2)[0]
+    return cv2.cvtColor((255 * rows).round().to(torch.uint8).numpy(), cv2.COLOR_GRAY2RGB)
 
 
 def _quantise(feature: Tensor) -> Tensor:

@@ -25,6 +25,6 @@ def share_followed(network: nn.Module, pairs: PhotoPairs) -> dict[str, float]:
 
 def _map(network: nn.Module, image: Tensor) -> np.ndarray:
     with torch.inference_mode():
-        feature = network(image[None]).feature[0]
+        feature = network(image[None].to(next(network.parameters()).device)).feature[0].cpu()
     feature_map: np.ndarray = (255 * feature).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
     return feature_map

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a training run on disk: last.ckpt to go on from, best.safetensors to use."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from letvins_ros.errors import DataError
+from letvins_ros.weights import WeightsError, load_weights, save_weights
+from training.recipes.base import to_numpy
+
+
+def save_last(fabric: Fabric, folder: Path, state: Mapping[str, Any]) -> None:
+    """Write last.ckpt, whole or not at all, with the state of the random numbers."""
+    part = folder / ".last.ckpt.part"
+    fabric.save(part, {**state, "random": _random_state()})
+    if fabric.is_global_zero:
+        part.replace(folder / "last.ckpt")
+
+
+def resume(fabric: Fabric, path: str, state: dict[str, Any]) -> None:
+    """Load a last.ckpt into the objects of `state`, random numbers included; no code in it is run."""
+    state["random"] = _random_state()
+    try:
+        fabric.load(path, state, weights_only=True)
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: not a checkpoint of this recipe ({str(error).splitlines()[0]})") from error
+    random = state.pop("random")
+    torch.set_rng_state(random["cpu"])
+    if random["cuda"] is not None and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random["cuda"])
+
+
+def save_best(folder: Path, network: nn.Module) -> None:
+    """Write best.safetensors."""
+    save_weights(folder / "best.safetensors", to_numpy(network.state_dict()))
+
+
+def load_into(network: nn.Module, path: Path, except_for: Sequence[str] = ()) -> None:
+    """Load weights strictly, but leave those as they are whose names begin with one of `except_for`."""
+
+    def kept(key: str) -> bool:
+        return any(key.startswith(prefix) for prefix in except_for)
+
+    own = network.state_dict()
+    wanted = {key for key in own if not kept(key)}
+    given = {key: torch.from_numpy(value.copy()) for key, value in load_weights(path).items() if not kept(key)}
+    odd = sorted(wanted ^ given.keys())
+    if odd:
+        raise WeightsError(f"{path}: {len(odd)} weights are missing or unknown, first {odd[0]}")
+    for key, value in given.items():
+        if own[key].shape != value.shape:
+            raise WeightsError(f"{path}: {key} is {tuple(value.shape)}, the network's is {tuple(own[key].shape)}")
+    network.load_state_dict({**own, **given}, strict=True)
+
+
+def _random_state() -> dict[str, torch.Tensor | None]:
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+    return {"cpu": torch.get_rng_state(), "cuda": cuda}
