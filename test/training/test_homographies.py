@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+import cv2
+import numpy as np
+import pytest
+import torch
+from pictures import picture
+
+from letvins_ros.errors import DataError
+from training.data import photometric
+from training.data.corners import common_corners
+from training.data.homographies import KP2D, KP2DTINY, SUPERPOINT, Ranges, random_homography, transfer, warp
+from training.data.images import list_images
+from training.data.pairs import HomographyPairs, PairOptions
+
+SIZE = (120, 160)
+
+
+@pytest.mark.parametrize("ranges", [KP2D, KP2DTINY, SUPERPOINT])
+def test_every_view_lies_within_the_image_and_keeps_its_handedness(ranges):
+    view = np.array([[0, 0], [159, 0], [159, 119], [0, 119]], float)
+    for seed in range(100):
+        H = random_homography(np.random.default_rng(seed), SIZE, ranges)
+        corners = transfer(np.linalg.inv(H), view)
+        assert (corners > -0.01).all()
+        assert (corners < np.array([159.01, 119.01])).all()
+        assert cv2.contourArea(corners.astype(np.float32), oriented=True) > 0.1 * 120 * 160
+
+
+def test_no_ranges_give_the_middle_of_the_image():
+    H = random_homography(np.random.default_rng(0), (101, 201), Ranges(0.5, 0, 0, 0, shift=False))
+    assert transfer(H, np.array([[50.0, 25.0], [100.0, 50.0]])) == pytest.approx(
+        np.array([[0, 0], [100, 50]]), abs=1e-4
+    )
+
+
+def test_transfer_of_points_behind_the_view_is_unknown():
+    H = np.array([[1.0, 0, 0], [0, 1, 0], [-0.1, 0, 1]])
+    assert np.isnan(transfer(H, np.array([[20.0, 0.0]]))).all()
+    assert transfer(H, np.zeros((0, 2))).shape == (0, 2)
+
+
+def test_a_pair_follows_its_homography(photo_folder):
+    pairs = HomographyPairs(photo_folder, 3, 0, PairOptions(SIZE, 1, KP2D))
+    for i in range(3):
+        item = pairs[i]
+        seen = warp(item["image_a"][0].numpy(), item["H_b_a"].numpy(), SIZE)
+        assert item["image_b"].shape == (1, *SIZE)
+        assert np.abs(seen - item["image_b"][0].numpy()).mean() < 0.01
+
+
+def test_an_item_is_always_the_same_and_looks_differ(photo_folder):
+    def item(seed, looks):
+        return HomographyPairs(photo_folder, 5, seed, PairOptions(SIZE, 3, KP2D, looks))[3]
+
+    first, again = item(0, photometric.KP2D), item(0, photometric.KP2D)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert not torch.equal(first["image_a"], item(1, photometric.KP2D)["image_a"])
+    assert not torch.equal(first["image_a"], item(0, photometric.Looks())["image_a"])
+
+
+@pytest.mark.parametrize("name", ["KP2D", "KP2DTINY", "SUPERPOINT", "MAGICPOINT", "JITTER"])
+def test_looks_change_and_stay_images(name):
+    image, looks = picture(3, SIZE), getattr(photometric, name)
+    changed = [photometric.change(image, looks, np.random.default_rng(i)) for i in range(4)]
+    assert all(x.shape == image.shape and x.dtype == np.float32 and 0 <= x.min() and x.max() <= 255 for x in changed)
+    assert len({float(x.mean()) for x in changed}) == 4
+    assert np.array_equal(photometric.change(image, photometric.Looks(), np.random.default_rng(0)), image)
+
+
+def test_common_corners_lie_where_the_homography_takes_them():
+    gray = cv2.cvtColor(picture(1, SIZE), cv2.COLOR_RGB2GRAY).astype(np.float32)
+    H = random_homography(np.random.default_rng(2), SIZE, KP2D)
+    a, b = common_corners(gray, warp(gray, H, SIZE), H, 4)
+    assert a.shape == b.shape == (3, 30, 40)
+    in_b, there = transfer(H, a[1:, a[0] > 0].T), b[1:, b[0] > 0].T
+    inner = in_b[((in_b > 8) & (in_b < [151, 111])).all(axis=1)]
+    nearest = np.linalg.norm(inner[:, None] - there[None], axis=2).min(axis=1)
+    assert len(inner) > 20
+    assert np.median(nearest) < 1.5
+    assert 0.05 < a[0].mean() < 0.25
+
+
+def test_a_folder_without_images_is_named(tmp_path):
+    with pytest.raises(DataError, match="no images; put"):
+        list_images(tmp_path)

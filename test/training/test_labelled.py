@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+import cv2
+import numpy as np
+import pytest
+import torch
+from pictures import picture
+
+from letvins_ros.errors import ConfigError, DataError
+from training.data.homographies import KP2D
+from training.data.labelled import LabelledPairs, coco_groups, open_labelled
+from training.data.pairs import PairOptions
+from training.losses import dense
+from training.tasks.segmentation import confusion, depth_figures, segmentation_figures
+
+h5py = pytest.importorskip("h5py")
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory):
+    root = tmp_path_factory.mktemp("coco")
+    for split in ("train2017", "val2017"):
+        (root / split).mkdir()
+        (root / "stuffthingmaps" / split).mkdir(parents=True)
+        for i in range(2):
+            labels = np.full((90, 120), 255, np.uint8)
+            labels[:40], labels[40:60, :50] = 156, 2  # sky, a car; the rest unlabelled
+            cv2.imwrite(str(root / split / f"{i:012d}.jpg"), picture(i, (90, 120)))
+            cv2.imwrite(str(root / "stuffthingmaps" / split / f"{i:012d}.png"), labels)
+    return root
+
+
+def test_cocos_unlabelled_pixels_stay_ignored_and_groups_are_those_of_the_table(coco):
+    sample = open_labelled("coco", coco, "train", 28)[0]
+    assert sample.image.shape == (90, 120, 3)
+    assert sorted(set(sample.labels.ravel())) == [1, 21, 255]
+    table = coco_groups()
+    assert [table[i] for i in (0, 8, 24, 160, 182, 255)] == [0, 1, 3, 27, 25, 255]
+    assert len(set(table[:183]) - {255}) == 28
+    assert sorted(set(open_labelled("coco", coco, "val", 183)[1].labels.ravel())) == [2, 156, 255]
+
+
+def test_pairs_carry_labels_through_the_homography(coco):
+    item = LabelledPairs(open_labelled("coco", coco, "train", 28), 4, 0, PairOptions((48, 64), 3, KP2D))[1]
+    assert item["labels_a"].shape == item["labels_b"].shape == (48, 64)
+    assert set(item["labels_b"].unique().tolist()) <= {1, 21, 255}
+    seen = cv2.warpPerspective(
+        item["labels_a"].numpy().astype(np.uint8),
+        item["H_b_a"].numpy().astype(float),
+        (64, 48),
+        flags=cv2.INTER_NEAREST,
+    )
+    assert (seen == item["labels_b"].numpy()).mean() > 0.97
+
+
+def test_cityscapes_has_its_nineteen_classes(tmp_path):
+    labels, name = np.full((40, 80), 4, np.uint8), "bonn_000000_000019"
+    labels[:10], labels[10:20] = 7, 33  # road, bicycle
+    for kind, file, content in (
+        ("gtFine", f"{name}_gtFine_labelIds.png", labels),
+        ("leftImg8bit", f"{name}_leftImg8bit.png", picture(0, (40, 80))),
+    ):
+        (tmp_path / kind / "val" / "bonn").mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / kind / "val" / "bonn" / file), content)
+    data = open_labelled("cityscapes", tmp_path, "val", 28)
+    assert (len(data), data.classes) == (1, 19)
+    assert [int(data[0].labels[row, 0]) for row in (0, 15, 30)] == [0, 18, 255]
+
+
+def test_nyu_is_read_from_its_matlab_file_by_the_standard_split(tmp_path):
+    from scipy.io import savemat
+
+    rng = np.random.default_rng(0)
+    images, depths = rng.integers(0, 256, (3, 3, 64, 48), np.uint8), rng.uniform(1, 9, (3, 64, 48)).astype(np.float32)
+    with h5py.File(tmp_path / "nyu_depth_v2_labeled.mat", "w") as file:
+        file["images"], file["depths"] = images, depths
+    savemat(tmp_path / "splits.mat", {"trainNdxs": [[3]], "testNdxs": [[1], [2]]})
+    train, test = open_labelled("nyu", tmp_path, "train", 0), open_labelled("nyu", tmp_path, "val", 0)
+    assert (len(train), len(test)) == (1, 2)
+    assert np.array_equal(train[0].image, images[2].transpose(2, 1, 0))
+    assert np.array_equal(test[1].depth, depths[1].T)
+    item = LabelledPairs(train, 1, 0, PairOptions((48, 64)))[0]
+    assert item["depth_a"].shape == item["depth_b"].shape == (1, 48, 64)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("coco", r"stuffthingmaps/train2017/\*\.png; download stuffthingmaps_trainval2017\.zip"),
+        ("cityscapes", "download gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip"),
+        ("nyu", "download nyu_depth_v2_labeled.mat"),
+    ],
+)
+def test_missing_data_say_what_to_download(tmp_path, kind, message):
+    with pytest.raises(DataError, match=message):
+        open_labelled(kind, tmp_path, "train", 28)
+
+
+def test_unknown_labels_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="unknown labels ade; known: coco, cityscapes, nyu, none"):
+        open_labelled("ade", tmp_path, "train", 28)
+
+
+def test_segmentation_figures_by_hand():
+    labels, predicted = np.array([[0, 0, 1, 255]]), np.array([[0, 1, 1, 0]])
+    figures = segmentation_figures(confusion(predicted, labels, 3))
+    assert figures["mIoU"] == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert figures["accuracy"] == pytest.approx(2 / 3)
+    assert figures["F1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
+
+
+def test_depth_figures_by_hand():
+    true = np.array([1.0, 2.0, 4.0])
+    figures = depth_figures([(true * 1.5, true)])
+    assert (figures["a1"], figures["a2"]) == (0, 1)
+    assert figures["abs_rel"] == pytest.approx(0.5)
+    assert figures["silog"] == pytest.approx(0, abs=1e-4)  # a common factor is not its business
+    assert figures["rmse_log"] == pytest.approx(np.log(1.5))
+
+
+def test_segmentation_loss_ignores_255_and_falls_with_the_right_answer():
+    labels = torch.tensor([[[0, 255], [1, 1]]])
+    right = torch.tensor([[[[9.0, 0], [-9, -9]], [[-9, 0], [9, 9]]]])
+    assert dense.segmentation(right, labels) < 0.2
+    assert dense.segmentation(-right, labels) > 5
+    changed = right.clone()
+    changed[..., 0, 1] = torch.tensor([-7.0, 7.0])
+    assert dense.segmentation(changed, labels) == pytest.approx(dense.segmentation(right, labels).item())
+    assert dense.segmentation(right, torch.full_like(labels, 255)) == 0
+
+
+def test_depth_loss_is_small_for_the_truth_and_ignores_unknown():
+    true = torch.rand(1, 1, 8, 8) + 0.5
+    true[..., :4] = 0
+    assert dense.depth(true.clamp(min=0.1), true) < 0.01
+    assert dense.depth(true.flip(-2).clamp(min=0.1), true) > 0.1
+    assert dense.depth(true, torch.zeros_like(true)) == 0

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+import struct
+from functools import cache
+from itertools import combinations
+
+import cv2
+import numpy as np
+import pytest
+from pictures import picture
+
+from letvins_ros.errors import DataError
+from letvins_ros.geometry import inverse
+from training.data.colmap import overlap, read_depth_map, read_model
+from training.data.dense_depth import from_monocular, from_points, from_stereo
+from training.data.megadepth import read_depth, read_scenes, usable_pairs
+from training.data.prepare_scene import prepare
+from training.data.reconstruct import reconstruct
+
+pytest.importorskip("h5py")
+FOCAL, SIZE = 300.0, (240, 320)
+WALLS = ((8.0, -9.0, 9.0), (5.0, -0.3, 9.0), (3.0, -9.0, -0.6))  # depth, and where they begin and end, in m
+
+
+def camera_at(number):
+    """x and y of the camera in m: it goes right, and up and down."""
+    return 0.25 * number, 0.1 * (number % 3)
+
+
+@cache
+def render(number):
+    """Three walls behind each other, and their depth."""
+    image, depth = np.zeros((*SIZE, 3), np.uint8), np.zeros(SIZE, np.float32)
+    x, y = camera_at(number)
+    for k, (z, begin, end) in enumerate(WALLS):
+        left, right = (np.clip(round(FOCAL * (edge - x) / z + 160), 0, 320) for edge in (begin, end))
+        shift = np.array([[1, 0, -FOCAL * x / z - 200], [0, 1, -FOCAL * y / z - 100]])
+        wall = cv2.warpAffine(picture(30 + k, (500, 900)), shift, SIZE[::-1], borderMode=cv2.BORDER_REFLECT)
+        image[:, left:right], depth[:, left:right] = wall[:, left:right], z
+    return image, depth
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """COLMAP's undistorted folder with a text model of four of the images, points known exactly."""
+    root = tmp_path_factory.mktemp("model")
+    (root / "images").mkdir()
+    (root / "sparse").mkdir()
+    rng, points, tracks = np.random.default_rng(0), [], [[] for _ in range(4)]
+    for number in range(4):
+        image, depth = render(number)
+        cv2.imwrite(str(root / "images" / f"{number}.png"), image)
+        x, y = camera_at(number)
+        for u, v in rng.uniform([2, 2], [317, 237], (150, 2)):
+            z = float(depth[round(v), round(u)])
+            points.append(((u - 159.5) * z / FOCAL + x, (v - 119.5) * z / FOCAL + y, z))
+    for index, point in enumerate(points):
+        for number in range(4):
+            x, y = camera_at(number)
+            u, v = FOCAL * (point[0] - x) / point[2] + 159.5, FOCAL * (point[1] - y) / point[2] + 119.5
+            if (
+                0 <= u < 319
+                and 0 <= v < 239
+                and render(number)[1][round(v), round(u)] == point[2]
+                and index % 3 != number % 3
+            ):
+                tracks[number].append((u + 0.5, v + 0.5, index + 1))
+    lines = ["# comment"]
+    for number, track in enumerate(tracks):
+        x, y = camera_at(number)
+        lines.append(f"{number + 1} 1 0 0 0 {-x} {-y} 0 1 {number}.png")
+        lines.append(" ".join(f"{u} {v} {i}" for u, v, i in [*track, (3.0, 4.0, -1)]))
+    (root / "sparse/images.txt").write_text("\n".join(lines) + "\n")
+    (root / "sparse/cameras.txt").write_text(f"# comment\n1 PINHOLE 320 240 {FOCAL} {FOCAL} 160 120\n")
+    rows = [f"{i + 1} {x} {y} {z} 9 9 9 0.1 1 0" for i, (x, y, z) in enumerate(points)]
+    (root / "sparse/points3D.txt").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def test_text_models_have_cameras_points_and_their_depth(model):
+    views = read_model(model / "sparse")
+    assert [view.name for view in views] == [f"{i}.png" for i in range(4)]
+    assert views[0].K.tolist() == [[FOCAL, 0, 159.5], [0, FOCAL, 119.5], [0, 0, 1]]
+    assert inverse(views[2].T_cam_world)[:2, 3] == pytest.approx(camera_at(2))
+    assert -1 not in views[0].point_ids
+    at = np.rint(views[1].uv).astype(int)
+    assert (render(1)[1][at[:, 1], at[:, 0]] == views[1].depth).mean() > 0.97
+    assert 0.1 < overlap(views[0], views[1]) < 0.9
+
+
+def test_binary_models_say_the_same_as_text(model, tmp_path):
+    text = read_model(model / "sparse")
+    (tmp_path / "cameras.bin").write_bytes(struct.pack("<QiiQQ4d", 1, 7, 1, 320, 240, FOCAL, FOCAL, 160, 120))
+    images, points = [struct.pack("<Q", 4)], {}
+    for view in text:
+        images.append(struct.pack("<i7di", 1, 1, 0, 0, 0, *view.T_cam_world[:3, 3], 7) + view.name.encode() + b"\0")
+        images.append(struct.pack("<Q", len(view.uv)))
+        world = (view.uv - view.K[:2, 2]) / FOCAL * view.depth[:, None] - view.T_cam_world[:2, 3]
+        for (u, v), number, xy, z in zip(view.uv, view.point_ids, world, view.depth, strict=True):
+            images.append(struct.pack("<ddq", u + 0.5, v + 0.5, number))
+            points[number] = (*xy, z)
+    (tmp_path / "images.bin").write_bytes(b"".join(images))
+    packed = [struct.pack("<Q3d3BdQii", n, *xyz, 1, 2, 3, 0.5, 1, 1, 0) for n, xyz in points.items()]
+    (tmp_path / "points3D.bin").write_bytes(struct.pack("<Q", len(points)) + b"".join(packed))
+    for a, b in zip(text, read_model(tmp_path), strict=True):
+        assert (a.name, a.point_ids.tolist()) == (b.name, b.point_ids.tolist())
+        assert a.K == pytest.approx(b.K)
+        assert a.depth == pytest.approx(b.depth)
+    (tmp_path / "points3D.bin").write_bytes(b"torn")
+    with pytest.raises(DataError, match="no COLMAP model"):
+        read_model(tmp_path)
+
+
+def test_distorted_models_are_refused(model, tmp_path):
+    for file in (model / "sparse").iterdir():
+        (tmp_path / file.name).write_text(
+            file.read_text().replace(f"PINHOLE 320 240 {FOCAL} {FOCAL}", f"OPENCV 320 240 {FOCAL} {FOCAL}")
+        )
+    with pytest.raises(DataError, match="the camera model is OPENCV, not PINHOLE; undistort the images"):
+        read_model(tmp_path)
+
+
+def test_depth_between_points_is_that_of_the_walls(model):
+    view = read_model(model / "sparse")[1]
+    depth = from_points(view, SIZE)
+    known = depth > 0
+    assert known.mean() > 0.6
+    assert np.mean(np.abs(depth - render(1)[1])[known] < 0.05 * render(1)[1][known]) > 0.75
+
+
+def test_monocular_depth_takes_the_points_scale(model, tmp_path):
+    view = read_model(model / "sparse")[1]
+    relative = 20000 / render(1)[1] + 3000
+    cv2.imwrite(str(tmp_path / "1.png"), relative.astype(np.uint16))
+    assert from_monocular(tmp_path, view, SIZE) == pytest.approx(render(1)[1], rel=0.01)
+    assert from_monocular(tmp_path / "nowhere", view, SIZE) is None
+
+
+def test_stereo_is_read_column_by_column_and_loses_its_outliers(model, tmp_path):
+    view = read_model(model / "sparse")[1]
+    (tmp_path / "stereo/depth_maps").mkdir(parents=True)
+    depth = render(1)[1].copy()
+    depth[0, :3], depth[5, 7] = 900, -1
+    path = tmp_path / "stereo/depth_maps/1.png.geometric.bin"
+    path.write_bytes(b"320&240&1&" + depth.astype("<f4").tobytes())
+    assert read_depth_map(path)[5, 7] == 0
+    cleaned = from_stereo(tmp_path, view)
+    assert (cleaned[0, :3] == 0).all()
+    assert (cleaned[100] == depth[100]).all()
+    path.write_bytes(b"320&240&1&abc")
+    with pytest.raises(DataError, match="not a depth map of COLMAP"):
+        read_depth_map(path)
+
+
+def test_a_model_becomes_a_scene_of_usable_pairs(model, tmp_path):
+    counts = prepare(model, tmp_path, "walls")
+    views = read_model(model / "sparse")
+    within = [0.1 <= overlap(a, b) <= 0.7 for a, b in combinations(views, 2)]
+    assert 3 <= sum(within) == sum(counts.values())
+    assert (tmp_path / "trainvaltest_list/train_list.txt").read_text() == "walls_train\n"
+    scene = read_scenes(tmp_path / "trainvaltest_list/train_list.txt")[0]
+    assert len(usable_pairs(scene)) == counts["train"] == round(0.8 * sum(within))
+    assert cv2.imread(str(tmp_path / scene.image_paths[0])).shape == (*SIZE, 3)
+    assert read_depth(tmp_path / scene.depth_paths[0]).shape == SIZE
+    prepare(model, tmp_path, "walls")
+    assert (tmp_path / "trainvaltest_list/train_list.txt").read_text() == "walls_train\n"
+
+
+def test_photographs_are_reconstructed_to_scale(tmp_path):
+    pytest.importorskip("pycolmap")
+    (tmp_path / "photos").mkdir()
+    for number in range(5):
+        cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), render(number)[0])
+    views = read_model(reconstruct(tmp_path / "photos", tmp_path / "work") / "sparse")
+    assert len(views) == 5
+    for view in views:
+        columns, rows = np.clip(np.rint(view.uv).astype(int).T, 0, [[319], [239]])
+        ratio = view.depth / render(int(view.name[0]))[1][rows, columns]
+        assert np.mean(np.abs(ratio / np.median(ratio) - 1) < 0.05) > 0.8
+
+
+def test_photographs_of_nothing_cannot_be_joined(tmp_path):
+    pytest.importorskip("pycolmap")
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((64, 64), 100, np.uint8))
+    with pytest.raises(DataError, match="the photographs cannot be joined"):
+        reconstruct(tmp_path, tmp_path / "work")

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random homographies: a turned, scaled and slanted part of the image becomes the whole view (DeTone et al. 2018)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+_TRIALS = 50
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """How far views may differ."""
+
+    patch: float = 0.7  # side of the part, as a share of the image's
+    perspective: float = 0.2  # shift of the part's corners, share of the image's side
+    scaling: float = 0.2  # the part's side changes by this share
+    angle: float = np.pi / 4  # rad, either way
+    shift: bool = True  # the part may lie anywhere
+
+
+KP2D = Ranges(0.7, 0.4, 0.2, np.pi / 4)
+KP2DTINY = Ranges(0.7, 0.2, 0.2, np.pi / 2)
+SUPERPOINT = Ranges(0.85, 0.2, 0.2, np.pi / 2)
+
+
+def random_homography(rng: np.random.Generator, size: tuple[int, int], ranges: Ranges) -> np.ndarray:
+    """H_view_image (3, 3): pixels of an image (height, width) to those of a view of the same size, all of it inside.
+
+    Amounts are normal with half the range as deviation, cut at the range; those that would leave the image are drawn
+    again, and are given up after some trials.
+    """
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * ranges.patch / 2
+    slant = _cut_normal(rng, (3,)) * min(ranges.perspective, (1 - ranges.patch) / 2)
+    corners = corners + slant[0] * np.array([[0, 1], [0, -1], [0, 1], [0, -1]])
+    corners[[0, 3], 0] += slant[1]
+    corners[[1, 2], 0] += slant[2]
+    aspect = size[1] / size[0]
+    corners = _try(corners, lambda part: part * (1 + ranges.scaling * _cut_normal(rng, (1,))))
+    corners = _try(corners, lambda part: _turned(part, rng.uniform(-ranges.angle, ranges.angle), aspect))
+    if ranges.shift:
+        room = 0.5 + corners.min(axis=0), 0.5 - corners.max(axis=0)
+        corners = corners + rng.uniform(-np.maximum(room[0], 0), np.maximum(room[1], 0))
+    scale = np.array([size[1] - 1, size[0] - 1])
+    view = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * scale
+    return np.asarray(
+        cv2.getPerspectiveTransform(((corners + 0.5) * scale).astype(np.float32), view.astype(np.float32))
+    )
+
+
+def warp(image: np.ndarray, H_view_image: np.ndarray, size: tuple[int, int], nearest: bool = False) -> np.ndarray:
+    """View (height, width) of an image; 0 beyond it."""
+    flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+    return cv2.warpPerspective(image, H_view_image, size[::-1], flags=flags)
+
+
+def transfer(H_b_a: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Pixels (N, 2) of a in b, float64."""
+    if len(uv) == 0:
+        return np.zeros((0, 2))
+    p = np.hstack([uv, np.ones((len(uv), 1))]) @ np.asarray(H_b_a, np.float64).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(p[:, 2:] > 0, p[:, :2] / p[:, 2:], np.nan)
+
+
+def _try(part: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    for _ in range(_TRIALS):
+        changed = change(part)
+        if np.abs(changed).max() <= 0.5:
+            return changed
+    return part
+
+
+def _turned(part: np.ndarray, angle: float, aspect: float) -> np.ndarray:
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return (part * [aspect, 1]) @ turn.T / [aspect, 1]
+
+
+def _cut_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return np.clip(rng.normal(0, 0.5, shape), -1, 1)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders of photographs."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from letvins_ros.errors import DataError
+
+_ENDINGS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp"}
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Every image below a folder, sorted: a flat one, COCO's train2017 or any tree; DataError where there is none."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS)
+    if not found:
+        raise DataError(f"{folder}: no images; put .jpg or .png photographs there, for example COCO's train2017")
+    return found
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """(H, W, 3) RGB uint8; DataError where it cannot be read."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DataError(f"{path}: not a readable photograph")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def to_tensor(image: np.ndarray, channels: int) -> Tensor:
+    """(H, W, 3) RGB 0..255 -> (channels, H, W) float32 0..1, with one channel its luminance."""
+    if channels == 1:
+        image = cv2.cvtColor(image.astype(np.float32), cv2.COLOR_RGB2GRAY)[..., None]
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)) / 255
+
+
+def resize(image: np.ndarray, size: tuple[int, int], nearest: bool = False) -> np.ndarray:
+    """To (height, width)."""
+    shrinks = size[0] < image.shape[0]
+    way = cv2.INTER_NEAREST if nearest else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, size[::-1], interpolation=way)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of views of a photograph under a random homography, each with its own looks."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from training.data.corners import common_corners
+from training.data.homographies import Ranges, random_homography, warp
+from training.data.images import list_images, read_rgb, resize, to_tensor
+from training.data.photometric import Looks, change
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """How a pair is made."""
+
+    size: tuple[int, int] = (240, 320)  # height, width
+    channels: int = 3
+    ranges: Ranges = field(default_factory=Ranges)
+    looks: Looks = field(default_factory=Looks)
+    looks_a: bool = True  # the first view's looks change too
+    corners: int = 0  # px of a cell: also corners_a, corners_b (3, h, w), see common_corners
+    turned: bool = True  # the photograph is first mirrored, turned, scaled and shifted a little, as KP2D does
+
+
+class HomographyPairs(Dataset[dict[str, Tensor]]):
+    """Item i of a seed is always the same pair: image_a, image_b (C, H, W) 0..1 and H_b_a (3, 3) in pixels.
+
+    All of b lies within a. The folder is any tree of images.
+    """
+
+    def __init__(self, folder: Path, length: int, seed: int, options: PairOptions) -> None:
+        self.images = list_images(folder)
+        self._length, self._seed, self.options = length, seed, options
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rng = np.random.default_rng([self._seed, index])
+        photo = read_rgb(self.images[rng.integers(len(self.images))])
+        return make_pair(photo, rng, self.options)
+
+
+def make_pair(photo: np.ndarray, rng: np.random.Generator, options: PairOptions) -> dict[str, Tensor]:
+    """Make one pair of an RGB photograph (H, W, 3) uint8."""
+    view_a = resize(photo, options.size)
+    if options.turned:
+        view_a = _turn(view_a, rng)
+    H_b_a = random_homography(rng, options.size, options.ranges)
+    view_b, corners = warp(view_a, H_b_a, options.size), {}
+    if options.corners:
+        grays = [cv2.cvtColor(view, cv2.COLOR_RGB2GRAY).astype(np.float32) for view in (view_a, view_b)]
+        labels = common_corners(grays[0], grays[1], H_b_a, options.corners)
+        corners = {f"corners_{key}": torch.from_numpy(x) for key, x in zip("ab", labels, strict=True)}
+    view_b = change(view_b, options.looks, rng)
+    if options.looks_a:
+        view_a = change(view_a, options.looks, rng)
+    return {
+        **corners,
+        "image_a": to_tensor(view_a, options.channels),
+        "image_b": to_tensor(view_b, options.channels),
+        "H_b_a": torch.from_numpy(H_b_a).float(),
+    }
+
+
+def _turn(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Mirror at random; turn up to 15 degrees, scale by 0.9 to 1.1, shift by up to a tenth, repeating mirrored."""
+    for axis in (0, 1):
+        if rng.random() < 0.5:
+            image = np.flip(image, axis)
+    height, width = image.shape[:2]
+    M = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-15, 15), rng.uniform(0.9, 1.1))
+    M[:, 2] += rng.uniform(-0.1, 0.1, 2) * np.array([width, height])
+    return cv2.warpAffine(np.ascontiguousarray(image), M, (width, height), borderMode=cv2.BORDER_REFLECT_101)

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scene_info files of MegaDepth and ScanNet as LoFTR reads them: images, depths, cameras and pairs of a scene."""
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from letvins_ros.errors import DataError
+
+_HARMLESS = {"_reconstruct", "ndarray", "dtype", "scalar"}  # of numpy; enough for arrays of strings and of lists
+_PAIR = np.dtype([("pair", np.int64, 2), ("overlap", np.float32), ("central_matches", np.float32, (0,))])
+
+
+class SceneInfo(NamedTuple):
+    """One scene."""
+
+    image_paths: list[str | None]  # relative to the root
+    depth_paths: list[str | None]
+    intrinsics: np.ndarray  # (N, 3, 3)
+    poses: np.ndarray  # (N, 4, 4) T_cam_world
+    pairs: np.ndarray  # (M, 2) int
+    overlaps: np.ndarray  # (M,)
+
+
+def read_scene_info(path: Path) -> SceneInfo:
+    """Read one .npz; no code that might be hidden in it is run."""
+    try:
+        values = _arrays(path)
+        infos = values["pair_infos"]
+        pairs = np.array([tuple(info[0]) for info in infos], np.int64).reshape(-1, 2)
+        overlaps = np.array([info[1] for info in infos], np.float32)
+        paths, depths = ([_path(p) for p in values[key]] for key in ("image_paths", "depth_paths"))
+        K, T = (_stacked(values[key], shape) for key, shape in (("intrinsics", (3, 3)), ("poses", (4, 4))))
+    except (OSError, KeyError, ValueError, TypeError, IndexError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        raise DataError(f"{path}: not a scene_info file ({error})") from error
+    return SceneInfo(paths, depths, K, T, pairs, overlaps)
+
+
+def write_scene_info(path: Path, scene: SceneInfo) -> None:
+    """Write one that LoFTR's loader reads too; in it is nothing pickled."""
+    infos = np.zeros(len(scene.pairs), _PAIR)
+    infos["pair"], infos["overlap"] = scene.pairs, scene.overlaps
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.part.npz")
+    np.savez_compressed(
+        part,
+        image_paths=np.array([p or "" for p in scene.image_paths]),
+        depth_paths=np.array([p or "" for p in scene.depth_paths]),
+        intrinsics=scene.intrinsics.astype(np.float32),
+        poses=scene.poses.astype(np.float32),
+        pair_infos=infos,
+    )
+    part.replace(path)
+
+
+class _NumpyOnly(pickle.Unpickler):
+    """Makes numpy arrays and plain values, and refuses all else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.partition(".")[0] != "numpy" or name not in _HARMLESS:
+            raise pickle.UnpicklingError(f"{module}.{name} is no part of such a file")
+        return super().find_class(module, name)
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        values = {Path(name).stem: _array(archive.read(name)) for name in archive.namelist()}
+    if set(values) == {"arr_0"}:  # a dictionary saved as one object
+        inner: dict[str, Any] = values["arr_0"].item()
+        return inner
+    return values
+
+
+def _array(content: bytes) -> Any:
+    stream = io.BytesIO(content)
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    _, _, dtype = read(stream)
+    if dtype.hasobject:
+        return _NumpyOnly(stream).load()
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def _path(value: Any) -> str | None:
+    return str(value) if value is not None and str(value) else None
+
+
+def _stacked(values: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Arrays of this shape; images without a camera (None) get zeros."""
+    return np.stack([np.zeros(shape) if v is None else np.asarray(v, float).reshape(shape) for v in values])
