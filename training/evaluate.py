@@ -1,55 +1,62 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.evaluate --task flow SOURCE`: figures of trained networks beside their classical peers."""
+"""`python -m training.evaluate --task TASK SOURCE [-m MODEL ...]`: figures of networks beside their classical peers.
 
-import json
+Two loops: predictions go to disk, figures come from there, so that figures can be had again without the network.
+"""
+
 import sys
-from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
-from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import LetvinsError
-from letvins_ros.inference import open_backend
-from letvins_ros.tracking.flow import EqualisedMaps, PlainMaps
-from letvins_ros.weights import LETNET2_GRAY
-from training.tasks.flow import LIGHTS, MapMaker, Shares, cut_clips, survival
-
-
-class Task(Enum):
-    """What is measured."""
-
-    FLOW = "flow"
+from letvins_ros.evaluation.files import to_json, write_atomic
+from training.tasks.registry import Options, TaskName, open_task
 
 
 def main(  # noqa: PLR0913  each is an option
-    source: Annotated[Path, typer.Argument(help="a recording, in any format that `letvins run` reads")],
-    task: Annotated[Task, typer.Option(help="flow: how long corners are followed when the light changes")] = Task.FLOW,
-    weights: Annotated[list[Path] | None, typer.Option(help="LET-NET2 weights to measure, may be repeated")] = None,
-    backend: Annotated[str, typer.Option(help="what runs the network")] = "auto",
-    clips: Annotated[int, typer.Option(help="clips, spread over the recording's beginning")] = 12,
-    duration: Annotated[float, typer.Option(help="seconds of the recording")] = 15.0,
-    out: Annotated[Path | None, typer.Option("-o", help="json file for the figures")] = None,
+    source: Annotated[Path, typer.Argument(help="data of the task: see training/README.md")],
+    task: Annotated[TaskName, typer.Option(help="what is measured")],
+    model: Annotated[list[str] | None, typer.Option("-m", help="NAME or NETWORK=WEIGHTS, may be repeated")] = None,
+    peers: Annotated[bool, typer.Option(help="the task's classical peers too")] = True,
+    out: Annotated[Path | None, typer.Option("-o", help="folder; results/evaluate-TASK if not given")] = None,
+    again: Annotated[bool, typer.Option(help="predict anew where predictions are there already")] = True,
+    count: Annotated[int, typer.Option(help="pairs, images or clips at most, 0: the task's own choice")] = 0,
+    duration: Annotated[float, typer.Option(help="seconds of a recording")] = 15.0,
+    split: Annotated[str, typer.Option(help="of a data set: val, test, pitts30k_test, tokyo247 ...")] = "val",
+    kind: Annotated[str, typer.Option(help="of labels: coco, cityscapes or nyu")] = "coco",
+    backend: Annotated[str, typer.Option(help="flow: what runs the network")] = "auto",
 ) -> None:
-    """Print a table, and write it."""
-    maps: dict[str, MapMaker] = {"LK on gray": PlainMaps(), "LK on CLAHE": EqualisedMaps()}
-    for path in weights or [LETNET2_GRAY]:
-        maps[f"LK on {path.name}"] = open_backend(backend, path)
-    shares = survival(cut_clips(open_dataset(source), clips, duration), maps)
-    Console().print(_table(f"{source.name}, {clips} clips", shares))
-    if out is not None:
-        out.write_text(json.dumps({n: {k: asdict(s) for k, s in row.items()} for n, row in shares.items()}, indent=1))
+    """Print a table, and write figures.json."""
+    measured = open_task(task, source, Options(count, duration, split, kind, backend))
+    folder = out or Path("results") / f"evaluate-{task.value}"
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for name in dict.fromkeys([*(measured.peers if peers else ()), *(model or ())]):
+        place = folder / name.replace("/", "_")
+        if again or not place.is_dir():
+            for _ in track(measured.predict(name, place), description=name, transient=True):
+                pass
+        table[name] = measured.figures(place)
+    Console().print(*(_table(part, table) for part in next(iter(table.values()), {})))
+    write_atomic(folder / "figures.json", to_json(table))
 
 
-def _table(title: str, shares: dict[str, dict[str, Shares]]) -> Table:
-    table = Table("map", *LIGHTS, title=f"{title}: share alive and like the gray track / truly right")
-    for name, row in shares.items():
-        table.add_row(name, *(f"{s.tracked:.2f} / {s.true:.2f}" for s in row.values()))
+def _table(part: str, figures: dict[str, dict[str, dict[str, float]]]) -> Table:
+    table = Table("model", *next(iter(figures.values()))[part], title=part)
+    for name, parts in figures.items():
+        table.add_row(Path(name).name, *(_number(value) for value in parts[part].values()))
     return table
+
+
+def _number(value: float) -> str:
+    if not np.isfinite(value):
+        return "-"
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
 
 
 if __name__ == "__main__":

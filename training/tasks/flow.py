@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long Lucas-Kanade keeps corners of a recording when the light is spoilt, on different maps of the images."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from letvins_ros.datasets import Dataset
+from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import DataError
+from letvins_ros.inference import open_backend
+from letvins_ros.tracking.flow import EqualisedMaps, PlainMaps
 from letvins_ros.types import ImageFrame
 from training.data.lighting import sensor_noise, spot_light, to_uint8
 from training.tasks.true_flow import true_positions
@@ -73,15 +77,62 @@ def cut_clips(dataset: Dataset, count: int, duration_s: float) -> list[Clip]:
     return [_clip(dataset, frames[start : start + FRAMES + 1]) for start in starts]
 
 
-def survival(clips: Sequence[Clip], maps: Mapping[str, MapMaker]) -> dict[str, dict[str, Shares]]:
-    """Shares of corners still alive and right after all images of a clip, by map and light; means over clips."""
-    return {
-        name: {
-            light: _mean([_shares(clip, make_maps, LIGHTS[light], i) for i, clip in enumerate(clips)])
+@dataclass(frozen=True)
+class FlowTask:
+    """`--task flow`; see registry.Task. A model is `lk`, `clahe` or LET-NET2's weights."""
+
+    source: Path
+    count: int = 12
+    duration_s: float = 15.0
+    backend: str = "auto"
+    peers: tuple[str, ...] = ("lk", "clahe")
+
+    def predict(self, model: str, folder: Path) -> Iterator[None]:
+        """Write where the corners of each clip end, in each light."""
+        make_maps = open_maps(model, self.backend)
+        folder.mkdir(parents=True, exist_ok=True)
+        for i, clip in enumerate(self._clips()):
+            for light in LIGHTS:
+                predict_clip(clip, make_maps, LIGHTS[light], i).save(folder / f"{light}_{i}.npz")
+                yield
+
+    def figures(self, folder: Path) -> dict[str, dict[str, float]]:
+        """Shares alive and right at the end, by light."""
+        clips = self._clips()
+        shares = {
+            light: _mean([shares_of(clip, Ends.load(folder / f"{light}_{i}.npz")) for i, clip in enumerate(clips)])
             for light in LIGHTS
         }
-        for name, make_maps in maps.items()
-    }
+        return {
+            "alive and like the gray track": {light: s.tracked for light, s in shares.items()},
+            "alive and truly right": {light: s.true for light, s in shares.items()},
+        }
+
+    def _clips(self) -> list[Clip]:
+        return cut_clips(open_dataset(self.source), self.count, self.duration_s)
+
+
+def open_maps(model: str, backend: str) -> MapMaker:
+    """Maps on which Lucas-Kanade runs; ConfigError or WeightsError for an unknown model."""
+    peers: dict[str, MapMaker] = {"lk": PlainMaps(), "clahe": EqualisedMaps()}
+    return peers[model] if model in peers else open_backend(backend, Path(model.removeprefix("letnet2=")))
+
+
+class Ends(NamedTuple):
+    """Where corners were last seen."""
+
+    uv: np.ndarray  # (N, 2)
+    alive: np.ndarray  # (N,) bool
+
+    def save(self, path: Path) -> None:
+        """Write an .npz file."""
+        np.savez_compressed(path, uv=self.uv, alive=self.alive)
+
+    @classmethod
+    def load(cls, path: Path) -> "Ends":
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            return cls(file["uv"], file["alive"])
 
 
 def follow(maps: Sequence[np.ndarray], corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -109,11 +160,16 @@ def _clip(dataset: Dataset, frames: Sequence[ImageFrame]) -> Clip:
     return Clip(images, corners, follow(images, corners)[0], true)
 
 
-def _shares(clip: Clip, make_maps: MapMaker, light: Light, seed: int) -> Shares:
-    uv, alive = follow(make_maps(light(clip.images, np.random.default_rng(seed))), clip.corners)
+def predict_clip(clip: Clip, make_maps: MapMaker, light: Light, seed: int) -> Ends:
+    """Follow a clip's corners in a light."""
+    return Ends(*follow(make_maps(light(clip.images, np.random.default_rng(seed))), clip.corners))
+
+
+def shares_of(clip: Clip, ends: Ends) -> Shares:
+    """Compare them with the track on the gray images and with the truth."""
     known = np.isfinite(clip.true[:, 0])
-    as_tracked = alive & (np.linalg.norm(uv - clip.tracked, axis=1) < RIGHT_PX)
-    as_true = alive & (np.linalg.norm(uv - clip.true, axis=1) < TRUE_PX)
+    as_tracked = ends.alive & (np.linalg.norm(ends.uv - clip.tracked, axis=1) < RIGHT_PX)
+    as_true = ends.alive & (np.linalg.norm(ends.uv - clip.true, axis=1) < TRUE_PX)
     return Shares(float(as_tracked.mean()), float(as_true[known].mean()) if known.any() else float("nan"))
 
 

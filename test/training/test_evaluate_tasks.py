@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m training.evaluate` on tiny data, task by task."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pictures import picture
+from typer.testing import CliRunner
+
+from letvins_ros import networks
+from letvins_ros.simulation import simulate
+from letvins_ros.weights import save_weights
+from training import evaluate
+from training.data.homographies import warp
+from training.recipes.base import to_numpy
+
+pytest.importorskip("faiss")
+H = np.array([[0.95, 0.08, 6.0], [-0.06, 1.02, 4.0], [1e-4, -5e-5, 1.0]])
+
+
+@pytest.fixture(scope="module")
+def run():
+    app = evaluate.typer.Typer()
+    app.command()(evaluate.main)
+
+    def call(task, source, out, *options):
+        result = CliRunner().invoke(app, ["--task", task, str(source), "-o", str(out), *map(str, options)])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return json.loads((out / "figures.json").read_text())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_weights(path, to_numpy(networks.build("kp2dtiny", config="N", depth=True).state_dict()))
+    return f"kp2dtiny={path}"
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """A second of flight with truth."""
+    out = tmp_path_factory.mktemp("recording") / "hall"
+    simulate(out, "hall", 1.0, 0)
+    return out
+
+
+def test_hpatches_in_two_loops(run, tmp_path):
+    image = picture(7)
+    (tmp_path / "data/v_wall").mkdir(parents=True)
+    for i in range(1, 7):
+        cv2.imwrite(str(tmp_path / f"data/v_wall/{i}.png"), image if i == 1 else warp(image, H, (240, 320)))
+        np.savetxt(tmp_path / f"data/v_wall/H_1_{i}", H)
+    figures = run("hpatches", tmp_path / "data", tmp_path / "out", "--no-peers", "-m", "orb")
+    assert set(figures) == {"orb"}
+    assert figures["orb"]["240x320, top 300: all"]["C3"] == 1
+    assert figures["orb"]["480x640, top 1000: view"]["mAP"] > 0.8
+    predictions = sorted((tmp_path / "out/orb").rglob("*.npz"))
+    assert len(predictions) == 10
+    predictions[0].write_bytes(predictions[5].read_bytes())
+    again = run("hpatches", tmp_path / "data", tmp_path / "out", "--no-peers", "-m", "orb", "--no-again")
+    assert (
+        again["orb"]["240x320, top 300: all"] != figures["orb"]["240x320, top 300: all"]
+    )  # figures come from the disk
+    assert again["orb"]["480x640, top 1000: all"] == figures["orb"]["480x640, top 1000: all"]
+
+
+def test_homographies_of_photographs(run, photo_folder, tmp_path):
+    figures = run("homography", photo_folder / "val", tmp_path, "--count", 1, "--no-peers", "-m", "sift")
+    assert figures["sift"]["mild: all"]["AUC@5"] > 0.5
+
+
+def test_poses_of_tartanair(run, shared_data, tmp_path):
+    figures = run("pose", shared_data / "tartanair_v1_sample", tmp_path, "--count", 3, "--no-peers", "-m", "sift")
+    assert figures["sift"]["poses: all"]["AUC@20"] > 0.5
+
+
+def test_odometry_and_flow_of_a_recording(run, recording, tmp_path):
+    figures = run("vo", recording, tmp_path / "vo", "--duration", 0.5, "--no-peers", "-m", "gftt-lk")
+    assert figures["gftt-lk"]["every 2nd frame: all"]["rot_median_deg"] < 0.5
+    shares = run("flow", recording, tmp_path / "flow", "--count", 1, "--duration", 1)
+    assert shares["lk"]["alive and like the gray track"]["plain"] > 0.5
+    assert (
+        shares["lk"]["alive and like the gray track"]["flicker"]
+        < shares["clahe"]["alive and like the gray track"]["plain"]
+    )
+
+
+def test_segmentation_has_the_most_frequent_class_as_its_peer(run, tmp_path, tiny):
+    (tmp_path / "val2017").mkdir()
+    (tmp_path / "stuffthingmaps/val2017").mkdir(parents=True)
+    labels = np.full((60, 80), 156, np.uint8)
+    labels[:15] = 119
+    cv2.imwrite(str(tmp_path / "val2017/1.jpg"), picture(0, (60, 80)))
+    cv2.imwrite(str(tmp_path / "stuffthingmaps/val2017/1.png"), labels)
+    figures = run("segmentation", tmp_path, tmp_path / "out", "-m", tiny)
+    assert figures["most-frequent"]["classes"]["accuracy"] == pytest.approx(0.75)
+    assert figures["most-frequent"]["classes"]["mIoU"] == pytest.approx(0.375)
+    assert 0 <= figures[tiny]["classes"]["mIoU"] < 0.5
+
+
+def test_depth_has_a_constant_as_its_peer(run, shared_data, tmp_path, tiny):
+    figures = run(
+        "depth", shared_data / "tartanair_v1_sample", tmp_path, "--kind", "tartanair", "--count", 2, "-m", tiny
+    )
+    assert 0 < figures["constant"]["depth"]["a1"] < 1
+    assert figures[tiny]["depth"]["abs_rel"] > 0
+
+
+def test_places_of_photographs_are_not_found_by_chance(run, tmp_path, tiny):
+    """A recording that goes the same way twice: the second half is the first one again."""
+    from letvins_ros.datasets import open_dataset
+    from training.tasks.retrieval import revisits
+
+    source = tmp_path / "P000"
+    (source / "image_left").mkdir(parents=True)
+    rows = []
+    for i in range(240):
+        place = i % 120 // 20
+        cv2.imwrite(str(source / "image_left" / f"{i:06d}_left.png"), picture(place, (60, 80)))
+        rows.append([3.0 * place, 0, 0, 0, 0, 0, 1])
+    np.savetxt(source / "pose_left.txt", rows)
+    assert len(open_dataset(source)) == 240
+    retrieval = revisits(source)
+    assert len(retrieval.positives) == len(retrieval.queries) == 8  # frames 160 to 199 of every fifth
+    figures = run("vpr", source, tmp_path / "out", "-m", tiny)
+    assert figures["patches"]["places"]["recall@1"] > 0.6
+    assert 0 <= figures[tiny]["places"]["recall@1"] <= 1

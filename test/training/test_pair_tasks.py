@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+import cv2
+import numpy as np
+import pytest
+import torch
+from pictures import picture
+
+from letvins_ros import networks
+from letvins_ros.errors import ConfigError, DataError
+from letvins_ros.geometry import exp_so3, transform
+from training.data.homographies import transfer, warp
+from training.data.pair import Pair
+from training.features import CellNetwork, HeatNetwork, maxima, open_extractor, orb, refine, sift
+from training.metrics import area_under_curve, average_precision, recall_at
+from training.tasks.hpatches import corner_error, hpatches_pairs, pair_figures, parts, summary
+from training.tasks.pairs import DescriptorMatcher, Prediction, lucas_kanade
+from training.tasks.two_view import odometry_summary, pose_summary, two_view_figures
+
+H = np.array([[0.95, 0.08, 6.0], [-0.06, 1.02, 4.0], [1e-4, -5e-5, 1.0]])
+
+
+@pytest.fixture(scope="module")
+def pair() -> Pair:
+    image = picture(5)
+    return Pair("one", image, warp(image, H, (240, 320)), H)
+
+
+def test_area_under_curve_is_that_of_the_steps():
+    assert area_under_curve(np.zeros(4), [5.0]) == pytest.approx([1.0])
+    assert area_under_curve(np.array([np.inf, np.nan, 9.0]), [5.0]) == [0.0]
+    # half of the errors at 1: rises to 1/2 at 1, stays: (0.25 + 0.5) / 2
+    assert area_under_curve(np.array([1.0, np.inf]), [2.0]) == pytest.approx([(0.25 + 0.5) / 2])
+
+
+def test_average_precision_by_hand():
+    assert average_precision(np.array([0.9, 0.8, 0.7]), np.array([True, False, True])) == pytest.approx((1 + 2 / 3) / 2)
+    assert average_precision(np.array([0.9]), np.array([False])) == 0
+
+
+def test_recall_counts_queries_with_a_positive_among_the_first():
+    ranked = [np.array([3, 1, 2]), np.array([0, 2, 1])]
+    assert recall_at(ranked, [np.array([1]), np.array([7])], (1, 2)) == [0.0, 0.5]
+
+
+@pytest.mark.parametrize("extract", [sift, orb])
+def test_a_mild_homography_is_found_by_classical_features(pair, extract):
+    figures = pair_figures(pair, DescriptorMatcher(extract)(pair, 300))
+    assert figures["repeatability"] > 0.5
+    assert figures["localisation"] < 1.5
+    assert figures["corner_error"] < 3
+    assert figures["matching"] > 0.4
+    assert figures["precision"] > 0.8
+
+
+def test_lucas_kanade_is_a_peer(pair):
+    figures = pair_figures(pair, lucas_kanade(pair, 300))
+    assert figures["corner_error"] < 1
+    assert figures["precision"] > 0.95
+
+
+def test_perfect_predictions_have_perfect_figures(pair):
+    uv = np.random.default_rng(0).uniform([20, 20], [280, 200], (50, 2))
+    there = transfer(H, uv)
+    perfect = Prediction(uv, there, there, uv, np.hstack([uv, there]).astype(np.float32), np.ones(50))
+    figures = summary({"i_a": pair_figures(pair, perfect)})
+    assert (figures["Rep"], figures["MScore"], figures["mAP"], figures["C1"]) == (1, 1, 1, 1)
+    assert figures["Loc"] == pytest.approx(0, abs=1e-9)
+
+
+def test_nothing_found_is_counted_as_failure_and_not_a_crash(pair):
+    nothing = Prediction(*(np.zeros((0, 2)),) * 4, np.zeros((0, 4)), np.zeros(0))
+    figures = summary({"v_a": pair_figures(pair, nothing)})
+    assert figures["Rep"] == figures["C5"] == figures["mAP"] == 0
+    assert corner_error(np.zeros((3, 4), np.float32), H, (240, 320)) == np.inf
+
+
+def test_predictions_survive_the_disk(tmp_path, pair):
+    prediction = DescriptorMatcher(orb)(pair, 50)
+    prediction.save(tmp_path / "x/p.npz")
+    assert all(
+        np.array_equal(a, b, equal_nan=True)
+        for a, b in zip(Prediction.load(tmp_path / "x/p.npz"), prediction, strict=True)
+    )
+    (tmp_path / "bad.npz").write_bytes(b"no")
+    with pytest.raises(DataError, match="not a prediction"):
+        Prediction.load(tmp_path / "bad.npz")
+
+
+def test_hpatches_are_read_and_their_homographies_scaled(tmp_path):
+    image = picture(7, (120, 200))
+    for name in ("i_dome", "v_wall"):
+        (tmp_path / name).mkdir()
+        for i in range(1, 7):
+            cv2.imwrite(str(tmp_path / name / f"{i}.ppm"), warp(image, H, (120, 200)) if i == 3 else image)
+            if i > 1:
+                np.savetxt(tmp_path / name / f"H_1_{i}", H if i == 3 else np.eye(3))
+    pairs = list(hpatches_pairs(tmp_path, (240, 320)))
+    assert [p.name for p in pairs][:2] == ["i_dome_1_2", "i_dome_1_3"]
+    assert len(pairs) == 10
+    assert all(p.image_a.shape == (240, 320, 3) for p in pairs)
+    seen = warp(pairs[1].image_a, pairs[1].H_b_a, (240, 320)).astype(float)
+    inner = (slice(40, 200), slice(40, 280))
+    assert np.abs(seen[inner] - pairs[1].image_b[inner]).mean() < 4
+    assert parts([p.name for p in pairs])["light"] == [f"i_dome_1_{i}" for i in range(2, 7)]
+    with pytest.raises(DataError, match="hpatches-sequences-release"):
+        list(hpatches_pairs(tmp_path / "i_dome", (240, 320)))
+
+
+def test_networks_give_features_of_the_same_contract():
+    torch.manual_seed(0)
+    image = picture(1, (100, 150))  # no multiple of anything
+    for extract, size in (
+        (CellNetwork(networks.build("kp2dtiny").eval()), 32),
+        (HeatNetwork(networks.build("superpoint").eval(), threshold=0.0), 256),
+    ):
+        found = extract(image)
+        assert found.descriptor.shape == (len(found.uv), size)
+        assert np.linalg.norm(found.descriptor, axis=1) == pytest.approx(np.ones(len(found.uv)), abs=1e-4)
+        assert (np.diff(found.score) <= 0).all()
+
+
+def test_unknown_models_are_named():
+    with pytest.raises(ConfigError, match="unknown model brisk; known: orb, sift, kp2d=WEIGHTS"):
+        open_extractor("brisk")
+
+
+def test_maxima_are_alone_within_their_radius_and_refined_to_the_centre_of_mass():
+    heat = torch.zeros(30, 40)
+    heat[10, 12], heat[10, 14], heat[20, 30], heat[1, 1] = 0.9, 0.8, 0.5, 1.0
+    uv, score = maxima(heat, 4, 0.1)
+    assert uv.tolist() == [[12, 10], [30, 20]]
+    assert score.tolist() == pytest.approx([0.9, 0.5])
+    assert refine(heat, uv)[0, 0] == pytest.approx((12 * 0.9 + 14 * 0.8) / 1.7)
+
+
+def test_motion_comes_back_from_exact_matches():
+    rng, K = np.random.default_rng(0), np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]])
+    T_b_a = transform(exp_so3(np.array([0.02, -0.1, 0.03])), np.array([0.5, 0.1, 0.2]))
+    points = rng.uniform([-2, -1.5, 3], [2, 1.5, 9], (200, 3))
+    uv = [(p @ K.T)[:, :2] / p[:, 2:] for p in (points, points @ T_b_a[:3, :3].T + T_b_a[:3, 3])]
+    blank = np.zeros((240, 320, 3), np.uint8)
+    pair = Pair("p", blank, blank, None, K, K, T_b_a)
+    matches = np.hstack(uv)
+    good = two_view_figures(pair, Prediction(*uv, *uv[::-1], matches, np.ones(200)))
+    assert good["error_deg"] < 0.05
+    assert good["translation_m"] < 0.002
+    assert good["precision"] == 1
+    bad = two_view_figures(pair, Prediction(*uv, *uv[::-1], matches[:3], np.ones(3)))
+    assert bad["error_deg"] == np.inf
+    assert bad["translation_m"] == pytest.approx(np.linalg.norm(T_b_a[:3, 3]))
+    assert pose_summary({"a": good, "b": bad})["AUC@5"] == pytest.approx(0.5, abs=0.01)
+    assert odometry_summary({"a": good, "b": bad})["failed"] == 0.5

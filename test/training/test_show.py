@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+import cv2
+import numpy as np
+import openvino
+import pytest
+import torch
+from openvino import opset13 as ops
+from pictures import picture
+
+from letvins_ros import networks
+from letvins_ros.errors import ConfigError
+from letvins_ros.weights import save_weights
+from training import show
+from training.data import pseudo_labels
+from training.data.pseudo_labels import Kind
+from training.recipes.base import to_numpy
+
+
+@pytest.fixture
+def images(tmp_path):
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.roll(picture(1, (96, 128)), 6 * i, axis=1))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "extra"),
+    [
+        ("kp2dtiny", {"config": "N", "depth": True}, {"score", "segmentation", "depth"}),
+        ("superpoint", {}, {"score"}),
+        ("orb", None, set()),
+    ],
+)
+def test_all_that_a_model_says_is_drawn(images, name, options, extra):
+    model = name
+    if options is not None:
+        torch.manual_seed(0)
+        save_weights(images / "w.safetensors", to_numpy(networks.build(name, **options).state_dict()))
+        model = f"{name}={images / 'w.safetensors'}"
+    show.main(images / "0.png", images / "1.png", model, images / "out", 96, 128, 50)
+    drawn = {path.stem: cv2.imread(str(path)) for path in (images / "out").glob("*.png")}
+    assert set(drawn) == {"detections", "matches"} | extra
+    assert drawn["matches"].shape == (96, 256, 3)
+    assert all(drawn[key].shape == (96, 128, 3) for key in extra)
+    plain = cv2.imread(str(images / "0.png"))
+    if name == "orb":
+        assert (drawn["detections"] != plain).any()
+        assert (drawn["matches"][:, :128] != plain).any()
+
+
+def test_a_match_is_drawn_from_its_point_to_its_partner():
+    blank = np.zeros((20, 30, 3), np.uint8)
+    line = show.matches(blank, blank, np.array([[5.0, 3.0, 25.0, 3.0]])).any(axis=(0, 2))
+    assert not line[:4].any()
+    assert line[5:56].all()
+    assert not line[57:].any()
+
+
+@pytest.fixture
+def brightness(tmp_path):
+    """A model whose output is the mean of the channels, and one with two classes: dark and bright."""
+    image = ops.parameter([1, 3, -1, -1], np.float32, name="image")
+    mean = ops.reduce_mean(image, np.array([1]), keep_dims=True)
+    openvino.save_model(openvino.Model([mean], [image], "mean"), tmp_path / "depth.xml", compress_to_fp16=False)
+    both = ops.concat([ops.subtract(np.float32(1), mean), mean], 1)
+    openvino.save_model(openvino.Model([both], [image], "both"), tmp_path / "classes.xml", compress_to_fp16=False)
+    half = np.zeros((40, 60, 3), np.uint8)
+    half[:, 30:] = 255
+    (tmp_path / "photos/below").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "photos/below/a.png"), half)
+    return tmp_path
+
+
+def test_pseudo_labels_are_what_the_named_model_says(brightness):
+    for kind, model in ((Kind.DEPTH, "depth.xml"), (Kind.SEGMENTATION, "classes.xml")):
+        pseudo_labels.main(brightness / "photos", brightness / kind.value, brightness / model, kind, 40, 60, False)
+    depth = cv2.imread(str(brightness / "depth/below/a.png"), cv2.IMREAD_UNCHANGED)
+    assert depth.dtype == np.uint16
+    assert (depth[:, :28] == 0).all()
+    assert (depth[:, 32:] == 65000).all()
+    labels = cv2.imread(str(brightness / "segmentation/below/a.png"), cv2.IMREAD_UNCHANGED)
+    assert (labels == np.repeat([[0, 1]], 30, axis=1)).all()
+
+
+def test_a_model_of_the_other_kind_is_refused(brightness):
+    with pytest.raises(ConfigError, match="segmentation needs 2 to 255 classes, the model has 1 channels"):
+        pseudo_labels.main(
+            brightness / "photos", brightness / "x", brightness / "depth.xml", Kind.SEGMENTATION, 40, 60, False
+        )
+    with pytest.raises(ConfigError, match=r"none\.onnx: OpenVINO cannot run it"):
+        pseudo_labels.Model(brightness / "none.onnx", (40, 60), False)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keypoints with descriptors from classical detectors and from our networks, behind one contract."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from letvins_ros import networks
+from letvins_ros.errors import ConfigError
+from letvins_ros.networks.cells import describe
+from training.data.images import to_tensor
+
+
+class Features(NamedTuple):
+    """Keypoints of an image, the strongest first."""
+
+    uv: np.ndarray  # (N, 2) float32 px
+    score: np.ndarray  # (N,) float32
+    descriptor: np.ndarray  # (N, D), uint8 if binary, float32 of unit length if not
+
+
+Extractor = Callable[[np.ndarray], Features]  # of (H, W, 3) RGB uint8
+
+
+def orb(image: np.ndarray) -> Features:
+    """ORB of OpenCV (Rublee et al. 2011)."""
+    return _classical(cv2.ORB.create(5000, fastThreshold=5), image)
+
+
+def sift(image: np.ndarray) -> Features:
+    """SIFT of OpenCV (Lowe 2004), descriptors as RootSIFT (Arandjelovic & Zisserman 2012)."""
+    found = _classical(cv2.SIFT.create(contrastThreshold=0.01), image)
+    share = found.descriptor / np.maximum(found.descriptor.sum(axis=1, keepdims=True), 1e-6)
+    return found._replace(descriptor=np.sqrt(share).astype(np.float32))
+
+
+def _classical(detector: Any, image: np.ndarray) -> Features:
+    keypoints, descriptor = detector.detectAndCompute(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), None)
+    uv = np.array([k.pt for k in keypoints], np.float32).reshape(-1, 2)
+    score = np.array([k.response for k in keypoints], np.float32)
+    return _sorted(uv, score, np.zeros((0, 1), np.float32) if descriptor is None else descriptor)
+
+
+@dataclass(frozen=True)
+class CellNetwork:
+    """KP2D and KP2Dtiny: a keypoint of each cell that scores high enough."""
+
+    network: nn.Module
+    threshold: float = 0.0
+
+    @torch.inference_mode()
+    def __call__(self, image: np.ndarray) -> Features:
+        tensor = _to_network(self.network, image, 3)
+        output = getattr(self.network, "keypoints", self.network)(tensor)
+        described = describe(output.descriptor, output.coord, (tensor.shape[-2], tensor.shape[-1]))
+        keep = output.score[0, 0] > self.threshold
+        uv, descriptor = output.coord[0][:, keep].T, described[0][:, keep].T
+        return _sorted(*(x.float().cpu().numpy() for x in (uv, output.score[0, 0][keep], descriptor)))
+
+
+@dataclass(frozen=True)
+class HeatNetwork:
+    """SuperPoint: maxima of the heat map, refined within it."""
+
+    network: nn.Module
+    threshold: float = 0.015
+    radius: int = 4
+
+    @torch.inference_mode()
+    def __call__(self, image: np.ndarray) -> Features:
+        from letvins_ros.networks.superpoint import heat_map
+
+        tensor = _to_network(self.network, image, 1)
+        output = self.network(tensor)
+        heat = heat_map(output.logits)
+        uv, score = maxima(heat[0], self.radius, self.threshold)
+        uv = refine(heat[0], uv)
+        if output.descriptor is None:
+            raise ConfigError("this SuperPoint has no descriptors: it is MagicPoint")
+        described = describe(output.descriptor, uv.T[None, :, :, None], (tensor.shape[-2], tensor.shape[-1]))[
+            0, :, :, 0
+        ].T
+        return _sorted(*(x.float().cpu().numpy() for x in (uv, score, described)))
+
+
+def maxima(heat: Tensor, radius: int, threshold: float) -> tuple[Tensor, Tensor]:
+    """Pixels (N, 2) and scores (N,) of maxima of (H, W) within `radius`, off the border; two rounds of max-pooling.
+
+    The second round finds maxima that were hidden by a pixel which itself was suppressed.
+    """
+    pool = nn.MaxPool2d(2 * radius + 1, 1, radius)
+    x = heat[None, None]
+    best = x == pool(x)
+    near = pool(best.float()) > 0
+    rest = torch.where(near, torch.zeros_like(x), x)
+    best = (best | ((rest == pool(rest)) & ~near))[0, 0] & (heat > threshold)
+    best[:radius] = best[-radius:] = False
+    best[:, :radius] = best[:, -radius:] = False
+    rows, columns = best.nonzero(as_tuple=True)
+    return torch.stack([columns, rows], dim=1).float(), heat[rows, columns]
+
+
+def refine(heat: Tensor, uv: Tensor, radius: int = 2) -> Tensor:
+    """Centres of mass (N, 2) of the heat around pixels (N, 2) that are at least `radius` off the border."""
+    axis = torch.arange(-radius, radius + 1, device=heat.device)
+    rows = uv[:, 1].long()[:, None, None] + axis[:, None]
+    columns = uv[:, 0].long()[:, None, None] + axis
+    patch = heat[rows, columns]
+    total = patch.sum(dim=(1, 2)).clamp(min=1e-9)
+    shift = torch.stack([(patch * axis).sum(dim=(1, 2)), (patch * axis[:, None]).sum(dim=(1, 2))], dim=1)
+    return uv + shift / total[:, None]
+
+
+def open_extractor(model: str) -> Extractor:
+    """`orb`, `sift`, or NETWORK=WEIGHTS such as kp2dtiny=best.safetensors; ConfigError names what there is."""
+    if model in CLASSICAL:
+        return CLASSICAL[model]
+    name, equals, weights = model.partition("=")
+    if not equals or name not in _NETWORKS:
+        known = ", ".join([*CLASSICAL, *(f"{n}=WEIGHTS" for n in _NETWORKS)])
+        raise ConfigError(f"unknown model {model}; known: {known}")
+    return _NETWORKS[name](networks.load(name, Path(weights)))
+
+
+CLASSICAL: dict[str, Extractor] = {"orb": orb, "sift": sift}
+_NETWORKS: dict[str, Callable[[nn.Module], Extractor]] = {
+    "kp2d": CellNetwork,
+    "kp2d_resnet": CellNetwork,
+    "kp2dtiny": CellNetwork,
+    "superpoint": HeatNetwork,
+}
+
+
+def _to_network(network: nn.Module, image: np.ndarray, channels: int) -> Tensor:
+    """To the network's device, repeated at its border up to a multiple of 16."""
+    tensor = to_tensor(image, channels)[None].to(next(network.parameters()).device)
+    height, width = tensor.shape[-2:]
+    return functional.pad(tensor, (0, -width % 16, 0, -height % 16), mode="replicate")
+
+
+def _sorted(uv: np.ndarray, score: np.ndarray, descriptor: np.ndarray) -> Features:
+    order = np.argsort(-score, kind="stable")
+    return Features(uv[order], score[order], descriptor[order])
