@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every recipe learns a batch by heart, and says how good it is."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pictures import picture
+from torch.utils.data import default_collate
+
+from letvins_ros import networks
+from letvins_ros.weights import save_weights
+from training.adapt import adapted_heat, find_points
+from training.adapt import main as adapt
+from training.config import TrainConfig, open_recipe
+from training.data.images import to_tensor
+from training.recipes.base import to_numpy
+
+pytest.importorskip("h5py")
+pytest.importorskip("faiss")
+pytest.importorskip("lightning_fabric")
+SMALL = {"height": 48, "width": 64}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Random weights of a network by name, in a file; batch norms know what features are like."""
+    folder = tmp_path_factory.mktemp("weights")
+
+    def make(name, channels=3, **options):
+        torch.manual_seed(0)
+        path = folder / f"{name}.safetensors"
+        network = networks.build(name, **options).train()
+        images = torch.stack([to_tensor(picture(i, (48, 64)), channels) for i in range(4)])
+        with torch.no_grad():
+            for _ in range(10):
+                network(images)
+        save_weights(path, to_numpy(network.state_dict()))
+        return str(path)
+
+    return make
+
+
+def learn(name, options, steps, lr, batch=2):
+    """Losses of steps on one batch, and the recipe with its network."""
+    torch.manual_seed(0)
+    recipe = open_recipe(TrainConfig(name, "", 1, options=options))
+    network = recipe.build()
+    recipe.prepare(network)
+    samples = recipe.samples(batch, 0)
+    one = default_collate([samples[i] for i in range(batch)])
+    optimizer = torch.optim.Adam([p for p in network.parameters() if p.requires_grad], lr=lr)
+    totals = []
+    for _ in range(steps):
+        torch.manual_seed(1)  # the same random points every time
+        losses = recipe.loss(network, one)
+        optimizer.zero_grad()
+        losses["total"].backward()
+        optimizer.step()
+        totals.append(losses["total"].item())
+    return totals, recipe, network
+
+
+def check(name, options, steps=20, lr=3e-3, share=0.7, batch=2):
+    totals, recipe, network = learn(name, options, steps, lr, batch)
+    assert totals[-1] < share * totals[0], totals
+    kept = recipe.deployed(network)
+    figures = recipe.validate(kept)
+    assert np.isfinite(figures["score"])
+    pictures = recipe.pictures(kept)
+    assert all(p.ndim == 3 and p.shape[2] == 3 and p.dtype == np.uint8 for p in pictures.values())
+    return figures
+
+
+def test_kp2d(photo_folder):
+    options = {
+        "photos": str(photo_folder / "train"),
+        "unseen": str(photo_folder / "val"),
+        "validation_pairs": 1,
+        **SMALL,
+    }
+    check("kp2d", options, steps=12, lr=3e-4, share=0.7)
+
+
+@pytest.mark.parametrize(
+    "options", [{"version": "V2"}, {"version": "V3", "corners": 1.0, "softness": 0.1, "dropout": False}]
+)
+def test_kp2dtiny_without_labels(photo_folder, options):
+    given = {
+        "data": str(photo_folder / "train"),
+        "labels": "none",
+        "unseen": str(photo_folder / "val"),
+        "validation_pairs": 1,
+    }
+    check("kp2dtiny", {**given, **options, **SMALL}, share=0.9)
+
+
+@pytest.fixture(scope="module")
+def coco(photo_folder, tmp_path_factory):
+    """The pictures with labels: left sky, right water, a stripe unlabelled."""
+    root = tmp_path_factory.mktemp("coco")
+    for split in ("train", "val"):
+        (root / f"{split}2017").mkdir()
+        (root / "stuffthingmaps" / f"{split}2017").mkdir(parents=True)
+        image = cv2.imread(str(photo_folder / split / "1.png"))
+        image[:, :160] //= 3
+        labels = np.full(image.shape[:2], 119, np.uint8)
+        labels[:, :150], labels[:, 150:170] = 156, 255
+        cv2.imwrite(str(root / f"{split}2017" / "000000000001.jpg"), image)
+        cv2.imwrite(str(root / "stuffthingmaps" / f"{split}2017" / "000000000001.png"), labels)
+    return root
+
+
+def test_kp2dtiny_multitask_then_segmentation_alone_then_for_microcontrollers(coco, weights):
+    base = {"data": str(coco), "unseen": str(coco / "val2017"), "validation_pairs": 1, **SMALL}
+    assert "mIoU" in check("kp2dtiny", {**base, "keypoints": 0.25}, share=0.8)
+    start = weights("kp2dtiny", config="N")
+    alone = {"keypoints": 0.0, "place": 0.0, "freeze_backbone": True, "start": start, "renew": "classes."}
+    figures = check("kp2dtiny", {**base, **alone}, share=0.6)
+    assert figures["score"] == figures["mIoU"]
+    check("kp2dtiny", {**base, "mcu": True, "start": start, "renew": "decoder.up,descriptor_head.up"}, share=0.9)
+
+
+def test_frozen_layers_stay_as_they_are(coco, weights):
+    start = weights("kp2dtiny", config="N")
+    given = {"data": str(coco), "start": start, "freeze_backbone": True, "keypoints": 0.0, "place": 0.0, **SMALL}
+    _, _, network = learn("kp2dtiny", given, 2, 1e-2)
+    before = networks.load("kp2dtiny", start).state_dict()
+    after = network.network.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before if k.startswith("backbone."))
+    assert not torch.equal(before["classes.weight"], after["classes.weight"])
+
+
+def test_magicpoint():
+    check("magicpoint", {"validation_shapes": 9, **SMALL}, lr=1e-2, share=0.7)
+
+
+def test_points_of_adaptation_teach_superpoint(photo_folder, tmp_path, weights):
+    """One photograph per worker's turn; what is there already is left alone."""
+    magicpoint = weights("superpoint", channels=1, batch_norm=True, descriptors=False)
+    adapt(photo_folder / "train", tmp_path, magicpoint, 2, 48, 64, 0.0, 50, 1, "cpu")
+    files = sorted(tmp_path.rglob("*.npz"))
+    assert len(files) == 4
+    stamps = [file.stat().st_mtime_ns for file in files]
+    adapt(photo_folder / "train", tmp_path, magicpoint, 2, 48, 64, 0.0, 50, 1, "cpu")
+    assert [file.stat().st_mtime_ns for file in files] == stamps
+    with np.load(files[0]) as saved:
+        assert saved["pts"].shape[1] == 3
+        assert len(saved["pts"]) > 5
+    options = {
+        "photos": str(photo_folder / "train"),
+        "points": str(tmp_path),
+        "unseen": str(photo_folder / "val"),
+        "start": magicpoint,
+        "validation_pairs": 1,
+        **SMALL,
+    }
+    check("superpoint", options, steps=8, lr=1e-3, share=0.8)
+    check("superpoint", {**options, "descriptor_loss": "dense"}, steps=8, lr=1e-3, share=0.9)
+
+
+def test_adaptation_keeps_what_all_views_see():
+    """A detector that answers to brightness: the bright square comes out of 20 views where it is."""
+
+    class Bright(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, image):
+            cells = torch.nn.functional.pixel_unshuffle(image, 8) * 10
+            logits = torch.cat([cells, torch.full_like(cells[:, :1], 5.0)], dim=1)
+            return type("Output", (), {"logits": logits})
+
+    gray = np.zeros((64, 96), np.float32)
+    gray[30:33, 50:53] = 1
+    points = find_points(adapted_heat(Bright(), gray, 20, np.random.default_rng(0)), 0.01, 10)
+    assert points[0, :2] == pytest.approx([51, 31], abs=1)
+
+
+def test_letnet(photo_folder):
+    options = {
+        "source": "photos",
+        "folder": str(photo_folder / "train"),
+        "unseen": str(photo_folder / "val"),
+        "top_k": 40,
+    }
+    check("letnet", {**options, "validation_pairs": 2, **SMALL}, share=0.9, batch=1)
+
+
+@pytest.mark.parametrize("options", [{}, {"matching": "sinkhorn", "dense": True}])
+def test_loftr(photo_folder, options):
+    given = {"source": "photos", "folder": str(photo_folder / "train"), "validation_pairs": 1, **SMALL}
+    check("loftr", {**given, **options}, steps=6, lr=3e-4, share=0.9, batch=1)
+
+
+def test_lightglue(photo_folder, weights):
+    options = {
+        "folder": str(photo_folder / "train"),
+        "extractor": weights("kp2dtiny", config="S"),
+        "points": 40,
+        "layers": 2,
+        "validation_pairs": 1,
+        **SMALL,
+    }
+    check("lightglue", options, steps=35, lr=1e-2, share=0.75)
+
+
+def test_places(photo_folder, weights):
+    options = {
+        "start": weights("kp2dtiny", config="N"),
+        "kind": "photos",
+        "folder": str(photo_folder),
+        "split": "train",
+        "unseen": "val",
+        "negatives": 2,
+        "cluster_images": 4,
+        **SMALL,
+    }
+    figures = check("places", options, steps=30, lr=3e-6, share=0.7)
+    assert figures["queries"] == 2

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KP2D (Tang et al. 2020): keypoints, scores and descriptors from two views of a picture, without labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from letvins_ros import networks
+from training.data import homographies, photometric
+from training.data.pairs import HomographyPairs, PairOptions
+from training.features import CellNetwork
+from training.losses.kp2d import Weights, keypoint_losses, to_points
+from training.recipes.base import Batch, Recipe
+from training.tasks.hpatches import pair_figures, photo_pairs, summary
+from training.tasks.pairs import DescriptorMatcher
+
+
+class WithInlierNet(nn.Module):
+    """A network and the one that judges its matches, which only training needs."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.io_net = network, networks.build("inlier_net")
+
+    def forward(self, image: Tensor) -> Any:
+        return self.network(image)
+
+
+@dataclass(frozen=True)
+class Kp2dRecipe(Recipe):
+    """Options of the recipe."""
+
+    photos: str = "../data/coco/train2017"  # any tree of images
+    unseen: str = "../data/coco/val2017"
+    network: str = "kp2d"  # or kp2d_resnet
+    version: str = "V4"
+    height: int = 240
+    width: int = 320
+    top_k: int = 300  # of the validation
+    validation_pairs: int = 64
+    descriptor: float = 2.0  # weight of the descriptor loss: 0 in V3
+    inliers: float = 1.0  # weight of the inlier network: 0 in V0 to V2
+
+    def build(self) -> nn.Module:
+        """Make KeypointNet of a version, or the ResNet variant."""
+        options = {"version": self.version} if self.network == "kp2d" else {}
+        return WithInlierNet(networks.build(self.network, **options))
+
+    def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
+        """Give pairs of views of photographs."""
+        options = PairOptions((self.height, self.width), 3, homographies.KP2D, photometric.KP2D)
+        return HomographyPairs(Path(self.photos), length, seed, options)
+
+    def loss(self, network: Any, batch: Batch) -> dict[str, Tensor]:
+        """See training.losses.kp2d."""
+        network.train()
+        output_a, output_b = forward_both(network, batch)
+        weights = Weights(descriptor=self.descriptor, inliers=self.inliers)
+        size = (self.height, self.width)
+        H_a_b = torch.linalg.inv(batch["H_b_a"])
+        losses = keypoint_losses(to_points(output_a, size), to_points(output_b, size), H_a_b, weights, network.io_net)
+        return {"total": torch.stack(list(losses.values())).sum(), **losses}
+
+    def validate(self, network: nn.Module) -> dict[str, float]:
+        """HPatches' figures on unseen photographs; score is repeatability plus C3."""
+        return validate_keypoints(network, Path(self.unseen), (self.height, self.width), self)
+
+    def deployed(self, network: Any) -> nn.Module:
+        """Give the network without its judge."""
+        kept: nn.Module = network.network
+        return kept
+
+    def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
+        """Keypoints and right matches of unseen photographs."""
+        return keypoint_pictures(network, Path(self.unseen), (self.height, self.width), self.top_k)
+
+
+def forward_both(network: nn.Module, batch: Batch) -> list[Any]:
+    """Outputs of both views from one pass, as named tuples."""
+    output = network(torch.cat([batch["image_a"], batch["image_b"]]))
+    halves = [[None, None] if x is None else x.chunk(2) for x in output]
+    return [type(output)(*(half[i] for half in halves)) for i in range(2)]
+
+
+def validate_keypoints(network: nn.Module, unseen: Path, size: tuple[int, int], options: Any) -> dict[str, float]:
+    """Figures of a cell network on views of unseen photographs."""
+    network.eval()
+    match = DescriptorMatcher(CellNetwork(network))
+    pairs = photo_pairs(unseen, size, options.validation_pairs, homographies.KP2D)
+    figures = summary({pair.name: pair_figures(pair, match(pair, options.top_k)) for pair in pairs})
+    return {**figures, "score": figures["Rep"] + figures["C3"]}
+
+
+def keypoint_pictures(network: nn.Module, unseen: Path, size: tuple[int, int], top_k: int) -> dict[str, np.ndarray]:
+    """Two unseen photographs beside their warped views, joined where they match: right ones green, wrong ones red."""
+    network.eval()
+    match = DescriptorMatcher(CellNetwork(network))
+    pictures = {}
+    for pair in photo_pairs(unseen, size, 2, homographies.KP2D):
+        found = match(pair, top_k).matches
+        picture = np.hstack([pair.image_a, pair.image_b])
+        there = homographies.transfer(np.asarray(pair.H_b_a), found[:, :2])
+        for (u_a, v_a, u_b, v_b), truth in zip(found, there, strict=True):
+            right = np.hypot(u_b - truth[0], v_b - truth[1]) < 3
+            ends = (int(u_a), int(v_a)), (int(u_b) + size[1], int(v_b))
+            cv2.line(picture, *ends, (0, 255, 0) if right else (255, 0, 0), 1)
+        pictures[pair.name] = picture
+    return pictures
+
+
+RECIPE = Kp2dRecipe
