@@ -77,7 +77,9 @@ def test_kp2d(photo_folder):
         "photos": str(photo_folder / "train"),
         "unseen": str(photo_folder / "val"),
         "validation_pairs": 1,
-        **SMALL,
+        "height": 64,
+        "width": 96,
+        "inliers": 0.0,  # as in V0 to V2: it comes in with the tenth right match and lifts the sum
     }
     check("kp2d", options, steps=12, lr=3e-4, share=0.7)
 
@@ -92,7 +94,7 @@ def test_kp2dtiny_without_labels(photo_folder, options):
         "unseen": str(photo_folder / "val"),
         "validation_pairs": 1,
     }
-    check("kp2dtiny", {**given, **options, **SMALL}, share=0.9)
+    check("kp2dtiny", {**given, **options, **SMALL}, steps=15, share=0.9)
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +115,14 @@ def coco(photo_folder, tmp_path_factory):
 
 def test_kp2dtiny_multitask_then_segmentation_alone_then_for_microcontrollers(coco, weights):
     base = {"data": str(coco), "unseen": str(coco / "val2017"), "validation_pairs": 1, **SMALL}
-    assert "mIoU" in check("kp2dtiny", {**base, "keypoints": 0.25}, share=0.8)
+    assert "mIoU" in check("kp2dtiny", {**base, "keypoints": 0.25}, steps=12, share=0.8)
     start = weights("kp2dtiny", config="N")
     alone = {"keypoints": 0.0, "place": 0.0, "freeze_backbone": True, "start": start, "renew": "classes."}
-    figures = check("kp2dtiny", {**base, **alone}, share=0.6)
+    figures = check("kp2dtiny", {**base, **alone}, steps=12, share=0.6)
     assert figures["score"] == figures["mIoU"]
-    check("kp2dtiny", {**base, "mcu": True, "start": start, "renew": "decoder.up,descriptor_head.up"}, share=0.9)
+    check(
+        "kp2dtiny", {**base, "mcu": True, "start": start, "renew": "decoder.up,descriptor_head.up"}, steps=10, share=0.9
+    )
 
 
 def test_frozen_layers_stay_as_they_are(coco, weights):
