@@ -21,7 +21,9 @@ _STYLE: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": 
 app = typer.Typer(help="Stereo-inertial odometry and SLAM with learned features.", **_STYLE)
 config_app = typer.Typer(help="Show, check and make configurations.", **_STYLE)
 weights_app = typer.Typer(help="The networks' weights.", **_STYLE)
+map_app = typer.Typer(help="Saved maps.", **_STYLE)
 app.add_typer(config_app, name="config")
+app.add_typer(map_app, name="map")
 app.add_typer(weights_app, name="weights")
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration (yaml).")]
@@ -182,7 +184,7 @@ def track(
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")],
-    scenario: Annotated[str, typer.Option(help="hall, corridor, aggressive, dark or static.")] = "hall",
+    scenario: Annotated[str, typer.Option(help="hall, corridor, relit, aggressive, dark or static.")] = "hall",
     duration: Annotated[float, typer.Option(min=1, metavar="S", help="Length in seconds.")] = 20.0,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
 ) -> None:
@@ -284,6 +286,48 @@ def config_import(
     else:
         write_atomic(out, text)
         print(f"Written: {out} ({mode})")
+
+
+MapArgument = Annotated[Path, typer.Argument(metavar="MAP", help="File that a run wrote to loop.save_map.")]
+
+
+@map_app.command("info")
+def map_info(file: MapArgument) -> None:
+    """Show what a map holds and where it comes from."""
+    from letvins_ros.loop.map_file import facts, load_map
+    from letvins_ros.terminal import aligned
+
+    print(aligned(facts(file, *load_map(file))))
+
+
+@map_app.command("export")
+def map_export(
+    file: MapArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help=".tum poses, .g2o pose graph or .ply landmarks.")],
+) -> None:
+    """Write a map for other programs."""
+    from letvins_ros.evaluation.files import write_atomic
+    from letvins_ros.loop.export import export
+    from letvins_ros.loop.map_file import load_map
+
+    write_atomic(out, export(load_map(file)[0], out.suffix))
+    print(f"Written: {out}")
+
+
+@map_app.command("merge")
+def map_merge(
+    first: MapArgument,
+    second: MapArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")],
+) -> None:
+    """Make one map of two that have places in common."""
+    from letvins_ros.loop.map_file import load_map, save_map
+    from letvins_ros.loop.merge import merge
+
+    places, info = load_map(first)
+    loops = merge(places, load_map(second, info)[0], info.left_camera(), info.is_upright)
+    save_map(out, places, info)
+    print(f"Written: {out} (joined by {loops} loops)")
 
 
 @app.command()

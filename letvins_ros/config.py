@@ -82,6 +82,26 @@ class EstimatorConfig(Section):
 
 
 @dataclass(frozen=True)
+class LoopConfig(Section):
+    """Recognising places and correcting the map."""
+
+    mode: str = param("map", "map adds to the map, localise only finds itself in one", choices=("map", "localise"))
+    load_map: str = param("", "map file to start with, empty for none")
+    save_map: str = param("", "file to write the map to at the end, empty for none")
+    keyframe_distance_m: float = param(0.3, "way after which a keyframe is looked at", unit="m", low=0, high=100)
+    keyframe_angle_deg: float = param(10.0, "or turn after which it is", unit="degrees", low=0, high=180)
+    max_features: int = param(300, "features described in a keyframe", low=30, high=5000)
+    candidates: int = param(4, "places most alike that are looked at closely", low=1, high=100)
+    exclude_recent_s: float = param(10.0, "keyframes younger than this are not recognised", unit="s", low=0, high=1e6)
+    min_inliers: int = param(20, "fewest features on which two views of a place agree", low=6, high=1000)
+    inlier_px: float = param(3.0, "largest distance of such a feature from its place", unit="px", low=0.1, high=50)
+    agree_inliers: int = param(50, "features that agreeing keyframes must have together", low=6, high=100000)
+    odometry_scale: float = param(
+        3.0, "factor on the uncertainty that odometry tells of its motion", low=0.1, high=1000
+    )
+
+
+@dataclass(frozen=True)
 class RosConfig(Section):
     """The ROS 2 nodes: frames, what they hear and what they publish."""
 
@@ -120,6 +140,7 @@ class Config(Section):
     seed: int = param(0, "start of every random choice", low=0, high=2**31 - 1)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
     ros: RosConfig = field(default_factory=RosConfig)
     player: PlayerConfig = field(default_factory=PlayerConfig)
     rig: Rig | None = None  # camera0, camera1 and imu of the file; None: the rig comes from the data

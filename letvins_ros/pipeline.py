@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from letvins_ros import __version__
 from letvins_ros.calibration import ImuNoise, Rig
 from letvins_ros.config import Config
 from letvins_ros.config_io import to_yaml
@@ -17,6 +19,8 @@ from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import CalibrationError, DataError
 from letvins_ros.estimation import VioEstimator
 from letvins_ros.evaluation.results import FrameResult, RunRecord, write_results
+from letvins_ros.loop.map_file import MapInfo
+from letvins_ros.loop.worker import LoopResult, LoopWorker
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.types import FrameTracks, ImageFrame, ImuSamples, VioState
 
@@ -61,15 +65,18 @@ def run_offline(
     dataset = open_dataset(source, config.rig)
     config, rig = fit_to_data(config, dataset)
     odometry = Odometry(config, rig)
+    loops = _loop_worker(config, rig, dataset) if options.loop else None
     record = RunRecord(_frames_expected(dataset, options), dataset.name, dataset.report)
     try:
         with threadpool_limits(1):  # the matrices are small: more threads only wait for each other
             for done, frame in enumerate(_frames_with_imu(dataset, odometry, options, record), 1):
-                record.add(_process(odometry, frame))
+                record.add(_process(odometry, frame, loops))
                 progress(done, record.frames_total)
         record.frames_dropped = record.frames_total - len(record.frames)  # the unreadable ones too
     except KeyboardInterrupt:
         record.interrupted = True
+    if loops is not None:
+        _put_into_map(record, loops.finish())
     if odometry.estimator.imu.dropped:
         dataset.report.add("imu: readings out of order or absurd, dropped", "", odometry.estimator.imu.dropped)
     if record.frames and not record.posed():
@@ -139,8 +146,29 @@ def _feed(estimator: VioEstimator, imu: ImuSamples, fed: int, stamp_ns: int) -> 
     return max(end, fed)
 
 
-def _process(odometry: Odometry, frame: ImageFrame) -> FrameResult:
+def _loop_worker(config: Config, rig: Rig, dataset: Dataset) -> LoopWorker:
+    settings = to_yaml(replace(config, rig=rig))
+    info = MapInfo.of(rig.cameras[0], config.mode != "stereo", settings, source=dataset.name, made_by=__version__)
+    return LoopWorker(config.loop, rig.cameras[0], info)
+
+
+def _put_into_map(record: RunRecord, loops: LoopResult) -> None:
+    """Correct every frame by the map as it stands at the end."""
+    corrections = loops.T_map_odom_at([frame.stamp_ns for frame in record.frames])
+    for i, (frame, T_map_odom) in enumerate(zip(record.frames, corrections, strict=True)):
+        cost_ms = loops.costs_ms.get(frame.stamp_ns, 0.0)
+        record.frames[i] = replace(frame, T_map_odom=T_map_odom, loop_ms=cost_ms)
+    record.loops = len(loops.closures)
+    record.loop_stamps_ns = loops.snapshot.stamps_ns[loops.snapshot.loops]
+    record.loop_process = loops.cpu_s, loops.peak_rss_mb
+    record.end()
+
+
+def _process(odometry: Odometry, frame: ImageFrame, loops: LoopWorker | None) -> FrameResult:
     tracks, state, (tracker_ms, estimator_ms) = odometry.process(frame)
+    image = frame.images[0]
+    if loops is not None and odometry.estimator.keyframe is not None and image is not None:
+        loops.add(odometry.estimator.keyframe, image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
     return FrameResult(
         stamp_ns=frame.stamp_ns,
         state=state,

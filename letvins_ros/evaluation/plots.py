@@ -60,6 +60,20 @@ def trajectory_figure(estimate: np.ndarray, truth: np.ndarray | None = None, tit
     return figure
 
 
+def map_figure(before: np.ndarray, after: np.ndarray, truth: np.ndarray | None, loops: np.ndarray) -> Figure:
+    """Top view of positions (N, 3) m before and after closing loops, and the loops' two ends (L, 2, 3) after it."""
+    figure = Figure(figsize=(13, 6.4), layout="constrained", dpi=110)
+    figure.suptitle(f"Map before and after closing {len(loops)} loops")
+    for axes, positions, name in zip(figure.subplots(1, 2), (before, after), ("Odometry", "Map"), strict=True):
+        _draw_path(axes, positions[:, :2], None if truth is None else truth[:, :2])
+        axes.plot(*positions[:, :2].T, color=ESTIMATE, lw=1.2, label="estimate")
+        axes.set(title=name, xlabel="x (m)", ylabel="y (m)")
+        _scale_bar(axes, positions)
+    axes.add_collection(LineCollection(list(loops[:, :, :2]), colors=BAD, linewidths=0.8, zorder=4, label="loops"))
+    axes.legend(loc="best", framealpha=0.9)
+    return figure
+
+
 def error_figure(series: ErrorSeries, marks: Marks, title: str = "") -> Figure:
     """Position error per axis within its 3-sigma bounds, and rotation error, over time."""
     figure = Figure(figsize=(11, 8), layout="constrained", dpi=110)

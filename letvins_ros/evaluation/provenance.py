@@ -11,7 +11,7 @@ from pathlib import Path
 
 import letvins_ros
 
-PACKAGES = ("numpy", "scipy", "opencv-python-headless", "gtsam", "torch", "openvino")
+PACKAGES = ("numpy", "scipy", "opencv-python-headless", "gtsam", "faiss-cpu", "torch", "openvino")
 
 
 def provenance() -> dict[str, str]:

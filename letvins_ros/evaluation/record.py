@@ -37,13 +37,15 @@ def _clocks() -> tuple[float, float]:
 
 @dataclass
 class RunRecord:
-    """Everything a run is judged by. Wall and CPU time count from its creation to the last frame added."""
+    """Everything a run is judged by. Wall and CPU time count from its creation to the last frame added or `end`."""
 
     frames_total: int  # that the source was expected to give
     source: str = ""
     report: ReadReport = field(default_factory=ReadReport)
     frames_dropped: int = 0  # never processed: too late in real time, or unreadable
     loops: int = 0
+    loop_stamps_ns: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))  # the two ends of each
+    loop_process: tuple[float, float] = (0.0, 0.0)  # CPU seconds and peak MB of the loop closer's process
     interrupted: bool = False
     frames: list[FrameResult] = field(default_factory=list)
     _started: tuple[float, float] = field(default_factory=_clocks)
@@ -52,6 +54,10 @@ class RunRecord:
     def add(self, frame: FrameResult) -> None:
         """Append a processed frame."""
         self.frames.append(frame)
+        self.end()
+
+    def end(self) -> None:
+        """Count wall and CPU time up to now."""
         self._ended = _clocks()
 
     @property
@@ -61,8 +67,8 @@ class RunRecord:
 
     @property
     def cpu_s(self) -> float:
-        """Processor seconds that all threads of the process used."""
-        return self._ended[1] - self._started[1]
+        """Processor seconds that all threads of the process and the loop closer's used."""
+        return self._ended[1] - self._started[1] + self.loop_process[0]
 
     @property
     def duration_s(self) -> float:

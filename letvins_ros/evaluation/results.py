@@ -145,7 +145,7 @@ def _cost_metrics(record: RunRecord) -> dict[str, Any]:
         "realtime_factor": record.duration_s / record.wall_s if n else None,
         **{stage: _percentiles(record, stage) for stage in STAGES},
         "cpu_ms_per_frame": 1000 * record.cpu_s / n if n else None,
-        "peak_rss_mb": peak_rss_mb(),
+        "peak_rss_mb": peak_rss_mb() + record.loop_process[1],
     }
 
 

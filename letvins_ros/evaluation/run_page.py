@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from letvins_ros.evaluation.metrics import MAX_TILT_RAD
-from letvins_ros.evaluation.plots import ErrorSeries, Marks, error_figure, timing_figure, trajectory_figure
+from letvins_ros.evaluation.plots import ErrorSeries, Marks, error_figure, map_figure, timing_figure, trajectory_figure
 from letvins_ros.evaluation.record import RunRecord
 from letvins_ros.evaluation.report import Page, Rows
 from letvins_ros.evaluation.results import STAGES, Comparison
@@ -27,6 +27,8 @@ def run_page(
         "error": _error(record, comparison, marks),
         "timing": _timing(record, marks),
     }
+    if len(record.loop_stamps_ns):
+        figures["map"] = _map(record, comparison)
     details = {"Skipped or mended while reading": _skipped(record), "Status": _status(metrics)}
     title = f"letvins run {record.source}".strip()
     return Page(title, _notices(record), summary(metrics), figures, details, config_text)
@@ -40,6 +42,17 @@ def _trajectory(record: RunRecord, metrics: Mapping[str, Any], comparison: Compa
     absolute = comparison.absolute
     title = f"Causal trajectory aligned to the truth, ATE {metrics['ate_rmse_m']:.4f} m"
     return trajectory_figure(absolute.aligned.positions, absolute.truth.positions, title)
+
+
+def _map(record: RunRecord, comparison: Comparison | None) -> Figure:
+    after = record.map_trajectory()
+    if comparison is None:
+        before, truth = record.trajectory().positions, None
+    else:
+        aligned = comparison.absolute_map.aligned
+        before, after, truth = comparison.absolute.aligned.positions, aligned, comparison.absolute_map.truth.positions
+    ends = np.searchsorted(after.stamps_ns, record.loop_stamps_ns).clip(max=len(after) - 1)
+    return map_figure(before, after.positions, truth, after.positions[ends])
 
 
 def _error(record: RunRecord, comparison: Comparison | None, marks: Marks) -> Figure:

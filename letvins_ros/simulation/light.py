@@ -20,6 +20,7 @@ class Lighting:
     lamp_power: float = 1.0
     wander: float = 0.0  # slow change of the exposure, share
     flicker: float = 0.0  # change from frame to frame, share
+    relit: bool = False  # half way through, other lamps take over
     headlamp: float = 0.0  # carried lamp's brightness in the middle of its spot at 1 m, times the room's brightest
 
 

@@ -58,6 +58,11 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
             Motion("walk", max_speed=1.5, max_turn=1.6),
             (1.7, 1.0, 2.7), Furniture(pipes=4), 0.16, 0.3, Lighting(wander=0.12, lamps=16, lamp_power=0.8),
         ),
+        "relit": Scenario(
+            "the corridor, its second lap under other lamps",
+            Motion("walk", max_speed=1.5, max_turn=1.6),
+            (1.7, 1.0, 2.7), Furniture(pipes=4), 0.16, 0.3, Lighting(0.3, lamps=16, wander=0.12, relit=True),
+        ),
         "aggressive": Scenario(
             "a drone flies fast and shakes",
             Motion("flight", max_speed=2.5, max_turn=3.0, shake=2.0),

@@ -2,7 +2,7 @@
 """A simulated recording."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -29,6 +29,7 @@ FRAME_HZ = 20.0
 TEXELS_PER_M = 200.0
 PHOTOS = 200  # at most this many pictures on the walls of one world
 PHOTO_COVER = 0.9
+RELIT_S = 2.0  # that a change of lamps takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +74,16 @@ class Simulation:
     def _build(self, room: np.ndarray, equipment: Equipment) -> None:
         """Paint and light the world, and place a renderer behind each camera."""
         surfaces = self._paint(equipment)
-        brightness = light.bake(self.quads, room, self.scenario.lighting, self._rng(5))
+        lights = [light.bake(self.quads, room, self.scenario.lighting, self._rng(5))]
+        if self.scenario.lighting.relit:
+            lights.append(light.bake(self.quads, room, self.scenario.lighting, self._rng(9)))
         # The brightest parts may clip, so that the others use all 8 bits, even of a dark room.
-        self._bright = float(np.quantile(np.concatenate([map_.ravel() for map_ in brightness]), 0.97))
-        atlas = pack([light.shade(s, map_ / self._bright) for s, map_ in zip(surfaces, brightness, strict=True)])
-        self._renderers = [Renderer(mount.camera, self.quads, atlas, TEXELS_PER_M) for mount in self.rig.cameras]
-        self._fall_offs = [optics.lens_fall_off(renderer.rays, self._sensor) for renderer in self._renderers]
+        self._bright = float(np.quantile(np.concatenate([map_.ravel() for map_ in lights[0]]), 0.97))
+        self._renderers = []  # of each light, one per camera
+        for brightness in lights:
+            atlas = pack([light.shade(s, map_ / self._bright) for s, map_ in zip(surfaces, brightness, strict=True)])
+            self._renderers.append([Renderer(m.camera, self.quads, atlas, TEXELS_PER_M) for m in self.rig.cameras])
+        self._fall_offs = [optics.lens_fall_off(renderer.rays, self._sensor) for renderer in self._renderers[0]]
         self._bank = optics.noise_bank(self._fall_offs[0].shape, self._rng(6))
 
     def _paint(self, equipment: Equipment) -> list[np.ndarray]:
@@ -116,7 +121,21 @@ class Simulation:
 
     def view(self, index: int, camera: int) -> View:
         """What a camera has before it at a frame, with depth, before exposure and noise."""
-        return self._renderers[camera].render(self.T_world_cam(index, camera))
+        T_world_cam, second = self.T_world_cam(index, camera), self._second_light(index)
+        first, last = (lamps[camera] for lamps in (self._renderers[0], self._renderers[-1]))
+        view = (last if second >= 1 else first).render(T_world_cam)
+        if not 0 < second < 1:
+            return view
+        return replace(
+            view, surface=cv2.addWeighted(view.surface, 1 - second, last.render(T_world_cam).surface, second, 0)
+        )
+
+    def _second_light(self, index: int) -> float:
+        """The share of the second lamps in the light of a frame."""
+        if not self.scenario.lighting.relit:
+            return 0.0
+        middle_ns = (self.stamps_ns[0] + self.stamps_ns[-1]) // 2
+        return float(np.clip((self.stamps_ns[index] - middle_ns) * 1e-9 / RELIT_S + 0.5, 0, 1))
 
     def image(self, index: int, camera: int) -> np.ndarray:
         """The image (H, W[, 3]) uint8 that a camera takes at a frame."""
@@ -144,7 +163,7 @@ class Simulation:
         T_cam_body, t = geometry.inverse(self.rig.cameras[camera].T_body_cam), float(seconds(self.stamps_ns[index]))
         axis_body = np.array([0.25 * np.sin(2.1 * t), 0.2 * np.sin(3.3 * t), 1.0])
         axis_cam = T_cam_body[:3, :3] @ axis_body / np.linalg.norm(axis_body)
-        lit = light.headlamp(self._renderers[camera].rays, view.inverse_depth, T_cam_body[:3, 3], axis_cam)
+        lit = light.headlamp(self._renderers[0][camera].rays, view.inverse_depth, T_cam_body[:3, 3], axis_cam)
         return 1 + np.float32(self.scenario.lighting.headlamp) * lit
 
 

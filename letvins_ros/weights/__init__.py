@@ -13,6 +13,7 @@ LETNET2_GRAY = Path(__file__).parent / "letnet2_gray.safetensors"  # ours, see t
 _OWN = {"letnet2": "letnet2_gray", "kp2dtiny": "kp2dtiny_n", "superpoint": "superpoint"}  # network -> file
 _TORCH = (".pth", ".pt", ".tar", ".ckpt")
 _WRAPPED = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the network's tensors
+ORB_VLAD = Path(__file__).parent / "orb_vlad.safetensors"  # ours: words of binary descriptors
 
 
 class WeightsError(LetvinsError):

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pose graph: odometry as chains, loops across them, solved robustly at the keyframes where loops end.
+
+Between two such keyframes the chain is one factor, exact to first order, so that the cost of solving grows with the
+loops and not with the way. What the solution moves is spread over the keyframes between by their covariances.
+"""
+
+from bisect import bisect_right, insort
+from dataclasses import dataclass
+from itertools import pairwise
+
+import gtsam
+import numpy as np
+
+from letvins_ros.errors import Rejected
+from letvins_ros.geometry import inverse
+from letvins_ros.loop.twist import Motion, adjoint, exp, log, mahalanobis
+
+UNDECIDED = 30  # newest loops whose trust is decided anew; older ones keep what they have
+UNSOLVED, NO_SURPRISE_CHI2 = 10, 6.0  # loops that may wait for a solution, while each is no more off than this
+INLIER_CHI2 = 22.5  # 99.9 % of six degrees of freedom
+FIRST_STD, JOINED_STD = 1e-4, 10.0  # rad and m: of a session's first keyframe in the map
+
+
+@dataclass(eq=False)
+class Loop:
+    """A motion between two keyframes that odometry does not know of."""
+
+    a: int
+    b: int
+    motion: Motion  # T_a_b
+    trusted: bool = True  # whether the last solution used it
+
+
+class PoseGraph:
+    """Keyframes are numbered in the order in which they are added; each belongs to a session, all of it one chain."""
+
+    def __init__(self) -> None:
+        self.loops: list[Loop] = []
+        self.sessions: list[int] = []  # of each keyframe
+        self._T_odom: list[np.ndarray] = []  # as odometry had it when the keyframe was new
+        self._T_chain: list[np.ndarray] = []  # motions joined, each session's in a frame of its own
+        self._steps: list[np.ndarray] = []  # covariances (6, 6) of the motion since the keyframe before
+        self._keys: list[int] = []  # sorted; the first keyframe of every session in the map, and where loops end
+        self._T_map: dict[int, np.ndarray] = {}  # of the keys
+        self._solved = 0  # loops that the solution knows
+        self._chains: dict[tuple[int, int], Motion] = {}  # between neighbouring keys
+
+    def __len__(self) -> int:
+        return len(self.sessions)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything as arrays, for a file."""
+        loops = [np.r_[loop.a, loop.b, loop.trusted] for loop in self.loops]
+        return {
+            "session": np.array(self.sessions, np.int64),
+            "T_odom": _stacked(self._T_odom, 4),
+            "T_chain": _stacked(self._T_chain, 4),
+            "step_covariance": _stacked(self._steps, 6),
+            "key": np.array(self._keys, np.int64),
+            "T_map_key": _stacked([self._T_map[key] for key in self._keys], 4),
+            "loop": np.array(loops, np.int64).reshape(-1, 3),
+            "T_loop": _stacked([loop.motion.T_a_b for loop in self.loops], 4),
+            "loop_covariance": _stacked([loop.motion.covariance for loop in self.loops], 6),
+        }
+
+    @staticmethod
+    def from_state(state: dict[str, np.ndarray]) -> "PoseGraph":
+        """The graph that `state` describes."""
+        graph = PoseGraph()
+        graph.sessions = state["session"].tolist()
+        graph._T_odom, graph._T_chain = list(state["T_odom"]), list(state["T_chain"])
+        graph._steps = list(state["step_covariance"])
+        graph._keys = state["key"].tolist()
+        graph._T_map = dict(zip(graph._keys, state["T_map_key"], strict=True))
+        motions = map(Motion, state["T_loop"], state["loop_covariance"])
+        ends = state["loop"].tolist()
+        graph.loops = [Loop(a, b, motion, bool(use)) for (a, b, use), motion in zip(ends, motions, strict=True)]
+        graph._solved = len(graph.loops)
+        return graph
+
+    def begin(self, T_odom: np.ndarray, T_map: np.ndarray | None) -> int:
+        """Add the first keyframe of a session; without T_map it is not in the map until `join`."""
+        session = self.sessions[-1] + 1 if self.sessions else 0
+        node = self._append(session, T_odom, Motion(T_odom, np.zeros((6, 6))))
+        if T_map is not None:
+            self._make_key(node, T_map)
+        return node
+
+    def extend(self, T_odom: np.ndarray, motion: Motion) -> int:
+        """Add a keyframe after the last one."""
+        return self._append(self.sessions[-1], T_odom, Motion(self._T_chain[-1] @ motion.T_a_b, motion.covariance))
+
+    def _append(self, session: int, T_odom: np.ndarray, chain: Motion) -> int:
+        self.sessions.append(session)
+        self._T_odom.append(T_odom)
+        self._T_chain.append(chain.T_a_b)
+        self._steps.append(chain.covariance)
+        return len(self.sessions) - 1
+
+    def is_mapped(self, node: int) -> bool:
+        """Whether the keyframe's session has a place in the map."""
+        i = bisect_right(self._keys, node) - 1
+        return i >= 0 and self.sessions[self._keys[i]] == self.sessions[node]
+
+    def join(self, loop: Loop) -> None:
+        """Place the session of b, which is not in the map, by a loop from a, which is."""
+        first = self.sessions.index(self.sessions[loop.b])
+        T_b_first = inverse(self._T_odom[loop.b]) @ self._T_odom[first]
+        self._make_key(first, self.pose(loop.a) @ loop.motion.T_a_b @ T_b_first)
+
+    def append(self, other: "PoseGraph", T_map_other: np.ndarray) -> None:
+        """Take in another graph, whose map lies here in this one's."""
+        first, session = len(self), self.sessions[-1] + 1 if self.sessions else 0
+        self.sessions += [session + number for number in other.sessions]
+        self._T_odom += other._T_odom
+        self._T_chain += other._T_chain
+        self._steps += other._steps
+        for key in other._keys:
+            self._make_key(first + key, T_map_other @ other._T_map[key])
+        self._solved += len(other.loops)
+        self.loops[:0] = [Loop(first + o.a, first + o.b, o.motion, o.trusted) for o in other.loops]
+
+    def chain(self, a: int, b: int) -> Motion:
+        """Odometry from a to a later keyframe b of the same session."""
+        T = np.stack(self._T_chain[a : b + 1])
+        shares = self._shares(T)
+        return Motion(inverse(T[0]) @ T[-1], self._spread(shares, a, b)[-1])
+
+    def _shares(self, T_chain: np.ndarray) -> np.ndarray:
+        """Adjoints (n + 1, 6, 6) that take each keyframe's twist to the last one."""
+        return adjoint(inverse(T_chain[-1]) @ T_chain)
+
+    def _spread(self, shares: np.ndarray, a: int, b: int) -> np.ndarray:
+        """Covariance (n + 1, 6, 6) that has gathered from a up to each keyframe, in b."""
+        steps = np.stack([np.zeros((6, 6)), *self._steps[a + 1 : b + 1]])
+        return np.cumsum(shares @ steps @ np.swapaxes(shares, 1, 2), axis=0)
+
+    def pose(self, node: int) -> np.ndarray:
+        """T_map of a keyframe (4, 4) as the last solution has it; beyond the last loop it goes on like odometry."""
+        i = bisect_right(self._keys, node) - 1
+        key = self._keys[i]
+        if key == node:
+            return self._T_map[node]
+        after = self._keys[i + 1] if i + 1 < len(self._keys) else None
+        if after is None or self.sessions[after] != self.sessions[node]:
+            return np.asarray(self._T_map[key] @ inverse(self._T_odom[key]) @ self._T_odom[node])
+        return np.asarray(self._between(key, after)[node - key])
+
+    def poses(self) -> np.ndarray:
+        """T_map of every keyframe (N, 4, 4), NaN where its session is not in the map."""
+        out = np.full((len(self), 4, 4), np.nan)
+        ends = [*self._keys[1:], len(self)][: len(self._keys)]
+        for key, after in zip(self._keys, ends, strict=True):
+            if after < len(self) and self.sessions[after] == self.sessions[key]:
+                out[key:after] = self._between(key, after)[:-1]
+                continue
+            last = bisect_right(self.sessions, self.sessions[key])
+            T = np.stack(self._T_odom[key:last])
+            out[key:last] = self._T_map[key] @ inverse(T[0]) @ T
+        return out
+
+    def _between(self, a: int, b: int) -> np.ndarray:
+        """T_map (n + 1, 4, 4) from key a to the next key b, what is left between them shared out by covariance."""
+        T = np.stack(self._T_chain[a : b + 1])
+        shares = self._shares(T)
+        gathered = self._spread(shares, a, b)
+        left = log(inverse(T[-1]) @ T[0] @ inverse(self._T_map[a]) @ self._T_map[b])
+        in_b = gathered @ np.linalg.solve(gathered[-1] + 1e-15 * np.eye(6), left)
+        twists = (np.linalg.inv(shares) @ in_b[..., None])[..., 0]
+        moved = np.stack([exp(twist) for twist in twists])
+        return np.asarray(self._T_map[a] @ inverse(T[0]) @ T @ moved)
+
+    def _make_key(self, node: int, T_map: np.ndarray) -> None:
+        if node not in self._T_map:
+            insort(self._keys, node)
+            self._T_map[node] = T_map
+
+    def add_loop(self, loop: Loop) -> None:
+        """Note a loop between keyframes that are in the map; `solve` uses it."""
+        for node in (loop.a, loop.b):
+            self._make_key(node, self.pose(node))
+        self.loops.append(loop)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the loops added since the last solution are few and say what it says already."""
+        new = self.loops[self._solved :]
+        return len(new) < UNSOLVED and all(self._surprise(loop) < NO_SURPRISE_CHI2 for loop in new)
+
+    def _surprise(self, loop: Loop) -> float:
+        T_a_b = inverse(self._T_map[loop.a]) @ self._T_map[loop.b]
+        return mahalanobis(log(inverse(loop.motion.T_a_b) @ T_a_b), loop.motion.covariance)
+
+    def solve(self) -> Rejected | None:
+        """Least squares; where a new loop is far off, graduated non-convexity (Yang 2020) finds whom to distrust.
+
+        Where the solver fails, everything stays as it was.
+        """
+        if not self.loops:
+            return None
+        graph, initial = self._odometry(), gtsam.Values()
+        for key in self._keys:
+            initial.insert(key, gtsam.Pose3(self._T_map[key]))
+        recent = min(len(self.loops) - self._solved + UNDECIDED, len(self.loops))
+        settled, undecided = self.loops[: len(self.loops) - recent], self.loops[len(self.loops) - recent :]
+        for loop in settled:
+            if loop.trusted:
+                graph.add(_factor(loop.a, loop.b, loop.motion))
+        try:
+            solution = _solved(graph, undecided, initial)
+        except RuntimeError as error:
+            return Rejected(f"the solver failed: {str(error).splitlines()[0]}")
+        for key in self._keys:
+            self._T_map[key] = solution.atPose3(key).matrix()
+        self._solved = len(self.loops)
+        return None
+
+    def _odometry(self) -> gtsam.NonlinearFactorGraph:
+        """The chains between keys, and what holds each session."""
+        graph = gtsam.NonlinearFactorGraph()
+        for a, b in pairwise([-1, *self._keys]):
+            if a >= 0 and self.sessions[a] == self.sessions[b]:
+                graph.add(_factor(a, b, self._chain_cached(a, b)))
+                continue
+            # the first one fixes the map; no other session may float when all its loops are distrusted
+            noise = gtsam.noiseModel.Isotropic.Sigma(6, FIRST_STD if a < 0 else JOINED_STD)
+            graph.add(gtsam.PriorFactorPose3(b, gtsam.Pose3(self._T_map[b]), noise))
+        return graph
+
+    def _chain_cached(self, a: int, b: int) -> Motion:
+        if (a, b) not in self._chains:
+            if len(self._chains) > 2 * len(self._keys) + 100:
+                self._chains = {}
+            self._chains[a, b] = self.chain(a, b)
+        return self._chains[a, b]
+
+
+def _solved(graph: gtsam.NonlinearFactorGraph, undecided: list[Loop], initial: gtsam.Values) -> gtsam.Values:
+    """The solution, and in each undecided loop whether it is trusted. Raises RuntimeError where GTSAM does."""
+    known, factors = graph.size(), [_factor(loop.a, loop.b, loop.motion) for loop in undecided]
+    for factor, loop in zip(factors, undecided, strict=True):
+        if loop.trusted:
+            graph.add(factor)
+    params = gtsam.LevenbergMarquardtParams()
+    params.setRelativeErrorTol(1e-4)
+    solution = gtsam.LevenbergMarquardtOptimizer(graph, initial, params).optimize()
+    agree = [factor.error(solution) * 2 < INLIER_CHI2 for factor in factors]
+    if agree == [loop.trusted for loop in undecided]:
+        return solution
+    return _graduated(graph, known, undecided, initial)
+
+
+def _graduated(
+    graph: gtsam.NonlinearFactorGraph, known: int, undecided: list[Loop], initial: gtsam.Values
+) -> gtsam.Values:
+    graph.resize(known)
+    for loop in undecided:
+        graph.add(_factor(loop.a, loop.b, loop.motion))
+    params = gtsam.GncLMParams(gtsam.LevenbergMarquardtParams())
+    params.setKnownInliers(list(range(known)))
+    params.setLossType(gtsam.GncLossType.TLS)
+    optimizer = gtsam.GncLMOptimizer(graph, initial, params)
+    optimizer.setInlierCostThresholds(INLIER_CHI2 / 2)
+    solution = optimizer.optimize()
+    for loop, weight in zip(undecided, optimizer.getWeights()[known:], strict=True):
+        loop.trusted = bool(weight > 0.5)
+    return solution
+
+
+def _factor(a: int, b: int, motion: Motion) -> gtsam.NonlinearFactor:
+    noise = gtsam.noiseModel.Gaussian.Covariance(motion.covariance)
+    return gtsam.BetweenFactorPose3(a, b, gtsam.Pose3(motion.T_a_b), noise)
+
+
+def _stacked(matrices: list[np.ndarray], size: int) -> np.ndarray:
+    return np.array(matrices, float).reshape(-1, size, size)

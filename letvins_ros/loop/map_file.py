@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A map on disk: one .safetensors file, see docs/maps.md. Nothing in it is executed; descriptors stay on disk."""
+
+import json
+import mmap
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from letvins_ros.calibration import MountedCamera
+from letvins_ros.camera import Camera
+from letvins_ros.errors import DataError
+from letvins_ros.loop.features import Features, OrbDescriber
+from letvins_ros.loop.graph import PoseGraph
+from letvins_ros.loop.place_map import Node, PlaceMap
+
+FORMAT, VERSION = "letvins-map", 1
+MAX_HEADER = 100_000_000  # bytes
+_KINDS = {"F64": np.float64, "F32": np.float32, "I64": np.int64, "U8": np.uint8}
+_NAMES = {np.dtype(kind): name for name, kind in _KINDS.items()}
+
+
+@dataclass(frozen=True)
+class MapInfo:
+    """What must be the same for two maps to be one, and where a map comes from."""
+
+    describer: str
+    is_upright: bool
+    camera: Mapping[str, Any]  # model, intrinsics, distortion, size and mount of the left camera
+    config: str = ""  # yaml
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(camera: MountedCamera, is_upright: bool, config: str = "", **provenance: str) -> "MapInfo":
+        """What a map that is made with this camera says of itself."""
+        model = camera.camera
+        facts = {
+            "model": model.model,
+            "size": [model.width, model.height],
+            "intrinsics": list(map(float, model.intrinsics)),
+            "distortion": list(map(float, model.distortion)),
+            "T_body_cam": camera.T_body_cam.tolist(),
+        }
+        return MapInfo(OrbDescriber.name, is_upright, facts, config, provenance)
+
+    def left_camera(self) -> MountedCamera:
+        """The camera that saw the map."""
+        facts = self.camera
+        model = Camera(
+            facts["model"], facts["size"][0], facts["size"][1], tuple(facts["intrinsics"]), tuple(facts["distortion"])
+        )
+        return MountedCamera(model, np.array(facts["T_body_cam"]))
+
+
+def save_map(path: Path, places: PlaceMap, info: MapInfo) -> None:
+    """Write beside the file, then rename over it: whoever reads finds the old map or the new one, whole.
+
+    Raises DataError where the folder cannot be written.
+    """
+    arrays = _arrays(places)
+    header: dict[str, Any] = {"__metadata__": _metadata(places, info)}
+    offset = 0
+    for name, array in arrays.items():
+        ends = [offset, offset + array.nbytes]
+        header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": ends}
+        offset = ends[1]
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for array in arrays.values():
+                file.write(np.ascontiguousarray(array).data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise DataError(f"cannot write the map {path}: {error.strerror}") from error
+
+
+def _metadata(places: PlaceMap, info: MapInfo) -> dict[str, str]:
+    return {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "describer": info.describer,
+        "upright": json.dumps(info.is_upright),
+        "camera": json.dumps(dict(info.camera)),
+        "config": info.config,
+        "provenance": json.dumps(dict(info.provenance)),
+        "place_size": str(places.index.size),
+    }
+
+
+def _arrays(places: PlaceMap) -> dict[str, np.ndarray]:
+    """Big ones last; features of all nodes one after the other, from row `start[i]` to `start[i + 1]`."""
+    with_features = places.findable()
+    features = [places.features(node) for node in with_features]
+    start = np.cumsum([0, *(len(f) for f in features)])
+    graph = {f"graph.{name}": array for name, array in places.graph.state().items()}
+
+    def joined(name: str, empty: tuple[int, ...], kind: type) -> np.ndarray:
+        parts = [np.zeros(empty, kind), *(getattr(f, name) for f in features)]
+        return np.concatenate(parts).astype(kind, copy=False)
+
+    width = features[0].descriptors.shape[1] if features else 0
+    place = np.stack([f.place for f in features]) if features else np.zeros((0, places.index.size), np.float32)
+    return graph | {
+        "stamp_ns": np.array([node.stamp_ns for node in places.nodes], np.int64),
+        "R_level_body": np.array([node.R_level_body for node in places.nodes], float).reshape(-1, 3, 3),
+        "feature.node": np.array(with_features, np.int64),
+        "feature.start": start.astype(np.int64),
+        "feature.place": place.astype(np.float32, copy=False),
+        "feature.uv": joined("uv", (0, 2), np.float32),
+        "feature.point_body": joined("points_body", (0, 3), np.float32),
+        "feature.descriptor": joined("descriptors", (0, width), np.uint8),
+    }
+
+
+def facts(path: Path, places: PlaceMap, info: MapInfo) -> list[tuple[str, str]]:
+    """What is worth knowing of a map, in words."""
+    loops, nodes = places.graph.loops, places.findable()
+    size = f"{info.camera['size'][0]} x {info.camera['size'][1]}"
+    used = sum(loop.trusted for loop in loops)
+    features = sum(len(places.features(node)) for node in nodes)
+    return [
+        ("Keyframes", f"{len(places)} of {len(set(places.graph.sessions))} sessions"),
+        ("Places to recognise", f"{len(nodes)} with {features} features ({info.describer})"),
+        ("Loops", f"{used} in use, {len(loops) - used} distrusted"),
+        ("Vertical", "known from the IMU" if info.is_upright else "unknown"),
+        ("Camera", f"{info.camera['model']} {size}"),
+        ("File", f"{path.stat().st_size / 1e6:.1f} MB, version {VERSION}"),
+        *((name.replace("_", " ").capitalize(), value) for name, value in info.provenance.items()),
+    ]
+
+
+def load_map(path: Path, wanted: MapInfo | None = None) -> tuple[PlaceMap, MapInfo]:
+    """Read a map; its features are read from the file when they are needed.
+
+    Raises DataError that says why where it cannot be used, or not with what is wanted.
+    """
+    arrays, metadata = _open(path)
+    try:
+        info = _info(metadata)
+        places = PlaceMap(int(metadata["place_size"]))
+        graph = {name.removeprefix("graph."): np.array(a) for name, a in arrays.items() if name.startswith("graph.")}
+        places.graph = PoseGraph.from_state(graph)
+        stamps, R = arrays["stamp_ns"].tolist(), np.array(arrays["R_level_body"])
+        places.nodes = [Node(stamp, r) for stamp, r in zip(stamps, R, strict=True)]
+        places.archive = FileArchive(arrays)
+        places.index.add(np.array(arrays["feature.node"]), np.array(arrays["feature.place"]))
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise DataError(f"{path}: a damaged map: {error}") from error
+    if wanted is not None:
+        _check(path, info, wanted)
+    return places, info
+
+
+def _info(metadata: Mapping[str, str]) -> MapInfo:
+    camera, provenance = json.loads(metadata["camera"]), json.loads(metadata["provenance"])
+    return MapInfo(metadata["describer"], json.loads(metadata["upright"]), camera, metadata["config"], provenance)
+
+
+def _check(path: Path, info: MapInfo, wanted: MapInfo) -> None:
+    if info.describer != wanted.describer:
+        raise DataError(f"{path}: a map of descriptors {info.describer}, {wanted.describer} is wanted")
+    if info.is_upright != wanted.is_upright:
+        raise DataError(f"{path}: a map made {'with' if info.is_upright else 'without'} IMU, this run is not")
+    for key, value in wanted.camera.items():
+        if not np.array_equal(np.asarray(info.camera.get(key)), np.asarray(value)):
+            raise DataError(f"{path}: a map of another camera: {key} is {info.camera.get(key)}, here {value}")
+
+
+def _open(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Arrays that read from the file, and the metadata."""
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if not 0 < size < MAX_HEADER:
+                raise DataError(f"{path}: not a map of letvins")
+            header = json.loads(file.read(size))
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[8 + size :]
+        metadata = header.pop("__metadata__")
+        if metadata["format"] != FORMAT:
+            raise DataError(f"{path}: not a map of letvins")
+        if metadata["version"] != str(VERSION):
+            raise DataError(f"{path}: a map of version {metadata['version']}, this program reads version {VERSION}")
+        return {name: _array(data, entry) for name, entry in header.items()}, metadata
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the map: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a map of letvins, or a torn one ({error})") from error
+
+
+def _array(data: memoryview, entry: Mapping[str, Any]) -> np.ndarray:
+    first, last = entry["data_offsets"]
+    if last > len(data):
+        raise ValueError(f"{last - len(data)} bytes are missing")
+    return np.frombuffer(data[first:last], _KINDS[entry["dtype"]]).reshape(entry["shape"])
+
+
+class FileArchive:
+    """Features of a map file."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self._row = {node: row for row, node in enumerate(arrays["feature.node"].tolist())}
+        self._start, self._place = arrays["feature.start"], arrays["feature.place"]
+        self._uv, self._points = arrays["feature.uv"], arrays["feature.point_body"]
+        self._descriptors = arrays["feature.descriptor"]
+        if len(self._start) != len(self._row) + 1 or self._start[-1] != len(self._uv):
+            raise ValueError("features do not fit the keyframes")
+
+    def features(self, node: int) -> Features:
+        """See Archive."""
+        row = self._row[node]
+        rows = slice(int(self._start[row]), int(self._start[row + 1]))
+        nameless = np.full(rows.stop - rows.start, -1)
+        return Features(self._uv[rows], self._descriptors[rows], self._points[rows], nameless, self._place[row])
+
+    def nodes(self) -> list[int]:
+        """Those that have features, in order."""
+        return list(self._row)

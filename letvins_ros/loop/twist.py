@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Uncertain motions: covariances (6, 6) of T_a_b in GTSAM's order, rotation then position, both in b: T_a_b exp(xi)."""
+
+from dataclasses import dataclass
+
+import gtsam
+import numpy as np
+
+from letvins_ros.geometry import inverse, skew, transform
+
+YAW_ONLY_STD = 1e-4  # rad, of roll and pitch where gravity fixes them
+VERTICAL_STD = 1e-3  # rad, of what odometry takes for up
+_SWAP = np.roll(np.eye(6), 3, axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """A pose of b in a and how well it is known."""
+
+    T_a_b: np.ndarray  # (4, 4)
+    covariance: np.ndarray  # (6, 6), see above
+
+    def then(self, other: "Motion") -> "Motion":
+        """From a over b to c (Barfoot 2014, eq. 30, to first order)."""
+        A = adjoint(inverse(other.T_a_b))
+        return Motion(self.T_a_b @ other.T_a_b, A @ self.covariance @ A.T + other.covariance)
+
+    def scaled(self, factor: float) -> "Motion":
+        """The same motion, with standard deviations times the factor."""
+        return Motion(self.T_a_b, self.covariance * factor**2)
+
+    @property
+    def position_std(self) -> float:
+        """Root of the summed variances of the position, m."""
+        return float(np.sqrt(np.trace(self.covariance[3:, 3:])))
+
+    @property
+    def rotation_std(self) -> float:
+        """Root of the summed variances of the rotation, rad."""
+        return float(np.sqrt(np.trace(self.covariance[:3, :3])))
+
+
+STILL = Motion(np.eye(4), np.zeros((6, 6)))
+
+
+def swapped(covariance: np.ndarray) -> np.ndarray:
+    """From position, rotation to rotation, position, and back."""
+    return np.asarray(_SWAP @ covariance @ _SWAP.T)
+
+
+def adjoint(T_a_b: np.ndarray) -> np.ndarray:
+    """Matrices (..., 6, 6) that take twists (rotation, position) of b to a."""
+    R, t = T_a_b[..., :3, :3], T_a_b[..., :3, 3]
+    A = np.zeros((*R.shape[:-2], 6, 6))
+    A[..., :3, :3] = A[..., 3:, 3:] = R
+    A[..., 3:, :3] = skew(t) @ R
+    return A
+
+
+def exp(xi: np.ndarray) -> np.ndarray:
+    """The pose (4, 4) of a twist (6,)."""
+    return np.asarray(gtsam.Pose3.Expmap(xi).matrix())
+
+
+def log(T: np.ndarray) -> np.ndarray:
+    """The twist (6,) of a pose (4, 4)."""
+    return np.asarray(gtsam.Pose3.Logmap(gtsam.Pose3(T)))
+
+
+def mahalanobis(xi: np.ndarray, covariance: np.ndarray) -> float:
+    """Squared length of a twist (6,) in standard deviations."""
+    return float(xi @ np.linalg.solve(covariance, xi))
+
+
+def fused(predicted: Motion, measured: Motion) -> Motion:
+    """The pose that both tell of, weighted by their covariances (a Kalman update)."""
+    P, C = predicted.covariance, measured.covariance
+    K = np.linalg.solve(P + C, P).T
+    T = predicted.T_a_b @ exp(K @ log(inverse(predicted.T_a_b) @ measured.T_a_b))
+    return Motion(T, (np.eye(6) - K) @ P)
+
+
+def nearest_yaw(R: np.ndarray) -> float:
+    """Angle, rad, of the turn about z that is nearest to a rotation (3, 3)."""
+    return float(np.arctan2(R[1, 0] - R[0, 1], R[0, 0] + R[1, 1]))
+
+
+def yaw_rotation(angle: float) -> np.ndarray:
+    """The turn (3, 3) about z by an angle, rad."""
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+
+
+def upright(motion: Motion) -> tuple[Motion, float]:
+    """The motion between two frames that gravity holds upright, and by what angle (rad) it had tilted.
+
+    Roll and pitch are taken as measured to be zero, which corrects the position as far as the two are correlated.
+    """
+    R_yaw = yaw_rotation(nearest_yaw(motion.T_a_b[:3, :3]))
+    tilt = log(transform(R_yaw.T @ motion.T_a_b[:3, :3], np.zeros(3)))[:3]
+    C = motion.covariance
+    gain = C[:, :2] @ np.linalg.inv(C[:2, :2] + np.eye(2) * VERTICAL_STD**2)
+    T, covariance = motion.T_a_b @ exp(-gain @ tilt[:2]), C - gain @ C[:2]
+    T[:3, :3] = yaw_rotation(nearest_yaw(T[:3, :3]))
+    covariance[:2, :] = covariance[:, :2] = 0.0
+    covariance[[0, 1], [0, 1]] = YAW_ONLY_STD**2
+    return Motion(T, covariance), float(np.linalg.norm(tilt))
+
+
+def turned(motion: Motion, R_levela_a: np.ndarray, R_levelb_b: np.ndarray) -> Motion:
+    """The motion between the frames of the same origins that these rotations lead to."""
+    T = np.eye(4)
+    T[:3, :3] = R_levela_a @ motion.T_a_b[:3, :3] @ R_levelb_b.T
+    T[:3, 3] = R_levela_a @ motion.T_a_b[:3, 3]
+    A = np.kron(np.eye(2), R_levelb_b)
+    return Motion(T, A @ motion.covariance @ A.T)

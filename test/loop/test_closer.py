@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from walk import BLANK, CAMERA, SECOND, LandmarkDescriber, Ring, walk
+
+from letvins_ros.config import LoopConfig
+from letvins_ros.errors import DataError, Rejected
+from letvins_ros.geometry import inverse
+from letvins_ros.loop.closer import LoopCloser, LoopClosure
+from letvins_ros.loop.export import export
+from letvins_ros.loop.map_file import MapInfo, load_map, save_map
+from letvins_ros.loop.merge import merge
+
+RING = Ring(8.0)
+LAP = 2 * np.pi * RING.radius
+INFO = replace(MapInfo.of(CAMERA, True), describer=LandmarkDescriber.name)
+
+
+DEFAULT = LoopConfig()
+
+
+def closer(config=DEFAULT, places=None) -> LoopCloser:
+    return LoopCloser(config, CAMERA, True, places, LandmarkDescriber())
+
+
+def follow(it: LoopCloser, keyframes) -> list[LoopClosure | Rejected]:
+    return [it.add(keyframe, BLANK) for keyframe in keyframes]
+
+
+def closures(answers) -> list[LoopClosure]:
+    return [answer for answer in answers if isinstance(answer, LoopClosure)]
+
+
+def way(first: float, last: float) -> np.ndarray:
+    return np.arange(first, last, 0.4)
+
+
+def errors(it: LoopCloser, T_world: np.ndarray, T_map_body: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(T_map_body[:, :3, 3] - T_world[:, :3, 3], axis=1)
+
+
+@pytest.fixture(scope="module")
+def two_laps() -> tuple[LoopCloser, list, list]:
+    it, keyframes = closer(), list(walk(RING, way(0, 2 * LAP)))
+    answers = follow(it, keyframes)
+    it.settle()
+    return it, keyframes, answers
+
+
+@pytest.fixture(scope="module")
+def saved(two_laps, tmp_path_factory):
+    path = tmp_path_factory.mktemp("map") / "ring.map"
+    save_map(path, two_laps[0].places, INFO)
+    return path
+
+
+def test_the_second_lap_corrects_the_map(two_laps):
+    it, keyframes, answers = two_laps
+    T_world = RING.poses(way(0, 2 * LAP))
+    odometry = errors(it, T_world, np.stack([keyframe.T_odom_body for keyframe in keyframes]))
+    rows = it.snapshot().stamps_ns // SECOND
+    mapped = errors(it, T_world[rows], it.snapshot().T_map_body)
+    assert len(closures(answers)) > 10
+    assert np.sqrt((mapped**2).mean()) < np.sqrt((odometry**2).mean()) / 3
+
+
+def test_every_loop_in_use_is_true(two_laps):
+    snapshot, T_world = two_laps[0].snapshot(), RING.poses(way(0, 2 * LAP))
+    a, b = (snapshot.stamps_ns[snapshot.loops[:, i]] // SECOND for i in range(2))
+    for closure in closures(two_laps[2]):
+        true = inverse(T_world[closure.stamp_a_ns // SECOND]) @ T_world[closure.stamp_ns // SECOND]
+        assert np.linalg.norm((inverse(true) @ closure.T_a_b)[:3, 3]) < 0.5
+    assert np.linalg.norm(T_world[a, :3, 3] - T_world[b, :3, 3], axis=1).max() < 6
+
+
+def test_the_correction_takes_odometry_onto_the_map(two_laps):
+    it, keyframes, _ = two_laps
+    now = it.T_map_odom @ keyframes[-1].T_odom_body
+    assert np.linalg.norm((now - RING.poses(way(0, 2 * LAP))[-1])[:3, 3]) < 0.15
+
+
+def test_the_correction_is_yaw_and_position_where_gravity_is_known(two_laps):
+    np.testing.assert_allclose(two_laps[0].T_map_odom[2, :3], [0, 0, 1], atol=1e-6)
+
+
+def test_no_loop_is_closed_and_nothing_changed_where_nothing_is_seen_twice():
+    it = closer(LoopConfig(exclude_recent_s=30))
+    assert not closures(follow(it, walk(RING, way(0, 0.7 * LAP))))
+    np.testing.assert_array_equal(it.T_map_odom, np.eye(4))
+
+
+def test_every_rejection_says_why(two_laps):
+    rejected = [answer.reason for answer in two_laps[2] if isinstance(answer, Rejected)]
+    assert rejected and all(rejected)
+
+
+def test_standing_still_adds_nothing(two_laps):
+    it = closer()
+    follow(it, walk(RING, np.full(50, 3.0), drift=0.01))
+    assert len(it.places) == 1
+
+
+def test_further_laps_add_no_places():
+    it, sizes = closer(), []
+    keyframes = walk(Ring(4.0), np.arange(0, 6 * 2 * np.pi * 4, 0.4))
+    for i, keyframe in enumerate(keyframes):
+        it.add(keyframe, BLANK)
+        if i % 63 == 62:
+            sizes.append((len(it.places.own), len(it.places)))
+    features, nodes = zip(*sizes, strict=True)
+    assert features[-1] == features[2]
+    assert nodes[-1] == nodes[-2]
+
+
+def test_the_same_keyframes_give_the_same_map(two_laps):
+    again = closer()
+    follow(again, two_laps[1])
+    again.settle()
+    np.testing.assert_array_equal(again.snapshot().T_map_body, two_laps[0].snapshot().T_map_body)
+
+
+def test_a_saved_map_comes_back(two_laps, saved):
+    places, info = load_map(saved, INFO)
+    np.testing.assert_array_equal(places.T_map_body(), two_laps[0].places.T_map_body())
+    assert places.findable() == two_laps[0].places.findable() and info == INFO
+    for node in places.findable():
+        for name in ("uv", "descriptors", "points_body", "place"):
+            np.testing.assert_array_equal(
+                getattr(places.features(node), name), getattr(two_laps[0].places.features(node), name)
+            )
+
+
+@pytest.mark.parametrize("mode", ["map", "localise"])
+def test_a_saved_map_is_found_again_within_two_seconds_and_a_decimetre(saved, mode):
+    it = closer(LoopConfig(mode=mode), load_map(saved)[0])
+    before, metres = len(it.places), way(0.3 * LAP, 0.6 * LAP)
+    known = []
+    for keyframe in walk(RING, metres, seed=7):
+        it.add(keyframe, BLANK)
+        known.append(None if it.T_map_odom is None else it.T_map_odom @ keyframe.T_odom_body)
+    first = next(i for i, T in enumerate(known) if T is not None)
+    T_world = RING.poses(metres)
+    # the map's own frame is the world's up to what drifted in it
+    assert first <= 4
+    assert max(np.linalg.norm((known[i] - T_world[i])[:3, 3]) for i in range(first, len(known))) < 0.15
+    assert (len(it.places) == before) == (mode == "localise")
+
+
+def test_a_map_of_another_place_gives_no_fix(saved):
+    it = closer(places=load_map(saved)[0])
+    answers = follow(it, walk(Ring(8.0, seed=1), way(0, 0.5 * LAP)))
+    assert it.T_map_odom is None
+    assert not closures(answers) and all(answer.reason for answer in answers)
+
+
+def test_after_a_reset_the_map_pose_is_recovered():
+    it, metres = closer(), way(0, 2.2 * LAP)
+    keyframes = list(walk(RING, metres))
+    lost = len(metres) // 2 + 20
+    T_odom_new = inverse(np.array(keyframes[lost].T_odom_body))
+    for i, keyframe in enumerate(list(keyframes)):
+        if i >= lost:  # odom starts anew, a metre and a turn off
+            off = np.array([[0, -1, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+            T = keyframes[lost - 1].T_odom_body @ off @ T_odom_new @ keyframe.T_odom_body
+            keyframes[i] = replace(keyframe, T_odom_body=T, resets=1)
+        it.add(keyframes[i], BLANK)
+    assert np.linalg.norm((it.T_map_odom @ keyframes[-1].T_odom_body - RING.poses(metres)[-1])[:3, 3]) < 0.3
+
+
+def test_two_maps_of_one_street_become_one(saved):
+    other = closer()
+    follow(other, walk(RING, way(0.5 * LAP, 1.4 * LAP), seed=9))
+    places = load_map(saved)[0]
+    before = len(places)
+    assert merge(places, other.places, CAMERA, True) >= 2
+    assert len(places) == before + len(other.places)
+    T = places.T_map_body()[before:]
+    truth = RING.poses(way(0.5 * LAP, 1.4 * LAP))[[node.stamp_ns // SECOND for node in other.places.nodes]]
+    assert np.linalg.norm(T[:, :3, 3] - truth[:, :3, 3], axis=1).max() < 0.3
+
+
+def test_maps_without_a_common_place_are_not_joined(saved):
+    other = closer()
+    follow(other, walk(Ring(8.0, seed=1), way(0, 10)))
+    with pytest.raises(DataError, match="no place in common"):
+        merge(load_map(saved)[0], other.places, CAMERA, True)
+
+
+def test_exports_hold_every_keyframe_and_landmark(two_laps):
+    places = two_laps[0].places
+    assert len(export(places, ".tum").splitlines()) == len(places)
+    g2o = export(places, ".g2o").splitlines()
+    assert sum(line.startswith("VERTEX") for line in g2o) == len(places)
+    assert sum(line.startswith("EDGE") for line in g2o) == len(places) - 1 + len(two_laps[0].snapshot().loops)
+    landmarks = sum(len(places.features(node)) for node in places.findable())
+    assert f"element vertex {landmarks}\n" in export(places, ".ply")
+    with pytest.raises(DataError, match=r"known: \.tum, \.g2o, \.ply"):
+        export(places, ".obj")

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+import cv2
+import numpy as np
+import pytest
+from walk import CAMERA
+
+from letvins_ros.loop import index
+from letvins_ros.loop.features import OrbDescriber
+from letvins_ros.loop.index import PlaceIndex
+from letvins_ros.loop.vlad import Vlad
+from letvins_ros.types import Keyframe
+
+
+def picture(seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    image = np.full((480, 752), 120, np.uint8)
+    for x, y, w, h, gray in zip(*(rng.integers(0, top, 150) for top in (752, 480, 90, 90, 256)), strict=True):
+        cv2.rectangle(image, (int(x), int(y)), (int(x + w), int(y + h)), int(gray), -1)
+    return cv2.GaussianBlur(image, (3, 3), 0)
+
+
+NOWHERE, LEVEL = np.zeros((0, 2), np.float32), np.eye(4)
+
+
+def keyframe(uv=NOWHERE, T=LEVEL) -> Keyframe:
+    n = len(uv)
+    return Keyframe(0, 0, T, np.eye(6), np.eye(4), np.eye(6), np.arange(n), uv, np.ones((n, 3)))
+
+
+@pytest.fixture(scope="module")
+def describer() -> OrbDescriber:
+    return OrbDescriber(CAMERA, 300, is_upright=True)
+
+
+def test_landmarks_come_with_their_points_and_ids(describer):
+    uv = np.array([[100.0, 100.0], [300.5, 200.0], [2.0, 2.0]], np.float32)
+    features = describer.describe(picture(0), keyframe(uv))
+    assert features.ids[:2].tolist() == [0, 1] and (features.ids[2:] == -1).all()  # the third is too near the edge
+    assert np.isfinite(features.points_body[:2]).all() and np.isnan(features.points_body[2:]).all()
+    assert 100 < len(features) <= 300
+
+
+def test_the_same_place_is_more_alike_than_another_even_in_other_light(describer):
+    here, there = (describer.describe(picture(seed), keyframe()).place for seed in (1, 2))
+    dim = cv2.add(cv2.convertScaleAbs(picture(1), alpha=0.5), 20)
+    shifted = np.roll(dim, 12, axis=1)
+    again = describer.describe(shifted, keyframe()).place
+    assert here @ here == pytest.approx(1.0, abs=1e-5)
+    assert here @ again > here @ there + 0.2
+
+
+def test_an_image_without_corners_has_no_features(describer):
+    features = describer.describe(np.full((480, 752), 90, np.uint8), keyframe())
+    assert len(features) == 0 and not features.place.any()
+
+
+def test_descriptors_do_not_turn_with_the_camera(describer):
+    """Gravity tells how far the image is rolled, and the patch is turned with it."""
+    image, angle = picture(3), 20.0
+    centre = (CAMERA.camera.intrinsics[2], CAMERA.camera.intrinsics[3])
+    M = cv2.getRotationMatrix2D(centre, angle, 1.0)
+    rolled = cv2.warpAffine(image, M, (752, 480), borderValue=120)
+    uv = np.array([[300, 200], [376, 240], [450, 260], [330, 300]], np.float32)
+    roll = np.deg2rad(-angle)
+    R_body = CAMERA.T_body_cam[:3, :3]
+    R_cam = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
+    T = np.eye(4)
+    T[:3, :3] = R_body @ R_cam.T @ R_body.T
+    moved = (uv @ M[:, :2].T + M[:, 2]).astype(np.float32)
+
+    def bits(image, points, T):
+        described = describer.describe(image, keyframe(points, T))
+        return np.unpackbits(described.descriptors[: len(points)], axis=1)
+
+    upright, turned, wrong = bits(image, uv, np.eye(4)), bits(rolled, moved, T), bits(rolled, moved, np.eye(4))
+    assert (upright != turned).mean() < 0.1 < (upright != wrong).mean()
+
+
+def test_vlad_is_a_unit_vector_of_the_promised_size():
+    vlad = Vlad.load()
+    rng = np.random.default_rng(0)
+    place = vlad.aggregate(rng.integers(0, 256, (50, 32)).astype(np.uint8))
+    assert place.shape == (vlad.size,) and np.linalg.norm(place) == pytest.approx(1.0, abs=1e-5)
+
+
+def unit(rng, count, size=32):
+    x = rng.normal(size=(count, size)).astype(np.float32)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_the_search_finds_what_brute_force_finds(count):
+    rng = np.random.default_rng(count)
+    places, query = unit(rng, count), unit(rng, 1)[0]
+    found = PlaceIndex(32)
+    found.add(np.arange(count) * 10, places)
+    numbers, similarity = found.search(query, 5)
+    expected = np.argsort(-(places @ query))[:5]
+    assert numbers.tolist() == (expected * 10).tolist()
+    np.testing.assert_allclose(similarity, (places @ query)[expected], atol=1e-6)
+
+
+def test_a_large_index_goes_over_to_lists_and_still_finds(monkeypatch):
+    monkeypatch.setattr(index, "EXACT_UP_TO", 2000)
+    monkeypatch.setattr(index, "LISTS", 16)
+    rng = np.random.default_rng(0)
+    places, found = unit(rng, 3000), PlaceIndex(32)
+    for start in range(0, 3000, 500):
+        found.add(np.arange(start, start + 500), places[start : start + 500])
+    assert len(found) == 3000
+    hits = [i in found.search(places[i], 3)[0] for i in range(0, 3000, 30)]
+    assert np.mean(hits) > 0.95
+
+
+def test_an_empty_index_finds_nothing():
+    assert len(PlaceIndex(8).search(np.ones(8, np.float32), 4)[0]) == 0

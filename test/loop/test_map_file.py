@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
+
+from letvins_ros.cli import main
+from letvins_ros.config import LoopConfig
+from letvins_ros.errors import DataError
+from letvins_ros.loop.closer import LoopCloser
+from letvins_ros.loop.map_file import MapInfo, load_map, save_map
+
+INFO = MapInfo.of(CAMERA, True, "mode: stereo_imu", source="ring")
+
+
+@pytest.fixture(scope="module")
+def places():
+    closer = LoopCloser(LoopConfig(), CAMERA, True, None, LandmarkDescriber())
+    for keyframe in walk(Ring(8.0), np.arange(0, 12, 0.4)):
+        closer.add(keyframe, BLANK)
+    return closer.places
+
+
+@pytest.fixture
+def file(places, tmp_path):
+    save_map(tmp_path / "a.map", places, INFO)
+    return tmp_path / "a.map"
+
+
+def test_the_file_is_a_plain_safetensors_file(file, places):
+    arrays = load_file(file)
+    np.testing.assert_array_equal(arrays["stamp_ns"], [node.stamp_ns for node in places.nodes])
+
+
+def test_descriptors_stay_on_disk(file):
+    features = load_map(file)[0].features(0)
+    assert not features.descriptors.flags.owndata and not features.descriptors.flags.writeable
+
+
+def test_equal_maps_give_equal_bytes(places, tmp_path):
+    for name in "ab":
+        save_map(tmp_path / name, places, INFO)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_loaded_map_can_be_saved_again(file, tmp_path):
+    save_map(tmp_path / "again", *load_map(file))
+    assert (tmp_path / "again").read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "complaint"),
+    [
+        (replace(INFO, describer="other"), "descriptors"),
+        (replace(INFO, is_upright=False), "IMU"),
+        (replace(INFO, camera={**INFO.camera, "size": [640, 480]}), "another camera: size"),
+    ],
+)
+def test_a_map_of_other_making_is_refused(file, wanted, complaint):
+    with pytest.raises(DataError, match=complaint):
+        load_map(file, wanted)
+
+
+def test_a_map_of_another_version_is_refused(file):
+    data = file.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"]["version"] = "2"
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    with pytest.raises(DataError, match="version 2, this program reads version 1"):
+        load_map(file)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_a_torn_map_is_refused(file, share):
+    data = file.read_bytes()
+    file.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(DataError, match=r"a\.map: "):
+        load_map(file)
+
+
+def test_another_file_is_refused(tmp_path):
+    (tmp_path / "x").write_bytes(b"PK\x03\x04" * 100)
+    with pytest.raises(DataError, match="not a map"):
+        load_map(tmp_path / "x")
+    with pytest.raises(DataError, match="cannot read"):
+        load_map(tmp_path / "missing")
+
+
+def test_killing_a_save_loses_nothing(file):
+    """A process saves over and over until it is killed; what lies there is always a whole map."""
+    before = file.read_bytes()
+    code = (
+        "from pathlib import Path; import sys\n"
+        "from letvins_ros.loop.map_file import load_map, save_map\n"
+        "path = Path(sys.argv[1]); loaded = load_map(path); print('ready', flush=True)\n"
+        "while True: save_map(path, *loaded)"
+    )
+    for wait_s in (0.0, 0.003, 0.02):
+        child = subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE)
+        child.stdout.readline()
+        time.sleep(wait_s)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        assert file.read_bytes() == before
+
+
+def run(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["letvins", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code, capsys.readouterr()
+
+
+def test_the_command_shows_a_map(file, monkeypatch, capsys):
+    code, shown = run(monkeypatch, capsys, "map", "info", file)
+    assert not code and "ring" in shown.out and "752 x 480" in shown.out
+
+
+def test_the_command_exports_a_map(file, places, tmp_path, monkeypatch, capsys):
+    code, _ = run(monkeypatch, capsys, "map", "export", file, tmp_path / "poses.tum")
+    assert not code and len((tmp_path / "poses.tum").read_text().splitlines()) == len(places)
+    code, shown = run(monkeypatch, capsys, "map", "export", file, tmp_path / "x.obj")
+    assert code == 1 and "known: .tum" in shown.err
+
+
+def test_the_command_refuses_what_is_no_map(tmp_path, monkeypatch, capsys):
+    (tmp_path / "x").write_text("no map")
+    code, shown = run(monkeypatch, capsys, "map", "info", tmp_path / "x")
+    assert code == 1 and "not a map" in shown.err and "Traceback" not in shown.err

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from walk import CAMERA, Ring
+
+from letvins_ros.calibration import MountedCamera
+from letvins_ros.camera import Camera
+from letvins_ros.errors import Rejected
+from letvins_ros.geometry import apply, inverse
+from letvins_ros.loop.features import Features
+from letvins_ros.loop.twist import exp, log
+from letvins_ros.loop.verification import Match, Verifier, distances, mutual
+
+FISHEYE = MountedCamera(
+    Camera("pinhole-equidistant", 640, 480, (190.0, 190.0, 320.0, 240.0), (0.01, 0.0, 0.0, 0.0)), CAMERA.T_body_cam
+)
+
+
+def view(camera, T_world_body, points_world, bits, rng, noise_px=0.5) -> Features:
+    points = apply(inverse(T_world_body), points_world)
+    uv, valid = camera.camera.project(apply(inverse(camera.T_body_cam), points))
+    rows = np.flatnonzero(valid)
+    flips = np.packbits(rng.random((len(rows), 256)) < 0.05, axis=1)
+    uv = (uv[rows] + rng.normal(0, noise_px, (len(rows), 2))).astype(np.float32)
+    return Features(uv, bits[rows] ^ flips, points[rows].astype(np.float32), rows, np.ones(4, np.float32) / 2)
+
+
+def scene(camera, seed, count=150):
+    rng = np.random.default_rng(seed)
+    ahead = np.c_[rng.uniform(3, 9, count), rng.uniform(-4, 4, count), rng.uniform(-2, 2, count)]
+    bits = rng.integers(0, 256, (count, 32)).astype(np.uint8)
+    T_a_b = exp(rng.normal(0, [0.03, 0.03, 0.1, 0.3, 0.3, 0.1]))
+    return view(camera, np.eye(4), ahead, bits, rng), view(camera, T_a_b, ahead, bits, rng), T_a_b, rng
+
+
+@pytest.mark.parametrize("camera", [CAMERA, FISHEYE], ids=["pinhole", "fisheye"])
+def test_the_pose_is_found_with_every_camera_model(camera):
+    a, b, T_a_b, _ = scene(camera, 1)
+    match = Verifier(camera, 20, 3.0).verify(a, b)
+    assert isinstance(match, Match) and match.inliers > 80
+    assert np.linalg.norm(log(inverse(T_a_b) @ match.motion.T_a_b)[3:]) < 0.02
+
+
+def test_landmarks_of_either_keyframe_suffice():
+    a, b, T_a_b, _ = scene(CAMERA, 2)
+    blind = Features(a.uv, a.descriptors, np.full_like(a.points_body, np.nan), a.ids, a.place)
+    match = Verifier(CAMERA, 20, 3.0).verify(blind, b)
+    assert isinstance(match, Match)
+    assert np.linalg.norm(log(inverse(T_a_b) @ match.motion.T_a_b)) < 0.03
+
+
+def test_half_of_the_matches_wrong_do_not_matter():
+    a, b, T_a_b, rng = scene(CAMERA, 3)
+    wrong = rng.permutation(len(b))
+    half = np.arange(len(b)) < len(b) // 2
+    uv = np.where(half[:, None], b.uv[wrong], b.uv)
+    match = Verifier(CAMERA, 20, 3.0).verify(a, Features(uv, b.descriptors, b.points_body * np.nan, b.ids, b.place))
+    assert isinstance(match, Match)
+    assert np.linalg.norm(log(inverse(T_a_b) @ match.motion.T_a_b)[3:]) < 0.03
+
+
+def test_another_place_is_refused_with_a_reason():
+    a, b = scene(CAMERA, 4)[0], scene(CAMERA, 5)[1]
+    answer = Verifier(CAMERA, 20, 3.0).verify(a, b)
+    assert isinstance(answer, Rejected)
+    assert "needed" in answer.reason or "fits" in answer.reason
+
+
+def test_the_covariance_covers_the_error():
+    squares = []
+    for seed in range(20):
+        a, b, T_a_b, _ = scene(CAMERA, 10 + seed)
+        match = Verifier(CAMERA, 20, 3.0).verify(a, b)
+        error = log(inverse(T_a_b) @ match.motion.T_a_b)
+        squares.append(error @ np.linalg.solve(match.motion.covariance, error))
+    assert 0.01 < np.mean(squares) < 12
+
+
+@pytest.mark.parametrize("n", [1, 2, 50])
+def test_distances_are_those_of_counting_bits(n):
+    rng = np.random.default_rng(n)
+    a, b = (rng.integers(0, 256, (size, 32)).astype(np.uint8) for size in (n, n + 1))
+    counted = [[np.unpackbits(x ^ y).sum() / 256 for y in b] for x in a]
+    np.testing.assert_allclose(distances(a, b), counted, atol=1e-6)
+
+
+def test_matches_are_mutual_and_clear():
+    distance = np.array([[0.1, 0.5, 0.5], [0.2, 0.25, 0.26], [0.5, 0.5, 0.9]])
+    rows, columns = mutual(distance, 0.3, 0.8)
+    assert rows.tolist() == [0] and columns.tolist() == [0]
+
+
+def test_a_ring_has_landmarks_on_both_sides():
+    radius = np.linalg.norm(Ring(8.0).landmarks()[:, :2], axis=1)
+    assert {6, 10} == set(np.rint(radius).astype(int))

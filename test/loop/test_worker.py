@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from letvins_ros.config import LoopConfig
+from letvins_ros.errors import DataError
+from letvins_ros.loop.closer import MapSnapshot
+from letvins_ros.loop.map_file import MapInfo
+from letvins_ros.loop.twist import exp
+from letvins_ros.loop.worker import LoopResult, LoopWorker
+from letvins_ros.simulation.rigs import EUROC_RIG
+from letvins_ros.types import Keyframe
+
+CAMERA = EUROC_RIG.cameras[0]
+INFO = MapInfo.of(CAMERA, True)
+
+
+def keyframes(count: int) -> list[Keyframe]:
+    uv = np.random.default_rng(0).uniform(50, 400, (40, 2)).astype(np.float32)
+    made = []
+    for i in range(count):
+        T = exp(np.r_[0, 0, 0, 0.5 * i, 0, 0])
+        step = exp(np.r_[0, 0, 0, 0.5 * (i > 0), 0, 0])
+        tight = np.eye(6) * 1e-6
+        made.append(Keyframe(i, i * 10**9, T, tight, step, tight, np.arange(40), uv, np.ones((40, 3))))
+    return made
+
+
+def test_a_worker_looks_at_every_keyframe_and_gives_its_map():
+    worker = LoopWorker(LoopConfig(), CAMERA, INFO)
+    for keyframe in keyframes(4):
+        worker.add(keyframe, np.zeros((480, 752), np.uint8))
+    result = worker.finish()
+    assert list(result.costs_ms) == [0, 10**9, 2 * 10**9, 3 * 10**9]
+    assert len(result.snapshot.stamps_ns) == 4 and not result.closures
+    np.testing.assert_allclose(result.T_map_odom, np.broadcast_to(np.eye(4), (4, 4, 4)), atol=1e-12)
+    assert result.peak_rss_mb > 10
+
+
+def test_a_run_without_keyframes_has_an_empty_map():
+    result = LoopWorker(LoopConfig(), CAMERA, INFO).finish()
+    assert len(result.snapshot.T_map_body) == 0 and result.T_map_odom_at([1]) == [None]
+
+
+def test_a_map_that_cannot_be_loaded_stops_the_start(tmp_path):
+    with pytest.raises(DataError, match="cannot read the map"):
+        LoopWorker(replace(LoopConfig(), load_map=str(tmp_path / "none")), CAMERA, INFO)
+
+
+def test_a_failure_in_the_worker_is_told():
+    worker = LoopWorker(LoopConfig(), CAMERA, INFO)
+    worker.add(keyframes(1)[0], "no image")
+    with pytest.raises(RuntimeError, match="the loop closer has failed"):
+        worker.finish()
+
+
+def result_of(stamps, T) -> LoopResult:
+    nothing = np.zeros((0, 2), int)
+    snapshot = MapSnapshot(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4, 4)), nothing, nothing)
+    return LoopResult(np.array(stamps, np.int64), np.array(T).reshape(-1, 4, 4), {}, [], snapshot, 0.0, 0.0)
+
+
+def test_corrections_run_smoothly_between_keyframes():
+    last = exp(np.r_[0, 0, 0.2, 1.0, 0, 0])
+    result = result_of([100, 200], [np.eye(4), last])
+    before, start, middle, end, after = result.T_map_odom_at([0, 100, 150, 200, 900])
+    np.testing.assert_allclose(before, np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(start, np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(middle, exp(np.r_[0, 0, 0.1, 0.5, 0, 0]), atol=1e-9)
+    np.testing.assert_allclose(end, last, atol=1e-9)
+    np.testing.assert_allclose(after, last, atol=1e-9)
+
+
+def test_without_a_place_in_the_map_there_is_no_correction():
+    assert result_of([], []).T_map_odom_at([1, 2]) == [None, None]
