@@ -20,7 +20,6 @@ from letvins_ros.loop.trail import Trail
 from letvins_ros.loop.twist import STILL, Motion, fused, turned
 from letvins_ros.types import Keyframe
 
-WORTH = 1.0  # times better than odometry since the last loop must a loop be, or it is left out
 LOOPS_PER_PLACE = 2  # further visits change nothing
 SAME_VIEW_M, SAME_VIEW_RAD = 1.0, np.radians(30)  # nearer to a known place, nothing new is seen
 REFINE_S = 1.0  # of later views for a keyframe's landmarks; after more, odometry's drift would count
@@ -132,10 +131,7 @@ class LoopCloser:
         if start < self._own_from:
             return False
         drift = self.places.graph.chain(start, len(self.places) - 1).then(self._since_node)
-        return (
-            drift.position_std < WORTH * seen.motion.position_std
-            and drift.rotation_std < WORTH * seen.motion.rotation_std
-        )
+        return drift.position_std < seen.motion.position_std and drift.rotation_std < seen.motion.rotation_std
 
     def _is_worth_keeping(self, seen: Sighting | Rejected) -> bool:
         is_full = isinstance(seen, Sighting) and self._here is not None and self._visits[seen.a] >= LOOPS_PER_PLACE
