@@ -8,7 +8,7 @@ import numpy as np
 
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.config import LoopConfig
-from letvins_ros.errors import Rejected
+from letvins_ros.errors import ConfigError, Rejected
 from letvins_ros.geometry import inverse, log_so3
 from letvins_ros.loop.agreement import Agreement, Sighting
 from letvins_ros.loop.features import Describer, Features, OrbDescriber
@@ -62,10 +62,12 @@ class LoopCloser:
         places: PlaceMap | None = None,
         describer: Describer | None = None,
     ) -> None:
-        """is_upright: an IMU makes odom's z point up. places: a map to go on in."""
+        """is_upright: an IMU makes odom's z point up. places: a map to go on in; ConfigError where it is lacking."""
+        if config.mode == "localise" and not places:
+            raise ConfigError("loop.mode localise needs a map: set loop.load_map")
         self._config = config
         self.describer = describer or OrbDescriber(camera, config.max_features, is_upright)
-        self.places = places or PlaceMap(self.describer.place_size)
+        self.places = PlaceMap(self.describer.place_size) if places is None else places
         self._recogniser = Recogniser(self.places, camera, config, is_upright)
         self._trail = Trail(is_upright, config.odometry_scale)
         self._agreement = Agreement(config.agree_inliers, PATIENCE_M)
@@ -94,7 +96,6 @@ class LoopCloser:
         elif self._is_worth_keeping(seen):
             self._keep(keyframe, features)
         closure = self._believe(seen, keyframe.stamp_ns) if isinstance(seen, Sighting) else seen
-        self._correct()
         return closure
 
     def _follow(self, keyframe: Keyframe) -> bool:
@@ -146,7 +147,8 @@ class LoopCloser:
         else:
             T_level = self._trail.T_odom_level
             node = graph.begin(T_level, None if self._own_from else T_level)
-            self._here = None if self._own_from else Motion(T_level, np.zeros((6, 6)))
+            if not self._own_from:
+                self._place(Motion(T_level, np.zeros((6, 6))))
         places.own[node] = features
         self._young.append(node)
         self._rough.append((node, keyframe))
@@ -169,7 +171,7 @@ class LoopCloser:
                 return failed
         else:
             measured = Motion(graph.pose(seen.a), np.zeros((6, 6))).then(seen.motion)
-            self._here = fused(self._here, measured) if self._here else measured
+            self._place(fused(self._here, measured) if self._here else measured)
             self._known = seen
         self.loops += 1
         a = self.places.nodes[seen.a]
@@ -192,12 +194,12 @@ class LoopCloser:
             return failed
         self._last_loop = loops[-1].b
         T_map_level = graph.pose(len(graph) - 1) @ self._since_node.T_a_b
-        self._here = Motion(T_map_level, np.diag(CORRECTED_STD**2))
+        self._place(Motion(T_map_level, np.diag(CORRECTED_STD**2)))
         return None
 
-    def _correct(self) -> None:
-        if self._here is not None:
-            self.T_map_odom = self._here.T_a_b @ inverse(self._trail.T_odom_level)
+    def _place(self, here: Motion) -> None:
+        """Take this for where the body is in the map."""
+        self._here, self.T_map_odom = here, here.T_a_b @ inverse(self._trail.T_odom_level)
 
     def settle(self) -> None:
         """Solve for loops that have not changed the map yet, as before it is saved."""

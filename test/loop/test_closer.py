@@ -6,7 +6,7 @@ import pytest
 from walk import BLANK, CAMERA, SECOND, LandmarkDescriber, Ring, walk
 
 from letvins_ros.config import LoopConfig
-from letvins_ros.errors import DataError, Rejected
+from letvins_ros.errors import ConfigError, DataError, Rejected
 from letvins_ros.geometry import inverse
 from letvins_ros.loop.closer import LoopCloser, LoopClosure
 from letvins_ros.loop.export import export
@@ -146,6 +146,11 @@ def test_a_saved_map_is_found_again_within_two_seconds_and_a_decimetre(saved, mo
     assert first <= 4
     assert max(np.linalg.norm((known[i] - T_world[i])[:3, 3]) for i in range(first, len(known))) < 0.15
     assert (len(it.places) == before) == (mode == "localise")
+
+
+def test_localising_needs_a_map():
+    with pytest.raises(ConfigError, match=r"set loop\.load_map"):
+        closer(LoopConfig(mode="localise"))
 
 
 def test_a_map_of_another_place_gives_no_fix(saved):
