@@ -10,10 +10,10 @@ from safetensors.numpy import load, save
 from letvins_ros.errors import LetvinsError
 
 LETNET2_GRAY = Path(__file__).parent / "letnet2_gray.safetensors"  # ours, see the card beside it
+ORB_VLAD = Path(__file__).parent / "orb_vlad.safetensors"  # ours: words of binary descriptors
 _OWN = {"letnet2": "letnet2_gray", "kp2dtiny": "kp2dtiny_n", "superpoint": "superpoint"}  # network -> file
 _TORCH = (".pth", ".pt", ".tar", ".ckpt")
 _WRAPPED = ("state_dict", "model_state_dict", "model")  # where checkpoints keep the network's tensors
-ORB_VLAD = Path(__file__).parent / "orb_vlad.safetensors"  # ours: words of binary descriptors
 
 
 class WeightsError(LetvinsError):

@@ -111,7 +111,7 @@ def test_further_laps_add_no_places():
             sizes.append((len(it.places.own), len(it.places)))
     features, nodes = zip(*sizes, strict=True)
     assert features[-1] == features[2]
-    assert nodes[-1] - nodes[-2] <= 1 < nodes[2] - nodes[1]
+    assert 10 * (nodes[-1] - nodes[-2]) < nodes[2] - nodes[1]  # it dies out
 
 
 def test_the_same_keyframes_give_the_same_map(two_laps):
