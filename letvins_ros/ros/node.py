@@ -246,4 +246,5 @@ def _spin(node: LetvinsNode, ended: threading.Event) -> int:
     while not (ended.is_set() or node.finished.is_set()):
         executor.spin_once(timeout_sec=0.1)
     node.silence()
+    executor.shutdown(timeout_sec=1.0)  # while its context lives
     return 1 if node.crashed else 0

@@ -64,6 +64,7 @@ def main() -> None:
             executor.spin()
         except (KeyboardInterrupt, ExternalShutdownException):
             pass
+        executor.shutdown(timeout_sec=1.0)
     rclpy.try_shutdown()
 
 

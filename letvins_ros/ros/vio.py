@@ -28,6 +28,7 @@ from letvins_ros.types import VioStatus as Status
 LATE_IMU_S = 0.15  # a frame waits so long for the readings up to its time
 APART_S = 0.5  # images so far ahead of the IMU are of another clock
 BEHIND_S, FAR_BEHIND_S = 1.5, 5.0  # so far behind too, which no queue explains; and so far, of no use
+CATCH_UP_S = 2.0
 QUEUE, START_QUEUE = 6, 30  # tracks that wait; the start takes as long as many frames, which are then caught up with
 SILENT_S = 1.0
 JUMP_READINGS, JUMP_FRAMES = 40, 5
@@ -69,6 +70,7 @@ class VioNode(LetvinsNode):
         self.state: VioState | None = None
         self.began, self.imu_at, self.tracks_at, self.path_at = time.monotonic(), 0.0, 0.0, 0.0
         self.imu_sent_ns, self.resets_told = 0, 0
+        self.catch_up_until = 0.0
         self.out = {
             "odometry": self.create_publisher(Odometry, "letvins/odometry", OUTPUT),
             "imu_odometry": self.create_publisher(Odometry, "letvins/imu_odometry", OUTPUT),
@@ -131,8 +133,8 @@ class VioNode(LetvinsNode):
         if self._is_covered(waiting):
             self._publish(self.estimator.process(waiting.tracks), waiting)
         if not self.estimator.initialised:
-            self.queue.depth = START_QUEUE
-        elif not len(self.queue):
+            self.queue.depth, self.catch_up_until = START_QUEUE, time.monotonic() + CATCH_UP_S
+        elif time.monotonic() > self.catch_up_until:
             self.queue.depth = QUEUE
         return True
 

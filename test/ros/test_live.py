@@ -58,8 +58,10 @@ def test_odometry_comes_back_when_a_node_was_killed(recording, tmp_path):
         for name in ("vio", "feature_tracker"):
             session = ear.statuses[-1][1].session
             stack.kill(name)
-            at = time.time()
+            ear.diagnostics.pop(name)
             stack.start(name)
+            ear.wait(lambda n=name: ear.diagnostics.get(n, {}).get("state") == "active", START_S, f"the new {name}")
+            at = time.time()
             ear.wait(
                 lambda at=at: sum(t > at + 1 for t, _ in list(ear.poses.values())) > 3,
                 START_S,
@@ -188,7 +190,8 @@ def test_wrong_inputs_are_each_named_once_and_crash_nothing(recording, tmp_path,
     assert alive == [True, True]
     log = stack.log("feature_tracker") + stack.log("vio")
     for kind in {kind for _, kind, *_ in wrong}:
-        assert log.count(f": {kind}: ") == 1, f"{kind}\n{log}"
+        # not per message; told again only after half a minute, which a busy machine may need
+        assert 1 <= log.count(f": {kind}: ") <= 2, f"{kind}\n{log}"
     assert "Traceback" not in log
 
 
