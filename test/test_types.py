@@ -4,7 +4,16 @@ import re
 import numpy as np
 import pytest
 
-from letvins_ros.types import FrameTracks, ImageFrame, ImuSamples, Keyframe, Trajectory, VioState, VioStatus
+from letvins_ros.types import (
+    FrameTracks,
+    ImageFrame,
+    ImuSamples,
+    Keyframe,
+    LoopClosure,
+    Trajectory,
+    VioState,
+    VioStatus,
+)
 
 N = 4
 PLAIN = {
@@ -27,6 +36,16 @@ PLAIN = {
         "ids": np.arange(N),
         "uv": np.zeros((N, 2)),
         "points_body": np.zeros((N, 3)),
+    },
+    LoopClosure: {
+        "stamp_ns": 2,
+        "stamp_a_ns": 1,
+        "a": 0,
+        "b": None,
+        "T_a_b": np.eye(4),
+        "covariance": np.eye(6),
+        "inliers": 30,
+        "relocalised": False,
     },
     VioState: {
         "stamp_ns": 1,
@@ -51,6 +70,7 @@ MISFITS = [
     (Keyframe, "covariance", np.eye(15), "(6, 6), got (15, 15)"),
     (Keyframe, "motion_covariance", np.eye(7), "(6, 6), got (7, 7)"),
     (Keyframe, "points_body", np.zeros((N, 2)), "(4, 3), got (4, 2)"),
+    (LoopClosure, "T_a_b", np.eye(3), "(4, 4), got (3, 3)"),
     (VioState, "T_odom_body", np.eye(3), "(4, 4), got (3, 3)"),
     (VioState, "velocity_odom", np.zeros((3, 1)), "(3), got (3, 1)"),
     (VioState, "covariance", np.eye(9), "(15, 15), got (9, 9)"),

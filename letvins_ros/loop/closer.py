@@ -17,27 +17,14 @@ from letvins_ros.loop.landmarks import Landmarks
 from letvins_ros.loop.place_map import Node, PlaceMap
 from letvins_ros.loop.recognition import Recogniser
 from letvins_ros.loop.trail import Trail
-from letvins_ros.loop.twist import STILL, Motion, fused, turned
-from letvins_ros.types import Keyframe
+from letvins_ros.loop.twist import STILL, Motion, fused, swapped, turned
+from letvins_ros.types import Keyframe, LoopClosure
 
 LOOPS_PER_PLACE = 2  # further visits change nothing
 SAME_VIEW_M, SAME_VIEW_RAD = 1.0, np.radians(30)  # nearer to a known place, nothing new is seen
 REFINE_S = 1.0  # of later views for a keyframe's landmarks; after more, odometry's drift would count
 PATIENCE_M = 5.0  # of way, for which a recognised place waits for others to agree
 CORRECTED_STD = np.repeat([2e-3, 1e-2], 3)  # rad, m: of the newest keyframe in the map after a loop
-
-
-@dataclass(frozen=True, eq=False)
-class LoopClosure:
-    """A place that was recognised and believed."""
-
-    stamp_ns: int  # of the keyframe that made it sure
-    stamp_a_ns: int  # of the place's keyframe
-    a: int  # node of the map that was recognised
-    b: int | None  # node of the keyframe, None where it was not kept
-    T_a_b: np.ndarray  # (4, 4), from the body there to the body here
-    inliers: int
-    relocalised: bool  # it has placed the session in the map
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,8 +162,9 @@ class LoopCloser:
             self._known = seen
         self.loops += 1
         a = self.places.nodes[seen.a]
-        T_a_b = turned(seen.motion, a.R_level_body.T, self._trail.R_level_body.T).T_a_b
-        return LoopClosure(stamp_ns, a.stamp_ns, seen.a, seen.node, T_a_b, seen.inliers, is_new_here)
+        moved = turned(seen.motion, a.R_level_body.T, self._trail.R_level_body.T)
+        way = moved.T_a_b, swapped(moved.covariance)
+        return LoopClosure(stamp_ns, a.stamp_ns, seen.a, seen.node, *way, seen.inliers, is_new_here)
 
     def _close(self, loops: list[Loop]) -> Rejected | None:
         graph = self.places.graph

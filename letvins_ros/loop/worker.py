@@ -26,10 +26,10 @@ from letvins_ros.calibration import MountedCamera
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import LetvinsError
 from letvins_ros.geometry import inverse
-from letvins_ros.loop.closer import LoopCloser, LoopClosure, MapSnapshot
+from letvins_ros.loop.closer import LoopCloser, MapSnapshot
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.twist import exp, log
-from letvins_ros.types import Keyframe
+from letvins_ros.types import Keyframe, LoopClosure
 
 NICENESS = 10  # odometry goes first where cores are few
 

@@ -22,7 +22,7 @@ from letvins_ros import types
 from letvins_ros.datasets.ros_image import image_from_message
 from letvins_ros.geometry import from_quaternion, skew
 from letvins_ros.geometry import quaternion_xyzw as own_quaternion
-from letvins_ros.msg import FeatureTracks, Keyframe, VioStatus
+from letvins_ros.msg import FeatureTracks, Keyframe, LoopClosure, VioStatus
 
 STATES = (types.VioStatus.INITIALISING, types.VioStatus.TRACKING, types.VioStatus.DEGRADED)  # as numbered in VioStatus
 _XYZ = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate("xyz")]
@@ -218,6 +218,31 @@ def keyframe_to_message(keyframe: types.Keyframe, frame_id: str = "odom", sessio
     message.ids, message.uv = sequence(keyframe.ids), sequence(keyframe.uv.astype(np.float32))
     message.points_body = sequence(keyframe.points_body)
     return message
+
+
+def closure_to_message(closure: types.LoopClosure, T_map_odom: np.ndarray, frame_id: str = "map") -> LoopClosure:
+    """A loop, and the correction (4, 4) after it."""
+    message = LoopClosure(header=header(closure.stamp_ns, frame_id), old_stamp=ns_to_stamp(closure.stamp_a_ns))
+    message.old_index, message.new_index = closure.a, -1 if closure.b is None else closure.b
+    message.old_new, message.map_odom = pose_to_message(closure.T_a_b), pose_to_message(T_map_odom)
+    message.covariance = closure.covariance.ravel()
+    message.inliers, message.relocalised = closure.inliers, closure.relocalised
+    return message
+
+
+def closure_from(message: LoopClosure) -> tuple[types.LoopClosure, np.ndarray]:
+    """A loop, and the correction (4, 4) after it."""
+    closure = types.LoopClosure(
+        stamp_to_ns(message.header.stamp),
+        stamp_to_ns(message.old_stamp),
+        message.old_index,
+        None if message.new_index < 0 else message.new_index,
+        pose_from_message(message.old_new),
+        np.asarray(message.covariance).reshape(6, 6),
+        message.inliers,
+        message.relocalised,
+    )
+    return closure, pose_from_message(message.map_odom)
 
 
 def keyframe_from(message: Keyframe) -> types.Keyframe:

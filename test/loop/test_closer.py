@@ -8,10 +8,11 @@ from walk import BLANK, CAMERA, SECOND, LandmarkDescriber, Ring, walk
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import ConfigError, DataError, Rejected
 from letvins_ros.geometry import inverse
-from letvins_ros.loop.closer import LoopCloser, LoopClosure
+from letvins_ros.loop.closer import LoopCloser
 from letvins_ros.loop.export import export
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.merge import merge
+from letvins_ros.types import LoopClosure
 
 RING = Ring(8.0)
 LAP = 2 * np.pi * RING.radius

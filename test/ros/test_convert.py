@@ -85,6 +85,15 @@ def test_a_keyframe_comes_back_as_it_was():
     assert convert.stamp_to_ns(message.session) == NS
 
 
+@pytest.mark.parametrize("kept", [12, None])
+def test_a_loop_comes_back_as_it_was(kept):
+    before = types.LoopClosure(NS, NS - 10, 3, kept, T, covariance(6), 45, kept is None)
+    after, T_map_odom = convert.closure_from(convert.closure_to_message(before, np.linalg.inv(T)))
+    assert_same(before, after, ("stamp_ns", "stamp_a_ns", "a", "b", "covariance", "inliers", "relocalised"))
+    np.testing.assert_allclose(after.T_a_b, T, atol=1e-12)
+    np.testing.assert_allclose(T_map_odom, np.linalg.inv(T), atol=1e-12)
+
+
 def test_a_status_says_what_the_state_says():
     message = convert.status_to_message(state(), "odom", NS)
     assert (message.state, message.reason, message.resets) == (message.DEGRADED, "9 tracks of 10 needed", 4)
