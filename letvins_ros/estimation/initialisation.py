@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import brentq, least_squares
+from scipy.sparse import csr_array
 
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.errors import Rejected
@@ -188,15 +189,16 @@ def _solve(
     across: np.ndarray, offset: np.ndarray, basis: np.ndarray, landmark: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """X (6,), points (L, 3) and information: least sum of |across (point - basis x - offset)|^2 with |x[6:]| = g."""
-    L = landmark.max() + 1
-    H_points, H_cross, g_points = np.zeros((L, 3, 3)), np.zeros((L, 3, 9)), np.zeros((L, 3))
-    pull = (across @ offset[..., None])[..., 0]
-    np.add.at(H_points, landmark, across)
-    np.add.at(H_cross, landmark, -across @ basis)
-    np.add.at(g_points, landmark, pull)
+    K, L = len(landmark), landmark.max() + 1
+    summed = csr_array((np.ones(K), (landmark, np.arange(K))), (L, K))  # over a landmark's rays
+    pull, by_basis = (across @ offset[..., None])[..., 0], across @ basis
+    H_points = (summed @ across.reshape(K, 9)).reshape(L, 3, 3)
+    H_cross = -(summed @ by_basis.reshape(K, 27)).reshape(L, 3, 9)
+    g_points = summed @ pull
     inverse = np.linalg.inv(H_points + 1e-9 * np.eye(3))
-    H = np.einsum("kji,kjm->im", basis, across @ basis) - np.einsum("lji,ljk,lkm->im", H_cross, inverse, H_cross)
-    g = -np.einsum("kji,kj->i", basis, pull) - np.einsum("lji,ljk,lk->i", H_cross, inverse, g_points)
+    slope, flat, cross = inverse @ H_cross, basis.reshape(-1, 9), H_cross.reshape(-1, 9)
+    H = flat.T @ by_basis.reshape(-1, 9) - cross.T @ slope.reshape(-1, 9)
+    g = -flat.T @ pull.ravel() - slope.reshape(-1, 9).T @ g_points.ravel()
     H[3:6, 3:6] += np.eye(3) * (RAY_STD / ACCEL_BIAS_STD) ** 2
     x = _with_gravity(H, g)
     points = (inverse @ (g_points - H_cross @ x)[..., None])[..., 0]
