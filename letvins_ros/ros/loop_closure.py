@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node: keyframes and images in, the map's correction out."""
 
+import os
 import threading
 import time
 from collections import deque
@@ -33,6 +34,7 @@ from letvins_ros.types import LoopClosure as CoreClosure
 QUEUE = 20  # keyframes that wait; of more, the oldest are not looked at
 KEPT_IMAGES = 60  # for the keyframes made of them, which come later
 SILENT_S = 2.0
+NICENESS = 5
 
 
 class Waiting(NamedTuple):
@@ -224,7 +226,8 @@ class LoopClosureNode(LetvinsNode):
 
 
 def main() -> None:
-    """Run the node."""
+    """Run the node; odometry goes first where cores are few."""
+    os.nice(NICENESS)
     run_node(LoopClosureNode)
 
 
