@@ -128,7 +128,7 @@ def test_export_in_eight_bits_tells_the_accuracy_before_and_after(pictures, tmp_
 
 @pytest.mark.parametrize(("confused", "share"), [(0, 1.0), (12, 13 / 25), (25, 0.0)])
 def test_the_share_matched_counts_descriptors_found_where_the_image_turned(confused, share):
-    height, width = 120, 160
+    height, width = 128, 160
     x, y = np.meshgrid(np.linspace(50, 110, 5), np.linspace(40, 80, 5))
     first = np.stack([x, y])  # (2, 5, 5)
     turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 10.0, 0.9)

@@ -60,7 +60,7 @@ def test_unknown_scenarios_and_lengths_are_refused():
         Simulation("beach", 1.0, 0)
     with pytest.raises(ConfigError, match="-1 s"):
         Simulation("hall", -1.0, 0)
-    assert set(SCENARIOS) == {"hall", "corridor", "aggressive", "dark", "static"}
+    assert set(SCENARIOS) == {"hall", "corridor", "relit", "aggressive", "dark", "static"}
 
 
 def test_parallel_work_keeps_its_order_and_its_errors():
