@@ -31,7 +31,7 @@ from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.twist import exp, log
 from letvins_ros.types import Keyframe, LoopClosure
 
-NICENESS = 10  # odometry goes first where cores are few
+NICENESS = 19  # odometry goes first where cores are few
 
 
 @dataclass(frozen=True, eq=False)
