@@ -48,6 +48,15 @@ def apply(T_a_b: np.ndarray, p_b: np.ndarray) -> np.ndarray:
     return p_b @ np.swapaxes(T_a_b[..., :3, :3], -1, -2) + T_a_b[..., None, :3, 3]
 
 
+def adjoint(T_a_b: np.ndarray) -> np.ndarray:
+    """Matrices (..., 6, 6) that take twists (rotation, position) of b to a, for T_a_b (..., 4, 4)."""
+    R, t = T_a_b[..., :3, :3], T_a_b[..., :3, 3]
+    A = np.zeros((*R.shape[:-2], 6, 6))
+    A[..., :3, :3] = A[..., 3:, 3:] = R
+    A[..., 3:, :3] = skew(t) @ R
+    return A
+
+
 def from_quaternion(position: np.ndarray, quaternion_xyzw: np.ndarray) -> np.ndarray:
     """Rigid transforms (..., 4, 4) from positions (..., 3) and quaternions x y z w (..., 4)."""
     R = Rotation.from_quat(np.reshape(quaternion_xyzw, (-1, 4))).as_matrix()

@@ -5,7 +5,7 @@ import numpy as np
 
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.estimation.frame import STATE_SIZE as N
-from letvins_ros.geometry import skew
+from letvins_ros.geometry import adjoint, inverse, skew
 from letvins_ros.imu import ImuSteps
 
 POSITION, ROTATION, VELOCITY, ACCEL_BIAS, GYRO_BIAS = (slice(3 * i, 3 * i + 3) for i in range(5))  # as in VioState
@@ -24,11 +24,8 @@ def of_motion(P: np.ndarray, T_a_b: np.ndarray) -> np.ndarray:
 
     P (12, 12): GTSAM's order, rotation and position of a, then of b, each in its own body.
     """
-    R_b_a = T_a_b[:3, :3].T
-    J = np.zeros((6, 12))
-    J[ROTATION, :3], J[POSITION, :3] = -R_b_a, R_b_a @ skew(T_a_b[:3, 3])  # minus the adjoint of T_b_a
-    J[POSITION, 3:6] = -R_b_a
-    J[ROTATION, 6:9] = J[POSITION, 9:] = np.eye(3)
+    J = np.concatenate([-adjoint(inverse(T_a_b)), np.eye(6)], 1)
+    J = np.roll(J, 3, axis=0)  # position first
     return np.asarray(J @ P @ J.T)
 
 

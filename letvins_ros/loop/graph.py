@@ -13,8 +13,8 @@ import gtsam
 import numpy as np
 
 from letvins_ros.errors import Rejected
-from letvins_ros.geometry import inverse
-from letvins_ros.loop.twist import Motion, adjoint, exp, log, mahalanobis
+from letvins_ros.geometry import adjoint, inverse
+from letvins_ros.loop.twist import Motion, exp, log, mahalanobis
 
 UNDECIDED = 30  # newest loops whose trust is decided anew; older ones keep what they have
 UNSOLVED, NO_SURPRISE_CHI2 = 10, 6.0  # loops that may wait for a solution, while each is no more off than this

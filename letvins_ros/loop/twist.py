@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import gtsam
 import numpy as np
 
-from letvins_ros.geometry import inverse, skew, transform
+from letvins_ros.geometry import adjoint, inverse, transform
 
 YAW_ONLY_STD = 1e-4  # rad, of roll and pitch where gravity fixes them
 VERTICAL_STD = 1e-3  # rad, of what odometry takes for up
@@ -46,15 +46,6 @@ STILL = Motion(np.eye(4), np.zeros((6, 6)))
 def swapped(covariance: np.ndarray) -> np.ndarray:
     """From position, rotation to rotation, position, and back."""
     return np.asarray(_SWAP @ covariance @ _SWAP.T)
-
-
-def adjoint(T_a_b: np.ndarray) -> np.ndarray:
-    """Matrices (..., 6, 6) that take twists (rotation, position) of b to a."""
-    R, t = T_a_b[..., :3, :3], T_a_b[..., :3, 3]
-    A = np.zeros((*R.shape[:-2], 6, 6))
-    A[..., :3, :3] = A[..., 3:, 3:] = R
-    A[..., 3:, :3] = skew(t) @ R
-    return A
 
 
 def exp(xi: np.ndarray) -> np.ndarray:

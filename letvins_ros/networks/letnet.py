@@ -79,15 +79,11 @@ def _enlarge(x: Tensor, like: Tensor) -> Tensor:
     return functional.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
 
 
-class _Residual(nn.Module):
-    """Two 3x3 convolutions with batch norm around a 1x1 convolution."""
+class _Residual(Block):
+    """The block with a 1x1 convolution around it."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels_out)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels_out)
+        super().__init__(channels_in, channels_out)
         self.downsample = nn.Conv2d(channels_in, channels_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from letvins_ros.geometry import exp_so3, inverse, transform
+from letvins_ros.geometry import adjoint, exp_so3, inverse, transform
 from letvins_ros.loop.graph import Loop, PoseGraph
-from letvins_ros.loop.twist import Motion, adjoint, exp, fused, log, turned, upright
+from letvins_ros.loop.twist import Motion, exp, fused, log, turned, upright
 
 STEP_STD = np.array([1e-4, 1e-4, 1e-3, 3e-3, 3e-3, 3e-3])
 LOOP_STD = np.array([1e-4, 1e-4, 5e-3, 0.01, 0.01, 0.01])
