@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all readers share about time: reading ahead, spans, order, gaps and pairs."""
 
+import os
+import sys
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ from letvins_ros.datasets.base import ReadReport
 from letvins_ros.errors import DataError
 
 PAIR_TOLERANCE_NS = 5_000_000
+NICENESS = 10
 T = TypeVar("T")
 
 
@@ -21,7 +24,7 @@ def read_ahead(items: Generator[T, None, None], depth: int = 8) -> Iterator[T]:
     An error of the worker is raised here in its turn; a consumer who stops early stops the worker.
     """
     end = object()
-    with ThreadPoolExecutor(1, "read-ahead") as worker:
+    with ThreadPoolExecutor(1, "read-ahead", _step_back) as worker:
         pending = deque(worker.submit(next, items, end) for _ in range(depth))
         try:
             while (item := pending.popleft().result()) is not end:
@@ -31,6 +34,12 @@ def read_ahead(items: Generator[T, None, None], depth: int = 8) -> Iterator[T]:
             for task in pending:
                 task.cancel()
             worker.submit(items.close)  # there, because a bag must be closed by the thread that opened it
+
+
+def _step_back() -> None:
+    """Leave the cores to those who work on a frame; what is read ahead has time (Linux: of this thread alone)."""
+    if sys.platform == "linux":
+        os.nice(NICENESS)
 
 
 def span(name: str, stamps_ns: np.ndarray, start_s: float, duration_s: float | None) -> range:
