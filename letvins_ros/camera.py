@@ -112,10 +112,9 @@ class Camera:
         """Pixels (N, 2) and their derivatives (N, 2, 3) by the points (N, 3); NaN outside the model's domain."""
         p_cam = np.asarray(p_cam, float)
         with np.errstate(all="ignore"):
-            m = self._flatten(p_cam)
-            uv = self._distortion.apply(m) * self._focal + self._centre
-            J = self._focal[:, None] * (self._distortion.jacobian(m) @ self._lens.jacobian(p_cam))
-        return uv, J
+            distorted, by_plane = self._distortion.jacobian(self._flatten(p_cam))
+            J = self._focal[:, None] * (by_plane @ self._lens.jacobian(p_cam))
+        return distorted * self._focal + self._centre, J
 
     def unproject(self, uv: np.ndarray) -> np.ndarray:
         """The unit bearings (N, 3) in the camera frame of pixels (N, 2); NaN where there is none."""

@@ -53,10 +53,10 @@ class Distortion:
         """Distorted points (N, 2) of points (N, 2)."""
         return _real(self._expand(_complex(m))[0])
 
-    def jacobian(self, m: np.ndarray) -> np.ndarray:
-        """The derivatives (N, 2, 2), symmetric, of the distorted points by the points (N, 2)."""
-        _, a, b = self._expand(_complex(m))
-        return np.stack([a + b.real, b.imag, b.imag, a - b.real], axis=-1).reshape(-1, 2, 2)
+    def jacobian(self, m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Distorted points (N, 2) and their derivatives (N, 2, 2), symmetric, by the points (N, 2)."""
+        at, a, b = self._expand(_complex(m))
+        return _real(at), np.stack([a + b.real, b.imag, b.imag, a - b.real], axis=-1).reshape(-1, 2, 2)
 
     def invert(self, d: np.ndarray) -> np.ndarray:
         """Points (N, 2) whose distorted points are d (N, 2), to 1e-9; NaN where there is none in the domain."""

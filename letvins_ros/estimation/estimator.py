@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import gtsam
 import numpy as np
-import scipy.linalg
 
 from letvins_ros.calibration import ImuNoise, MountedCamera, Rig
 from letvins_ros.config import Config, EstimatorConfig
@@ -64,7 +63,7 @@ class VioEstimator:
         frame = self._new_frame(tracks)
         try:
             return self._advance(frame, tracks) if self.initialised else self._try_to_start(frame)
-        except (RuntimeError, np.linalg.LinAlgError, scipy.linalg.LinAlgError) as error:  # GTSAM, numpy, scipy
+        except (RuntimeError, np.linalg.LinAlgError) as error:  # GTSAM, LAPACK
             return self._reset(frame, f"the solver failed: {str(error).splitlines()[0]}")
 
     def reset(self, reason: str) -> None:
@@ -260,7 +259,7 @@ class VioEstimator:
         state = frame.state
         self._T_last_now = inverse(self._good.T_odom_body) @ state.T_odom_body
         self._good = state
-        tracked = int(np.isin(frame.ids, self._window.ids).sum())
+        tracked = int(np.isin(frame.ids, self._window.ids, assume_unique=True, kind="sort").sum())
         reason = weakness(frame.steps, tracked, self._config.min_tracks)
         status = VioStatus.DEGRADED if reason else VioStatus.TRACKING
         covariance = in_output_order(self._window.covariance(information), state.R)

@@ -77,7 +77,7 @@ class Frame:
 
     def forget(self, ids: np.ndarray) -> None:
         """Drop what it saw of these features."""
-        keep = ~np.isin(self.ids, ids)
+        keep = ~np.isin(self.ids, ids, assume_unique=True, kind="sort")
         self.ids, self.bearings, self.M, self.seen = (
             self.ids[keep],
             self.bearings[:, keep],

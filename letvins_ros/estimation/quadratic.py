@@ -82,10 +82,11 @@ def linearised(frames: list[Frame], states: list[State], factors: list[gtsam.Non
         graph, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
         for factor in factors:
             graph.add(factor)
-        for frame, state in zip(frames, states, strict=True):
-            values.insert(X(frame.index), gtsam.Pose3(gtsam.Rot3(state.R), state.p))
+        for frame, state in zip(frames, states, strict=True):  # named: GTSAM tries 44 types one after the other
+            values.insert(X(frame.index), pose3=gtsam.Pose3(gtsam.Rot3(state.R), state.p))
             values.insert(V(frame.index), state.v)
-            values.insert(B(frame.index), gtsam.imuBias.ConstantBias(state.accel_bias, state.gyro_bias))
+            bias = gtsam.imuBias.ConstantBias(state.accel_bias, state.gyro_bias)
+            values.insert(B(frame.index), constant_bias=bias)
         linear, cost = graph.linearize(values), float(graph.error(values))
         ordering, rows = _ordering(frames, set(linear.keyVector()))
         dense, eta = linear.hessian(ordering)

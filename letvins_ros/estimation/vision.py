@@ -42,13 +42,13 @@ class Observations:
 
 def sightings(ids: np.ndarray, frames: list[Frame]) -> Observations:
     """What these frames saw of these landmarks (sorted ids, not empty)."""
-    parts = []
-    for f, frame in enumerate(frames):
-        row = np.minimum(np.searchsorted(ids, frame.ids), len(ids) - 1)
-        camera, column = np.nonzero(frame.seen & (ids[row] == frame.ids))
-        where = np.full(len(column), f), camera, row[column]
-        parts.append((*where, frame.bearings[camera, column], frame.M[camera, column]))
-    return Observations(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    every = np.concatenate([frame.ids for frame in frames])
+    row = np.minimum(np.searchsorted(ids, every), len(ids) - 1)
+    camera, column = np.nonzero(np.concatenate([frame.seen for frame in frames], axis=1) & (ids[row] == every))
+    of_frame = np.repeat(np.arange(len(frames)), [len(frame.ids) for frame in frames])
+    bearings = np.concatenate([frame.bearings for frame in frames], axis=1)
+    M = np.concatenate([frame.M for frame in frames], axis=1)
+    return Observations(of_frame[column], camera, row[column], bearings[camera, column], M[camera, column])
 
 
 @dataclass(frozen=True, eq=False)

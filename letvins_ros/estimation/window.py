@@ -7,7 +7,7 @@ from typing import cast
 
 import gtsam
 import numpy as np
-import scipy.linalg
+from scipy.linalg.lapack import dposv
 
 from letvins_ros.estimation.calibration_state import CLOCK, CalibrationState
 from letvins_ros.estimation.calibration_state import INDEX as CALIBRATION
@@ -72,7 +72,7 @@ class Window:
         """Drop landmarks; what older frames saw of them is dropped too, the newest frame's view may start anew."""
         if not len(ids):
             return
-        keep = ~np.isin(self.ids, ids)
+        keep = ~np.isin(self.ids, ids, assume_unique=True, kind="sort")
         self.ids, self.points = self.ids[keep], self.points[keep]
         for frame in self.frames[:-1]:
             frame.forget(ids)
@@ -222,7 +222,7 @@ class Window:
         """
         leaving = self.frames[position]
         gone = leaving.ids
-        lost = np.isin(self.ids, gone)
+        lost = np.isin(self.ids, gone, assume_unique=True, kind="sort")
         states = self._states()
         where = self._where(states)
         touching = [(self.frames[i - 1], self.frames[i]) for i in (position, position + 1) if 0 < i < len(self.frames)]
@@ -284,12 +284,17 @@ class Window:
 
 
 def solve_dense(H: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve the scaled system, with a tiny ridge against directions that nothing constrains."""
+    """Solve the scaled system, with a tiny ridge against directions that nothing constrains.
+
+    Raises LinAlgError where H is not positive definite.
+    """
     scale = 1 / np.sqrt(np.maximum(np.diag(H), 1e-9))
-    scaled = H * np.outer(scale, scale)
-    scaled[np.diag_indices_from(scaled)] += 1e-10
-    factor = scipy.linalg.cho_factor(scaled, check_finite=False, overwrite_a=True)
-    solved = scipy.linalg.cho_solve(factor, (right.T * scale).T, check_finite=False)
+    scaled = H * (scale[:, None] * scale)
+    scaled.ravel()[:: len(H) + 1] += 1e-10
+    # LAPACK itself: scipy's own functions around it take longer than the factorisation
+    _, solved, fault = dposv(scaled.T, (right.T * scale).T, overwrite_a=True)
+    if fault:
+        raise np.linalg.LinAlgError(f"not positive definite from row {fault} on")
     return np.asarray((solved.T * scale).T)
 
 

@@ -33,7 +33,10 @@ def inliers_known_rotation(
     directions = directions[lengths > 0] / lengths[lengths > 0, None]
     if not len(directions):
         return np.ones(n, bool)
-    errors = epipolar_error(skew(directions), turned, bearings_b)
+    # epipolar_error of skew(directions), whose lines are cross products of unit vectors
+    algebraic, ahead_a, ahead_b = directions @ normals.T, directions @ turned.T, directions @ bearings_b.T
+    slope = 2 - ahead_a**2 - ahead_b**2 - 2 * algebraic**2
+    errors = np.abs(algebraic) / np.sqrt(np.maximum(slope, 1e-18))
     best = np.minimum(errors, limit_rad).sum(1).argmin()
     return np.asarray(errors[best] < limit_rad)
 
@@ -77,9 +80,11 @@ class StereoGeometry:
         along, across = np.cross(bearings_right, bearings_left @ R.T), np.cross(bearings_right, t)
         return np.asarray(-(along * across).sum(1) / np.maximum((across**2).sum(1), 1e-18))
 
-    def agree(self, bearings_left: np.ndarray, bearings_right: np.ndarray, limit_px: float) -> np.ndarray:
-        """Which pairs (N,) bool lie on their epipolar lines and in front of both cameras."""
+    def agree(
+        self, bearings_left: np.ndarray, bearings_right: np.ndarray, limit_px: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which pairs (N,) bool lie on their epipolar lines and in front of both cameras, and `inverse_distance`."""
         error = epipolar_error(self._E, bearings_left, bearings_right)
         w = self.inverse_distance(bearings_left, bearings_right)
         noise = 1.0 / (self.focal_px * np.linalg.norm(self.T_right_left[:3, 3]))  # one pixel of disparity
-        return np.asarray((error < limit_px / self.focal_px) & (w > -noise) & (w < 10.0))
+        return np.asarray((error < limit_px / self.focal_px) & (w > -noise) & (w < 10.0)), w

@@ -140,8 +140,8 @@ class FeatureTracker:
         guess = np.where(np.isfinite(guess), guess, features.uv)
         found_uv, found = self._follower.follow(views[0], views[1], features.uv, guess)
         bearings = self._stereo.right.unproject(found_uv)
-        found &= np.isfinite(bearings).all(1)
-        found &= self._stereo.agree(features.bearings, bearings, self._config.stereo_epipolar_px)
+        agree, w = self._stereo.agree(features.bearings, bearings, self._config.stereo_epipolar_px)
+        found &= agree & np.isfinite(bearings).all(1)
         uv_right[found] = found_uv[found]
-        w = np.maximum(self._stereo.inverse_distance(features.bearings, bearings), 0.0)
-        return uv_right, replace(features, inverse_distance=np.where(found, w, features.inverse_distance))
+        inverse_distance = np.where(found, np.maximum(w, 0.0), features.inverse_distance)
+        return uv_right, replace(features, inverse_distance=inverse_distance)

@@ -323,8 +323,7 @@ def test_sightings_are_those_of_a_plain_search(n):
     got = sightings(wanted, frames)
     by_hand = [
         (f, c, int(np.flatnonzero(wanted == frame.ids[i])[0]), *frame.bearings[c, i], *frame.M[c, i].ravel())
-        for f, frame in enumerate(frames)
-        for c, i in product(range(2), range(n))
+        for c, (f, frame), i in product(range(2), enumerate(frames), range(n))
         if frame.seen[c, i] and frame.ids[i] in wanted
     ]
     rows = zip(got.frame, got.camera, got.landmark, got.bearing, got.M, strict=True)

@@ -171,7 +171,7 @@ def test_the_guess_is_the_projection_and_its_bearing_gives_the_distance_back(ste
     assert uv[seen] == pytest.approx(true_uv[seen], abs=1e-6)
     right = stereo.right.unproject(uv[seen])
     assert stereo.inverse_distance(bearings[seen], right) == pytest.approx(inverse_distance[seen], abs=1e-6)
-    assert stereo.agree(bearings[seen], right, 0.1).all()
+    assert stereo.agree(bearings[seen], right, 0.1)[0].all()
 
 
 def test_infinity_is_guessed_and_what_is_outside_the_right_image_is_not(stereo):
@@ -185,16 +185,16 @@ def test_infinity_is_guessed_and_what_is_outside_the_right_image_is_not(stereo):
 def test_stereo_pairs_off_their_line_too_near_or_diverging_are_refused(stereo):
     points = np.array([[0.2, 0.1, 3.0], [0.02, 0.01, 0.06]])
     left, right = unit(points), unit(apply(stereo.T_right_left, points))
-    assert stereo.agree(left, right, 1.0).tolist() == [True, False]  # the second is 64 mm away
+    assert stereo.agree(left, right, 1.0)[0].tolist() == [True, False]  # the second is 64 mm away
     baseline, turned = stereo.T_right_left[:3, 3], left @ stereo.T_right_left[:3, :3].T
     off = unit(right + 3 / stereo.focal_px * unit(np.cross(baseline, turned)))
-    assert stereo.agree(left, off, 1.0).tolist() == [False, False]
+    assert stereo.agree(left, off, 1.0)[0].tolist() == [False, False]
     diverging = unit(turned - 5 / stereo.focal_px * unit(baseline))
-    assert not stereo.agree(left, diverging, 1.0).any()
+    assert not stereo.agree(left, diverging, 1.0)[0].any()
 
 
 def test_a_point_at_infinity_is_accepted_with_a_pixel_of_noise(stereo):
     left = unit(np.array([[0.1, 0.05, 1.0]]))
     right = unit(left @ stereo.T_right_left[:3, :3].T - 0.9 / stereo.focal_px * unit(stereo.T_right_left[:3, 3]))
     assert stereo.inverse_distance(left, right) < 0
-    assert stereo.agree(left, right, 1.5).all()
+    assert stereo.agree(left, right, 1.5)[0].all()
