@@ -92,9 +92,9 @@ def _gyro_bias(frames: list[Frame], seen: Observations, mounts: CameraMounts, no
             out.append(normals @ vectors[:, 0] * np.sign(vectors[np.abs(vectors[:, 0]).argmax(), 0]))
         return np.concatenate(out)
 
-    solved = least_squares(
-        misfits, np.zeros(3), loss="soft_l1", f_scale=RAY_STD, diff_step=1e-4, x_scale=0.01, max_nfev=15
-    )
+    # a thousandth is enough for what the window refines, and the first poses wait for this
+    scales = {"f_scale": RAY_STD, "diff_step": 1e-4, "x_scale": 0.1}
+    solved = least_squares(misfits, np.zeros(3), loss="soft_l1", ftol=1e-3, xtol=1e-3, max_nfev=15, **scales)
     return np.asarray(solved.x)
 
 
