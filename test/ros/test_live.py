@@ -24,7 +24,7 @@ from letvins_ros.ros import convert
 
 NODES = ("feature_tracker", "vio", "loop_closure")
 START_S = 60  # a busy machine may need so long to start three processes
-RATE = 0.25  # of the sensors' pace, so that a busy machine keeps up
+RATE = 0.5  # of the sensors' pace, so that a busy machine keeps up
 
 
 def test_nodes_over_dds_give_what_the_offline_run_gives(recording, tmp_path):
@@ -42,7 +42,7 @@ def test_nodes_over_dds_give_what_the_offline_run_gives(recording, tmp_path):
     assert first_s - 1 < float(ear.diagnostics["vio"]["stamp"]) <= last_s + 1  # the time of /clock
     assert status.imu_received >= min(sent, len(dataset.imu))
     assert status.resets == 0
-    assert ear.coverage() >= 0.95
+    assert ear.coverage() >= 0.99
     assert abs(ate_m - offline["ate_rmse_m"]) < max(0.2 * offline["ate_rmse_m"], 0.005)
     assert ear.diagnostics["vio"]["resets"] == "0"
     assert codes == dict.fromkeys([*NODES, "dataset_player"], 0)
@@ -190,8 +190,8 @@ def test_wrong_inputs_are_each_named_once_and_crash_nothing(recording, tmp_path,
     assert alive == [True, True]
     log = stack.log("feature_tracker") + stack.log("vio")
     for kind in {kind for _, kind, *_ in wrong}:
-        # not per message; told again only after half a minute, which a busy machine may need
-        assert 1 <= log.count(f": {kind}: ") <= 2, f"{kind}\n{log}"
+        # not per message; images ahead of time come twice in this test, which a slow machine may take half a minute for
+        assert 1 <= log.count(f": {kind}: ") <= 1 + (kind == "cam0 stamp ahead"), f"{kind}\n{log}"
     assert "Traceback" not in log
 
 

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of `letvins` on files: configurations, maps and weights."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+STYLE: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}  # rich would double the start-up
+config_app = typer.Typer(help="Show, check and make configurations.", **STYLE)
+weights_app = typer.Typer(help="The networks' weights.", **STYLE)
+map_app = typer.Typer(help="Saved maps.", **STYLE)
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration (yaml).")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key; repeatable.")]
+MapArgument = Annotated[Path, typer.Argument(metavar="MAP", help="File that a run wrote to loop.save_map.")]
+
+
+@config_app.command("show")
+def config_show(config: ConfigOption = None, overrides: SetOption = None) -> None:
+    """Print every key with unit, meaning and bounds: the defaults, or those of a file and changes."""
+    from letvins_ros.config_io import load_config, to_yaml
+
+    print(to_yaml(load_config(config, overrides or ())), end="")
+
+
+@config_app.command("check")
+def config_check(file: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration (yaml).")]) -> None:
+    """Check keys, types, bounds and calibration of a file."""
+    from letvins_ros.config_io import load_config
+
+    config = load_config(file)
+    print(f"{file}: valid, {'with' if config.rig else 'without'} calibration")
+
+
+@config_app.command("import")
+def config_import(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="EuRoC folder, Kalibr camera chain or VINS-Fusion yaml.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="File instead of stdout.")] = None,
+) -> None:
+    """Make a configuration from the calibration of another program."""
+    from letvins_ros.calibration import read_rig
+    from letvins_ros.config import Config
+    from letvins_ros.config_io import to_yaml
+    from letvins_ros.evaluation.files import write_atomic
+
+    rig = read_rig(source)
+    mode = "mono_imu" if len(rig.cameras) == 1 else "stereo_imu" if rig.imu else "stereo"
+    text = to_yaml(replace(Config(), rig=rig, mode=mode))
+    if out is None:
+        print(text, end="")
+    else:
+        write_atomic(out, text)
+        print(f"Written: {out} ({mode})")
+
+
+@map_app.command("info")
+def map_info(file: MapArgument) -> None:
+    """Show what a map holds and where it comes from."""
+    from letvins_ros.loop.map_file import facts, load_map
+    from letvins_ros.terminal import aligned
+
+    print(aligned(facts(file, *load_map(file))))
+
+
+@map_app.command("export")
+def map_export(
+    file: MapArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help=".tum poses, .g2o pose graph or .ply landmarks.")],
+) -> None:
+    """Write a map for other programs."""
+    from letvins_ros.evaluation.files import write_atomic
+    from letvins_ros.loop.export import export
+    from letvins_ros.loop.map_file import load_map
+
+    write_atomic(out, export(load_map(file)[0], out.suffix))
+    print(f"Written: {out}")
+
+
+@map_app.command("merge")
+def map_merge(
+    first: MapArgument,
+    second: MapArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")],
+) -> None:
+    """Make one map of two that have places in common."""
+    from letvins_ros.loop.map_file import load_map, save_map
+    from letvins_ros.loop.merge import merge
+
+    places, info = load_map(first)
+    loops = merge(places, load_map(second, info)[0], info.left_camera(), info.is_upright)
+    save_map(out, places, info)
+    print(f"Written: {out} (joined by {loops} loops)")
+
+
+@weights_app.command("list")
+def weights_list() -> None:
+    """Show the weights that come along."""
+    from letvins_ros.terminal import aligned
+    from letvins_ros.weights import LETNET2_GRAY
+
+    files = sorted(LETNET2_GRAY.parent.glob("*.safetensors"))
+    print(aligned([(file.name, _describe(file)) for file in files]) or "none")
+
+
+@weights_app.command("check")
+def weights_check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=".safetensors, .pth, or exported: .xml, .onnx")],
+    network: Annotated[str, typer.Option(help="letnet2, kp2dtiny, kp2d or superpoint.")] = "letnet2",
+    backend: Annotated[str, typer.Option(help="auto, openvino, torch or tensorrt.")] = "auto",
+    size: Annotated[str, typer.Option(metavar="WxH", help="Size of the images.")] = "752x480",
+) -> None:
+    """Load weights, run the network and tell how long an image takes."""
+    from letvins_ros.inference.export_files import read_size
+    from letvins_ros.inference.speed import time_network
+
+    name, took_ms = time_network(network, file, backend, read_size(size))
+    print(f"{file}: {_describe(file)}; runs with {name}, {took_ms:.1f} ms for an image of {size}")
+
+
+def _describe(file: Path) -> str:
+    import hashlib
+
+    from letvins_ros.weights import load_weights
+
+    told = f"{file.stat().st_size} bytes, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+    if file.suffix in (".xml", ".onnx"):
+        return told
+    return f"{sum(array.size for array in load_weights(file).values())} numbers, {told}"
