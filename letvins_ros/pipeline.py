@@ -77,6 +77,8 @@ def run_offline(
         record.interrupted = True
     if loops is not None:
         _put_into_map(record, loops.finish())
+    if odometry.tracker.stuck:
+        dataset.report.add("left images as the one before while turning, not used", "", odometry.tracker.stuck)
     if odometry.estimator.imu.dropped:
         dataset.report.add("imu: readings out of order or absurd, dropped", "", odometry.estimator.imu.dropped)
     if record.frames and not record.posed():

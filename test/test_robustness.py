@@ -193,6 +193,18 @@ def test_three_seconds_of_black_images_are_bridged_by_the_imu(source, tmp_path):
     assert len(metrics["reset_reasons"]) == metrics["resets"]  # at best none; else each says why
 
 
+def test_a_camera_stuck_for_a_second_is_bridged_by_the_imu(source, tmp_path):
+    for camera in ("cam0", "cam1"):
+        paths = images_of(source, camera)
+        stuck = paths[29].read_bytes()
+        for path in paths[30:50]:
+            replace_image(path, stuck)
+    metrics = metrics_of(source, tmp_path / "out")
+    assert metrics["skipped"] == {"left images as the one before while turning, not used": 20}
+    assert (metrics["frames"], metrics["coverage"], metrics["resets"]) == (FRAMES, 1.0, 0)
+    assert metrics["ate_rmse_m"] < 0.1
+
+
 def test_a_run_that_never_starts_says_why(source, tmp_path):
     blacken(source, 0, 21)
     metrics = metrics_of(source, tmp_path / "out", "--duration", 1)

@@ -148,7 +148,10 @@ class FeatureTrackerNode(LetvinsNode):
         for reading in self.take_imu():
             self.inbox.add(reading)
         turn, trusted = self.inbox.turn(frame.stamp_ns)
+        stuck = self.tracker.stuck
         tracks = self.tracker.process(frame, turn, trusted)
+        if self.tracker.stuck > stuck:
+            self.problems.note("cam0 stuck", "sends the same image again and again while the body turns")
         head = pair.left.message.header
         self.out.publish(convert.tracks_to_message(tracks, head.frame_id, pair.left.received_ns))
         self.stats.count("tracks")

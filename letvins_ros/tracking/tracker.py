@@ -13,6 +13,7 @@ from letvins_ros.tracking.follower import Follower, make_follower
 from letvins_ros.types import FrameTracks, ImageFrame
 
 TYPICAL_INVERSE_DISTANCE = 0.1  # 1/m, where the search in the right image starts while no distance is known
+STUCK_RAD = 0.005  # two or three pixels: who turns so far sees another image
 
 
 @dataclass(eq=False)
@@ -43,6 +44,9 @@ class FeatureTracker:
         self._stereo = StereoGeometry(rig.cameras[0], rig.cameras[1]) if len(rig.cameras) > 1 else None
         self._follower = follower or make_follower(config)
         self._last_view: Any = None
+        self._last_image = np.zeros((0, 0), np.uint8)
+        self._turned = np.eye(3)  # by the body while the image stood still
+        self.stuck = 0  # frames that repeated the image before while the body turned
         self._features = _Features()
         self._next_id = first_id
         self._frames = seed  # starts the random choices of each frame
@@ -51,10 +55,19 @@ class FeatureTracker:
         """Tracks of one frame, whose left image must be there.
 
         R_last_now (3, 3) is the body's rotation since the last frame, where the search starts; when trusted (its bias
-        is known) it serves for rejecting outliers too.
+        is known) it serves for rejecting outliers too. A camera that is stuck while the body turns gives no tracks; the
+        features wait for its next image.
         """
-        if frame.images[0] is None:
+        image = frame.images[0]
+        if image is None:
             raise ValueError(f"the left image of frame {frame.stamp_ns} is missing")
+        if R_last_now is not None:
+            R_last_now = self._turned @ R_last_now
+            if trusted and self._is_stuck(image, R_last_now):
+                self.stuck, self._turned = self.stuck + 1, R_last_now
+                none = _Features()
+                return FrameTracks(frame.stamp_ns, none.ids, none.uv, none.uv, none.ages)
+        self._last_image, self._turned = image, np.eye(3)
         cameras = 1 if self._stereo is None else 2
         views = self._follower.prepare([image for image in frame.images[:cameras] if image is not None])
         R_cam = None if R_last_now is None else self._in_camera(R_last_now)
@@ -65,6 +78,11 @@ class FeatureTracker:
         self._last_view, self._features = views[0], features
         self._frames += 1
         return FrameTracks(frame.stamp_ns, features.ids, features.uv, uv_right, features.ages)
+
+    def _is_stuck(self, image: np.ndarray, R_last_now: np.ndarray) -> bool:
+        """Whether the image is the one before although the body has turned; one without light may be so."""
+        turned = np.trace(R_last_now) < 1 + 2 * np.cos(STUCK_RAD)
+        return bool(turned and image.any() and np.array_equal(image, self._last_image))
 
     def reset(self) -> None:
         """Forget all features; ids go on."""

@@ -259,3 +259,19 @@ def test_a_keypoint_matcher_can_take_the_place_of_optical_flow():
     assert (len(first), len(second), len(shared)) == (30, 35, 25)
     assert (first.uv_right == first.uv - [10, 0]).all()
     assert (second.uv[np.isin(second.ids, shared)] == first.uv[np.isin(first.ids, shared)] + [50, 20]).all()
+
+
+def test_a_stuck_camera_gives_no_tracks_while_the_body_turns_and_its_features_wait(hall, frames):
+    turn = [hall.rig.cameras[0].T_body_cam[:3, :3] @ hall.T_world_cam(FIRST + i, 0)[:3, :3].T for i in range(6)]
+    tracker, usual = FeatureTracker(PLAIN, hall.rig), FeatureTracker(PLAIN, hall.rig)
+    for one in (tracker, usual):
+        before = [one.process(frame) for frame in frames[:3]][-1]
+    little, far = turn[2] @ turn[3].T, exp_so3(np.array([0, 0.02, 0])) @ turn[2] @ turn[3].T
+    stuck = replace(frames[2], stamp_ns=frames[3].stamp_ns)
+    nothing = tracker.process(stuck, far, trusted=True)
+    assert (len(nothing), tracker.stuck) == (0, 1)
+    after = tracker.process(frames[3], far.T @ little, trusted=True)
+    assert stays(before.ids, after) == stays(before.ids, usual.process(frames[3], little, trusted=True)) > 0.8
+    still = tracker.process(replace(frames[3], stamp_ns=frames[4].stamp_ns), np.eye(3), trusted=True)
+    assert stays(after.ids, still) > 0.9  # at rest a picture may repeat itself
+    assert tracker.stuck == 1
