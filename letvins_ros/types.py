@@ -103,8 +103,8 @@ class Keyframe:
     stamp_ns: int
     T_odom_body: np.ndarray  # (4, 4)
     covariance: np.ndarray  # (6, 6): position odom, rotation body
-    T_previous_this: np.ndarray  # (4, 4) since the keyframe before as known now, better than the T_odom_body of then
-    motion_covariance: np.ndarray  # (6, 6) of T_previous_this: position, rotation, both in this body
+    T_odom_before: np.ndarray  # (W, 4, 4) of the W keyframes before as known now, better than the T_odom_body of then
+    motion_covariance: np.ndarray  # (6, 6) of the motion since the one before: position, rotation, both in this body
     ids: np.ndarray  # (N,) int64 feature ids
     uv: np.ndarray  # (N, 2) float32 left pixels
     points_body: np.ndarray  # (N, 3) float64, m, NaN where the depth is unknown
@@ -114,10 +114,15 @@ class Keyframe:
         n = len(self.ids)
         _check("T_odom_body", self.T_odom_body, (4, 4))
         _check("covariance", self.covariance, (6, 6))
-        _check("T_previous_this", self.T_previous_this, (4, 4))
+        _check("T_odom_before", self.T_odom_before, (None, 4, 4))
         _check("motion_covariance", self.motion_covariance, (6, 6))
         _check("uv", self.uv, (n, 2))
         _check("points_body", self.points_body, (n, 3))
+
+    def T_odom_of(self, index: int) -> np.ndarray | None:
+        """An earlier keyframe's pose (4, 4) as known now; None where the estimator has done with it."""
+        back = self.index - index
+        return self.T_odom_before[-back] if 1 <= back <= len(self.T_odom_before) else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,7 +77,7 @@ class VioEstimator:
         self._starter = Starter(self._config, self._window.calibration.mounts(), self._noise)
         self._starter.T_odom_start = T_odom_start
         self._rest, self._health = StandstillDetector(), Health()
-        self.initialised = False
+        self._keyframes_before_start, self.initialised = self._keyframes, False
 
     def _advance(self, frame: Frame, tracks: FrameTracks) -> VioState:
         self._append(frame)
@@ -219,11 +219,11 @@ class VioEstimator:
             self._window.marginalise(0)
 
     def _publish_keyframe(self, frame: Frame, tracks: FrameTracks, information: np.ndarray) -> None:
-        T_odom_body, ids, before = frame.state.T_odom_body, self._window.ids, self._window.frames[-2].state
+        T_odom_body, ids, before = frame.state.T_odom_body, self._window.ids, self._window.frames[-2].state.T_odom_body
         points = np.full((len(tracks), 3), np.nan)
         _, of_track, of_landmark = np.intersect1d(tracks.ids, ids, assume_unique=True, return_indices=True)
         points[of_track] = apply(inverse(T_odom_body), self._window.points[of_landmark])
-        T_previous_this = inverse(before.T_odom_body) @ T_odom_body
+        T_previous_this = inverse(before) @ T_odom_body
         poses = np.r_[:6, N : N + 6]
         joint = self._window.covariance(information, 2)
         self.keyframe = Keyframe(
@@ -231,7 +231,7 @@ class VioEstimator:
             frame.stamp_ns,
             T_odom_body,
             in_output_order(joint[N:, N:], frame.state.R)[:6, :6],
-            T_previous_this,
+            self._poses_before(),
             of_motion(joint[np.ix_(poses, poses)], T_previous_this),
             tracks.ids,
             tracks.uv,
@@ -239,6 +239,12 @@ class VioEstimator:
             self.resets,
         )
         self._keyframes += 1
+
+    def _poses_before(self) -> np.ndarray:
+        """T_odom_body (W, 4, 4) of the published keyframes in the window; for a rest stands the newest frame of it."""
+        T = np.stack([frame.state.T_odom_body for frame in self._window.frames[:-1]])
+        published = self._keyframes - self._keyframes_before_start
+        return T[max(len(T) - published, 0) :]
 
     def _is_far(self, frame: Frame, last: Frame, gap_s: float) -> bool:
         """Whether few features are shared with the last keyframe, or their parallax or the time between is large."""

@@ -13,16 +13,16 @@ from letvins_ros.geometry import inverse, log_so3
 from letvins_ros.loop.agreement import Agreement, Sighting
 from letvins_ros.loop.features import Describer, Features, OrbDescriber
 from letvins_ros.loop.graph import Loop
-from letvins_ros.loop.landmarks import Landmarks
+from letvins_ros.loop.landmarks import improved
 from letvins_ros.loop.place_map import Node, PlaceMap
 from letvins_ros.loop.recognition import Recogniser
 from letvins_ros.loop.trail import Trail
 from letvins_ros.loop.twist import STILL, Motion, fused, swapped, turned
 from letvins_ros.types import Keyframe, LoopClosure
 
-LOOPS_PER_PLACE = 2  # further visits change nothing
+LOOPS_PER_PLACE = 1  # further visits change nothing
 SAME_VIEW_M, SAME_VIEW_RAD = 1.0, np.radians(30)  # nearer to a known place, nothing new is seen
-REFINE_S = 1.0  # of later views for a keyframe's landmarks; after more, odometry's drift would count
+WORTH = 2.0  # how many times better than odometry a loop must know the way
 PATIENCE_M = 5.0  # of way, for which a recognised place waits for others to agree
 CORRECTED_STD = np.repeat([2e-3, 1e-2], 3)  # rad, m: of the newest keyframe in the map after a loop
 
@@ -60,8 +60,7 @@ class LoopCloser:
         self._agreement = Agreement(config.agree_inliers, PATIENCE_M)
         self._own_from = len(self.places)  # this session's first node
         self._young: deque[int] = deque()  # nodes that are too new to be recognised
-        self._rough: deque[tuple[int, Keyframe]] = deque()  # nodes whose landmarks will still get better
-        self._landmarks = Landmarks(REFINE_S)
+        self._rough: dict[int, int] = {}  # nodes of which later keyframes know better, and their keyframes
         self._visits: Counter[int] = Counter(loop.a for loop in self.places.graph.loops)
         self._since_node = STILL  # odometry since this session's last node
         self._here: Motion | None = None  # the level frame in the map; None: not in the map
@@ -77,11 +76,12 @@ class LoopCloser:
             return Rejected(f"less than {self._config.keyframe_distance_m:g} m since the last keyframe")
         self._let_age(keyframe.stamp_ns)
         features = self.describer.describe(image, keyframe)
-        seen = self._recogniser.recognise(features, self._trail.R_level_body)
+        here = Node(keyframe.stamp_ns, self._trail.R_level_body, self._trail.vertical_std)
+        seen = self._recogniser.recognise(features, here)
         if isinstance(seen, Sighting) and self._tells_nothing(seen):
             seen = Rejected("odometry knows this better")
         elif self._is_worth_keeping(seen):
-            self._keep(keyframe, features)
+            self._keep(keyframe.index, here, features)
         closure = self._believe(seen, keyframe.stamp_ns) if isinstance(seen, Sighting) else seen
         return closure
 
@@ -89,7 +89,7 @@ class LoopCloser:
         """Go on along the odometry; whether the keyframe is far enough from the last one to be looked at."""
         is_first, self.last_node = not self._trail.has_begun, None
         self._trail.add(keyframe)
-        self._landmarks.add(keyframe)
+        self._learn(keyframe)
         far = self._trail.is_far(self._config.keyframe_distance_m, np.radians(self._config.keyframe_angle_deg))
         if not (is_first or far):
             return False
@@ -103,12 +103,20 @@ class LoopCloser:
         self._known = self._known and self._known.moved(step)
         return True
 
-    def _let_age(self, stamp_ns: int) -> None:
-        """Let nodes take over what later views made of their landmarks, and be recognised once they are old enough."""
-        while self._rough and self._rough[0][1].stamp_ns <= stamp_ns - round(REFINE_S * 1e9):
-            node, keyframe = self._rough.popleft()
+    def _learn(self, keyframe: Keyframe) -> None:
+        """Let recent nodes take over what this keyframe tells of their poses and landmarks."""
+        for node, index in list(self._rough.items()):
+            T_chain, T_odom_body = self._trail.T_chain(index), keyframe.T_odom_of(index)
+            if T_chain is None or T_odom_body is None:
+                del self._rough[node]
+                continue
+            self.places.graph.refine(node, T_chain)
             if node in self.places.own:
-                self.places.own[node] = self._landmarks.improved(self.places.own[node], keyframe.T_odom_body)
+                T_body_later = inverse(T_odom_body) @ keyframe.T_odom_body
+                self.places.own[node] = improved(self.places.own[node], T_body_later, keyframe)
+
+    def _let_age(self, stamp_ns: int) -> None:
+        """Let nodes be recognised once they are old enough."""
         until_ns = stamp_ns - round(self._config.exclude_recent_s * 1e9)
         while self._young and self.places.nodes[self._young[0]].stamp_ns <= until_ns:
             self.places.make_findable(self._young.popleft())
@@ -119,16 +127,17 @@ class LoopCloser:
         if start < self._own_from:
             return False
         drift = self.places.graph.chain(start, len(self.places) - 1).then(self._since_node)
-        return drift.position_std < seen.motion.position_std and drift.rotation_std < seen.motion.rotation_std
+        least = seen.motion.scaled(WORTH)
+        return drift.position_std < least.position_std and drift.rotation_std < least.rotation_std
 
     def _is_worth_keeping(self, seen: Sighting | Rejected) -> bool:
         is_full = isinstance(seen, Sighting) and self._here is not None and self._visits[seen.a] >= LOOPS_PER_PLACE
         return self._config.mode == "map" and not is_full
 
-    def _keep(self, keyframe: Keyframe, features: Features) -> None:
+    def _keep(self, index: int, here: Node, features: Features) -> None:
         """Make the keyframe a node of the map."""
         places, graph = self.places, self.places.graph
-        places.nodes.append(Node(keyframe.stamp_ns, self._trail.R_level_body))
+        places.nodes.append(here)
         if len(graph) > self._own_from:
             node = graph.extend(self._trail.T_odom_level, self._since_node)
         else:
@@ -138,7 +147,7 @@ class LoopCloser:
                 self._place(Motion(T_level, np.zeros((6, 6))))
         places.own[node] = features
         self._young.append(node)
-        self._rough.append((node, keyframe))
+        self._rough[node] = index
         self._since_node, self.last_node = STILL, node
         if self._known is not None:  # what was recognised on the way ties this node to the map
             graph.add_loop(Loop(self._known.a, node, self._known.now))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pose graph: odometry as chains, loops across them, solved robustly at the keyframes where loops end.
 
-Between two such keyframes the chain is one factor, exact to first order, so that the cost of solving grows with the
-loops and not with the way. What the solution moves is spread over the keyframes between by their covariances.
+Between two such keyframes the chain is one factor, exact to first order, so that the cost of solving depends on the
+loops and not on the way. What the solution moves is spread over the keyframes between by their covariances.
 """
 
 from bisect import bisect_right, insort
@@ -17,6 +17,7 @@ from letvins_ros.geometry import adjoint, inverse
 from letvins_ros.loop.twist import Motion, exp, log, mahalanobis
 
 UNDECIDED = 30  # newest loops whose trust is decided anew; older ones keep what they have
+MOST_LOOPS = 400  # that the solver knows of: what bounds its time
 UNSOLVED, NO_SURPRISE_CHI2 = 10, 6.0  # loops that may wait for a solution, while each is no more off than this
 INLIER_CHI2 = 22.5  # 99.9 % of six degrees of freedom
 FIRST_STD, JOINED_STD = 1e-4, 10.0  # rad and m: of a session's first keyframe in the map
@@ -39,12 +40,11 @@ class PoseGraph:
         self.loops: list[Loop] = []
         self.sessions: list[int] = []  # of each keyframe
         self._T_odom: list[np.ndarray] = []  # as odometry had it when the keyframe was new
-        self._T_chain: list[np.ndarray] = []  # motions joined, each session's in a frame of its own
-        self._steps: list[np.ndarray] = []  # covariances (6, 6) of the motion since the keyframe before
+        self._T_chain: list[np.ndarray] = []  # as later views had it, each session's in a frame of its own
+        self._gathered: list[np.ndarray] = []  # covariance (6, 6) of the motions up to each, in the chain's own frame
         self._keys: list[int] = []  # sorted; the first keyframe of every session in the map, and where loops end
         self._T_map: dict[int, np.ndarray] = {}  # of the keys
         self._solved = 0  # loops that the solution knows
-        self._chains: dict[tuple[int, int], Motion] = {}  # between neighbouring keys
 
     def __len__(self) -> int:
         return len(self.sessions)
@@ -56,7 +56,7 @@ class PoseGraph:
             "session": np.array(self.sessions, np.int64),
             "T_odom": _stacked(self._T_odom, 4),
             "T_chain": _stacked(self._T_chain, 4),
-            "step_covariance": _stacked(self._steps, 6),
+            "gathered_covariance": _stacked(self._gathered, 6),
             "key": np.array(self._keys, np.int64),
             "T_map_key": _stacked([self._T_map[key] for key in self._keys], 4),
             "loop": np.array(loops, np.int64).reshape(-1, 3),
@@ -70,7 +70,7 @@ class PoseGraph:
         graph = PoseGraph()
         graph.sessions = state["session"].tolist()
         graph._T_odom, graph._T_chain = list(state["T_odom"]), list(state["T_chain"])
-        graph._steps = list(state["step_covariance"])
+        graph._gathered = list(state["gathered_covariance"])
         graph._keys = state["key"].tolist()
         graph._T_map = dict(zip(graph._keys, state["T_map_key"], strict=True))
         motions = map(Motion, state["T_loop"], state["loop_covariance"])
@@ -95,7 +95,8 @@ class PoseGraph:
         self.sessions.append(session)
         self._T_odom.append(T_odom)
         self._T_chain.append(chain.T_a_b)
-        self._steps.append(chain.covariance)
+        A, before = adjoint(chain.T_a_b), self._gathered[-1] if self._gathered else np.zeros((6, 6))
+        self._gathered.append(before + A @ chain.covariance @ A.T)
         return len(self.sessions) - 1
 
     def is_mapped(self, node: int) -> bool:
@@ -115,26 +116,31 @@ class PoseGraph:
         self.sessions += [session + number for number in other.sessions]
         self._T_odom += other._T_odom
         self._T_chain += other._T_chain
-        self._steps += other._steps
+        before = self._gathered[-1] if self._gathered else np.zeros((6, 6))
+        self._gathered += [before + gathered for gathered in other._gathered]
         for key in other._keys:
             self._make_key(first + key, T_map_other @ other._T_map[key])
         self._solved += len(other.loops)
         self.loops[:0] = [Loop(first + o.a, first + o.b, o.motion, o.trusted) for o in other.loops]
 
+    def refine(self, node: int, T_chain: np.ndarray) -> None:
+        """Take over what is now known of where a recent keyframe lies on its session's way."""
+        self._T_chain[node] = T_chain
+
     def chain(self, a: int, b: int) -> Motion:
         """Odometry from a to a later keyframe b of the same session."""
-        T = np.stack(self._T_chain[a : b + 1])
-        shares = self._shares(T)
-        return Motion(inverse(T[0]) @ T[-1], self._spread(shares, a, b)[-1])
+        T, covariance = self._chains(np.array([a]), np.array([b]))
+        return Motion(T[0], covariance[0])
 
-    def _shares(self, T_chain: np.ndarray) -> np.ndarray:
-        """Adjoints (n + 1, 6, 6) that take each keyframe's twist to the last one."""
-        return adjoint(inverse(T_chain[-1]) @ T_chain)
-
-    def _spread(self, shares: np.ndarray, a: int, b: int) -> np.ndarray:
-        """Covariance (n + 1, 6, 6) that has gathered from a up to each keyframe, in b."""
-        steps = np.stack([np.zeros((6, 6)), *self._steps[a + 1 : b + 1]])
-        return np.cumsum(shares @ steps @ np.swapaxes(shares, 1, 2), axis=0)
+    def _chains(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Odometry (n, 4, 4) from each keyframe a to its later b, and the covariances (n, 6, 6)."""
+        T_a, T_b, gathered_a, gathered_b = (
+            np.stack([values[i] for i in nodes.tolist()])
+            for values in (self._T_chain, self._gathered)
+            for nodes in (a, b)
+        )
+        A = adjoint(inverse(T_b))
+        return inverse(T_a) @ T_b, A @ (gathered_b - gathered_a) @ np.swapaxes(A, 1, 2)
 
     def pose(self, node: int) -> np.ndarray:
         """T_map of a keyframe (4, 4) as the last solution has it; beyond the last loop it goes on like odometry."""
@@ -145,7 +151,7 @@ class PoseGraph:
         after = self._keys[i + 1] if i + 1 < len(self._keys) else None
         if after is None or self.sessions[after] != self.sessions[node]:
             return np.asarray(self._T_map[key] @ inverse(self._T_odom[key]) @ self._T_odom[node])
-        return np.asarray(self._between(key, after)[node - key])
+        return np.asarray(self._between(key, after, range(node, node + 1))[0])
 
     def poses(self) -> np.ndarray:
         """T_map of every keyframe (N, 4, 4), NaN where its session is not in the map."""
@@ -153,23 +159,22 @@ class PoseGraph:
         ends = [*self._keys[1:], len(self)][: len(self._keys)]
         for key, after in zip(self._keys, ends, strict=True):
             if after < len(self) and self.sessions[after] == self.sessions[key]:
-                out[key:after] = self._between(key, after)[:-1]
+                out[key:after] = self._between(key, after, range(key, after))
                 continue
             last = bisect_right(self.sessions, self.sessions[key])
             T = np.stack(self._T_odom[key:last])
             out[key:last] = self._T_map[key] @ inverse(T[0]) @ T
         return out
 
-    def _between(self, a: int, b: int) -> np.ndarray:
-        """T_map (n + 1, 4, 4) from key a to the next key b, what is left between them shared out by covariance."""
-        T = np.stack(self._T_chain[a : b + 1])
-        shares = self._shares(T)
-        gathered = self._spread(shares, a, b)
-        left = log(inverse(T[-1]) @ T[0] @ inverse(self._T_map[a]) @ self._T_map[b])
-        in_b = gathered @ np.linalg.solve(gathered[-1] + 1e-15 * np.eye(6), left)
-        twists = (np.linalg.inv(shares) @ in_b[..., None])[..., 0]
-        moved = np.stack([exp(twist) for twist in twists])
-        return np.asarray(self._T_map[a] @ inverse(T[0]) @ T @ moved)
+    def _between(self, a: int, b: int, nodes: range) -> np.ndarray:
+        """T_map (n, 4, 4) of nodes between key a and the next key b, what is left shared out by covariance."""
+        T_a, T_b, T = self._T_chain[a], self._T_chain[b], np.stack(self._T_chain[nodes.start : nodes.stop])
+        gathered = np.stack(self._gathered[nodes.start : nodes.stop]) - self._gathered[a]
+        A, to_nodes = adjoint(inverse(T_b)), adjoint(inverse(T))
+        left = log(inverse(T_b) @ T_a @ inverse(self._T_map[a]) @ self._T_map[b])
+        whole = A @ (self._gathered[b] - self._gathered[a]) @ A.T
+        shares = to_nodes @ gathered @ A.T @ np.linalg.solve(whole + 1e-15 * np.eye(6), left)
+        return np.asarray(self._T_map[a] @ inverse(T_a) @ T @ np.stack([exp(twist) for twist in shares]))
 
     def _make_key(self, node: int, T_map: np.ndarray) -> None:
         if node not in self._T_map:
@@ -199,6 +204,8 @@ class PoseGraph:
         """
         if not self.loops:
             return None
+        if len(self.loops) > MOST_LOOPS:
+            self._thin_out()
         graph, initial = self._odometry(), gtsam.Values()
         for key in self._keys:
             initial.insert(key, gtsam.Pose3(self._T_map[key]))
@@ -219,21 +226,40 @@ class PoseGraph:
     def _odometry(self) -> gtsam.NonlinearFactorGraph:
         """The chains between keys, and what holds each session."""
         graph = gtsam.NonlinearFactorGraph()
-        for a, b in pairwise([-1, *self._keys]):
-            if a >= 0 and self.sessions[a] == self.sessions[b]:
-                graph.add(_factor(a, b, self._chain_cached(a, b)))
-                continue
+        chained = [(a, b) for a, b in pairwise(self._keys) if self.sessions[a] == self.sessions[b]]
+        if chained:
+            ends = np.array(chained)
+            for (a, b), *motion in zip(chained, *self._chains(ends[:, 0], ends[:, 1]), strict=True):
+                graph.add(_factor(a, b, Motion(*motion)))
+        for key in self._firsts():
             # the first one fixes the map; no other session may float when all its loops are distrusted
-            noise = gtsam.noiseModel.Isotropic.Sigma(6, FIRST_STD if a < 0 else JOINED_STD)
-            graph.add(gtsam.PriorFactorPose3(b, gtsam.Pose3(self._T_map[b]), noise))
+            noise = gtsam.noiseModel.Isotropic.Sigma(6, JOINED_STD if key != self._keys[0] else FIRST_STD)
+            graph.add(gtsam.PriorFactorPose3(key, gtsam.Pose3(self._T_map[key]), noise))
         return graph
 
-    def _chain_cached(self, a: int, b: int) -> Motion:
-        if (a, b) not in self._chains:
-            if len(self._chains) > 2 * len(self._keys) + 100:
-                self._chains = {}
-            self._chains[a, b] = self.chain(a, b)
-        return self._chains[a, b]
+    def _firsts(self) -> list[int]:
+        """Each session's first key."""
+        known = [-1, *(self.sessions[key] for key in self._keys)]
+        return [key for key, (before, session) in zip(self._keys, pairwise(known), strict=True) if session != before]
+
+    def _thin_out(self) -> None:
+        """Leave the solver at most MOST_LOOPS: of two that tie nearly the same stretches, one goes."""
+        settled = len(self.loops) - UNDECIDED
+        while len(self.loops) > MOST_LOOPS:
+            order = sorted(range(settled), key=lambda i: (self.loops[i].b, self.loops[i].a))
+            worth = [self._news(self.loops[i], self.loops[j]) for i, j in pairwise(order)]
+            del self.loops[order[int(np.argmin(worth)) + 1]]
+            settled, self._solved = settled - 1, self._solved - 1
+        ends = {node for loop in self.loops for node in (loop.a, loop.b)}.union(self._firsts())
+        self._keys = sorted(ends)
+        self._T_map = {key: self._T_map[key] for key in self._keys}
+
+    def _news(self, known: Loop, other: Loop) -> float:
+        """How far, in keyframes, the ends of another loop are from those of a known one."""
+        if not other.trusted:
+            return 0.0
+        same = all(self.sessions[i] == self.sessions[j] for i, j in ((known.a, other.a), (known.b, other.b)))
+        return abs(known.a - other.a) + abs(known.b - other.b) if same else np.inf
 
 
 def _solved(graph: gtsam.NonlinearFactorGraph, undecided: list[Loop], initial: gtsam.Values) -> gtsam.Values:

@@ -18,7 +18,7 @@ from letvins_ros.loop.features import Features, OrbDescriber
 from letvins_ros.loop.graph import PoseGraph
 from letvins_ros.loop.place_map import Node, PlaceMap
 
-FORMAT, VERSION = "letvins-map", 1
+FORMAT, VERSION = "letvins-map", 2
 MAX_HEADER = 100_000_000  # bytes
 _KINDS = {"F64": np.float64, "F32": np.float32, "I64": np.int64, "U8": np.uint8}
 _NAMES = {np.dtype(kind): name for name, kind in _KINDS.items()}
@@ -113,6 +113,7 @@ def _arrays(places: PlaceMap) -> dict[str, np.ndarray]:
     place = np.stack([f.place for f in features]) if features else np.zeros((0, places.index.size), np.float32)
     return graph | {
         "stamp_ns": np.array([node.stamp_ns for node in places.nodes], np.int64),
+        "vertical_std": np.array([node.vertical_std for node in places.nodes], float),
         "R_level_body": np.array([node.R_level_body for node in places.nodes], float).reshape(-1, 3, 3),
         "feature.node": np.array(with_features, np.int64),
         "feature.start": start.astype(np.int64),
@@ -151,8 +152,10 @@ def load_map(path: Path, wanted: MapInfo | None = None) -> tuple[PlaceMap, MapIn
         places = PlaceMap(int(metadata["place_size"]))
         graph = {name.removeprefix("graph."): np.array(a) for name, a in arrays.items() if name.startswith("graph.")}
         places.graph = PoseGraph.from_state(graph)
-        stamps, R = arrays["stamp_ns"].tolist(), np.array(arrays["R_level_body"])
-        places.nodes = [Node(stamp, r) for stamp, r in zip(stamps, R, strict=True)]
+        stamps, stds = arrays["stamp_ns"].tolist(), arrays["vertical_std"].tolist()
+        places.nodes = list(map(Node, stamps, np.array(arrays["R_level_body"]), stds))
+        if len({len(places), len(places.graph), len(stds)}) > 1:
+            raise ValueError(f"{len(places.graph)} poses, {len(places)} attitudes, {len(stds)} verticals")
         places.archive = FileArchive(arrays)
         places.index.add(np.array(arrays["feature.node"]), np.array(arrays["feature.place"]))
     except (KeyError, ValueError, TypeError, IndexError) as error:

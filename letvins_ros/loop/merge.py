@@ -52,7 +52,7 @@ def _common(places: PlaceMap, other: PlaceMap, recogniser: Recogniser, config: L
     for before, node in zip([*nodes[:1], *nodes[:-1]], nodes, strict=True):
         T = inverse(other.graph.pose(before)) @ other.graph.pose(node)
         agreement.move(Motion(T, np.eye(6) * 1e-6))
-        seen = recogniser.recognise(other.features(node), other.nodes[node].R_level_body)
+        seen = recogniser.recognise(other.features(node), other.nodes[node])
         if isinstance(seen, Rejected):
             continue
         agreed = agreement.add(places.graph, Sighting(seen.a, seen.motion, seen.inliers, node))

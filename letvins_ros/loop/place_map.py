@@ -18,6 +18,7 @@ class Node:
 
     stamp_ns: int
     R_level_body: np.ndarray  # (3, 3)
+    vertical_std: float  # of the attitude against gravity, rad about each horizontal axis
 
 
 class Archive(Protocol):

@@ -9,7 +9,6 @@ import numpy as np
 from letvins_ros.geometry import adjoint, inverse, transform
 
 YAW_ONLY_STD = 1e-4  # rad, of roll and pitch where gravity fixes them
-VERTICAL_STD = 1e-3  # rad, of what odometry takes for up
 _SWAP = np.roll(np.eye(6), 3, axis=0)
 
 
@@ -82,15 +81,22 @@ def yaw_rotation(angle: float) -> np.ndarray:
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
 
 
-def upright(motion: Motion) -> tuple[Motion, float]:
+def levelled(T_a_b: np.ndarray, R_level_b: np.ndarray) -> np.ndarray:
+    """Pose (4, 4) of b's level frame in an upright frame a, which is but a turn about z and a position."""
+    R = yaw_rotation(nearest_yaw(T_a_b[:3, :3] @ R_level_b.T))
+    return transform(R, T_a_b[:3, 3])
+
+
+def upright(motion: Motion, vertical_std: float) -> tuple[Motion, float]:
     """The motion between two frames that gravity holds upright, and by what angle (rad) it had tilted.
 
-    Roll and pitch are taken as measured to be zero, which corrects the position as far as the two are correlated.
+    Roll and pitch are taken as measured to be zero, as well as the verticals are known to each other (rad), which
+    corrects the position as far as the two are correlated.
     """
     R_yaw = yaw_rotation(nearest_yaw(motion.T_a_b[:3, :3]))
     tilt = log(transform(R_yaw.T @ motion.T_a_b[:3, :3], np.zeros(3)))[:3]
     C = motion.covariance
-    gain = C[:, :2] @ np.linalg.inv(C[:2, :2] + np.eye(2) * VERTICAL_STD**2)
+    gain = C[:, :2] @ np.linalg.inv(C[:2, :2] + np.eye(2) * vertical_std**2)
     T, covariance = motion.T_a_b @ exp(-gain @ tilt[:2]), C - gain @ C[:2]
     T[:3, :3] = yaw_rotation(nearest_yaw(T[:3, :3]))
     covariance[:2, :] = covariance[:, :2] = 0.0

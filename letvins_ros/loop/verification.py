@@ -19,6 +19,7 @@ GUIDED_PX = 8.0
 RANSAC_ROUNDS, RANSAC_INLIERS = 200, 8
 REFINEMENTS = 5
 PIXEL_STD = 1.0
+DEPTH_STD = 0.01  # 1/m, times the squared depth: half a pixel between cameras 0.11 m apart
 MATCH_SCALE = 2.5  # of standard deviations: landmarks err together, which the count of inliers hides
 LEAST_STD = np.repeat([1.5e-3, 5e-3], 3)  # rad, m: landmarks are no better than this, however many agree
 
@@ -116,34 +117,47 @@ class Verifier:
         """Gauss-Newton on the angles of the inliers of both directions, which are chosen anew at each step."""
         inliers = np.zeros(len(pairs), bool)
         for _ in range(REFINEMENTS):
-            errors, J = self._errors(T_a_b, pairs.in_b, pairs.in_a)
+            errors, J, variances = self._errors(T_a_b, pairs.in_b, pairs.in_a)
             angles = np.linalg.norm(errors, axis=2)
             good = angles < self._max_angle  # NaN is not
             inliers = good.any(axis=0) & ~(angles > self._max_angle).any(axis=0)
             used = good & inliers
             if inliers.sum() < self._min_inliers:
                 return Rejected(f"{int(inliers.sum())} inliers of {len(pairs)} matches, {self._min_inliers} needed")
-            r, A = errors[used].reshape(-1), J[used].reshape(-1, 6)
+            scale = 1 / np.sqrt(variances[used])[:, None]
+            r, A = (errors[used] * scale).reshape(-1), (J[used] * scale[:, :, None]).reshape(-1, 6)
             H = A.T @ A
-            T_a_b = T_a_b @ exp(np.linalg.solve(H + 1e-9 * np.eye(6), -A.T @ r))
-        spread = max(float(r @ r) / max(len(r) - 6, 1), self._sigma**2)
-        covariance = np.linalg.inv(H + 1e-9 * np.eye(6)) * spread * MATCH_SCALE**2 + np.diag(LEAST_STD**2)
+            T_a_b = T_a_b @ exp(np.linalg.solve(H + 1e-3 * np.eye(6), -A.T @ r))
+        spread = max(float(r @ r) / max(len(r) - 6, 1), 1.0)
+        covariance = np.linalg.inv(H + 1e-3 * np.eye(6)) * spread * MATCH_SCALE**2 + np.diag(LEAST_STD**2)
         return Match(Motion(T_a_b, covariance), int(inliers.sum()), pairs.uv_a[inliers], pairs.uv_b[inliers])
 
-    def _errors(self, T_a_b: np.ndarray, in_b: _Rays, in_a: _Rays) -> tuple[np.ndarray, np.ndarray]:
-        """Errors (2, N, 2) rad of both directions and their derivatives (2, N, 2, 6) by T_a_b exp(xi)."""
+    def _errors(self, T_a_b: np.ndarray, in_b: _Rays, in_a: _Rays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Errors (2, N, 2) rad of both directions, derivatives (2, N, 2, 6) by T_a_b exp(xi) and variances (2, N)."""
         in_body_b = apply(inverse(T_a_b), in_b.points)
         by_b = np.concatenate([skew(in_body_b), np.broadcast_to(-np.eye(3), (len(in_body_b), 3, 3))], axis=2)
         R = T_a_b[:3, :3]
         by_a = np.concatenate([-R @ skew(in_a.points), np.broadcast_to(R, (len(in_a.points), 3, 3))], axis=2)
+        by_depth_b, by_depth_a = self._uncertain(in_b.points) @ R, self._uncertain(in_a.points) @ R.T
         parts = [
-            self._seen(in_body_b, by_b, in_b.bearings),
-            self._seen(apply(T_a_b, in_a.points), by_a, in_a.bearings),
+            self._seen(in_body_b, by_b, by_depth_b, in_b.bearings),
+            self._seen(apply(T_a_b, in_a.points), by_a, by_depth_a, in_a.bearings),
         ]
-        return np.stack([e for e, _ in parts]), np.stack([J for _, J in parts])
+        e, J, variances = zip(*parts, strict=True)
+        return np.stack(e), np.stack(J), np.stack(variances)
 
-    def _seen(self, points: np.ndarray, by_pose: np.ndarray, bearings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Errors (N, 2) on the plane across each bearing, of points (N, 3) in the body, and derivatives (N, 2, 6)."""
+    def _uncertain(self, points: np.ndarray) -> np.ndarray:
+        """By how much (N, 3), m, landmarks may lie nearer or farther on the ray to the camera that made them."""
+        rays = points - inverse(self._T_cam_body)[:3, 3]
+        return np.asarray(DEPTH_STD * np.linalg.norm(rays, axis=1, keepdims=True) * rays)
+
+    def _seen(
+        self, points: np.ndarray, by_pose: np.ndarray, spread: np.ndarray, bearings: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Errors (N, 2) on the plane across each bearing, of points (N, 3) in the body; derivatives (N, 2, 6).
+
+        Also their variances (N,) where the points are uncertain by a spread (N, 3).
+        """
         p = apply(self._T_cam_body, points)
         distance = np.linalg.norm(p, axis=1, keepdims=True)
         n = p / distance
@@ -153,7 +167,8 @@ class Verifier:
         by_point = (np.eye(3) - n[:, :, None] * n[:, None, :]) / distance[:, :, None] @ self._T_cam_body[:3, :3]
         errors = (plane @ n[:, :, None])[..., 0]
         errors[(n * bearings).sum(axis=1) < 0] = np.inf  # behind
-        return errors, plane @ by_point @ by_pose
+        by_spread = (plane @ by_point @ spread[:, :, None])[..., 0]
+        return errors, plane @ by_point @ by_pose, self._sigma**2 + (by_spread**2).sum(axis=1)
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

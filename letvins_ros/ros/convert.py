@@ -213,7 +213,8 @@ def keyframe_to_message(keyframe: types.Keyframe, frame_id: str = "odom", sessio
     """A keyframe of one session of the vio node."""
     message = Keyframe(header=header(keyframe.stamp_ns, frame_id), session=ns_to_stamp(session_ns))
     message.index, message.resets = keyframe.index, keyframe.resets
-    message.pose, message.motion = pose_to_message(keyframe.T_odom_body), pose_to_message(keyframe.T_previous_this)
+    message.pose = pose_to_message(keyframe.T_odom_body)
+    message.before = [pose_to_message(T) for T in keyframe.T_odom_before]
     message.covariance, message.motion_covariance = keyframe.covariance.ravel(), keyframe.motion_covariance.ravel()
     message.ids, message.uv = sequence(keyframe.ids), sequence(keyframe.uv.astype(np.float32))
     message.points_body = sequence(keyframe.points_body)
@@ -252,7 +253,7 @@ def keyframe_from(message: Keyframe) -> types.Keyframe:
         stamp_to_ns(message.header.stamp),
         pose_from_message(message.pose),
         np.array(message.covariance).reshape(6, 6),
-        pose_from_message(message.motion),
+        np.array([pose_from_message(pose) for pose in message.before]).reshape(-1, 4, 4),
         np.array(message.motion_covariance).reshape(6, 6),
         np.array(message.ids, np.int64),
         np.array(message.uv, np.float32).reshape(-1, 2),

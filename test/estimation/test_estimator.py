@@ -391,7 +391,8 @@ def test_motion_between_keyframes_is_as_sure_as_it_is_right(hall):
     truth = hall.trajectory.T_world_body(seconds(np.array([k.stamp_ns for k in found])))
     surprise = []
     for i in range(1, len(found)):
-        error = inverse(inverse(truth[i - 1]) @ truth[i]) @ found[i].T_previous_this
+        motion = inverse(found[i].T_odom_of(i - 1)) @ found[i].T_odom_body
+        error = inverse(inverse(truth[i - 1]) @ truth[i]) @ motion
         e = np.r_[error[:3, 3], log_so3(error[:3, :3])]
         surprise.append(e @ np.linalg.solve(found[i].motion_covariance, e))
     assert 1 < np.mean(surprise) < 12  # 6 is perfect

@@ -105,14 +105,14 @@ def test_standing_still_adds_nothing(two_laps):
 
 def test_further_laps_add_no_places():
     it, sizes = closer(), []
-    keyframes = walk(Ring(4.0), np.arange(0, 9 * 2 * np.pi * 4, 0.55))
+    keyframes = walk(Ring(4.0), np.arange(0, 16 * 2 * np.pi * 4, 0.55))
     for i, keyframe in enumerate(keyframes):
         it.add(keyframe, BLANK)
         if i % 46 == 45:
             sizes.append((len(it.places.own), len(it.places)))
     features, nodes = zip(*sizes, strict=True)
     assert features[-1] == features[2]
-    assert 10 * (nodes[-1] - nodes[-2]) < nodes[2] - nodes[1]  # it dies out
+    assert nodes[-1] == nodes[-2] <= 2 * nodes[0]  # each place is tied once
 
 
 def test_the_same_keyframes_give_the_same_map(two_laps):
@@ -124,7 +124,7 @@ def test_the_same_keyframes_give_the_same_map(two_laps):
 
 def test_a_saved_map_comes_back(two_laps, saved):
     places, info = load_map(saved, INFO)
-    np.testing.assert_array_equal(places.T_map_body(), two_laps[0].places.T_map_body())
+    np.testing.assert_allclose(places.T_map_body(), two_laps[0].places.T_map_body(), atol=1e-12)
     assert places.findable() == two_laps[0].places.findable() and info == INFO
     for node in places.findable():
         for name in ("uv", "descriptors", "points_body", "place"):
@@ -169,8 +169,9 @@ def test_after_a_reset_the_map_pose_is_recovered():
     for i, keyframe in enumerate(list(keyframes)):
         if i >= lost:  # odom starts anew, a metre and a turn off
             off = np.array([[0, -1, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
-            T = keyframes[lost - 1].T_odom_body @ off @ T_odom_new @ keyframe.T_odom_body
-            keyframes[i] = replace(keyframe, T_odom_body=T, resets=1)
+            T = keyframes[lost - 1].T_odom_body @ off @ T_odom_new
+            before = T @ keyframe.T_odom_before[: i - lost]
+            keyframes[i] = replace(keyframe, T_odom_body=T @ keyframe.T_odom_body, T_odom_before=before, resets=1)
         it.add(keyframes[i], BLANK)
     assert np.linalg.norm((it.T_map_odom @ keyframes[-1].T_odom_body - RING.poses(metres)[-1])[:3, 3]) < 0.3
 

@@ -127,9 +127,45 @@ def test_the_state_brings_the_graph_back():
     np.testing.assert_allclose(again.poses(), graph.poses(), atol=1e-6)
 
 
+def test_the_solver_knows_only_so_many_loops(monkeypatch):
+    monkeypatch.setattr("letvins_ros.loop.graph.MOST_LOOPS", 60)
+    rng = np.random.default_rng(5)
+    truth = ring(1000, 5)
+    graph = drifting(truth, rng)
+    before = rmse(graph, truth)
+    for b in range(200, 1000, 4):
+        graph.add_loop(true_loop(truth, b % 200, b, rng))
+        if b % 40 == 0:
+            assert graph.solve() is None
+    graph.solve()
+    assert len(graph.loops) == 60
+    gaps = np.diff(sorted(loop.b for loop in graph.loops))
+    assert gaps.max() < 60  # what stays is spread over the way
+    assert rmse(graph, truth) < before / 3
+
+
+def test_a_keyframe_lies_where_later_views_had_it():
+    rng = np.random.default_rng(6)
+    truth = ring(30, 1)
+    graph = drifting(truth, rng)
+    moved = graph.chain(0, 20).T_a_b @ exp(np.r_[0, 0, 0, 0.02, 0, 0])
+    graph.refine(20, truth[0] @ moved)
+    np.testing.assert_allclose(graph.chain(0, 20).T_a_b, moved, atol=1e-12)
+
+
+def test_uncertain_verticals_leave_the_measured_position():
+    C = np.eye(6) * 1e-4
+    C[0, 4] = C[4, 0] = 0.9e-4  # roll and position told apart badly
+    tilted = Motion(transform(exp_so3(np.array([0.02, 0.0, 0.0])), np.ones(3)), C)
+    sure, unsure = upright(tilted, 1e-4)[0], upright(tilted, 1.0)[0]
+    assert abs(sure.T_a_b[1, 3] - 1.0) == pytest.approx(0.018, rel=0.02)
+    np.testing.assert_allclose(unsure.T_a_b[:3, 3], 1.0, atol=1e-4)
+    assert sure.covariance[4, 4] < 0.3 * unsure.covariance[4, 4]
+
+
 def test_upright_motions_lose_their_tilt_and_say_it():
     R = exp_so3(np.array([0.0, 0.0, 0.7])) @ exp_so3(np.array([0.05, 0.0, 0.0]))
-    motion, tilt = upright(Motion(transform(R, np.ones(3)), np.eye(6)))
+    motion, tilt = upright(Motion(transform(R, np.ones(3)), np.eye(6)), 1e-3)
     assert tilt == pytest.approx(0.05, abs=1e-6)
     np.testing.assert_allclose(motion.T_a_b[2, :3], [0, 0, 1], atol=1e-12)
     np.testing.assert_allclose(motion.T_a_b[:3, 3], 1.0)

@@ -24,7 +24,7 @@ NOWHERE, LEVEL = np.zeros((0, 2), np.float32), np.eye(4)
 
 def keyframe(uv=NOWHERE, T=LEVEL) -> Keyframe:
     n = len(uv)
-    return Keyframe(0, 0, T, np.eye(6), np.eye(4), np.eye(6), np.arange(n), uv, np.ones((n, 3)))
+    return Keyframe(0, 0, T, np.eye(6), np.zeros((0, 4, 4)), np.eye(6), np.arange(n), uv, np.ones((n, 3)))
 
 
 @pytest.fixture(scope="module")

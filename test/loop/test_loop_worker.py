@@ -22,9 +22,9 @@ def keyframes(count: int) -> list[Keyframe]:
     made = []
     for i in range(count):
         T = exp(np.r_[0, 0, 0, 0.5 * i, 0, 0])
-        step = exp(np.r_[0, 0, 0, 0.5 * (i > 0), 0, 0])
+        before = np.stack([exp(np.r_[0, 0, 0, 0.5 * j, 0, 0]) for j in range(i)]) if i else np.zeros((0, 4, 4))
         tight = np.eye(6) * 1e-6
-        made.append(Keyframe(i, i * 10**9, T, tight, step, tight, np.arange(40), uv, np.ones((40, 3))))
+        made.append(Keyframe(i, i * 10**9, T, tight, before, tight, np.arange(40), uv, np.ones((40, 3))))
     return made
 
 

@@ -73,10 +73,10 @@ def test_a_map_of_another_version_is_refused(file):
     data = file.read_bytes()
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
-    header["__metadata__"]["version"] = "2"
+    header["__metadata__"]["version"] = "1"
     text = json.dumps(header).encode()
     file.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
-    with pytest.raises(DataError, match="version 2, this program reads version 1"):
+    with pytest.raises(DataError, match="version 1, this program reads version 2"):
         load_map(file)
 
 

@@ -67,8 +67,7 @@ def walk(ring: Ring, way: np.ndarray, seed: int = 0, visible: int = 60, drift: f
     id_base = ring.seed * 10_000_000
     for i, T in enumerate(truth):
         T_previous_this = inverse(truth[i - 1]) @ T @ exp(rng.normal(0, STEP_STD) * drift) if i else np.eye(4)
-        if i:
-            T_odom_body = T_odom_body @ T_previous_this
+        T_before, T_odom_body = T_odom_body[None] if i else np.zeros((0, 4, 4)), T_odom_body @ T_previous_this
         first = int(way[i] * ring.per_metre) + 2 * ring.per_metre
         near = np.arange(first, first + 3 * visible) % len(landmarks)
         points = apply(inverse(T), landmarks[near])
@@ -77,6 +76,6 @@ def walk(ring: Ring, way: np.ndarray, seed: int = 0, visible: int = 60, drift: f
         points = points[seen] * (1 + rng.normal(0, 0.01, (len(seen), 1)))
         pixels = (uv[seen] + rng.normal(0, 0.5, (len(seen), 2))).astype(np.float32)
         yield Keyframe(
-            i, i * SECOND, T_odom_body, np.eye(6) * 1e-4, T_previous_this, swapped(covariance),
+            i, i * SECOND, T_odom_body, np.eye(6) * 1e-4, T_before, swapped(covariance),
             id_base + near[seen].astype(np.int64), pixels, points,
         )  # fmt: skip

@@ -74,14 +74,16 @@ def test_a_keyframe_comes_back_as_it_was():
     points = rng.random((n, 3))
     points[2] = np.nan
     uv = rng.random((n, 2)).astype(np.float32)
-    before = types.Keyframe(5, NS, T, covariance(6), np.linalg.inv(T), covariance(6), np.arange(n), uv, points, 2)
+    before = types.Keyframe(
+        5, NS, T, covariance(6), np.stack([T, np.linalg.inv(T)]), covariance(6), np.arange(n), uv, points, 2
+    )
     message = convert.keyframe_to_message(before, "odom", NS)
     after = convert.keyframe_from(message)
     assert_same(
         before, after, ("index", "stamp_ns", "covariance", "motion_covariance", "ids", "uv", "points_body", "resets")
     )
     np.testing.assert_allclose(after.T_odom_body, before.T_odom_body, atol=1e-12)
-    np.testing.assert_allclose(after.T_previous_this, before.T_previous_this, atol=1e-12)
+    np.testing.assert_allclose(after.T_odom_before, before.T_odom_before, atol=1e-12)
     assert convert.stamp_to_ns(message.session) == NS
 
 
