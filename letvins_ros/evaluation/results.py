@@ -3,7 +3,6 @@
 
 import csv
 import io
-import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,10 @@ from letvins_ros.evaluation.metrics import (
 )
 from letvins_ros.evaluation.record import FrameResult, RunRecord
 from letvins_ros.evaluation.trajectory import associate, between, take, write_tum
+from letvins_ros.memory import peak_rss_mb
 from letvins_ros.types import Trajectory, VioStatus
 
-__all__ = ["Comparison", "FrameResult", "RunRecord", "compare", "peak_rss_mb", "run_metrics", "write_results"]
+__all__ = ["Comparison", "FrameResult", "RunRecord", "compare", "run_metrics", "write_results"]
 
 STAGES = ("tracker_ms", "estimator_ms", "loop_ms", "total_ms")
 ERRORS = ("ate_rmse_m", "ate_map_rmse_m", "rpe_trans_rmse_m", "rpe_rot_rmse_deg", "nees_position_mean")
@@ -94,16 +94,6 @@ def write_results(out: Path, record: RunRecord, truth: Trajectory | None, config
 
     write_report(out, run_page(record, metrics, comparison, config_text))
     return metrics
-
-
-def peak_rss_mb() -> float:
-    """The most memory this process ever held, MB."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    for line in lines:  # getrusage would count a parent's memory from before exec
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _path_length(record: RunRecord, truth: Trajectory | None) -> float:

@@ -6,7 +6,6 @@ The result depends on the keyframes alone, not on when they were worked on.
 
 import multiprocessing
 import os
-import resource
 import signal
 import time
 import traceback
@@ -29,6 +28,7 @@ from letvins_ros.geometry import inverse
 from letvins_ros.loop.closer import LoopCloser, MapSnapshot
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.twist import exp, log
+from letvins_ros.memory import peak_rss_mb
 from letvins_ros.types import Keyframe, LoopClosure
 
 NICENESS = 19  # odometry goes first where cores are few
@@ -100,7 +100,7 @@ class LoopWorker:
 def _work(config: LoopConfig, camera: MountedCamera, info: MapInfo, keyframes: "Queue[Any]", out: Connection) -> None:
     """Run in the child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the run
-    os.nice(NICENESS)
+    _give_way()
     cv2.setNumThreads(1)
     faiss.omp_set_num_threads(1)
     try:
@@ -110,6 +110,13 @@ def _work(config: LoopConfig, camera: MountedCamera, info: MapInfo, keyframes: "
         out.send(error)
     except Exception:
         out.send(traceback.format_exc())
+
+
+def _give_way() -> None:
+    """Run when nothing else wants to: a process that is merely nice still makes others wait for its slice."""
+    os.nice(NICENESS)
+    if hasattr(os, "SCHED_IDLE"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _close_loops(
@@ -163,5 +170,5 @@ class Journal:
             self._closures,
             snapshot,
             time.process_time(),
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            peak_rss_mb(),
         )

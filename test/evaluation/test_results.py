@@ -7,9 +7,10 @@ import pytest
 
 from letvins_ros.errors import DataError
 from letvins_ros.evaluation.evaluate import evaluate
-from letvins_ros.evaluation.results import RunRecord, compare, peak_rss_mb, run_metrics, write_results
+from letvins_ros.evaluation.results import RunRecord, compare, run_metrics, write_results
 from letvins_ros.evaluation.run_page import run_page
 from letvins_ros.evaluation.trajectory import read_tum, write_tum
+from letvins_ros.memory import peak_rss_mb
 from letvins_ros.types import VioStatus
 
 KEYS = (  # what other programs read

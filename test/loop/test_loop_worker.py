@@ -36,7 +36,12 @@ def test_a_worker_looks_at_every_keyframe_and_gives_its_map():
     assert list(result.costs_ms) == [0, 10**9, 2 * 10**9, 3 * 10**9]
     assert len(result.snapshot.stamps_ns) == 4 and not result.closures
     np.testing.assert_allclose(result.T_map_odom, np.broadcast_to(np.eye(4), (4, 4, 4)), atol=1e-12)
-    assert result.peak_rss_mb > 10
+
+
+def test_the_memory_told_is_that_of_the_worker_alone():
+    held = np.ones(40_000_000)  # by the parent, when the worker starts
+    result = LoopWorker(LoopConfig(), CAMERA, INFO).finish()
+    assert 10 < result.peak_rss_mb < held.nbytes / 1e6
 
 
 def test_a_run_without_keyframes_has_an_empty_map():
