@@ -179,7 +179,9 @@ def track(
 def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")],
     scenario: Annotated[str, typer.Option(help="hall, corridor, relit, aggressive, dark or static.")] = "hall",
-    duration: Annotated[float, typer.Option(min=1, metavar="S", help="Length in seconds.")] = 20.0,
+    duration: Annotated[
+        float | None, typer.Option(min=1, metavar="S", help="Length in seconds: 20, or 90 for two laps of a corridor.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
 ) -> None:
     """Render a stereo-inertial recording with exact truth, as an EuRoC folder."""

@@ -26,6 +26,11 @@ class Scenario:
     lighting: Lighting = field(default_factory=Lighting)
     sensor: Sensor = field(default_factory=Sensor)
 
+    @property
+    def duration_s(self) -> float:
+        """How long it should last to show what it is for: a corridor, two laps."""
+        return 90.0 if self.motion.kind == "walk" else 20.0
+
     def room(self, duration_s: float, rng: np.random.Generator) -> np.ndarray:
         """Size (3,) m of the room; a corridor is as long as two laps in this time need."""
         size = np.array(self.room_m) * rng.uniform(0.9, 1.1, 3)

@@ -48,10 +48,12 @@ EUROC = Equipment()
 class Simulation:
     """A Dataset made up from a scenario's name, a duration and a seed; the same three give the same bytes."""
 
-    def __init__(self, scenario: str, duration_s: float, seed: int, equipment: Equipment = EUROC) -> None:
-        """Raise ConfigError for an unknown scenario or an impossible duration."""
+    def __init__(self, scenario: str, duration_s: float | None, seed: int, equipment: Equipment = EUROC) -> None:
+        """Raise ConfigError for an unknown scenario or an impossible duration; None: the scenario's own."""
         if scenario not in SCENARIOS:
             raise ConfigError(f"unknown scenario {scenario}; known: {', '.join(SCENARIOS)}")
+        if duration_s is None:
+            duration_s = SCENARIOS[scenario].duration_s
         if not 0.1 <= duration_s <= 3600:
             raise ConfigError(f"a simulation lasts 0.1 to 3600 s, not {duration_s:g} s")
         self.name, self.scenario, self.report = f"{scenario}_{seed}", SCENARIOS[scenario], ReadReport()

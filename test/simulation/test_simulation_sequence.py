@@ -81,3 +81,13 @@ def test_parallel_work_stops_with_its_consumer():
     assert next(results) == 0
     results.close()
     assert len(done) < 20
+
+
+@pytest.mark.parametrize(("scenario", "laps"), [("corridor", 2), ("relit", 2), ("static", 0)])
+def test_by_default_a_scenario_lasts_as_long_as_it_needs(scenario, laps):
+    simulation = Simulation(scenario, None, 3)
+    path = simulation.truth.positions[::20, :2]
+    angle = np.unwrap(np.arctan2(*(path - path.mean(axis=0)).T))
+    turns = abs(angle[-1] - angle[0]) / (2 * np.pi) if laps else 0
+    assert turns == pytest.approx(laps, abs=0.35)
+    assert len(simulation) == (1801 if laps else 401)
