@@ -26,7 +26,7 @@ LABELS = {
     "realtime_factor": ("Real-time factor", "{:.2f}"),
     "tracker_ms": ("Tracker per frame", ""),
     "estimator_ms": ("Estimator per frame", ""),
-    "loop_ms": ("Loop closer per frame", ""),
+    "loop_ms": ("Loop closer per frame, beside", ""),
     "total_ms": ("Total per frame", ""),
     "cpu_ms_per_frame": ("CPU time per frame", "{:.1f} ms"),
     "peak_rss_mb": ("Peak memory", "{:.0f} MB"),
