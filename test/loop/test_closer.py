@@ -92,6 +92,14 @@ def test_no_loop_is_closed_and_nothing_changed_where_nothing_is_seen_twice():
     np.testing.assert_array_equal(it.T_map_odom, np.eye(4))
 
 
+def test_a_loop_that_knows_no_more_than_odometry_changes_nothing():
+    it = closer()
+    answers = follow(it, walk(RING, way(0, 1.6 * LAP), drift=0.1))
+    assert "odometry knows this better" in [answer.reason for answer in answers if isinstance(answer, Rejected)]
+    assert not closures(answers)
+    np.testing.assert_array_equal(it.T_map_odom, np.eye(4))
+
+
 def test_every_rejection_says_why(two_laps):
     rejected = [answer.reason for answer in two_laps[2] if isinstance(answer, Rejected)]
     assert rejected and all(rejected)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from walk import CAMERA, Ring
@@ -8,7 +10,7 @@ from letvins_ros.camera import Camera
 from letvins_ros.errors import Rejected
 from letvins_ros.geometry import apply, inverse
 from letvins_ros.loop.features import Features
-from letvins_ros.loop.twist import exp, log
+from letvins_ros.loop.twist import exp, log, mahalanobis
 from letvins_ros.loop.verification import Match, Verifier, distances, mutual
 
 FISHEYE = MountedCamera(
@@ -74,6 +76,25 @@ def test_the_covariance_covers_the_error():
         error = log(inverse(T_a_b) @ match.motion.T_a_b)
         squares.append(error @ np.linalg.solve(match.motion.covariance, error))
     assert 0.01 < np.mean(squares) < 12
+
+
+def test_the_covariance_covers_the_error_of_uncertain_depths_seen_from_aside():
+    T_a_b, center, squares = exp(np.r_[0, 0.0, 0.25, 0.2, -1.4, 0]), CAMERA.T_body_cam[:3, 3], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        points = np.c_[rng.uniform(3, 9, 150), rng.uniform(-4, 4, 150), rng.uniform(-2, 2, 150)]
+        bits = rng.integers(0, 256, (150, 32)).astype(np.uint8)
+        seen = []
+        for T in (np.eye(4), T_a_b):
+            it = view(CAMERA, T, points, bits, rng)
+            rays = it.points_body - center
+            off = rng.normal(0, 0.01, (len(it), 1)) * np.linalg.norm(rays, axis=1, keepdims=True)
+            seen.append(replace(it, points_body=(it.points_body + rays * off).astype(np.float32)))
+        match = Verifier(CAMERA, 15, 3.0).verify(*seen)
+        if isinstance(match, Match):
+            squares.append(mahalanobis(log(inverse(T_a_b) @ match.motion.T_a_b), match.motion.covariance))
+    assert len(squares) > 10
+    assert 0.1 < np.mean(squares) < 6
 
 
 @pytest.mark.parametrize("n", [1, 2, 50])
