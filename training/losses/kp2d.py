@@ -79,12 +79,12 @@ def keypoint_losses(a: Points, b: Points, H_a_b: Tensor, weights: Weights, io_ne
 
 
 def corner_loss(points: Points, labels: Tensor) -> Tensor:
-    """Cross entropy of scores with cells that have a corner, and distance to it; labels (B, 3, h, w)."""
-    has, uv = labels[:, 0].flatten(1), labels[:, 1:].flatten(2).transpose(1, 2)
+    """Cross entropy of scores with the share of views that show a corner, and distance to it; labels (B, 3, h, w)."""
+    share, uv = labels[:, 0].flatten(1), labels[:, 1:].flatten(2).transpose(1, 2)
     score = points.score.clamp(1e-4, 1 - 1e-4)
-    told = -(4 * has * score.log() + (1 - has) * (1 - score).log())
+    told = -(4 * share * score.log() + (1 - share) * (1 - score).log())
     off = (points.uv - uv).abs().sum(dim=-1)
-    return _mean(told, points.inner.expand_as(told)) + 0.5 * _mean(off, has * points.inner)
+    return _mean(told, points.inner.expand_as(told)) + 0.5 * _mean(off, share * points.inner)
 
 
 def transfer(H_b_a: Tensor, uv: Tensor) -> Tensor:

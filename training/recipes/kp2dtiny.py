@@ -46,7 +46,7 @@ class Kp2dTinyRecipe(Recipe):
     segmentation: float = 2.0
     depth: float = 0.0
     place_margin: float = 0.1
-    corners: float = 0.0  # of learning from corners that both views agree on
+    corners: float = 0.0  # of learning from corners that are found again from elsewhere
     softness: float = 0.0  # > 0: of descriptors' softmax instead of triplets
     inliers: float = 1.0
     dropout: bool = True
@@ -73,7 +73,7 @@ class Kp2dTinyRecipe(Recipe):
         if self.freeze_backbone:
             network.backbone.requires_grad_(False)
         # this layout halves the time of a step on a CPU
-        trainee: nn.Module = WithInlierNet(network)
+        trainee: nn.Module = WithInlierNet(network, only_points=not (self.place or self.segmentation or self.depth))
         return trainee.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
