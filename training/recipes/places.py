@@ -42,7 +42,7 @@ class PlacesRecipe(Recipe):
     start: str = ""  # KP2Dtiny's weights
     config: str = "N"  # and version, where there is no start
     version: str = "V3"
-    kind: str = "dataset"  # Pittsburgh or Tokyo; or photos: a tree of images
+    kind: str = "dataset"  # Pittsburgh or Tokyo; photos: a tree of images; recordings: with revisits
     folder: str = "../data/pittsburgh"
     split: str = "pitts30k_train"
     unseen: str = "pitts30k_val"
@@ -143,7 +143,7 @@ class PlacesRecipe(Recipe):
         import faiss
 
         source, found = self._source(), []
-        for i in torch.randperm(len(source.other[0]) + 1)[: self.cluster_images].tolist():
+        for i in torch.randperm(source.size)[: self.cluster_images].tolist():
             feature = network.place_features(to_tensor(source.image(i, self._size), 3)[None])[0].flatten(1).T
             found.append(feature[torch.randperm(len(feature))[:_PER_IMAGE]])
         features = torch.cat(found)
