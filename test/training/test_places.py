@@ -8,6 +8,7 @@ from pictures import picture
 from letvins_ros.errors import ConfigError, DataError
 from training.data.place_pairs import DatasetPlaces, PhotoPlaces, Triplet, Triplets
 from training.data.places import read_places
+from training.data.revisits import RevisitedPlaces
 from training.losses.places import batch_hard, triplets
 from training.tasks.retrieval import dataset_places, describe_all, open_describer, raw_pixels, retrieval_figures
 
@@ -105,6 +106,29 @@ def test_a_photographs_query_is_a_darker_view_of_it_and_always_the_same(photo_fo
     assert np.array_equal(first, again)
     assert first.mean() < places.image(1, (60, 80)).mean()
     assert places.other[1].tolist() == [0, 2, 3]
+
+
+def test_a_recording_that_goes_round_twice_shows_each_place_again(tmp_path):
+    folder = tmp_path / "P000/image_left"
+    folder.mkdir(parents=True)
+    rows = []
+    for i in range(240):  # 12 s each round
+        place = i % 120 // 20
+        cv2.imwrite(str(folder / f"{i:06d}_left.png"), picture(place, (60, 80)))
+        rows.append([4.0 * place, 0, 0, 0, 0, 0, 1])
+    np.savetxt(folder.parent / "pose_left.txt", rows)
+    source = RevisitedPlaces(tmp_path)
+    assert source.size == 48
+    assert source.same[1].tolist() == [24, 25, 26, 27]
+    assert source.other[1].tolist() == [i for i in range(48) if i % 24 >= 4]
+    shape = (60, 80)
+    assert np.array_equal(source.image(1, shape), source.image(25, shape))
+    assert not np.array_equal(source.query(1, shape), source.image(1, shape))
+
+
+def test_a_folder_without_recordings_says_how_to_make_one(tmp_path):
+    with pytest.raises(DataError, match="letvins simulate"):
+        RevisitedPlaces(tmp_path)
 
 
 def test_triplet_losses_by_hand():
