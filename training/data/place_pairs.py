@@ -102,7 +102,10 @@ class Triplet:
 
 
 class Triplets(Dataset[dict[str, Tensor]]):
-    """Item i of a seed: query, positive (3, H, W) and negatives (N, 3, H, W) of one of the given triplets."""
+    """Item i of a seed: query, positive (3, H, W) and negatives (N, 3, H, W) of one of the given triplets.
+
+    indices (2 + N,) are theirs.
+    """
 
     def __init__(self, source: PlaceSource, chosen: Sequence[Triplet], length: int, seed: int, size: Size) -> None:
         self._source, self._chosen, self._length, self._seed, self._size = source, chosen, length, seed, size
@@ -118,4 +121,5 @@ class Triplets(Dataset[dict[str, Tensor]]):
             "query": to_tensor(self._source.query(one.query, self._size), 3),
             "positive": to_tensor(self._source.image(one.positive, self._size), 3),
             "negatives": torch.stack(negatives),
+            "indices": torch.tensor([one.query, one.positive, *one.negatives]),
         }

@@ -58,13 +58,13 @@ class RevisitedPlaces:
         self._images: list[np.ndarray] = []
         self._seed = seed
         self.same: list[np.ndarray] = []
+        self.near: list[np.ndarray] = []
         self.other: list[np.ndarray] = []
         for source in sorted(p for p in folder.iterdir() if p.is_dir()):
             self._add(read_frames(source))
         self.size = len(self._images)
         if not self.size:
             raise DataError(f"{folder}: no recordings; letvins simulate {folder}/NAME --scenario relit makes one")
-        self.near = self.same
 
     def image(self, index: int, size: tuple[int, int]) -> np.ndarray:
         """See PlaceSource."""
@@ -79,7 +79,8 @@ class RevisitedPlaces:
         self._images += [resize(image, _STORED) for image in frames.images]
         places = np.array([T[:3, 3] for T in frames.poses])
         for i, T in enumerate(frames.poses):
-            later = np.abs(frames.times - frames.times[i]) > APART_S
-            near = [k for k in np.flatnonzero(later) if same_place(T, frames.poses[k])]
-            self.same.append(first + np.array(near, int))
+            near = np.array([k for k, T_k in enumerate(frames.poses) if same_place(T, T_k)], int)
+            later = np.abs(frames.times[near] - frames.times[i]) > APART_S
+            self.near.append(first + near)
+            self.same.append(first + near[later])
             self.other.append(first + np.flatnonzero(np.linalg.norm(places - places[i], axis=1) > _FAR_M))
