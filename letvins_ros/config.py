@@ -33,7 +33,11 @@ class TrackerConfig(Section):
         "what runs the network, auto takes the fastest there is",
         choices=("auto", "torch", "openvino", "tensorrt"),
     )
-    equalise: str = param("clahe", "local contrast equalisation of the gray image", choices=("none", "clahe"))
+    equalise: str = param(
+        "clahe",
+        "local contrast equalisation of the gray image, which letnet2 mixes with its map",
+        choices=("none", "clahe"),
+    )
     max_features: int = param(150, "features kept in the left image", low=10, high=2000)
     min_distance_px: float = param(20.0, "least distance between features", unit="px", low=1, high=200)
     quality: float = param(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a training run on disk: last.ckpt to go on from, best.safetensors to use."""
+"""The state of a training run on disk: last.ckpt to go on from, best.safetensors and last.safetensors to use."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,9 +35,9 @@ def resume(fabric: Fabric, path: str, state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(random["cuda"])
 
 
-def save_best(folder: Path, network: nn.Module) -> None:
-    """Write best.safetensors."""
-    save_weights(folder / "best.safetensors", to_numpy(network.state_dict()))
+def save_network(path: Path, network: nn.Module) -> None:
+    """Write weights to use."""
+    save_weights(path, to_numpy(network.state_dict()))
 
 
 def load_into(network: nn.Module, path: Path, except_for: Sequence[str] = ()) -> None:

@@ -18,7 +18,7 @@ class TrainConfig:
     """One run."""
 
     recipe: str  # module of training.recipes
-    out: str  # folder for log.csv, pictures, last.ckpt and best.safetensors
+    out: str  # folder for log.csv, pictures, last.ckpt, best.safetensors and last.safetensors
     steps: int  # optimiser steps
     batch: int = 2  # samples per device and pass
     accumulate: int = 1  # passes per step

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from letvins_ros.errors import LetvinsError
-from training.checkpoints import resume, save_best, save_last
+from training.checkpoints import resume, save_last, save_network
 from training.config import TrainConfig, open_recipe, read_config
 from training.logs import open_logs
 from training.recipes.base import Batch, Recipe
@@ -124,10 +124,12 @@ class _Run:
         pictures = self._recipe.pictures(kept)
         for log in self._logs:
             log.validation(state["step"], {**_values(losses), **figures}, pictures)
-        if figures["score"] > state["best"].get("score", float("-inf")):
+        better = figures["score"] > state["best"].get("score", float("-inf"))
+        if better:
             state["best"] = {"step": state["step"], **figures}
-            if self._fabric.is_global_zero:
-                save_best(folder, kept)
+        if self._fabric.is_global_zero:
+            for name in ("last", "best") if better else ("last",):
+                save_network(folder / f"{name}.safetensors", kept)
         save_last(self._fabric, folder, {**state, "config": asdict(self._config)})
 
 

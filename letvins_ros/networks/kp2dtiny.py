@@ -104,7 +104,7 @@ class KP2DTiny(nn.Module):
         else:
             score, offset = self.score_head(x), self.location_head(x)
             descriptor = self.descriptor_head(x, skip)
-        coord = to_pixels(torch.tanh(offset), self.cell, 2.0)
+        coord = to_pixels(torch.tanh(offset.float()), self.cell, 2.0)  # 16 bits would round to whole pixels
         return CellPoints(without_border(torch.sigmoid(score)), coord, descriptor)
 
     def _depth(self, x: Tensor, skip: Tensor, hidden: Tensor) -> Tensor | None:

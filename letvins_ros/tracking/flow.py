@@ -34,6 +34,21 @@ class EqualisedMaps:
         return [self._clahe.apply(_standardised(to_gray(image))) for image in images]
 
 
+@dataclass(frozen=True)
+class MixedMaps:
+    """Mean of the equalised images and learned maps of one channel; learned maps of several stay as they are.
+
+    Equalised images are the more exact in even light, learned maps where a lamp moves; the mean keeps most of both.
+    """
+
+    equalised: MapMaker
+    learned: MapMaker
+
+    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
+        pairs = zip(self.equalised(images), self.learned(images), strict=True)
+        return [b if b.ndim == 3 else np.asarray(cv2.addWeighted(a, 0.5, b, 0.5, 0)) for a, b in pairs]
+
+
 def _standardised(gray: np.ndarray) -> np.ndarray:
     """The image with the mean and standard deviation that all get."""
     mean, std = (float(one[0, 0]) for one in cv2.meanStdDev(gray))

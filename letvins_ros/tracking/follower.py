@@ -7,7 +7,7 @@ import numpy as np
 
 from letvins_ros.config import TrackerConfig
 from letvins_ros.tracking.detection import GridDetector
-from letvins_ros.tracking.flow import EqualisedMaps, LucasKanade, MapMaker, PlainMaps
+from letvins_ros.tracking.flow import EqualisedMaps, LucasKanade, MapMaker, MixedMaps, PlainMaps
 
 
 class Follower(Protocol):
@@ -41,7 +41,8 @@ def make_follower(config: TrackerConfig) -> Follower:
     if config.method == "letnet2":
         from letvins_ros.inference import open_backend  # the network's runtime is heavy
 
-        maps = open_backend(config.backend, config.weights)
+        learned = open_backend(config.backend, config.weights)
+        maps = MixedMaps(maps, learned) if config.equalise == "clahe" else learned
     return LucasKanade(maps, detector, config.window_px, config.pyramid_levels, config.forward_backward_px)
 
 

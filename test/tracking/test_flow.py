@@ -5,7 +5,7 @@ from patterns import pixels
 
 from letvins_ros.config import TrackerConfig
 from letvins_ros.tracking.detection import GridDetector
-from letvins_ros.tracking.flow import EqualisedMaps, LucasKanade, PlainMaps, to_gray
+from letvins_ros.tracking.flow import EqualisedMaps, LucasKanade, MixedMaps, PlainMaps, to_gray
 from letvins_ros.tracking.follower import make_follower
 
 UV = np.stack(np.meshgrid(np.arange(40, 290, 25), np.arange(40, 210, 25)), axis=-1).reshape(-1, 2).astype(np.float32)
@@ -114,3 +114,13 @@ def test_learned_maps_recover_a_shift(pattern):
     (view,) = lk.prepare([pattern()])
     assert view.compared.shape[:2] == (240, 320)
     assert view.gray.shape == (240, 320)
+
+
+def test_mixed_maps_are_the_mean_of_both_and_learned_maps_of_several_channels_stay(pattern):
+    image = pattern()
+    equalised, learned = EqualisedMaps(), lambda images: [255 - i for i in images]
+    (mixed,) = MixedMaps(equalised, learned)([image])
+    mean = (equalised([image])[0].astype(float) + 255 - image) / 2
+    assert np.abs(mixed - mean).max() <= 0.5
+    three = np.repeat(image[..., None], 3, axis=2)
+    assert MixedMaps(equalised, lambda images: [three])([image])[0] is three

@@ -180,6 +180,16 @@ def test_matches_are_mutual_and_near():
     assert mutual_nearest(two_alike, a, index, still, 50).tolist() == [0, -1, 2]
 
 
+def test_our_own_kp2dtiny_finds_what_has_moved_in_another_light(pattern):
+    follower = make_follower(TrackerConfig(method="kp2dtiny", backend="torch", refine=False))
+    shift = np.array([16, 8])
+    a, b = follower.prepare([pattern(), (0.5 * pattern(lambda uv: uv - shift)).astype(np.uint8)])
+    uv = follower.detect(a, np.zeros((0, 2), np.float32), None)
+    moved, found = follower.follow(a, b, uv, uv)
+    assert found.mean() > 0.6
+    assert np.mean(np.linalg.norm(moved - uv - shift, axis=1)[found] < 2) > 0.9
+
+
 def test_unusable_networks_say_what_to_do(weights, tmp_path):
     with pytest.raises(WeightsError, match=r"kp2d comes without weights; name a file in tracker\.weights"):
         make_follower(TrackerConfig(method="kp2d"))

@@ -29,11 +29,27 @@ def test_location_loss_is_the_distance_of_points_that_should_be_one():
     assert off["location"] == pytest.approx(1.5, abs=1e-3)
 
 
+def test_sure_points_say_more_of_the_place_than_others():
+    score = torch.full((1, 1, 16, 20), 0.2)
+    score[:, :, :8] = 0.6
+    a, b = cells(0), cells(0, score=score)
+    uv = b.uv.clone()
+    uv[:, 8 * 20 :, 1] += 1.5  # the unsure half is off
+    alike, sure = (
+        kp2d.keypoint_losses(a, b._replace(uv=uv), SHIFT, kp2d.Weights(inliers=0.0, sure=sure), torch.nn.Identity())[
+            "location"
+        ]
+        for sure in (False, True)
+    )
+    assert alike == pytest.approx(1.5 / 2, abs=0.01)
+    assert sure == pytest.approx(1.5 / 4, abs=0.01)
+
+
 def test_descriptors_that_agree_cost_less_than_others_however_they_learn():
     dense = torch.randn(1, 16, 64, 80)
     moved = torch.roll(dense, -8, dims=3)
-    for softness in (0.0, 0.1):
-        weights = kp2d.Weights(softness=softness, inliers=0.0)
+    for softness, anchors in ((0.0, 0), (0.1, 0), (0.1, 60)):
+        weights = kp2d.Weights(softness=softness, inliers=0.0, anchors=anchors)
         good, bad = (
             kp2d.keypoint_losses(
                 cells(0, descriptor=dense), cells(0, descriptor=d), SHIFT, weights, torch.nn.Identity()

@@ -93,7 +93,7 @@ def test_hpatches_are_read_and_their_homographies_scaled(tmp_path):
         for i in range(1, 7):
             cv2.imwrite(str(tmp_path / name / f"{i}.ppm"), warp(image, H, (120, 200)) if i == 3 else image)
             if i > 1:
-                np.savetxt(tmp_path / name / f"H_1_{i}", H if i == 3 else np.eye(3))
+                np.savetxt(tmp_path / name / f"H_1_{i}", -H if i == 3 else np.eye(3))  # of either sign
     pairs = list(hpatches_pairs(tmp_path, (240, 320)))
     assert [p.name for p in pairs][:2] == ["i_dome_1_2", "i_dome_1_3"]
     assert len(pairs) == 10
@@ -101,6 +101,7 @@ def test_hpatches_are_read_and_their_homographies_scaled(tmp_path):
     seen = warp(pairs[1].image_a, pairs[1].H_b_a, (240, 320)).astype(float)
     inner = (slice(40, 200), slice(40, 280))
     assert np.abs(seen[inner] - pairs[1].image_b[inner]).mean() < 4
+    assert np.isfinite(transfer(pairs[1].H_b_a, np.array([[160.0, 120.0]]))).all()
     assert parts([p.name for p in pairs])["light"] == [f"i_dome_1_{i}" for i in range(2, 7)]
     with pytest.raises(DataError, match="hpatches-sequences-release"):
         list(hpatches_pairs(tmp_path / "i_dome", (240, 320)))

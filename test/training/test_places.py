@@ -8,7 +8,8 @@ from pictures import picture
 from letvins_ros.errors import ConfigError, DataError
 from training.data.place_pairs import DatasetPlaces, PhotoPlaces, Triplet, Triplets
 from training.data.places import read_places
-from training.losses.places import batch_hard, triplets
+from training.data.revisits import RevisitedPlaces
+from training.losses.places import among_all, batch_hard, triplets
 from training.tasks.retrieval import dataset_places, describe_all, open_describer, raw_pixels, retrieval_figures
 
 faiss = pytest.importorskip("faiss")
@@ -107,6 +108,30 @@ def test_a_photographs_query_is_a_darker_view_of_it_and_always_the_same(photo_fo
     assert places.other[1].tolist() == [0, 2, 3]
 
 
+def test_a_recording_that_goes_round_twice_shows_each_place_again(tmp_path):
+    folder = tmp_path / "P000/image_left"
+    folder.mkdir(parents=True)
+    rows = []
+    for i in range(240):  # 12 s each round
+        place = i % 120 // 20
+        cv2.imwrite(str(folder / f"{i:06d}_left.png"), picture(place, (60, 80)))
+        rows.append([4.0 * place, 0, 0, 0, 0, 0, 1])
+    np.savetxt(folder.parent / "pose_left.txt", rows)
+    source = RevisitedPlaces(tmp_path)
+    assert source.size == 48
+    assert source.same[1].tolist() == [24, 25, 26, 27]
+    assert source.near[1].tolist() == [0, 1, 2, 3, 24, 25, 26, 27]
+    assert source.other[1].tolist() == [i for i in range(48) if i % 24 >= 4]
+    shape = (60, 80)
+    assert np.array_equal(source.image(1, shape), source.image(25, shape))
+    assert not np.array_equal(source.query(1, shape), source.image(1, shape))
+
+
+def test_a_folder_without_recordings_says_how_to_make_one(tmp_path):
+    with pytest.raises(DataError, match="letvins simulate"):
+        RevisitedPlaces(tmp_path)
+
+
 def test_triplet_losses_by_hand():
     q, p = torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([[1.0, 0.0], [3.0, 0.0]])
     assert batch_hard(q, p, 0.5) == pytest.approx(0)  # 1 - 3 and 0 - 2
@@ -114,6 +139,17 @@ def test_triplet_losses_by_hand():
     assert batch_hard(q[:1], p[:1], 1.0) == 0
     negatives = torch.tensor([[[0.0, 2.0], [0.0, 0.5]]])
     assert triplets(q[:1], p[:1], negatives, 0.1) == pytest.approx((0 + 0.6) / 2)
+
+
+def test_the_softmax_leaves_out_images_that_may_show_the_same_place():
+    queries, images = torch.eye(2), torch.tensor([[1.0, 0], [0, 1], [1, 0]])
+    wrong = torch.tensor([[False, True, True], [True, False, True]])
+    told = among_all(queries, images, wrong, 0.5)
+    first = np.log(2 * np.exp(2) + 1) - 2  # own 1, others 0 and 1
+    second = np.log(np.exp(2) + 2) - 2
+    assert told == pytest.approx((first + second) / 2)
+    wrong[0, 2] = False
+    assert among_all(queries, images, wrong, 0.5) == pytest.approx((np.log(np.exp(2) + 1) - 2 + second) / 2)
 
 
 def test_unknown_describers_are_named():

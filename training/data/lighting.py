@@ -24,6 +24,13 @@ def sensor_noise(image: np.ndarray, rng: np.random.Generator, read_noise: float)
     return np.asarray(image + noise)
 
 
+def relight(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Less light, a lamp somewhere, and noise."""
+    height, width = image.shape[:2]
+    lamp = spot_light((height, width), rng.uniform([0, 0], [width, height]), width / 5, rng.uniform(0.2, 0.5), 0.8)
+    return to_uint8(sensor_noise(image.astype(np.float32) * lamp[..., None], rng, 1.5))
+
+
 def motion_blur(image: np.ndarray, motion_px: np.ndarray) -> np.ndarray:
     """Smear along a straight motion (x, y) during the exposure."""
     length = int(np.ceil(np.abs(motion_px).max()))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.data.corners import common_corners
+from training.data.corners import repeated_corners
 from training.data.homographies import Ranges, random_homography, warp
 from training.data.images import list_images, read_rgb, resize, to_tensor
 from training.data.photometric import Looks, change
@@ -25,7 +25,7 @@ class PairOptions:
     ranges: Ranges = field(default_factory=Ranges)
     looks: Looks = field(default_factory=Looks)
     looks_a: bool = True  # the first view's looks change too
-    corners: int = 0  # px of a cell: also corners_a, corners_b (3, h, w), see common_corners
+    corners: int = 0  # px of a cell: also corners_a, corners_b (3, h, w), see repeated_corners
     turned: bool = True  # the photograph is first mirrored, turned, scaled and shifted a little, as KP2D does
 
 
@@ -56,8 +56,8 @@ def make_pair(photo: np.ndarray, rng: np.random.Generator, options: PairOptions)
     H_b_a = random_homography(rng, options.size, options.ranges)
     view_b, corners = warp(view_a, H_b_a, options.size), {}
     if options.corners:
-        grays = [cv2.cvtColor(view, cv2.COLOR_RGB2GRAY).astype(np.float32) for view in (view_a, view_b)]
-        labels = common_corners(grays[0], grays[1], H_b_a, options.corners)
+        gray = cv2.cvtColor(view_a, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        labels = repeated_corners(gray, H_b_a, options.corners, rng)
         corners = {f"corners_{key}": torch.from_numpy(x) for key, x in zip("ab", labels, strict=True)}
     view_b = change(view_b, options.looks, rng)
     if options.looks_a:

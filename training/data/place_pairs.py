@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -13,8 +14,9 @@ from torch.utils.data import Dataset
 
 from training.data.homographies import KP2D, random_homography, warp
 from training.data.images import list_images, read_rgb, resize, to_tensor
-from training.data.lighting import sensor_noise, spot_light, to_uint8
+from training.data.lighting import relight
 from training.data.places import read_places
+from training.data.revisits import RevisitedPlaces
 
 Size = tuple[int, int]
 
@@ -22,6 +24,7 @@ Size = tuple[int, int]
 class PlaceSource(Protocol):
     """Images to find, and queries."""
 
+    size: int  # images to find
     same: list[np.ndarray]  # of each query: database images of its place, for training
     other: list[np.ndarray]  # of each query: those of surely other places
     near: list[np.ndarray]  # of each query: what counts as found
@@ -41,7 +44,8 @@ class DatasetPlaces:
     def __init__(self, folder: Path, split: str) -> None:
         self._places = read_places(folder, split)
         self.same, self.near = (self._places.positives(r) for r in (self._places.trivial_m, self._places.positive_m))
-        every = np.arange(len(self._places.database))
+        self.size = len(self._places.database)
+        every = np.arange(self.size)
         self.other = [np.setdiff1d(every, near) for near in self.near]
 
     def image(self, index: int, size: Size) -> np.ndarray:
@@ -58,7 +62,8 @@ class PhotoPlaces:
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
         self._images, self._seed = list_images(folder), seed
-        every = np.arange(len(self._images))
+        self.size = len(self._images)
+        every = np.arange(self.size)
         self.same: list[np.ndarray] = [every[i : i + 1] for i in every]
         self.near = self.same
         self.other: list[np.ndarray] = [np.delete(every, i) for i in every]
@@ -74,18 +79,17 @@ class PhotoPlaces:
         return relight(warp(image, random_homography(rng, size, KP2D), size), rng)
 
 
-def relight(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Less light, a lamp somewhere, and noise."""
-    height, width = image.shape[:2]
-    lamp = spot_light((height, width), rng.uniform([0, 0], [width, height]), width / 5, rng.uniform(0.2, 0.5), 0.8)
-    return to_uint8(sensor_noise(image.astype(np.float32) * lamp[..., None], rng, 1.5))
-
-
 def open_places(kind: str, folder: Path, split: str) -> PlaceSource:
-    """`photos`, else the structs of a data set."""
-    if kind != "photos":
+    """`photos` or `recordings` in a folder or its folder of the split, else the structs of a data set."""
+    if kind not in ("photos", "recordings"):
         return DatasetPlaces(folder, split)
-    return PhotoPlaces(folder / split if (folder / split).is_dir() else folder)
+    part = folder / split if (folder / split).is_dir() else folder
+    return PhotoPlaces(part) if kind == "photos" else _recordings(part)
+
+
+@cache  # the training asks again and again, and reading takes long
+def _recordings(folder: Path) -> RevisitedPlaces:
+    return RevisitedPlaces(folder)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,10 @@ class Triplet:
 
 
 class Triplets(Dataset[dict[str, Tensor]]):
-    """Item i of a seed: query, positive (3, H, W) and negatives (N, 3, H, W) of one of the given triplets."""
+    """Item i of a seed: query, positive (3, H, W) and negatives (N, 3, H, W) of one of the given triplets.
+
+    indices (2 + N,) are theirs.
+    """
 
     def __init__(self, source: PlaceSource, chosen: Sequence[Triplet], length: int, seed: int, size: Size) -> None:
         self._source, self._chosen, self._length, self._seed, self._size = source, chosen, length, seed, size
@@ -114,4 +121,5 @@ class Triplets(Dataset[dict[str, Tensor]]):
             "query": to_tensor(self._source.query(one.query, self._size), 3),
             "positive": to_tensor(self._source.image(one.positive, self._size), 3),
             "negatives": torch.stack(negatives),
+            "indices": torch.tensor([one.query, one.positive, *one.negatives]),
         }

@@ -26,6 +26,8 @@ class Weights:
     relax_px: float = 4.0  # of a hard negative from the true place
     margin: float = 0.2
     inlier_points: int = 300
+    sure: bool = False  # places learn from points as much as their scores tell, not from all alike
+    anchors: int = 0  # only so many points with the highest scores learn descriptors; 0: all
     softness: float = 0.0  # > 0: descriptors learn from a softmax of this temperature instead of triplets
 
 
@@ -68,8 +70,9 @@ def keypoint_losses(a: Points, b: Points, H_a_b: Tensor, weights: Weights, io_ne
         nearest = torch.cdist(in_a, a.uv).argmin(dim=2)
     distance = (in_a - _rows(a.uv, nearest)).norm(dim=-1)
     same = usable & (distance < weights.near_px)
+    trust = b.score.detach() * same if weights.sure else same
     losses = {
-        "location": weights.location * _mean(distance, same),
+        "location": weights.location * _mean(distance, trust),
         "descriptor": weights.descriptor * _descriptors(a, b, in_a.detach(), usable, weights),
         "scores": weights.score * _scores(a, b, in_a.detach(), (distance.detach(), nearest, same, usable)),
     }
@@ -79,12 +82,12 @@ def keypoint_losses(a: Points, b: Points, H_a_b: Tensor, weights: Weights, io_ne
 
 
 def corner_loss(points: Points, labels: Tensor) -> Tensor:
-    """Cross entropy of scores with cells that have a corner, and distance to it; labels (B, 3, h, w)."""
-    has, uv = labels[:, 0].flatten(1), labels[:, 1:].flatten(2).transpose(1, 2)
+    """Cross entropy of scores with the share of views that show a corner, and distance to it; labels (B, 3, h, w)."""
+    share, uv = labels[:, 0].flatten(1), labels[:, 1:].flatten(2).transpose(1, 2)
     score = points.score.clamp(1e-4, 1 - 1e-4)
-    told = -(4 * has * score.log() + (1 - has) * (1 - score).log())
+    told = -(4 * share * score.log() + (1 - share) * (1 - score).log())
     off = (points.uv - uv).abs().sum(dim=-1)
-    return _mean(told, points.inner.expand_as(told)) + 0.5 * _mean(off, has * points.inner)
+    return _mean(told, points.inner.expand_as(told)) + 0.5 * _mean(off, share * points.inner)
 
 
 def transfer(H_b_a: Tensor, uv: Tensor) -> Tensor:
@@ -98,19 +101,23 @@ def _descriptors(a: Points, b: Points, in_a: Tensor, usable: Tensor, weights: We
 
     Of the negatives triplets take the hardest one. A softmax takes all, and so does not collapse in a short training.
     """
+    enough = usable & (usable.sum(dim=1, keepdim=True) >= _FEWEST)
+    anchor = b.described
+    if weights.anchors:
+        top = b.score.masked_fill(~enough, -1.0).topk(min(weights.anchors, b.score.shape[1]), dim=1).indices
+        anchor, in_a, enough = _rows(anchor, top), _rows(in_a, top), enough.gather(1, top)
     positive = _at(a.descriptor_map, in_a, a.size)
     with torch.no_grad():
         near = torch.cdist(in_a, a.uv, p=float("inf")) <= weights.relax_px
-    enough = usable & (usable.sum(dim=1, keepdim=True) >= _FEWEST)
     if weights.softness:
-        others = (b.described @ a.described.transpose(1, 2)).masked_fill(near | ~a.inner, -1.0)
-        logits = torch.cat([(b.described * positive).sum(dim=-1, keepdim=True), others], dim=2) / weights.softness
+        others = (anchor @ a.described.transpose(1, 2)).masked_fill(near | ~a.inner, -1.0)
+        logits = torch.cat([(anchor * positive).sum(dim=-1, keepdim=True), others], dim=2) / weights.softness
         return _mean(logits.logsumexp(dim=2) - logits[..., 0], enough)
     with torch.no_grad():
-        alike = (b.described @ a.described.transpose(1, 2)).masked_fill(near | ~a.inner, -1.0)
+        alike = (anchor @ a.described.transpose(1, 2)).masked_fill(near | ~a.inner, -1.0)
         hardest = alike.argmax(dim=2)
-    to_negative = _distance((b.described * _rows(a.described, hardest)).sum(dim=-1))
-    to_positive = _distance((b.described * positive).sum(dim=-1))
+    to_negative = _distance((anchor * _rows(a.described, hardest)).sum(dim=-1))
+    to_positive = _distance((anchor * positive).sum(dim=-1))
     return _mean(functional.relu(to_positive - to_negative + weights.margin), enough)
 
 

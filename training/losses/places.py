@@ -21,3 +21,14 @@ def triplets(queries: Tensor, positives: Tensor, negatives: Tensor, margin: floa
     near = (queries - positives).norm(dim=-1, keepdim=True)
     far = (queries[:, None] - negatives).norm(dim=-1)
     return functional.relu(near - far + margin).mean()
+
+
+def among_all(queries: Tensor, images: Tensor, wrong: Tensor, softness: float) -> Tensor:
+    """Softmax of each query's (B, G) own image, which is the one of its row, among all images (M, G) of other places.
+
+    wrong (B, M) says which those are; descriptors have unit length.
+    """
+    alike = queries @ images.T / softness
+    own = torch.eye(*alike.shape, dtype=torch.bool, device=alike.device)
+    told = alike.masked_fill(~(wrong | own), -torch.inf)
+    return functional.cross_entropy(told, torch.arange(len(queries), device=alike.device))

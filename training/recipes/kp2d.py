@@ -24,12 +24,14 @@ from training.tasks.pairs import DescriptorMatcher
 class WithInlierNet(nn.Module):
     """A network and the one that judges its matches, which only training needs."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, only_points: bool = False) -> None:
         super().__init__()
         self.network, self.io_net = network, networks.build("inlier_net")
+        self._only_points = only_points
 
     def forward(self, image: Tensor) -> Any:
-        return self.network(image)
+        network: Any = self.network
+        return network.keypoints(image) if self._only_points else network(image)
 
 
 @dataclass(frozen=True)

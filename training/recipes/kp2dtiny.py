@@ -46,8 +46,10 @@ class Kp2dTinyRecipe(Recipe):
     segmentation: float = 2.0
     depth: float = 0.0
     place_margin: float = 0.1
-    corners: float = 0.0  # of learning from corners that both views agree on
+    corners: float = 0.0  # of learning from corners that are found again from elsewhere
     softness: float = 0.0  # > 0: of descriptors' softmax instead of triplets
+    sure: bool = False  # places learn most from points with high scores
+    anchors: int = 0  # points with the highest scores that learn descriptors; 0: all
     inliers: float = 1.0
     dropout: bool = True
     looks: str = "kp2dtiny"  # or kp2d, which is stronger
@@ -73,7 +75,7 @@ class Kp2dTinyRecipe(Recipe):
         if self.freeze_backbone:
             network.backbone.requires_grad_(False)
         # this layout halves the time of a step on a CPU
-        trainee: nn.Module = WithInlierNet(network)
+        trainee: nn.Module = WithInlierNet(network, only_points=not (self.place or self.segmentation or self.depth))
         return trainee.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
@@ -126,7 +128,7 @@ class Kp2dTinyRecipe(Recipe):
         size = (self.height, self.width)
         points_a, points_b = (kp2d.to_points(x, size) for x in (a, b))
         H_a_b = torch.linalg.inv(batch["H_b_a"])
-        weights = kp2d.Weights(softness=self.softness, inliers=self.inliers)
+        weights = kp2d.Weights(softness=self.softness, inliers=self.inliers, sure=self.sure, anchors=self.anchors)
         losses = kp2d.keypoint_losses(points_a, points_b, H_a_b, weights, io_net)
         if self.corners:
             both = [kp2d.corner_loss(p, batch[f"corners_{k}"]) for p, k in ((points_a, "a"), (points_b, "b"))]

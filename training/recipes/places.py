@@ -16,7 +16,7 @@ from letvins_ros.errors import DataError
 from letvins_ros.networks.aggregators import NetVLAD
 from training.data.images import to_tensor
 from training.data.place_pairs import PlaceSource, Size, Triplet, Triplets, open_places
-from training.losses.places import triplets
+from training.losses.places import among_all, triplets
 from training.recipes.base import Batch, Recipe
 from training.tasks.retrieval import retrieval_figures
 
@@ -42,7 +42,7 @@ class PlacesRecipe(Recipe):
     start: str = ""  # KP2Dtiny's weights
     config: str = "N"  # and version, where there is no start
     version: str = "V3"
-    kind: str = "dataset"  # Pittsburgh or Tokyo; or photos: a tree of images
+    kind: str = "dataset"  # Pittsburgh or Tokyo; photos: a tree of images; recordings: with revisits
     folder: str = "../data/pittsburgh"
     split: str = "pitts30k_train"
     unseen: str = "pitts30k_val"
@@ -50,6 +50,7 @@ class PlacesRecipe(Recipe):
     renew: bool = True  # begin NetVLAD with clusters
     cluster_images: int = 500
     margin: float = 0.3162  # sqrt(0.1)
+    softness: float = 0.0  # > 0: of a softmax over all images of a batch, instead of triplets
     negatives: int = 10
     pool: int = 1000  # images of other places that the negatives are chosen from
     cached: int = 1000  # queries that are looked at before each validation
@@ -93,13 +94,21 @@ class PlacesRecipe(Recipe):
         return Triplets(self._source(), self._cache, length, seed, self._size)
 
     def loss(self, network: Any, batch: Batch) -> dict[str, Tensor]:
-        """Triplets, all images in one pass; batch norms of frozen layers keep their statistics."""
+        """Triplets or a softmax, all images in one pass; batch norms of frozen layers keep their statistics."""
         network.eval()
         if self.all_layers:
             network.train()
+        elif self.softness:
+            network.network.place.train()
         count, many = batch["negatives"].shape[:2]
         images = torch.cat([batch["query"], batch["positive"], batch["negatives"].flatten(0, 1)])
         query, positive, negatives = network(images).split([count, count, count * many])
+        if self.softness:
+            indices = batch["indices"].cpu().numpy()
+            shown = np.concatenate([indices[:, 1], indices[:, 2:].ravel()])
+            wrong = np.stack([np.isin(shown, self._source().other[i]) for i in indices[:, 0]])
+            pictures = torch.cat([positive, negatives])
+            return {"total": among_all(query, pictures, torch.from_numpy(wrong).to(query.device), self.softness)}
         return {"total": triplets(query, positive, negatives.view(count, many, -1), self.margin)}
 
     def deployed(self, network: Any) -> nn.Module:
@@ -143,7 +152,7 @@ class PlacesRecipe(Recipe):
         import faiss
 
         source, found = self._source(), []
-        for i in torch.randperm(len(source.other[0]) + 1)[: self.cluster_images].tolist():
+        for i in torch.randperm(source.size)[: self.cluster_images].tolist():
             feature = network.place_features(to_tensor(source.image(i, self._size), 3)[None])[0].flatten(1).T
             found.append(feature[torch.randperm(len(feature))[:_PER_IMAGE]])
         features = torch.cat(found)

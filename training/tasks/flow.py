@@ -13,7 +13,7 @@ import numpy as np
 from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import DataError
 from letvins_ros.inference import open_backend
-from letvins_ros.tracking.flow import EqualisedMaps, PlainMaps
+from letvins_ros.tracking.flow import EqualisedMaps, MixedMaps, PlainMaps
 from letvins_ros.types import ImageFrame
 from training.data.lighting import sensor_noise, spot_light, to_uint8
 from training.tasks.true_flow import true_positions
@@ -79,7 +79,7 @@ def cut_clips(dataset: Dataset, count: int, duration_s: float) -> list[Clip]:
 
 @dataclass(frozen=True)
 class FlowTask:
-    """`--task flow`; see registry.Task. A model is `lk`, `clahe` or LET-NET2's weights."""
+    """`--task flow`; see registry.Task. A model is `lk`, `clahe`, LET-NET2's weights or `clahe+` them."""
 
     source: Path
     count: int = 12
@@ -113,9 +113,15 @@ class FlowTask:
 
 
 def open_maps(model: str, backend: str) -> MapMaker:
-    """Maps on which Lucas-Kanade runs; ConfigError or WeightsError for an unknown model."""
+    """Maps on which Lucas-Kanade runs; ConfigError or WeightsError for an unknown model.
+
+    `clahe+WEIGHTS` is what the tracker does with a learned map of one channel: its mean with the equalised image.
+    """
     peers: dict[str, MapMaker] = {"lk": PlainMaps(), "clahe": EqualisedMaps()}
-    return peers[model] if model in peers else open_backend(backend, Path(model.removeprefix("letnet2=")))
+    if model in peers:
+        return peers[model]
+    learned = open_backend(backend, Path(model.removeprefix("clahe+").removeprefix("letnet2=")))
+    return MixedMaps(peers["clahe"], learned) if model.startswith("clahe+") else learned
 
 
 class Ends(NamedTuple):

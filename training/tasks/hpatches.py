@@ -142,4 +142,4 @@ def _homography(path: Path) -> np.ndarray:
         raise DataError(f"{path}: not a homography ({error})") from error
     if H.shape != (3, 3):
         raise DataError(f"{path}: 3x3 numbers needed, got {H.shape}")
-    return H
+    return np.asarray(H / H[2, 2])  # some files have the sign that puts everything behind the camera

@@ -11,16 +11,14 @@ import numpy as np
 import torch
 
 from letvins_ros import networks
-from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import ConfigError, DataError
-from letvins_ros.geometry import from_quaternion
 from training.data.images import read_rgb, resize, to_tensor
-from training.data.place_pairs import relight
+from training.data.lighting import relight
 from training.data.places import read_places
+from training.data.revisits import APART_S, read_frames, same_place
 from training.metrics import recall_at
 
 COUNTS = (1, 5, 10, 20)
-NEAR_M, NEAR_DEG, APART_S = 1.0, 30.0, 8.0  # of a revisit in a recording
 Describe = Callable[[np.ndarray], np.ndarray]  # (H, W, 3) RGB uint8 -> (G,) float32
 
 
@@ -45,10 +43,10 @@ def revisits(source: Path, every: int = 5, duration_s: float | None = None, seed
     The database is every `every`-th frame; a query never counts, nor finds, those within APART_S of itself, so that
     the database is the first half of the time and the queries are the second.
     """
-    images, times, poses = _frames(source, every, duration_s)
+    images, times, poses = read_frames(source, every, duration_s)
     half = (times[0] + times[-1]) / 2
     first, second = np.flatnonzero(times < half - APART_S / 2), np.flatnonzero(times > half + APART_S / 2)
-    near = {i: np.array([k for k, j in enumerate(first) if _same(poses[i], poses[j])], int) for i in second}
+    near = {i: np.array([k for k, j in enumerate(first) if same_place(poses[i], poses[j])], int) for i in second}
     chosen = [i for i in second if len(near[i])]
     if not chosen:
         raise DataError(f"{source}: no place is seen again after {APART_S:g} s")
@@ -109,31 +107,6 @@ def network_describer(network: torch.nn.Module, size: tuple[int, int]) -> Descri
         return describe_place(tensor)[0].float().cpu().numpy()
 
     return describe
-
-
-def _frames(
-    source: Path, every: int, duration_s: float | None
-) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
-    dataset = open_dataset(source)
-    truth = dataset.truth
-    if truth is None:
-        raise DataError(f"{source}: revisits need a true trajectory")
-    images, times, poses = [], [], []
-    for number, frame in enumerate(dataset.frames(0.0, duration_s)):
-        image = frame.images[0]
-        if number % every or image is None:
-            continue
-        row = int(np.abs(truth.stamps_ns - frame.stamp_ns).argmin())
-        images.append(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB) if image.ndim == 2 else image)
-        times.append(frame.stamp_ns / 1e9)
-        poses.append(from_quaternion(truth.positions[row], truth.quaternions[row]))
-    return images, np.array(times), poses
-
-
-def _same(T_a: np.ndarray, T_b: np.ndarray) -> bool:
-    near = np.linalg.norm(T_a[:3, 3] - T_b[:3, 3]) < NEAR_M
-    cosine = (np.trace(T_a[:3, :3].T @ T_b[:3, :3]) - 1) / 2
-    return bool(near and np.degrees(np.arccos(np.clip(cosine, -1, 1))) < NEAR_DEG)
 
 
 @dataclass(frozen=True)

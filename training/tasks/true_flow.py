@@ -27,8 +27,8 @@ def true_positions(dataset: Dataset, stamps_ns: tuple[int, int], uv: np.ndarray,
     left, right = rig.cameras[:2]
     stereo = StereoGeometry(left, right)
     bearings, bearings_right = left.camera.unproject(uv), right.camera.unproject(uv_right)
-    inverse_distance = stereo.inverse_distance(bearings, bearings_right)
-    known = stereo.agree(bearings, bearings_right, _EPIPOLAR_PX) & (inverse_distance > 0)
+    agree, inverse_distance = stereo.agree(bearings, bearings_right, _EPIPOLAR_PX)
+    known = agree & (inverse_distance > 0)
     T_first_second = [T @ left.T_body_cam for T in T_world_body]
     T_later_now = inverse(T_first_second[1]) @ T_first_second[0]
     with np.errstate(divide="ignore", invalid="ignore"):
