@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `letvins` command. Every command imports what it needs, so that help and errors come at once."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -30,11 +31,22 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # keep what a run has, as after Ctrl-C
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="letvins", standalone_mode=False)
+        _flush()
+    except BrokenPipeError:  # whoever read it has heard enough
+        sys.exit(1)
     except (LetvinsError, OSError, typer.TyperException) as error:
         _fail(_one_line(error))
     if code == _INTERRUPTED:
         _fail("interrupted", code)
     sys.exit(code)
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try once more at its end
+        raise
 
 
 def _one_line(error: Exception) -> str:
