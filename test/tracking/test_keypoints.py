@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from letvins_ros.config import TrackerConfig
+from letvins_ros.inference.accuracy import share_matched
 from letvins_ros.inference.backend import BackendError
-from letvins_ros.inference.graphs import open_graph
+from letvins_ros.inference.graphs import OpenVinoGraph, convert, open_graph
 from letvins_ros.inference.keypoints import Keypoints, extract, sample
-from letvins_ros.networks import build
+from letvins_ros.networks import build, load
+from letvins_ros.networks.deploy import deploy
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.tracking.follower import make_follower
 from letvins_ros.tracking.keypoints import mutual_nearest
-from letvins_ros.weights import WeightsError, save_weights
+from letvins_ros.weights import WeightsError, default_weights, save_weights
 
 NETWORKS = {"kp2dtiny": {"config": "N"}, "kp2d": {}, "superpoint": {}}
 
@@ -102,12 +105,23 @@ def test_new_features_keep_their_distance_and_the_mask(name, weights):
 @pytest.mark.parametrize("name", ["kp2dtiny", "superpoint"])
 def test_openvino_and_torch_find_the_same_keypoints(name, weights):
     path = weights / f"{name}.safetensors"
-    a, b = (extract(open_graph(name, path, backend), noise(), 200) for backend in ("openvino", "torch"))
+    deployed = deploy(load(name, path))
+    graphs = OpenVinoGraph(lambda shape: convert(deployed, shape), deployed.channels), open_graph(name, path, "torch")
+    a, b = (extract(graph, noise(), 200) for graph in graphs)
     distance = np.linalg.norm(a.uv[:, None] - b.uv, axis=2)
     assert (distance.min(axis=1) < 0.01).mean() > 0.97
     near = distance.argmin(axis=1)[distance.min(axis=1) < 0.01]
     likeness = (a.descriptors[distance.min(axis=1) < 0.01] * b.descriptors[near]).sum(1)
     assert likeness.min() > 0.999
+
+
+def test_sixteen_bits_find_as_many_matches():
+    images = [cv2.GaussianBlur(noise(240, 320), (0, 0), sigma) for sigma in (1, 2, 3)]
+    deployed = deploy(load("kp2dtiny", default_weights("kp2dtiny")))
+    exact = OpenVinoGraph(lambda shape: convert(deployed, shape), deployed.channels)
+    share = share_matched(open_graph("kp2dtiny", backend="openvino"), images)
+    assert share == pytest.approx(share_matched(exact, images), abs=0.02)
+    assert share > 0.2
 
 
 def test_gray_and_colour_images_serve_every_network(weights):
