@@ -2,6 +2,7 @@
 """Rotations and rigid transforms on numpy arrays; everything works on batches (..., 3) and (..., 4, 4)."""
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 
 def skew(v: np.ndarray) -> np.ndarray:
@@ -15,23 +16,24 @@ def skew(v: np.ndarray) -> np.ndarray:
 
 def exp_so3(rotvec: np.ndarray) -> np.ndarray:
     """Rotation matrices (..., 3, 3) of rotation vectors (..., 3), rad."""
-    half = np.sqrt((rotvec * rotvec).sum(axis=-1))[..., None, None] / 2
-    K, sinc = skew(rotvec), np.sinc(half / np.pi)
-    return np.asarray(np.eye(3) + sinc * (np.cos(half) * K + sinc / 2 * (K @ K)))  # Rodrigues, by the half angle
+    flat = Rotation.from_rotvec(np.reshape(rotvec, (-1, 3))).as_matrix()
+    return flat.reshape(*np.shape(rotvec)[:-1], 3, 3)
 
 
 def log_so3(R: np.ndarray) -> np.ndarray:
     """Rotation vectors (..., 3), rad, of rotation matrices (..., 3, 3)."""
-    q = quaternion_xyzw(R)
-    sine = np.sqrt((q[..., :3] * q[..., :3]).sum(axis=-1, keepdims=True))
-    small = sine < 1e-9
-    factor = np.where(small, 2.0, 2 * np.arctan2(sine, q[..., 3:]) / np.where(small, 1.0, sine))
-    return np.asarray(q[..., :3] * factor)
+    return Rotation.from_matrix(np.reshape(R, (-1, 3, 3))).as_rotvec().reshape(*R.shape[:-2], 3)
 
 
 def orthonormal(R: np.ndarray) -> np.ndarray:
     """The rotation (3, 3) next to a matrix that rounding has moved off the rotations (a Newton step)."""
     return np.asarray(1.5 * R - 0.5 * R @ R.T @ R)
+
+
+def yaw_rotation(angle: float) -> np.ndarray:
+    """The turn (3, 3) about z by an angle, rad."""
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
 
 
 def transform(R: np.ndarray, t: np.ndarray) -> np.ndarray:
@@ -63,34 +65,14 @@ def adjoint(T_a_b: np.ndarray) -> np.ndarray:
 
 def from_quaternion(position: np.ndarray, quaternion_xyzw: np.ndarray) -> np.ndarray:
     """Rigid transforms (..., 4, 4) from positions (..., 3) and quaternions x y z w (..., 4)."""
-    q = np.asarray(quaternion_xyzw, float)
-    return transform(_rotation(q / np.linalg.norm(q, axis=-1, keepdims=True)), np.asarray(position, float))
+    R = Rotation.from_quat(np.reshape(quaternion_xyzw, (-1, 4))).as_matrix()
+    return transform(R.reshape(*np.shape(quaternion_xyzw)[:-1], 3, 3), np.asarray(position, float))
 
 
 def quaternion_xyzw(R: np.ndarray) -> np.ndarray:
     """Unit quaternions x y z w (..., 4), w >= 0, of rotation matrices (..., 3, 3)."""
-    K = np.empty((*R.shape[:-2], 4, 4))  # four times q times its transpose; its longest row is exact for every angle
-    a, b, c = R[..., 0, 0], R[..., 1, 1], R[..., 2, 2]
-    K[..., 0, 0], K[..., 1, 1], K[..., 2, 2] = 1 + a - b - c, 1 - a + b - c, 1 - a - b + c
-    K[..., 3, 3] = 1 + a + b + c
-    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        K[..., i, j] = K[..., j, i] = R[..., i, j] + R[..., j, i]
-        K[..., k, 3] = K[..., 3, k] = R[..., j, i] - R[..., i, j]
-    longest = np.argmax(np.diagonal(K, axis1=-2, axis2=-1), axis=-1)
-    q = np.take_along_axis(K, longest[..., None, None], axis=-2)[..., 0, :]
-    q /= np.sqrt((q * q).sum(axis=-1, keepdims=True))
-    return np.asarray(np.where(q[..., 3:] < 0, -q, q))
-
-
-def _rotation(q: np.ndarray) -> np.ndarray:
-    """Rotation matrices (..., 3, 3) of unit quaternions x y z w (..., 4)."""
-    x, y, z, w = np.moveaxis(q, -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+    q = Rotation.from_matrix(np.reshape(R, (-1, 3, 3))).as_quat(canonical=True)
+    return q.reshape(*R.shape[:-2], 4)
 
 
 def align_se3(p_a: np.ndarray, p_b: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from letvins_ros.calibration import ImuNoise
 from letvins_ros.errors import Rejected
 from letvins_ros.estimation.frame import Frame, State
 from letvins_ros.estimation.vision import CameraMounts, Observations
-from letvins_ros.geometry import rotation_between
+from letvins_ros.geometry import rotation_between, yaw_rotation
 from letvins_ros.imu import GRAVITY, ImuSteps, integrate, preintegrate
 
 MAX_RESIDUAL_RAD = 0.006  # median of the rays' misses; about 2.5 px for EuRoC's lenses
@@ -112,14 +112,8 @@ def heading(R_odom_body: np.ndarray) -> float:
     return float(np.arctan2(ahead[1], ahead[0]))
 
 
-def turn_up(yaw: float) -> np.ndarray:
-    """The rotation (3, 3) about the vertical."""
-    c, s = np.cos(yaw), np.sin(yaw)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
-
-
 def _without_yaw(R_odom_body: np.ndarray) -> np.ndarray:
-    return turn_up(-heading(R_odom_body)) @ R_odom_body
+    return yaw_rotation(-heading(R_odom_body)) @ R_odom_body
 
 
 def _states(motion: _Motion, fit: _Fit, gyro_bias: np.ndarray) -> list[State]:

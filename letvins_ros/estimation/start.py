@@ -13,10 +13,10 @@ from letvins_ros.config import EstimatorConfig
 from letvins_ros.errors import Rejected
 from letvins_ros.estimation.frame import STATE_SIZE as N
 from letvins_ros.estimation.frame import Frame, State
-from letvins_ros.estimation.initialisation import heading, initialise_at_rest, initialise_moving, turn_up
+from letvins_ros.estimation.initialisation import heading, initialise_at_rest, initialise_moving
 from letvins_ros.estimation.quadratic import Quadratic
 from letvins_ros.estimation.vision import CameraMounts, sightings
-from letvins_ros.geometry import transform
+from letvins_ros.geometry import transform, yaw_rotation
 from letvins_ros.imu import ImuSteps, preintegrate
 
 REST_VELOCITY_STD = 0.01  # m/s
@@ -103,4 +103,4 @@ def first_prior(frame: Frame, at_rest: bool) -> Quadratic:
 
 def upright(T_odom_body: np.ndarray) -> np.ndarray:
     """T_odom_start (4, 4), turned about the vertical only, that lets a new start go on at a pose."""
-    return transform(turn_up(heading(T_odom_body[:3, :3])), T_odom_body[:3, 3])
+    return transform(yaw_rotation(heading(T_odom_body[:3, :3])), T_odom_body[:3, 3])

@@ -153,7 +153,31 @@ def _look(R, p, point, R_cam_body, p_body_cam, p_body, n):  # type: ignore[no-un
 
 
 @njit(cache=True)
-def _accumulate(where, landmarks, mount, seen, noise, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0912, PLR0913
+def _derive(distance, n, p_body, M, R_cam_body, R, rates, J):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913
+    """Write the residual's derivatives (2, 16) by pose, mount, time offset and point, where `_look` has looked from."""
+    A, B = np.empty(3), np.empty(3)
+    for i in range(2):
+        r = M[i, 0] * n[0] + M[i, 1] * n[1] + M[i, 2] * n[2]
+        for j in range(3):  # B: the residual by p_cam
+            B[j] = (M[i, j] - r * n[j]) / distance
+        for j in range(3):  # A: the residual by p_body
+            A[j] = B[0] * R_cam_body[0, j] + B[1] * R_cam_body[1, j] + B[2] * R_cam_body[2, j]
+        J[i, 0] = A[1] * p_body[2] - A[2] * p_body[1]  # A [p_body]x
+        J[i, 1] = A[2] * p_body[0] - A[0] * p_body[2]
+        J[i, 2] = A[0] * p_body[1] - A[1] * p_body[0]
+        J[i, 6] = (B[1] * n[2] - B[2] * n[1]) * distance  # B [p_cam]x
+        J[i, 7] = (B[2] * n[0] - B[0] * n[2]) * distance
+        J[i, 8] = (B[0] * n[1] - B[1] * n[0]) * distance
+        J[i, 12] = 0.0
+        for j in range(3):
+            J[i, 3 + j] = -A[j]
+            J[i, 9 + j] = -B[j]
+            J[i, 12] += J[i, j] * rates[j] - A[j] * rates[3 + j]
+            J[i, 13 + j] = R[j, 0] * A[0] + R[j, 1] * A[1] + R[j, 2] * A[2]
+
+
+@njit(cache=True)
+def _accumulate(where, landmarks, mount, seen, noise, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202, PLR0913
     """Add every sighting's normal equations to out; the cost, and each sighting's error in pixels."""
     R_cam_body, p_body_cam = mount
     R, p, R_fixed, p_fixed, rates = where
@@ -164,9 +188,9 @@ def _accumulate(where, landmarks, mount, seen, noise, out):  # type: ignore[no-u
     width = 6 if len(g) == 6 * frames else 13  # with or without calibration
     errors = np.empty(count)
     cost = 0.0
-    J = np.empty((2, 16))  # by pose, mount, time offset, point
+    J = np.empty((2, 16))
     column = np.empty(13, np.int64)
-    p_body, n, r, A, r_fixed, B = np.empty(3), np.empty(3), np.empty(2), np.empty(3), np.empty(2), np.empty(3)
+    p_body, n, r = np.empty(3), np.empty(3), np.empty(2)
     for k in range(count):  # plain loops: small matrix products are calls to BLAS, ten times slower
         f, c, at_point = frame[k], camera[k], landmark[k]
         _look(R[f], p[f], landmarks[at_point], R_cam_body[c], p_body_cam[c], p_body, n)
@@ -182,24 +206,7 @@ def _accumulate(where, landmarks, mount, seen, noise, out):  # type: ignore[no-u
         cost += bounded * (error - bounded / 2) / sigma**2
         weight = min(1.0, huber / max(error, 1e-9)) / sigma**2
         distance = _look(R_fixed[f], p_fixed[f], landmarks[at_point], R_cam_body[c], p_body_cam[c], p_body, n)
-        for i in range(2):
-            r_fixed[i] = M[k, i, 0] * n[0] + M[k, i, 1] * n[1] + M[k, i, 2] * n[2]
-            for j in range(3):  # B: the residual by p_cam
-                B[j] = (M[k, i, j] - r_fixed[i] * n[j]) / distance
-            for j in range(3):  # A: the residual by p_body
-                A[j] = B[0] * R_cam_body[c, 0, j] + B[1] * R_cam_body[c, 1, j] + B[2] * R_cam_body[c, 2, j]
-            J[i, 0] = A[1] * p_body[2] - A[2] * p_body[1]  # A [p_body]x
-            J[i, 1] = A[2] * p_body[0] - A[0] * p_body[2]
-            J[i, 2] = A[0] * p_body[1] - A[1] * p_body[0]
-            J[i, 6] = (B[1] * n[2] - B[2] * n[1]) * distance  # B [p_cam]x
-            J[i, 7] = (B[2] * n[0] - B[0] * n[2]) * distance
-            J[i, 8] = (B[0] * n[1] - B[1] * n[0]) * distance
-            J[i, 12] = 0.0
-            for j in range(3):
-                J[i, 3 + j] = -A[j]
-                J[i, 9 + j] = -B[j]
-                J[i, 12] += J[i, j] * rates[f, j] - A[j] * rates[f, 3 + j]
-                J[i, 13 + j] = R_fixed[f, j, 0] * A[0] + R_fixed[f, j, 1] * A[1] + R_fixed[f, j, 2] * A[2]
+        _derive(distance, n, p_body, M[k], R_cam_body[c], R_fixed[f], rates[f], J)
         for a in range(6):
             column[a], column[6 + a] = 6 * f + a, 6 * frames + 6 * c + a
         column[12] = 6 * frames + 6 * cameras

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import gtsam
 import numpy as np
 
-from letvins_ros.geometry import adjoint, inverse, transform
+from letvins_ros.geometry import adjoint, inverse, transform, yaw_rotation
 
 YAW_ONLY_STD = 1e-4  # rad, of roll and pitch where gravity fixes them
 _SWAP = np.roll(np.eye(6), 3, axis=0)
@@ -73,12 +73,6 @@ def fused(predicted: Motion, measured: Motion) -> Motion:
 def nearest_yaw(R: np.ndarray) -> float:
     """Angle, rad, of the turn about z that is nearest to a rotation (3, 3)."""
     return float(np.arctan2(R[1, 0] - R[0, 1], R[0, 0] + R[1, 1]))
-
-
-def yaw_rotation(angle: float) -> np.ndarray:
-    """The turn (3, 3) about z by an angle, rad."""
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
 
 
 def levelled(T_a_b: np.ndarray, R_level_b: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ from synthetic import FRAME_HZ, Quality, Recording, follow, record, wall_points
 
 from letvins_ros.errors import Rejected
 from letvins_ros.estimation.frame import State, frame_of
-from letvins_ros.estimation.initialisation import heading, initialise_at_rest, initialise_moving, turn_up
+from letvins_ros.estimation.initialisation import heading, initialise_at_rest, initialise_moving
 from letvins_ros.estimation.vision import CameraMounts, sightings
-from letvins_ros.geometry import exp_so3
+from letvins_ros.geometry import exp_so3, yaw_rotation
 from letvins_ros.imu import GRAVITY, ImuBuffer, ImuSteps
 from letvins_ros.simulation.imu import exact_imu, seconds, stamps
 from letvins_ros.simulation.motion import control_times
@@ -117,5 +117,5 @@ def test_at_rest_gravity_gives_the_tilt_and_the_gyro_its_bias(seed):
 @pytest.mark.parametrize("yaw", [-3.0, -1.0, 0.0, 0.5, 3.0])
 def test_turning_about_the_vertical_adds_to_the_heading(yaw):
     for R in (np.eye(3), exp_so3(np.array([0.0, -1.5, 0.0])), exp_so3(np.array([0.3, 0.4, 0.5]))):
-        turned = heading(turn_up(yaw) @ R) - heading(R) - yaw
+        turned = heading(yaw_rotation(yaw) @ R) - heading(R) - yaw
         assert np.cos(turned) == pytest.approx(1)

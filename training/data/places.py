@@ -62,7 +62,7 @@ def _struct(path: Path) -> dict[str, Any]:
 
     try:
         struct = loadmat(path, squeeze_me=False, chars_as_strings=True)["dbStruct"][0, 0]
-    except (OSError, KeyError, ValueError, NotImplementedError, MatReadError) as error:
+    except (OSError, KeyError, ValueError, NotImplementedError, MatReadError) as error:  # scipy's for MATLAB 7.3 files
         raise DataError(f"{path}: no dbStruct ({error})") from error
     fields = {}
     for name in struct.dtype.names:
