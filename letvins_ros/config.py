@@ -34,9 +34,9 @@ class TrackerConfig(Section):
         choices=("auto", "torch", "openvino", "tensorrt"),
     )
     equalise: str = param(
-        "clahe",
-        "local contrast equalisation of the gray image, which letnet2 mixes with its map",
-        choices=("none", "clahe"),
+        "local",
+        "evening out of the gray image's local contrast; letnet2 mixes the result with its map",
+        choices=("none", "local"),
     )
     max_features: int = param(150, "features kept in the left image", low=10, high=2000)
     min_distance_px: float = param(20.0, "least distance between features", unit="px", low=1, high=200)

@@ -7,53 +7,32 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from letvins_ros.tracking.contrast import even_out, to_gray
 from letvins_ros.tracking.detection import GridDetector
-
-STANDARD_STD = 55.0  # gray values
 
 MapMaker = Callable[[list[np.ndarray]], list[np.ndarray]]  # images to uint8 maps (H, W) or (H, W, C); a Backend is one
 
 
-class PlainMaps:
+def plain_maps(images: list[np.ndarray]) -> list[np.ndarray]:
     """The gray images themselves."""
-
-    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        return [to_gray(image) for image in images]
+    return [to_gray(image) for image in images]
 
 
-class EqualisedMaps:
-    """Contrast-limited adaptive histogram equalisation of images brought to one brightness and contrast.
-
-    The limit on contrast depends on the gray values, so a camera's gain would else show in the result.
-    """
-
-    def __init__(self, clip: float = 3.0, tiles: int = 8) -> None:
-        self._clahe = cv2.createCLAHE(clip, (tiles, tiles))
-
-    def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        return [self._clahe.apply(_standardised(to_gray(image))) for image in images]
+def even_maps(images: list[np.ndarray]) -> list[np.ndarray]:
+    """The images with their local contrast evened out."""
+    return [even_out(image) for image in images]
 
 
 @dataclass(frozen=True)
 class MixedMaps:
-    """Mean of the equalised images and learned maps of one channel; learned maps of several stay as they are.
+    """Mean of the evened-out images and learned maps of one channel; learned maps of several stay as they are."""
 
-    Equalised images are the more exact in even light, learned maps where a lamp moves; the mean keeps most of both.
-    """
-
-    equalised: MapMaker
+    even: MapMaker
     learned: MapMaker
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        pairs = zip(self.equalised(images), self.learned(images), strict=True)
+        pairs = zip(self.even(images), self.learned(images), strict=True)
         return [b if b.ndim == 3 else np.asarray(cv2.addWeighted(a, 0.5, b, 0.5, 0)) for a, b in pairs]
-
-
-def _standardised(gray: np.ndarray) -> np.ndarray:
-    """The image with the mean and standard deviation that all get."""
-    mean, std = (float(one[0, 0]) for one in cv2.meanStdDev(gray))
-    gain = STANDARD_STD / max(std, 1.0)
-    return np.asarray(cv2.LUT(gray, np.clip((np.arange(256) - mean) * gain + 128, 0, 255).astype(np.uint8)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +104,3 @@ def _coarse(several: np.ndarray) -> np.ndarray:
     height, width = several.shape[:2]
     small = cv2.resize(several, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.transform(small, np.full((1, small.shape[2]), 1 / small.shape[2])))
-
-
-def to_gray(image: np.ndarray) -> np.ndarray:
-    """(H, W) of a gray (H, W) or RGB (H, W, 3) image."""
-    return image if image.ndim == 2 else np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))

@@ -7,7 +7,7 @@ import numpy as np
 
 from letvins_ros.config import TrackerConfig
 from letvins_ros.tracking.detection import GridDetector
-from letvins_ros.tracking.flow import EqualisedMaps, LucasKanade, MapMaker, MixedMaps, PlainMaps
+from letvins_ros.tracking.flow import LucasKanade, MapMaker, MixedMaps, even_maps, plain_maps
 
 
 class Follower(Protocol):
@@ -35,14 +35,14 @@ class Follower(Protocol):
 def make_follower(config: TrackerConfig) -> Follower:
     """The follower that the configuration asks for."""
     detector = GridDetector(config.max_features, round(config.min_distance_px), config.quality)
-    maps: MapMaker = EqualisedMaps() if config.equalise == "clahe" else PlainMaps()
+    maps: MapMaker = even_maps if config.equalise == "local" else plain_maps
     if config.method not in ("lk", "letnet2"):
         return _make_keypoint_follower(config, detector, maps)
     if config.method == "letnet2":
         from letvins_ros.inference import open_backend  # the network's runtime is heavy
 
         learned = open_backend(config.backend, config.weights)
-        maps = MixedMaps(maps, learned) if config.equalise == "clahe" else learned
+        maps = MixedMaps(maps, learned) if config.equalise == "local" else learned
     return LucasKanade(maps, detector, config.window_px, config.pyramid_levels, config.forward_backward_px)
 
 

@@ -42,6 +42,7 @@ def test_flicker_kills_plain_tracking_and_nothing_else_does_here(clip):
     assert shares("lk", "plain").true > 0.8
     assert shares("lk", "flicker").tracked < 0.3
     assert shares("clahe", "flicker").tracked > shares("lk", "flicker").tracked
+    assert shares("local", "flicker").true > 0.8
 
 
 @pytest.mark.parametrize("light", LIGHTS)

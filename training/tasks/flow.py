@@ -13,7 +13,8 @@ import numpy as np
 from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import DataError
 from letvins_ros.inference import open_backend
-from letvins_ros.tracking.flow import EqualisedMaps, MixedMaps, PlainMaps
+from letvins_ros.tracking.contrast import to_gray
+from letvins_ros.tracking.flow import MixedMaps, even_maps, plain_maps
 from letvins_ros.types import ImageFrame
 from training.data.lighting import sensor_noise, spot_light, to_uint8
 from training.tasks.true_flow import true_positions
@@ -79,13 +80,13 @@ def cut_clips(dataset: Dataset, count: int, duration_s: float) -> list[Clip]:
 
 @dataclass(frozen=True)
 class FlowTask:
-    """`--task flow`; see registry.Task. A model is `lk`, `clahe`, LET-NET2's weights or `clahe+` them."""
+    """`--task flow`; see registry.Task. A model is `lk`, `clahe`, `local`, LET-NET2's weights or `local+` them."""
 
     source: Path
     count: int = 12
     duration_s: float = 15.0
     backend: str = "auto"
-    peers: tuple[str, ...] = ("lk", "clahe")
+    peers: tuple[str, ...] = ("lk", "clahe", "local")
 
     def predict(self, model: str, folder: Path) -> Iterator[None]:
         """Write where the corners of each clip end, in each light."""
@@ -115,13 +116,19 @@ class FlowTask:
 def open_maps(model: str, backend: str) -> MapMaker:
     """Maps on which Lucas-Kanade runs; ConfigError or WeightsError for an unknown model.
 
-    `clahe+WEIGHTS` is what the tracker does with a learned map of one channel: its mean with the equalised image.
+    `local+WEIGHTS` is what the tracker does with a learned map of one channel: its mean with the evened-out image.
     """
-    peers: dict[str, MapMaker] = {"lk": PlainMaps(), "clahe": EqualisedMaps()}
+    peers: dict[str, MapMaker] = {"lk": plain_maps, "clahe": clahe_maps, "local": even_maps}
     if model in peers:
         return peers[model]
-    learned = open_backend(backend, Path(model.removeprefix("clahe+").removeprefix("letnet2=")))
-    return MixedMaps(peers["clahe"], learned) if model.startswith("clahe+") else learned
+    learned = open_backend(backend, Path(model.removeprefix("local+").removeprefix("letnet2=")))
+    return MixedMaps(even_maps, learned) if model.startswith("local+") else learned
+
+
+def clahe_maps(images: Images) -> Images:
+    """Contrast-limited adaptive histogram equalisation, the usual remedy against changing light."""
+    clahe = cv2.createCLAHE(3.0, (8, 8))
+    return [clahe.apply(to_gray(image)) for image in images]
 
 
 class Ends(NamedTuple):

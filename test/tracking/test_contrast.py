@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+
+from letvins_ros.tracking.contrast import even_out, to_gray
+
+
+def difference(a, b):
+    """Mean difference as a share of the contrast."""
+    return np.abs(a.astype(float) - b).mean() / a.std()
+
+
+@pytest.mark.parametrize("gain", [0.5, 0.7, 1.3])
+def test_another_exposure_changes_little(pattern, gain):
+    image = 40 + pattern() // 2
+    assert difference(even_out(image), even_out(np.rint(image * gain).astype(np.uint8))) < 0.2
+
+
+def test_a_lamp_from_the_side_changes_little(pattern):
+    image = 40 + pattern() // 4
+    lit = np.rint(image * np.linspace(0.5, 1.8, 320)).astype(np.uint8)
+    assert difference(image, lit) > 1
+    assert difference(even_out(image), even_out(lit)) < 0.25
+
+
+def test_every_part_gets_the_same_mean_and_contrast(pattern):
+    image = pattern() // 4
+    image[:, 160:] += 120
+    image[:, 160:] //= 2
+    left, right = even_out(image)[:, 20:120], even_out(image)[:, 200:300]
+    assert abs(left.mean() - right.mean()) < 3
+    assert 0.7 < left.std() / right.std() < 1.4
+
+
+def test_noise_on_a_flat_wall_stays_below_texture(pattern):
+    noise = np.rint(100 + np.random.default_rng(0).normal(0, 1, (240, 320))).astype(np.uint8)
+    assert even_out(noise).std() < 0.5 * even_out(pattern()).std()
+
+
+@pytest.mark.parametrize("shape", [(240, 320), (241, 323), (9, 8), (7, 300), (1, 1)])
+def test_every_size_keeps_its_shape(shape):
+    image = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    assert even_out(image).shape == shape
+    assert even_out(image).dtype == np.uint8
+
+
+def test_black_and_white_images_become_gray():
+    for value in (0, 255):
+        assert (even_out(np.full((240, 320), value, np.uint8)) == 128).all()
+
+
+def test_gray_images_are_taken_as_they_are(pattern):
+    assert to_gray(pattern()).shape == (240, 320)
+    gray = pattern()
+    assert to_gray(gray) is gray
