@@ -10,7 +10,7 @@ from training.data import photometric
 from training.data.corners import repeated_corners, repeats
 from training.data.homographies import KP2D, KP2DTINY, SUPERPOINT, Ranges, random_homography, transfer, warp
 from training.data.images import list_images
-from training.data.pairs import HomographyPairs, PairOptions
+from training.data.pairs import HomographyPairs, PairOptions, make_pair
 
 SIZE = (120, 160)
 
@@ -46,6 +46,20 @@ def test_a_pair_follows_its_homography(photo_folder):
         seen = warp(item["image_a"][0].numpy(), item["H_b_a"].numpy(), SIZE)
         assert item["image_b"].shape == (1, *SIZE)
         assert np.abs(seen - item["image_b"][0].numpy()).mean() < 0.01
+
+
+def test_a_crop_shows_any_part_of_a_photograph():
+    """Red is the column of the photograph, green its row: a view tells what it shows."""
+    rows, columns = np.mgrid[0:240, 0:250]
+    photo = np.stack([columns, rows, rows], axis=2).astype(np.uint8)
+    options = PairOptions(SIZE, 3, KP2D, crop=0.4, turned=False)
+    views = [make_pair(photo, np.random.default_rng(i), options)["image_a"].numpy() * 255 for i in range(60)]
+    shares = np.array([[np.ptp(v[0]) / 249, np.ptp(v[1]) / 239] for v in views])
+    assert np.abs(shares[:, 0] - shares[:, 1]).max() < 0.03
+    assert 0.38 < shares.min() < 0.45
+    assert 0.9 < shares.max() <= 1
+    assert min(v[0].min() for v in views) < 3
+    assert max(v[0].max() for v in views) > 246
 
 
 def test_an_item_is_always_the_same_and_looks_differ(photo_folder):

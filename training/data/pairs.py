@@ -26,6 +26,7 @@ class PairOptions:
     looks: Looks = field(default_factory=Looks)
     looks_a: bool = True  # the first view's looks change too
     corners: int = 0  # px of a cell: also corners_a, corners_b (3, h, w), see repeated_corners
+    crop: float = 1.0  # smallest share of a photograph's sides that is taken, so that details come in many sizes
     turned: bool = True  # the photograph is first mirrored, turned, scaled and shifted a little, as KP2D does
 
 
@@ -50,6 +51,8 @@ class HomographyPairs(Dataset[dict[str, Tensor]]):
 
 def make_pair(photo: np.ndarray, rng: np.random.Generator, options: PairOptions) -> dict[str, Tensor]:
     """Make one pair of an RGB photograph (H, W, 3) uint8."""
+    if options.crop < 1:
+        photo = _part(photo, options.crop, rng)
     view_a = resize(photo, options.size)
     if options.turned:
         view_a = _turn(view_a, rng)
@@ -68,6 +71,14 @@ def make_pair(photo: np.ndarray, rng: np.random.Generator, options: PairOptions)
         "image_b": to_tensor(view_b, options.channels),
         "H_b_a": torch.from_numpy(H_b_a).float(),
     }
+
+
+def _part(photo: np.ndarray, smallest: float, rng: np.random.Generator) -> np.ndarray:
+    """A part that has between `smallest` and all of the sides, anywhere."""
+    whole = np.array(photo.shape[:2])
+    size = np.rint(whole * np.exp(rng.uniform(np.log(smallest), 0))).astype(int)
+    top, left = rng.integers(whole - size + 1)
+    return photo[top : top + size[0], left : left + size[1]]
 
 
 def _turn(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -54,6 +54,7 @@ class Kp2dTinyRecipe(Recipe):
     dropout: bool = True
     looks: str = "kp2dtiny"  # or kp2d, which is stronger
     ranges: str = "kp2dtiny"
+    crop: float = 1.0  # without labels: smallest share of a photograph's sides that a view shows
     height: int = 120
     width: int = 160
     top_k: int = 300  # in views of twice the size
@@ -82,7 +83,7 @@ class Kp2dTinyRecipe(Recipe):
         """Give pairs of views, with labels where there are any."""
         size = (self.height, self.width)
         cell = (8 if self.config == "F" else 4) if self.corners else 0
-        options = PairOptions(size, 3, _RANGES[self.ranges], _LOOKS[self.looks], corners=cell)
+        options = PairOptions(size, 3, _RANGES[self.ranges], _LOOKS[self.looks], corners=cell, crop=self.crop)
         if self.labels == "none":
             return HomographyPairs(Path(self.data), length, seed, options)
         return LabelledPairs(open_labelled(self.labels, Path(self.data), "train", self.classes), length, seed, options)
