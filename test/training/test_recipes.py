@@ -139,6 +139,15 @@ def test_magicpoint():
     check("magicpoint", {"validation_shapes": 9, **SMALL}, lr=1e-2, share=0.7)
 
 
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_superpoint_begins_with_few_points(batch_norm):
+    torch.manual_seed(0)
+    for name in ("magicpoint", "superpoint"):
+        network = open_recipe(TrainConfig(name, "", 1, options={"batch_norm": batch_norm})).build().train()
+        none = network(torch.rand(2, 1, 48, 64)).logits.softmax(dim=1)[:, -1]
+        assert 0.4 < none.median() < 0.9
+
+
 def test_points_of_adaptation_teach_superpoint(photo_folder, tmp_path, weights):
     """One photograph per worker's turn; what is there already is left alone."""
     magicpoint = weights("superpoint", channels=1, batch_norm=True, descriptors=False)

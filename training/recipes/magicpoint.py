@@ -2,6 +2,7 @@
 """MagicPoint: SuperPoint's detector, from synthetic shapes whose corners are known."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from training.losses.superpoint import detector
 from training.recipes.base import Batch, Recipe
 
 _NEAR_PX = 3.0
+_NO_POINT = 64  # the class of cells without one
+_FEW_POINTS = 5.0  # logit of that class: one cell in three has a point
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class MagicPointRecipe(Recipe):
 
     def build(self) -> nn.Module:
         """Make the detector."""
-        return networks.build("superpoint", batch_norm=self.batch_norm, descriptors=False)
+        return make_superpoint(self.batch_norm, descriptors=False)
 
     def samples(self, length: int, seed: int) -> SyntheticShapes:
         """Draw shapes."""
@@ -79,6 +82,16 @@ class MagicPointRecipe(Recipe):
         with torch.inference_mode():
             heat = heat_map(network(image.to(next(network.parameters()).device)).logits)[0]
         return np.asarray(maxima(heat, 4, self.threshold)[0].cpu().numpy())
+
+
+def make_superpoint(batch_norm: bool, descriptors: bool) -> nn.Module:
+    """Make a network that begins with few points, which its last layer would take hundreds of steps to learn."""
+    network: Any = networks.build("superpoint", batch_norm=batch_norm, descriptors=descriptors)
+    last = network.detector[-1] if batch_norm else network.detector[-2]
+    with torch.no_grad():
+        last.bias[_NO_POINT] = _FEW_POINTS
+    # this layout halves the time of a step on a CPU
+    return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
 
 
 RECIPE = MagicPointRecipe

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from letvins_ros import networks
 from training.checkpoints import load_into
 from training.data import homographies, photometric
 from training.data.labelled_points import PointPairs
@@ -17,6 +16,7 @@ from training.data.pairs import PairOptions
 from training.features import HeatNetwork
 from training.losses.superpoint import DescriptorOptions, dense_descriptor, detector, sparse_descriptor
 from training.recipes.base import Batch, Recipe
+from training.recipes.magicpoint import make_superpoint
 from training.tasks.hpatches import pair_figures, photo_pairs, summary
 from training.tasks.pairs import DescriptorMatcher
 
@@ -38,7 +38,7 @@ class SuperPointRecipe(Recipe):
 
     def build(self) -> nn.Module:
         """Make SuperPoint, begun with MagicPoint where it is given."""
-        network = networks.build("superpoint", batch_norm=self.batch_norm)
+        network = make_superpoint(self.batch_norm, descriptors=True)
         if self.start:
             load_into(network, Path(self.start), ["descriptor."])
         return network
