@@ -35,7 +35,7 @@ class TrackerConfig(Section):
     )
     equalise: str = param(
         "local",
-        "evening out of the gray image's local contrast; letnet2 mixes the result with its map",
+        "evening out of the gray image's local contrast, before a learned map too",
         choices=("none", "local"),
     )
     max_features: int = param(150, "features kept in the left image", low=10, high=2000)

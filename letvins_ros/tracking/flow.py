@@ -24,15 +24,14 @@ def even_maps(images: list[np.ndarray]) -> list[np.ndarray]:
 
 
 @dataclass(frozen=True)
-class MixedMaps:
-    """Mean of the evened-out images and learned maps of one channel; learned maps of several stay as they are."""
+class LearnedMaps:
+    """What a network makes of the images as another maker gives them."""
 
-    even: MapMaker
     learned: MapMaker
+    seen: MapMaker
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        pairs = zip(self.even(images), self.learned(images), strict=True)
-        return [b if b.ndim == 3 else np.asarray(cv2.addWeighted(a, 0.5, b, 0.5, 0)) for a, b in pairs]
+        return self.learned(self.seen(images))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import numpy as np
 
 from letvins_ros.config import TrackerConfig
 from letvins_ros.tracking.detection import GridDetector
-from letvins_ros.tracking.flow import LucasKanade, MapMaker, MixedMaps, even_maps, plain_maps
+from letvins_ros.tracking.flow import LearnedMaps, LucasKanade, MapMaker, even_maps, plain_maps
 
 
 class Follower(Protocol):
@@ -42,7 +42,7 @@ def make_follower(config: TrackerConfig) -> Follower:
         from letvins_ros.inference import open_backend  # the network's runtime is heavy
 
         learned = open_backend(config.backend, config.weights)
-        maps = MixedMaps(maps, learned) if config.equalise == "local" else learned
+        maps = LearnedMaps(learned, even_maps) if config.equalise == "local" else learned  # which may want colour
     return LucasKanade(maps, detector, config.window_px, config.pyramid_levels, config.forward_backward_px)
 
 

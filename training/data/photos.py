@@ -13,7 +13,7 @@ from letvins_ros.errors import DataError
 from training.data.lighting import motion_blur, sensor_noise, spot_light, to_uint8
 
 LIGHTS = ("plain", "flicker", "dark", "spot")
-MOTION_PX = 32  # largest shift between the views
+MOTION_PX = 48  # largest shift between the views
 
 
 class PhotoPairs(Dataset[dict[str, Tensor]]):
@@ -58,7 +58,7 @@ class PhotoPairs(Dataset[dict[str, Tensor]]):
 
 def _view(rng: np.random.Generator, photo: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """Homography from the photo to a view of it: turned, mirrored, scaled, shifted."""
-    angle, scale = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(np.log(0.6), np.log(1.4)))
+    angle, scale = rng.uniform(0, 2 * np.pi), np.exp(rng.uniform(np.log(0.6), np.log(3.5)))
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     turn[:, 0] *= rng.choice([-1, 1])
     at = np.array([photo[1], photo[0]]) * rng.uniform(0.3, 0.7, 2)
@@ -100,7 +100,7 @@ def _spoil(
     views: tuple[np.ndarray, np.ndarray], light: str, motion_px: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """Expose each (H, W) view in its own share of the light, and return both as uint8."""
-    read_noise, shutter, defocus = rng.uniform(0, 2), rng.uniform(-0.2, 0.25), rng.uniform(-0.5, 1)
+    read_noise, shutter, defocus = rng.uniform(0, 3), rng.uniform(-0.2, 0.25), rng.uniform(-0.5, 1)
     gamma = np.exp(rng.normal(0, 0.3))
     gains = _gains(light, views[0].shape, rng)
     images = []

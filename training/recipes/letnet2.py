@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """LET-NET2: learn the feature map on which Lucas-Kanade finds the true flow, whatever the light."""
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from letvins_ros.networks.letnet2 import LetNet2
+from letvins_ros.tracking.contrast import even_out
 from training.data.photos import MOTION_PX, PhotoPairs
 from training.data.tartanair import TartanAirFlow, TartanAirPairs
 from training.lucas_kanade import pyramid_down, track
@@ -27,17 +29,19 @@ class Letnet2Recipe(Recipe):
     head_channels: int = 2  # one feature and the score
     levels: int = 4  # of the pyramid, as the tracker's
     steps: int = 4  # of Gauss-Newton per level
-    precision_px: float = 0.1  # at the finest level; errors below it count little
-    capture_px: float = 0.5  # the same at the coarser levels, which need only bring the next one within its reach
+    precision_px: float = 0.4  # at the finest level; errors below it count little
+    capture_px: float = 1.0  # the same at the coarser levels, which need only bring the next one within its reach
     height: int = 240  # of the views
     width: int = 320
+    way: float = 0.5  # from the start to what was learnt, that the weights which are kept have gone
     statistics_pairs: int = 40  # that the batch norms are set from
-    validation_pairs: int = 64
+    validation_pairs: int = 256
+    start: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)  # weights
 
     def build(self) -> nn.Module:
-        """Make the gray network; its batch norms take their statistics from some pairs once and for all.
+        """Make the gray network, whose feature is the image to begin with.
 
-        Statistics that follow the batches would make a dark batch bright, and hide the light from the network.
+        Its batch norms take their statistics from some pairs once and for all.
         """
         network = LetNet2(1, self.head_channels)
         nn.init.normal_(network.conv_head.weight, std=0.5)
@@ -46,13 +50,15 @@ class Letnet2Recipe(Recipe):
         with torch.no_grad():
             for pair in (pairs[i] for i in range(len(pairs))):
                 network(torch.stack([pair["image_a"], pair["image_b"]]))
+            pass_through(network)
+        self.start.update(deepcopy(network.state_dict()))
         return network.eval()
 
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
         """Give pairs of views of photographs, or of frames."""
         if self.tartanair:
             pairs = TartanAirPairs(Path(self.tartanair), length, seed, (self.height, self.width))
-            return TartanAirFlow(pairs, seed)
+            return Evened(TartanAirFlow(pairs, seed))
         return self._pairs("train", length, seed)
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -78,13 +84,58 @@ class Letnet2Recipe(Recipe):
         shares = share_followed(network, self._pairs("val", self.validation_pairs, seed=1))
         return {**shares, "score": sum(shares.values()) / len(shares)}
 
+    def deployed(self, network: nn.Module) -> nn.Module:
+        """Mean of the weights at the start and now (Wortsman et al. 2022).
+
+        It keeps most of what large motion gains, and loses next to nothing where the image itself was best.
+        """
+        kept = deepcopy(network)
+        for key, now in kept.state_dict().items():
+            if now.is_floating_point():
+                now.lerp_(self.start[key].to(now), 1 - self.way)
+        return kept
+
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Two views of unseen photographs in their light, above their feature maps."""
         pairs = self._pairs("val", 3, seed=1)
         return {f"pair_{i}": show_pair(network, pairs[i]) for i in range(3)}
 
-    def _pairs(self, split: str, length: int, seed: int) -> PhotoPairs:
-        return PhotoPairs(Path(self.photos) / split, length, seed, (self.height, self.width))
+    def _pairs(self, split: str, length: int, seed: int) -> "Evened":
+        return Evened(PhotoPairs(Path(self.photos) / split, length, seed, (self.height, self.width)))
+
+
+class Evened(Dataset[dict[str, Tensor]]):
+    """The pairs with their images evened out, as the tracker does it before the network."""
+
+    def __init__(self, pairs: PhotoPairs | TartanAirFlow) -> None:
+        self._pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        pair = self._pairs[index]
+        return {**pair, **{key: _even(pair[key]) for key in ("image_a", "image_b")}}
+
+
+def _even(image: Tensor) -> Tensor:
+    gray = (255 * image[0]).round().to(torch.uint8).numpy()
+    return torch.from_numpy(even_out(gray))[None].float() / 255
+
+
+def pass_through(network: LetNet2) -> None:
+    """Let the first two channels carry the image and its negative to the feature, where the others count little."""
+    block = network.block1
+    for i, sign in enumerate((1.0, -1.0)):
+        for conv, bn, taps in ((block.conv1, block.bn1, (0, sign)), (block.conv2, block.bn2, (i, 1.0))):
+            conv.weight[i] = 0
+            conv.weight[i, taps[0], 1, 1] = taps[1]
+            bn.weight[i] = (bn.running_var[i] + bn.eps).sqrt()
+            bn.bias[i] = bn.running_mean[i] + (taps[1] < 0)  # so that the negative is 1 - image
+        network.conv1.weight[i] = 0
+        network.conv1.weight[i, i] = 1
+    network.conv_head.weight[0] *= 0.1
+    network.conv_head.weight[0, :2, 0, 0] = torch.tensor([2.0, -2.0])
 
 
 def show_pair(network: nn.Module, pair: Batch) -> np.ndarray:

@@ -14,7 +14,7 @@ from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import DataError
 from letvins_ros.inference import open_backend
 from letvins_ros.tracking.contrast import to_gray
-from letvins_ros.tracking.flow import MixedMaps, even_maps, plain_maps
+from letvins_ros.tracking.flow import LearnedMaps, even_maps, plain_maps
 from letvins_ros.types import ImageFrame
 from training.data.lighting import sensor_noise, spot_light, to_uint8
 from training.tasks.true_flow import true_positions
@@ -116,13 +116,13 @@ class FlowTask:
 def open_maps(model: str, backend: str) -> MapMaker:
     """Maps on which Lucas-Kanade runs; ConfigError or WeightsError for an unknown model.
 
-    `local+WEIGHTS` is what the tracker does with a learned map of one channel: its mean with the evened-out image.
+    `local+WEIGHTS` is what the tracker does: the network sees the evened-out image.
     """
     peers: dict[str, MapMaker] = {"lk": plain_maps, "clahe": clahe_maps, "local": even_maps}
     if model in peers:
         return peers[model]
     learned = open_backend(backend, Path(model.removeprefix("local+").removeprefix("letnet2=")))
-    return MixedMaps(even_maps, learned) if model.startswith("local+") else learned
+    return LearnedMaps(learned, even_maps) if model.startswith("local+") else learned
 
 
 def clahe_maps(images: Images) -> Images:

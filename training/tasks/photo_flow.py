@@ -5,13 +5,14 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from training.data.photos import LIGHTS, PhotoPairs
+from training.data.photos import LIGHTS
 
 RIGHT_PX = 1.0
 
 
-def share_followed(network: nn.Module, pairs: PhotoPairs) -> dict[str, float]:
+def share_followed(network: nn.Module, pairs: Dataset[dict[str, Tensor]]) -> dict[str, float]:
     """Share of corners followed to within RIGHT_PX of the truth, by the light of the pair."""
     right: dict[str, list[float]] = {light: [] for light in LIGHTS}
     for pair in (pairs[i] for i in range(len(pairs))):
