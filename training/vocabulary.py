@@ -33,8 +33,8 @@ def learn(descriptors: np.ndarray, axes: int = AXES, words: int = WORDS) -> Vlad
 def describe_photo(path: Path, describer: OrbDescriber) -> np.ndarray:
     """Descriptors (N, 32) of its corners."""
     image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    none, pose, unknown = np.zeros((0, 2), np.float32), np.eye(4), np.eye(6)
-    empty = Keyframe(0, 0, pose, unknown, pose, unknown, np.zeros(0, np.int64), none, np.zeros((0, 3)))
+    none, before, unknown = np.zeros((0, 2), np.float32), np.zeros((0, 4, 4)), np.eye(6)
+    empty = Keyframe(0, 0, np.eye(4), unknown, before, unknown, np.zeros(0, np.int64), none, np.zeros((0, 3)))
     return describer.describe(image, empty).descriptors
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from letvins_ros.tracking.contrast import even_out, to_gray
+from letvins_ros.contrast import even_out, to_gray
 from letvins_ros.tracking.detection import GridDetector
 
 MapMaker = Callable[[list[np.ndarray]], list[np.ndarray]]  # images to uint8 maps (H, W) or (H, W, C); a Backend is one

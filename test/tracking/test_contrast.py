@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from letvins_ros.tracking.contrast import even_out, to_gray
+from letvins_ros.contrast import even_out, to_gray
 
 
 def difference(a, b):

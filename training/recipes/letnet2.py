@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from letvins_ros.contrast import even_out
 from letvins_ros.networks.letnet2 import LetNet2
-from letvins_ros.tracking.contrast import even_out
 from training.data.photos import MOTION_PX, PhotoPairs
 from training.data.tartanair import TartanAirFlow, TartanAirPairs
 from training.lucas_kanade import pyramid_down, track

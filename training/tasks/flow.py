@@ -10,10 +10,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from letvins_ros.contrast import to_gray
 from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import DataError
 from letvins_ros.inference import open_backend
-from letvins_ros.tracking.contrast import to_gray
 from letvins_ros.tracking.flow import LearnedMaps, even_maps, plain_maps
 from letvins_ros.types import ImageFrame
 from training.data.lighting import sensor_noise, spot_light, to_uint8
