@@ -92,12 +92,16 @@ class LoopConfig(Section):
     mode: str = param("map", "map adds to the map, localise only finds itself in one", choices=("map", "localise"))
     load_map: str = param("", "map file to start with, empty for none")
     save_map: str = param("", "file to write the map to at the end, empty for none")
+    describer: str = param(
+        "orb", "what tells places apart; kp2dtiny knows them better under other lamps, and costs more",
+        choices=("orb", "kp2dtiny"),
+    )  # fmt: skip
     keyframe_distance_m: float = param(0.3, "way after which a keyframe is looked at", unit="m", low=0, high=100)
     keyframe_angle_deg: float = param(10.0, "or turn after which it is", unit="degrees", low=0, high=180)
     max_features: int = param(300, "features described in a keyframe", low=30, high=5000)
     candidates: int = param(4, "places most alike that are looked at closely", low=1, high=100)
     exclude_recent_s: float = param(10.0, "keyframes younger than this are not recognised", unit="s", low=0, high=1e6)
-    min_inliers: int = param(20, "fewest features on which two views of a place agree", low=6, high=1000)
+    min_inliers: int = param(12, "fewest features on which two views of a place agree", low=6, high=1000)
     inlier_px: float = param(3.0, "largest distance of such a feature from its place", unit="px", low=0.1, high=50)
     agree_inliers: int = param(50, "features that agreeing keyframes must have together", low=6, high=100000)
     odometry_scale: float = param(

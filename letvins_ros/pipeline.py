@@ -19,6 +19,7 @@ from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import CalibrationError, DataError
 from letvins_ros.estimation import VioEstimator
 from letvins_ros.evaluation.results import FrameResult, RunRecord, write_results
+from letvins_ros.loop.describers import describer_name
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.worker import LoopResult, LoopWorker
 from letvins_ros.tracking import FeatureTracker
@@ -150,8 +151,10 @@ def _feed(estimator: VioEstimator, imu: ImuSamples, fed: int, stamp_ns: int) -> 
 
 def _loop_worker(config: Config, rig: Rig, dataset: Dataset) -> LoopWorker:
     settings = to_yaml(replace(config, rig=rig))
-    info = MapInfo.of(rig.cameras[0], config.mode != "stereo", settings, source=dataset.name, made_by=__version__)
-    return LoopWorker(config.loop, rig.cameras[0], info)
+    camera, describer = rig.cameras[0], describer_name(config.loop)
+    origin = {"source": dataset.name, "made_by": __version__}
+    info = MapInfo.of(camera, config.mode != "stereo", settings, describer, **origin)
+    return LoopWorker(config.loop, camera, info)
 
 
 def _put_into_map(record: RunRecord, loops: LoopResult) -> None:

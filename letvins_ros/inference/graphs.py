@@ -15,7 +15,7 @@ from letvins_ros.weights import WeightsError, default_weights
 if TYPE_CHECKING:
     from letvins_ros.networks.deploy import Deployed
 
-Maps = dict[str, np.ndarray]  # a score is (h, w), what else there is (C, h, w), all float32
+Maps = dict[str, np.ndarray]  # a score is (h, w), a place (G,), what else there is (C, h, w), all float32
 EXPORTED = (".xml", ".onnx")  # files that OpenVINO runs without torch
 _THREADS = 2
 
@@ -30,9 +30,10 @@ class Graph(Protocol):
         ...
 
 
-def open_graph(network: str, weights: Path | str = "", backend: str = "auto") -> Graph:
+def open_graph(network: str, weights: Path | str = "", backend: str = "auto", with_place: bool = False) -> Graph:
     """Open a keypoint network with weights (none means ours), or an exported .xml or .onnx file.
 
+    with_place: also the map `place`, the global descriptor; exported files have none.
     An exported file is run by OpenVINO, and only it can be run without torch. `auto` takes torch on a GPU, else
     OpenVINO. Raises BackendError or WeightsError.
     """
@@ -42,13 +43,16 @@ def open_graph(network: str, weights: Path | str = "", backend: str = "auto") ->
     if path.suffix in EXPORTED:
         if backend == "torch":
             raise BackendError(f"{path}: an exported file runs with openvino, not with torch")
+        if with_place:
+            raise BackendError(f"{path}: an exported file has no descriptor of places; name the weights it was made of")
         return open_file(path)
     if find_spec("torch") is None:
-        raise BackendError(f"{path}: running {network} needs torch, or a file of `letvins export --format openvino`")
+        instead = "" if with_place else ", or a file of `letvins export --format openvino`"
+        raise BackendError(f"{path}: running {network} needs torch{instead}")
     from letvins_ros.networks import load
     from letvins_ros.networks.deploy import deploy
 
-    deployed = deploy(load(network, path))
+    deployed = deploy(load(network, path), with_place)
     if backend == "openvino" or (backend == "auto" and not _has_gpu()):
         # three times as fast where the CPU has it, and keypoints move by hundredths of a pixel; a heat map's would tie
         precision = "bf16" if "coord" in deployed.outputs else "f32"

@@ -24,13 +24,17 @@ class Keypoints:
 
 def extract(graph: Graph, image: np.ndarray, most: int) -> Keypoints:
     """At most so many keypoints of an image (H, W) or (H, W, 3) uint8."""
-    height, width = image.shape[:2]
-    padded = _pad(image)
+    padded = pad(image)
     maps = graph(padded)
-    uv, scores = _candidates(maps)
-    inside = (uv <= [width - 1, height - 1]).all(1)
-    uv, scores = _select(uv[inside], scores[inside], most)
+    uv, scores = choose(maps, (image.shape[0], image.shape[1]), most)
     return Keypoints(uv, scores, sample(maps["descriptor"], uv, (padded.shape[0], padded.shape[1])))
+
+
+def choose(maps: Maps, size: tuple[int, int], most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions (N, 2) px and scores (N,) of the best keypoints within an image of (height, width), best first."""
+    uv, scores = _candidates(maps)
+    inside = (uv <= [size[1] - 1, size[0] - 1]).all(1)
+    return _select(uv[inside], scores[inside], most)
 
 
 def sample(descriptor: np.ndarray, uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -50,7 +54,7 @@ def sample(descriptor: np.ndarray, uv: np.ndarray, size: tuple[int, int]) -> np.
     return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
 
 
-def _pad(image: np.ndarray) -> np.ndarray:
+def pad(image: np.ndarray) -> np.ndarray:
     """Repeat the last row and column until the sides are what every network takes."""
     height, width = image.shape[:2]
     below, right = -height % _MULTIPLE, -width % _MULTIPLE

@@ -3,6 +3,7 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from letvins_ros.config import LoopConfig
 from letvins_ros.errors import ConfigError, Rejected
 from letvins_ros.geometry import inverse, log_so3
 from letvins_ros.loop.agreement import Agreement, Sighting
-from letvins_ros.loop.features import Describer, Features, OrbDescriber
+from letvins_ros.loop.describers import open_describer
+from letvins_ros.loop.features import Describer, Features
 from letvins_ros.loop.graph import Loop
 from letvins_ros.loop.landmarks import improved
 from letvins_ros.loop.place_map import Node, PlaceMap
@@ -53,7 +55,7 @@ class LoopCloser:
         if config.mode == "localise" and not places:
             raise ConfigError("loop.mode localise needs a map: set loop.load_map")
         self._config = config
-        self.describer = describer or OrbDescriber(camera, config.max_features, is_upright)
+        self.describer = describer or open_describer(config, camera, is_upright)
         self.places = PlaceMap(self.describer.place_size) if places is None else places
         self._recogniser = Recogniser(self.places, camera, config, is_upright)
         self._trail = Trail(is_upright, config.odometry_scale)
@@ -166,8 +168,8 @@ class LoopCloser:
             if failed is not None:
                 return failed
         else:
-            measured = Motion(graph.pose(seen.a), np.zeros((6, 6))).then(seen.motion)
-            self._place(fused(self._here, measured) if self._here else measured)
+            measured = [Motion(graph.pose(s.a), np.zeros((6, 6))).then(s.now) for s in agreed]
+            self._place(reduce(fused, measured if self._here is None else [self._here, *measured]))
             self._known = seen
         self.loops += 1
         a = self.places.nodes[seen.a]

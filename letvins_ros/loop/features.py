@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 
 from letvins_ros.calibration import MountedCamera
+from letvins_ros.contrast import even_out
 from letvins_ros.loop.vlad import Vlad
 from letvins_ros.types import Keyframe
 
 PATCH_OCTAVE = 4  # ORB's patch of 31 px is taken at 1 / 1.2^4 of the size: wider views tell places better apart
 BORDER_PX = 24.0
-CORNER_CONTRAST = 7  # gray values
+CORNER_CONTRAST = 20  # gray values of the evened-out image; below it are corners of noise, which cost time
 CELL_PX = 24  # at most one corner in each
 
 
@@ -22,7 +23,7 @@ class Features:
     """Local and global descriptors of one keyframe."""
 
     uv: np.ndarray  # (N, 2) float32 left pixels
-    descriptors: np.ndarray  # (N, B) uint8, compared bit by bit
+    descriptors: np.ndarray  # (N, B) uint8, compared bit by bit, or (N, C) float16 of unit length
     points_body: np.ndarray  # (N, 3) float32 m, NaN where the depth is unknown
     ids: np.ndarray  # (N,) int64 of landmarks, -1 for corners that are none
     place: np.ndarray  # (D,) float32, unit: the inner product of two says how alike they are
@@ -40,7 +41,6 @@ class Describer(Protocol):
     """What recognition needs of a method; a network takes the place of ORB by offering the same."""
 
     name: str  # maps of another name cannot be compared
-    bytes_per_feature: int
     place_size: int
 
     def describe(self, image: np.ndarray, keyframe: Keyframe) -> Features:
@@ -48,11 +48,21 @@ class Describer(Protocol):
         ...
 
 
-class OrbDescriber:
-    """ORB at the keyframe's landmarks and at further corners, turned upright by gravity, and their VLAD."""
+def with_landmarks(keyframe: Keyframe, more_uv: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pixels, points and ids, as Features has them, of the keyframe's landmarks and then of further pixels (M, 2)."""
+    uv = np.concatenate([keyframe.uv, more_uv]).astype(np.float32)
+    points, ids = np.full((len(uv), 3), np.nan, np.float32), np.full(len(uv), -1)
+    points[: len(keyframe.uv)], ids[: len(keyframe.uv)] = keyframe.points_body, keyframe.ids
+    return uv, points, ids
 
-    name = "orb-vlad-1"
-    bytes_per_feature = 32
+
+class OrbDescriber:
+    """ORB at the keyframe's landmarks and at further corners, turned upright by gravity, and their VLAD.
+
+    The image is evened out before, so that other lamps find the same corners.
+    """
+
+    name = "orb-vlad-2"
 
     def __init__(self, camera: MountedCamera, max_features: int, is_upright: bool, vlad: Vlad | None = None) -> None:
         """is_upright: the odom frame's z points up. Raises WeightsError where the vocabulary is missing."""
@@ -64,11 +74,8 @@ class OrbDescriber:
 
     def describe(self, image: np.ndarray, keyframe: Keyframe) -> Features:
         """See Describer."""
-        uv = np.concatenate([keyframe.uv, self._corners(image, keyframe.uv)]).astype(np.float32)
-        points = np.full((len(uv), 3), np.nan, np.float32)
-        points[: len(keyframe.uv)] = keyframe.points_body
-        ids = np.full(len(uv), -1)
-        ids[: len(keyframe.uv)] = keyframe.ids
+        image = even_out(image)
+        uv, points, ids = with_landmarks(keyframe, self._corners(image, keyframe.uv))
         rows, descriptors = self._orb_at(image, uv, self._roll_deg(keyframe.T_odom_body))
         return Features(uv[rows], descriptors, points[rows], ids[rows], self._vlad.aggregate(descriptors))
 

@@ -20,7 +20,7 @@ from letvins_ros.loop.place_map import Node, PlaceMap
 
 FORMAT, VERSION = "letvins-map", 2
 MAX_HEADER = 100_000_000  # bytes
-_KINDS = {"F64": np.float64, "F32": np.float32, "I64": np.int64, "U8": np.uint8}
+_KINDS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8}
 _NAMES = {np.dtype(kind): name for name, kind in _KINDS.items()}
 
 
@@ -35,7 +35,9 @@ class MapInfo:
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
-    def of(camera: MountedCamera, is_upright: bool, config: str = "", **provenance: str) -> "MapInfo":
+    def of(
+        camera: MountedCamera, is_upright: bool, config: str = "", describer: str = OrbDescriber.name, **provenance: str
+    ) -> "MapInfo":
         """What a map that is made with this camera says of itself."""
         model = camera.camera
         facts = {
@@ -45,7 +47,7 @@ class MapInfo:
             "distortion": list(map(float, model.distortion)),
             "T_body_cam": camera.T_body_cam.tolist(),
         }
-        return MapInfo(OrbDescriber.name, is_upright, facts, config, provenance)
+        return MapInfo(describer, is_upright, facts, config, provenance)
 
     def left_camera(self) -> MountedCamera:
         """The camera that saw the map."""
@@ -105,11 +107,11 @@ def _arrays(places: PlaceMap) -> dict[str, np.ndarray]:
     start = np.cumsum([0, *(len(f) for f in features)])
     graph = {f"graph.{name}": array for name, array in places.graph.state().items()}
 
-    def joined(name: str, empty: tuple[int, ...], kind: type) -> np.ndarray:
+    def joined(name: str, empty: tuple[int, ...], kind: np.dtype[Any] | type) -> np.ndarray:
         parts = [np.zeros(empty, kind), *(getattr(f, name) for f in features)]
         return np.concatenate(parts).astype(kind, copy=False)
 
-    width = features[0].descriptors.shape[1] if features else 0
+    described = features[0].descriptors if features else np.zeros((0, 0), np.uint8)
     place = np.stack([f.place for f in features]) if features else np.zeros((0, places.index.size), np.float32)
     return graph | {
         "stamp_ns": np.array([node.stamp_ns for node in places.nodes], np.int64),
@@ -120,7 +122,7 @@ def _arrays(places: PlaceMap) -> dict[str, np.ndarray]:
         "feature.place": place.astype(np.float32, copy=False),
         "feature.uv": joined("uv", (0, 2), np.float32),
         "feature.point_body": joined("points_body", (0, 3), np.float32),
-        "feature.descriptor": joined("descriptors", (0, width), np.uint8),
+        "feature.descriptor": joined("descriptors", (0, described.shape[1]), described.dtype),
     }
 
 

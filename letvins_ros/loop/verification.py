@@ -12,9 +12,6 @@ from letvins_ros.geometry import apply, inverse, skew, transform
 from letvins_ros.loop.features import Features
 from letvins_ros.loop.twist import Motion, exp
 
-MAX_DISTANCE = 0.3  # of two descriptors, as a share of their bits
-RATIO = 0.9  # of the nearest to the second nearest distance
-GUIDED_DISTANCE = 0.35  # of two descriptors, once it is known where to look
 GUIDED_PX = 8.0
 RANSAC_ROUNDS, RANSAC_INLIERS = 200, 8
 REFINEMENTS = 5
@@ -22,6 +19,19 @@ PIXEL_STD = 1.0
 DEPTH_STD = 0.01  # 1/m, times the squared depth: half a pixel between cameras 0.11 m apart
 MATCH_SCALE = 2.5  # of standard deviations: landmarks err together, which the count of inliers hides
 LEAST_STD = np.repeat([1.5e-3, 5e-3], 3)  # rad, m: landmarks are no better than this, however many agree
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How unlike two descriptors of one feature may be."""
+
+    largest: float  # distance
+    ratio: float  # of the nearest to the second nearest distance
+    guided: float  # distance, once it is known where to look
+
+
+OF_BITS = Limits(0.3, 0.9, 0.35)  # ORB
+OF_UNIT_VECTORS = Limits(0.13, 0.85, 0.25)  # KP2Dtiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +80,13 @@ class Verifier:
     def verify(self, a: Features, b: Features) -> Match | Rejected:
         """How b stands to a, or why they are taken for different places."""
         distance = distances(a.descriptors, b.descriptors)
-        first = self._pairs(a, b, *mutual(distance, MAX_DISTANCE, RATIO))
+        limits = OF_BITS if a.descriptors.dtype == np.uint8 else OF_UNIT_VECTORS
+        first = self._pairs(a, b, *mutual(distance, limits.largest, limits.ratio))
         T_a_b = self._hypothesis(first)
         if isinstance(T_a_b, Rejected):
             return T_a_b
         near = self._is_near(a, b, T_a_b)
-        pairs = self._pairs(a, b, *mutual(np.where(near, distance, 1.0), GUIDED_DISTANCE))
+        pairs = self._pairs(a, b, *mutual(np.where(near, distance, 1.0), limits.guided))
         return self._refined(T_a_b, pairs)
 
     def _pairs(self, a: Features, b: Features, of_a: np.ndarray, of_b: np.ndarray) -> "_Pairs":
@@ -172,9 +183,14 @@ class Verifier:
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Share of bits (N, M) in which descriptors (N, B) and (M, B) uint8 differ."""
-    signs_a, signs_b = (np.unpackbits(x, axis=1).astype(np.float32) * 2 - 1 for x in (a, b))
-    return np.asarray((1 - signs_a @ signs_b.T / np.float32(8 * a.shape[1])) / 2)
+    """How unlike descriptors (N, C) and (M, C) are, 0 to 1 (N, M).
+
+    uint8: the share of bits that differ; unit vectors: (1 - inner product) / 2, which is the same where bits are signs.
+    """
+    if a.dtype == np.uint8:
+        a, b = (np.unpackbits(x, axis=1).astype(np.float32) * 2 - 1 for x in (a, b))
+        a = a / np.float32(a.shape[1])
+    return np.asarray((1 - a.astype(np.float32) @ b.astype(np.float32).T) / 2)
 
 
 def mutual(distance: np.ndarray, largest: float, ratio: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

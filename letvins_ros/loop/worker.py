@@ -63,7 +63,7 @@ class LoopWorker:
     """Takes keyframes at once and works on them when it can."""
 
     def __init__(self, config: LoopConfig, camera: MountedCamera, info: MapInfo) -> None:
-        """Raise DataError or LetvinsError where the map to start with cannot be used."""
+        """Raise LetvinsError where the map to start with, or the network that tells places apart, cannot be used."""
         context = multiprocessing.get_context("spawn")
         self._keyframes: Queue[Any] = context.Queue()
         self._result, theirs = context.Pipe(duplex=False)
@@ -71,7 +71,7 @@ class LoopWorker:
         self._process = context.Process(target=_work, args=arguments, name="loop", daemon=True)
         self._process.start()
         theirs.close()
-        if config.load_map:
+        if _can_be_refused(config):
             self._receive()
 
     def add(self, keyframe: Keyframe, image: np.ndarray) -> None:
@@ -95,6 +95,11 @@ class LoopWorker:
         if isinstance(answer, str):
             raise RuntimeError(f"the loop closer has failed:\n{answer}")
         return answer
+
+
+def _can_be_refused(config: LoopConfig) -> bool:
+    """Whether it takes what a user may lack, so that the start waits for word that all is there."""
+    return bool(config.load_map) or config.describer != "orb"
 
 
 def _work(config: LoopConfig, camera: MountedCamera, info: MapInfo, keyframes: "Queue[Any]", out: Connection) -> None:
@@ -124,7 +129,7 @@ def _close_loops(
 ) -> LoopResult:
     places = load_map(Path(config.load_map), info)[0] if config.load_map else None
     closer = LoopCloser(config, camera, info.is_upright, places)
-    if config.load_map:
+    if _can_be_refused(config):
         out.send(None)
     journal = Journal(closer)
     while (item := keyframes.get()) is not None:

@@ -28,6 +28,15 @@ class KP2DTinyOutput(NamedTuple):
     depth: Tensor | None  # (B, 1, 2H/cell, 2W/cell) 0..1, relative
 
 
+class CellPointsAndPlace(NamedTuple):
+    """What finding a place again needs of the above."""
+
+    score: Tensor
+    coord: Tensor
+    descriptor: Tensor
+    place: Tensor
+
+
 class KP2DTiny(nn.Module):
     """(B, 3, H, W) RGB image in 0..1, sides multiples of twice the cell -> KP2DTinyOutput.
 
@@ -84,6 +93,12 @@ class KP2DTiny(nn.Module):
         """Only what the keypoints need: with V2 a third of the work."""
         x, skip = self._encode(image)
         return self._points(x, skip, self.decoder(x, skip) if self.version == "V3" else None)
+
+    def keypoints_and_place(self, image: Tensor) -> "CellPointsAndPlace":
+        """What the keypoints need and the global descriptor."""
+        x, skip = self._encode(image)
+        points = self._points(x, skip, self.decoder(x, skip) if self.version == "V3" else None)
+        return CellPointsAndPlace(*points, self.place(x))
 
     def describe_place(self, image: Tensor) -> Tensor:
         """Only the global descriptor (B, G)."""

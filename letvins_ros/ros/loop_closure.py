@@ -22,6 +22,7 @@ from letvins_ros import __version__
 from letvins_ros.config_io import to_yaml
 from letvins_ros.errors import DataError, LetvinsError
 from letvins_ros.loop.closer import LoopCloser, MapSnapshot
+from letvins_ros.loop.describers import describer_name
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.msg import Keyframe, LoopClosure
 from letvins_ros.ros import convert
@@ -54,7 +55,8 @@ class LoopClosureNode(LetvinsNode):
         rig, upright = calibrated_rig(self.config), self.config.mode != "stereo"
         self.camera = rig.cameras[0]
         settings = to_yaml(replace(self.config, rig=rig))
-        self.info = MapInfo.of(self.camera, upright, settings, source=self.get_namespace(), made_by=__version__)
+        describer, origin = describer_name(self.config.loop), {"source": self.get_namespace(), "made_by": __version__}
+        self.info = MapInfo.of(self.camera, upright, settings, describer, **origin)
         self.using = threading.Lock()  # of the closer
         self.closer = self._closer(self.config.loop.load_map)
         self.T_map_odom: np.ndarray | None = np.eye(4)

@@ -15,9 +15,9 @@ from letvins_ros.inference.export import export
 from letvins_ros.inference.export_files import export_network, read_size
 from letvins_ros.inference.graphs import OpenVinoGraph, convert, open_file, open_graph
 from letvins_ros.inference.quantise import quantise
-from letvins_ros.networks import build
+from letvins_ros.networks import build, load
 from letvins_ros.networks.deploy import deploy
-from letvins_ros.weights import WeightsError, save_weights
+from letvins_ros.weights import WeightsError, default_weights, save_weights
 
 NETWORKS = {"letnet2": {"in_channels": 1}, "kp2dtiny": {"version": "V3"}, "superpoint": {"batch_norm": True}}
 SIZE = (64, 96)
@@ -82,6 +82,23 @@ def test_an_exported_file_runs_in_the_follower_and_refuses_other_sizes(deployed,
         assert np.abs(maps[name] - wanted.numpy()).max() < 1e-4
     with pytest.raises(WeightsError, match="exported for images of 96x64, not 128x64"):
         open_file(tmp_path / "n.xml")(np.zeros((64, 128), np.uint8))
+
+
+def test_the_descriptor_of_a_place_comes_along_where_it_is_wanted():
+    image = np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
+    with torch.no_grad():
+        expected = load("kp2dtiny", default_weights("kp2dtiny"))(torch.from_numpy(image).expand(1, 3, *SIZE) / 255)
+    for backend, off in (("torch", 1e-5), ("openvino", 0.02)):  # which rounds to bfloat16
+        maps = open_graph("kp2dtiny", backend=backend, with_place=True)(image)
+        np.testing.assert_allclose(maps["place"], expected.place[0], atol=off)
+        assert maps["descriptor"].shape == expected.descriptor.shape[1:]
+
+
+def test_what_has_no_descriptor_of_places_says_so(deployed, tmp_path):
+    with pytest.raises(ConfigError, match="SuperPoint has no descriptor of places"):
+        deploy(build("superpoint"), with_place=True)
+    with pytest.raises(BackendError, match="an exported file has no descriptor of places"):
+        open_graph("kp2dtiny", tmp_path / "n.xml", with_place=True)
 
 
 def test_an_exported_file_needs_no_torch(deployed, tmp_path):

@@ -49,6 +49,17 @@ def test_the_same_place_is_more_alike_than_another_even_in_other_light(describer
     assert here @ again > here @ there + 0.2
 
 
+def test_other_lamps_find_the_same_corners_with_the_same_bits(describer):
+    """Bright at the left, then dim and bright at the right."""
+    left, right = np.linspace(0.5, 0.15, 752), np.linspace(0.05, 0.25, 752)
+    one, other = (describer.describe(np.rint(picture(4) * lamp).astype(np.uint8), keyframe()) for lamp in (left, right))
+    apart = np.linalg.norm(one.uv[:, None] - other.uv[None], axis=2)
+    same = apart.min(axis=1) < 1.5
+    bits = np.unpackbits(one.descriptors, axis=1) != np.unpackbits(other.descriptors[apart.argmin(axis=1)], axis=1)
+    assert len(one) > 200 and same.mean() > 0.75 and bits[same].mean() < 0.1
+    assert one.place @ other.place > 0.75
+
+
 def test_an_image_without_corners_has_no_features(describer):
     features = describer.describe(np.full((480, 752), 90, np.uint8), keyframe())
     assert len(features) == 0 and not features.place.any()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -137,3 +138,18 @@ def test_the_command_refuses_what_is_no_map(tmp_path, monkeypatch, capsys):
     (tmp_path / "x").write_text("no map")
     code, shown = run(monkeypatch, capsys, "map", "info", tmp_path / "x")
     assert code == 1 and "not a map" in shown.err and "Traceback" not in shown.err
+
+
+def test_descriptors_of_unit_vectors_come_back_as_they_were(places, tmp_path):
+    places = copy(places)
+    vectors = np.random.default_rng(0).normal(size=(500, 32)).astype(np.float16)
+    places.own = {node: replace(f, descriptors=vectors[: len(f)] + node) for node, f in places.own.items()}
+    save_map(tmp_path / "f.map", places, replace(INFO, describer="vectors"))
+    loaded, info = load_map(tmp_path / "f.map")
+    assert info.describer == "vectors" and loaded.findable() == places.findable()
+    for node in places.findable():
+        descriptors = loaded.features(node).descriptors
+        assert descriptors.dtype == np.float16
+        np.testing.assert_array_equal(descriptors, places.own[node].descriptors)
+    with pytest.raises(DataError, match=f"a map of descriptors vectors, {INFO.describer} is wanted"):
+        load_map(tmp_path / "f.map", INFO)

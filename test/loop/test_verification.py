@@ -114,3 +114,26 @@ def test_matches_are_mutual_and_clear():
 def test_a_ring_has_landmarks_on_both_sides():
     radius = np.linalg.norm(Ring(8.0).landmarks()[:, :2], axis=1)
     assert {6, 10} == set(np.rint(radius).astype(int))
+
+
+def test_unit_vectors_of_signs_are_as_far_apart_as_the_bits():
+    bits = np.random.default_rng(0).integers(0, 256, (9, 32)).astype(np.uint8)
+    signs = (np.unpackbits(bits, axis=1) * 2.0 - 1) / 16
+    np.testing.assert_allclose(distances(signs[:4], signs), distances(bits[:4], bits), atol=1e-6)
+    np.testing.assert_allclose(distances(signs[:4].astype(np.float16), signs), distances(bits[:4], bits), atol=1e-3)
+
+
+def test_places_are_verified_by_unit_vectors_too():
+    """32 numbers, each off by a tenth of what it is on average."""
+    a, b, T_a_b, rng = scene(CAMERA, 8)
+
+    def described(features, vectors):
+        x = vectors[features.ids] + rng.normal(0, 0.1, (len(features), 32))
+        x /= np.linalg.norm(x, axis=1, keepdims=True)
+        return replace(features, descriptors=x.astype(np.float16))
+
+    here, elsewhere = rng.normal(size=(2, 150, 32))
+    match = Verifier(CAMERA, 20, 3.0).verify(described(a, here), described(b, here))
+    assert isinstance(match, Match) and match.inliers > 80
+    assert np.linalg.norm(log(inverse(T_a_b) @ match.motion.T_a_b)[3:]) < 0.02
+    assert isinstance(Verifier(CAMERA, 20, 3.0).verify(described(a, here), described(b, elsewhere)), Rejected)

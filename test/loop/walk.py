@@ -27,7 +27,6 @@ class LandmarkDescriber:
     """Describes a landmark by random bits that belong to its id, and a place by those of all that is seen."""
 
     name = "landmarks"
-    bytes_per_feature = 32
     place_size = 256
 
     def describe(self, image, keyframe) -> Features:

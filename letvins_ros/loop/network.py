@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a keyframe looks like to KP2Dtiny: local descriptors of unit length, and a global one of its place."""
+
+import hashlib
+
+import numpy as np
+
+from letvins_ros.camera import Camera
+from letvins_ros.inference.graphs import Graph, open_graph
+from letvins_ros.inference.keypoints import choose, pad, sample
+from letvins_ros.loop.features import Features, with_landmarks
+from letvins_ros.types import Keyframe
+from letvins_ros.weights import default_weights
+
+NETWORK = "kp2dtiny"
+APART_PX = 8.0  # from a landmark, within which a keypoint is the same
+
+
+class NetworkDescriber:
+    """KP2Dtiny run once: read at the keyframe's landmarks and at its own best keypoints."""
+
+    def __init__(self, camera: Camera, max_features: int, graph: Graph | None = None) -> None:
+        """graph: gives score, coord, descriptor and place. Raises BackendError where torch is missing."""
+        self._max_features = max_features
+        self._graph = graph or open_graph(NETWORK, with_place=True)
+        self.name = name()
+        blank = np.zeros((camera.height, camera.width), np.uint8)
+        self.place_size = self._graph(pad(blank))["place"].size
+
+    def describe(self, image: np.ndarray, keyframe: Keyframe) -> Features:
+        """See Describer."""
+        padded = pad(image)
+        maps = self._graph(padded)
+        own, _ = choose(maps, (image.shape[0], image.shape[1]), 4 * self._max_features)
+        own = own[_is_far(own, keyframe.uv)][: max(self._max_features - len(keyframe.uv), 0)]
+        uv, points, ids = with_landmarks(keyframe, own)
+        descriptors = sample(maps["descriptor"], uv, (padded.shape[0], padded.shape[1]))
+        return Features(uv, descriptors.astype(np.float16), points, ids, maps["place"])
+
+
+def name() -> str:
+    """Name by which maps tell descriptors apart: other weights make other ones."""
+    return f"{NETWORK}-{hashlib.sha256(default_weights(NETWORK).read_bytes()).hexdigest()[:8]}"
+
+
+def _is_far(uv: np.ndarray, from_uv: np.ndarray) -> np.ndarray:
+    apart = ((uv[:, None] - from_uv[None]) ** 2).sum(axis=2)
+    return np.asarray((apart > APART_PX**2).all(axis=1))

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_loop_features import keyframe, picture
+from walk import CAMERA
+
+from letvins_ros.config import LoopConfig
+from letvins_ros.errors import LetvinsError
+from letvins_ros.inference import graphs
+from letvins_ros.inference.backend import BackendError
+from letvins_ros.loop import worker
+from letvins_ros.loop.describers import describer_name, open_describer
+from letvins_ros.loop.features import OrbDescriber
+from letvins_ros.loop.map_file import MapInfo
+from letvins_ros.loop.network import NetworkDescriber
+from letvins_ros.loop.verification import distances
+from letvins_ros.loop.worker import LoopWorker
+
+KP2DTINY = LoopConfig(describer="kp2dtiny")
+
+
+def column_graph(image):
+    """Keypoints at every eighth pixel, the better the farther right; a descriptor tells its column of the map."""
+    height, width = image.shape[0] // 8, image.shape[1] // 8
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    angle = np.mgrid[: 2 * height, : 2 * width][1] / (2 * width)
+    return {
+        "score": x / width,
+        "coord": np.stack([8 * x, 8 * y]),
+        "descriptor": np.stack([np.cos(angle), np.sin(angle)]).astype(np.float32) * 7,
+        "place": np.array([0.6, 0.8], np.float32),
+    }
+
+
+@pytest.fixture(scope="module")
+def columns() -> NetworkDescriber:
+    return NetworkDescriber(CAMERA.camera, 50, column_graph)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    pytest.importorskip("torch")
+    return open_describer(KP2DTINY, CAMERA, True)
+
+
+def test_landmarks_come_first_and_the_best_keypoints_after_them(columns):
+    uv = np.array([[100.5, 100.0], [700.0, 200.0]], np.float32)
+    features = columns.describe(np.zeros((480, 752), np.uint8), keyframe(uv))
+    assert len(features) == 50 and features.ids.tolist() == [0, 1] + [-1] * 48
+    np.testing.assert_array_equal(features.uv[:2], uv)
+    assert np.isfinite(features.points_body[:2]).all() and np.isnan(features.points_body[2:]).all()
+    assert (features.uv[2:, 0] >= 736).all()  # the last two columns have the best 120
+
+
+def test_no_keypoint_lies_at_a_landmark(columns):
+    taken = np.stack(np.meshgrid([736, 744], np.arange(0, 480, 8)), axis=-1).reshape(-1, 2)[:40].astype(np.float32)
+    features = columns.describe(np.zeros((480, 752), np.uint8), keyframe(taken))
+    apart = np.linalg.norm(features.uv[40:, None] - taken[None], axis=2)
+    assert len(features) == 50 and apart.min() > 8
+
+
+def test_descriptors_are_read_at_their_pixels_with_unit_length(columns):
+    uv = np.array([[0.0, 50.0], [751.0, 300.0]], np.float32)
+    features = columns.describe(np.zeros((480, 752), np.uint8), keyframe(uv))
+    last = 187 / 188  # the angle of the last column, at the last pixel
+    assert features.descriptors.dtype == np.float16
+    np.testing.assert_allclose(features.descriptors[:2], [[1, 0], [np.cos(last), np.sin(last)]], atol=2e-3)
+    np.testing.assert_array_equal(features.place, np.array([0.6, 0.8], np.float32))
+
+
+def test_images_of_any_size_are_described(columns):
+    features = columns.describe(np.zeros((475, 747), np.uint8), keyframe())
+    assert len(features) == 50 and (features.uv <= [746, 474]).all()
+
+
+def test_the_shipped_network_knows_places_in_other_light(shipped):
+    uv = np.array([[x, y] for x in (150, 300, 450, 600) for y in (120, 240, 360)], np.float32)
+    lamp = np.linspace(1.0, 0.4, 752)
+    before = [shipped.describe(picture(seed), keyframe(uv)) for seed in (1, 2, 3)]
+    after = [shipped.describe(np.rint(picture(seed) * lamp).astype(np.uint8), keyframe(uv)) for seed in (1, 2, 3)]
+    places, relit = (np.stack([features.place for features in some]) for some in (before, after))
+    assert places.shape == (3, shipped.place_size)
+    np.testing.assert_allclose(np.linalg.norm(places, axis=1), 1, atol=1e-3)
+    assert (relit @ places.T).argmax(axis=1).tolist() == [0, 1, 2]
+    distance = distances(after[0].descriptors, before[0].descriptors)[:12, :12]
+    assert np.mean(distance.argmin(axis=1) == np.arange(12)) > 0.7
+
+
+def test_each_describer_names_its_maps():
+    assert describer_name(LoopConfig()) == OrbDescriber.name
+    assert describer_name(KP2DTINY).startswith("kp2dtiny-")
+
+
+def test_the_name_changes_with_the_weights(monkeypatch, tmp_path):
+    before = describer_name(KP2DTINY)
+    (tmp_path / "other").write_bytes(b"other weights")
+    monkeypatch.setattr("letvins_ros.loop.network.default_weights", lambda network: tmp_path / "other")
+    assert describer_name(KP2DTINY) != before
+
+
+def test_without_torch_the_network_is_refused_in_words(monkeypatch):
+    monkeypatch.setattr(graphs, "find_spec", lambda name: None)
+    with pytest.raises(LetvinsError, match=r"running kp2dtiny needs torch$"):
+        open_describer(KP2DTINY, CAMERA, True)
+
+
+def refuse(config, camera, info, keyframes, out):
+    """What the worker's process does where torch is missing."""
+    out.send(BackendError("needs torch"))
+
+
+def test_a_network_that_cannot_run_stops_the_start(monkeypatch):
+    """Not only the end, when all keyframes have been waited for."""
+    monkeypatch.setattr(worker, "_work", refuse)
+    with pytest.raises(BackendError, match="needs torch"):
+        LoopWorker(KP2DTINY, CAMERA, MapInfo.of(CAMERA, True))
+
+
+def test_recognising_by_orb_loads_no_network():
+    code = """
+import sys
+from letvins_ros.config import LoopConfig
+from letvins_ros.loop.closer import LoopCloser
+from letvins_ros.simulation.rigs import EUROC_RIG
+LoopCloser(LoopConfig(), EUROC_RIG.cameras[0], True)
+print([name for name in ("torch", "openvino") if name in sys.modules])
+"""
+    answer = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert answer.stdout == "[]\n"
