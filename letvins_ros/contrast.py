@@ -9,7 +9,7 @@ shortens the way as much.
 import cv2
 import numpy as np
 
-NEIGHBOURHOOD_PX = 16.0  # standard deviation of the Gaussian that weighs it
+NEIGHBOURHOOD_PX = 24.0  # standard deviation of the Gaussian that weighs it
 FLOOR = 4.0  # gray levels added to the local deviation, so that noise on flat parts stays small
 GAIN = 40.0  # gray levels that the local deviation becomes
 MIDDLE = 128.0  # gray level that the local mean becomes

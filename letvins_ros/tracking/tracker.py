@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The feature tracker: images in, tracks out."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,10 @@ class _Features:
     bearings: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # left camera
     inverse_distance: np.ndarray = field(default_factory=lambda: np.zeros(0))  # 1/m, NaN unknown
     ages: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    flow: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))  # px, beyond the known rotation
 
     def keep(self, mask: np.ndarray) -> "_Features":
-        return _Features(
-            self.ids[mask], self.uv[mask], self.bearings[mask], self.inverse_distance[mask], self.ages[mask]
-        )
+        return _Features(*(getattr(self, f.name)[mask] for f in fields(self)))
 
 
 class FeatureTracker:
@@ -54,7 +53,8 @@ class FeatureTracker:
     def process(self, frame: ImageFrame, R_last_now: np.ndarray | None = None, trusted: bool = False) -> FrameTracks:
         """Tracks of one frame, whose left image must be there.
 
-        R_last_now (3, 3) is the body's rotation since the last frame, where the search starts; when trusted (its bias
+        The search starts where the last flow would lead. R_last_now (3, 3) is the body's rotation since the last frame,
+        whose part of the flow is then known; when trusted (its bias
         is known) it serves for rejecting outliers too. A camera that is stuck while the body turns gives no tracks; the
         features wait for its next image.
         """
@@ -106,12 +106,12 @@ class FeatureTracker:
         if R_last_now is not None:
             turned, valid = self._left.camera.project(last.bearings @ R_last_now)
             guess = np.where(valid[:, None], turned, last.uv)
-        uv, found = self._follower.follow(self._last_view, view, last.uv, guess)
+        uv, found = self._follower.follow(self._last_view, view, last.uv, guess + last.flow)
         bearings = self._left.camera.unproject(uv)
         found &= np.isfinite(bearings).all(1) & self._unmasked(uv)
         if self._config.max_age_frames:
             found &= last.ages < self._config.max_age_frames
-        followed = replace(last, uv=uv, bearings=bearings, ages=last.ages + 1)
+        followed = replace(last, uv=uv, bearings=bearings, ages=last.ages + 1, flow=(uv - guess).astype(np.float32))
         return followed.keep(found), last.bearings[found]
 
     def _unmasked(self, uv: np.ndarray) -> np.ndarray:
@@ -138,12 +138,14 @@ class FeatureTracker:
         n = int(good.sum())
         ids = np.arange(self._next_id, self._next_id + n, dtype=np.int64)
         self._next_id += n
+        flow = np.median(features.flow, axis=0) if len(features.ids) else np.zeros(2, np.float32)
         return _Features(
             np.concatenate([features.ids, ids]),
             np.concatenate([features.uv, uv[good]]).astype(np.float32),
             np.concatenate([features.bearings, bearings[good]]),
             np.concatenate([features.inverse_distance, np.full(n, np.nan)]),
             np.concatenate([features.ages, np.zeros(n, np.int32)]),
+            np.concatenate([features.flow, np.full((n, 2), flow)]),
         )
 
     def _match_right(self, features: _Features, views: list[Any]) -> tuple[np.ndarray, _Features]:

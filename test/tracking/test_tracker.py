@@ -164,6 +164,19 @@ def test_the_rotation_starts_the_search_at_the_right_place(pattern):
     assert found(R_last_now) > 20
 
 
+def test_the_search_follows_a_motion_that_grows_beyond_its_reach(pattern):
+    camera = Camera("pinhole-radtan", 640, 480, (300.0, 300.0, 320.0, 240.0))
+    tracker = FeatureTracker(TrackerConfig(), Rig((MountedCamera(camera, np.eye(4)),), None))
+    moved = np.cumsum([0.0, 0.0, 20.0, 40.0, 60.0, 80.0])
+    tracks = [
+        tracker.process(ImageFrame(i, (pattern(lambda p, x=x: p - [x, 0], width=640, height=480),)))
+        for i, x in enumerate(moved)
+    ]
+    for before, now, shift in zip(tracks, tracks[1:], np.diff(moved), strict=True):
+        inside = before.uv[:, 0] + shift < 600
+        assert stays(before.ids[inside], now) > 0.9
+
+
 def test_a_trusted_rotation_rejects_what_moves_alone(hall, frames):
     pasted = np.random.default_rng(0).integers(0, 255, (30, 40), dtype=np.uint8).repeat(5, 0).repeat(5, 1)
 
