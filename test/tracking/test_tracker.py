@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -172,7 +173,7 @@ def test_the_search_follows_a_motion_that_grows_beyond_its_reach(pattern):
         tracker.process(ImageFrame(i, (pattern(lambda p, x=x: p - [x, 0], width=640, height=480),)))
         for i, x in enumerate(moved)
     ]
-    for before, now, shift in zip(tracks, tracks[1:], np.diff(moved), strict=True):
+    for (before, now), shift in zip(pairwise(tracks), np.diff(moved), strict=True):
         inside = before.uv[:, 0] + shift < 600
         assert stays(before.ids[inside], now) > 0.9
 
