@@ -194,8 +194,9 @@ def test_matches_are_mutual_and_near():
     assert mutual_nearest(two_alike, a, index, still, 50).tolist() == [0, -1, 2]
 
 
-def test_our_own_kp2dtiny_finds_what_has_moved_in_another_light(pattern):
-    follower = make_follower(TrackerConfig(method="kp2dtiny", backend="torch", refine=False))
+@pytest.mark.parametrize("name", ["kp2dtiny", "superpoint"])
+def test_our_own_weights_find_what_has_moved_in_another_light(pattern, name):
+    follower = make_follower(TrackerConfig(method=name, backend="torch", refine=False))
     shift = np.array([16, 8])
     a, b = follower.prepare([pattern(), (0.5 * pattern(lambda uv: uv - shift)).astype(np.uint8)])
     uv = follower.detect(a, np.zeros((0, 2), np.float32), None)

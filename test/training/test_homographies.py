@@ -10,6 +10,7 @@ from training.data import photometric
 from training.data.corners import repeated_corners, repeats
 from training.data.homographies import KP2D, KP2DTINY, SUPERPOINT, Ranges, random_homography, transfer, warp
 from training.data.images import list_images
+from training.data.labelled_points import CornerPairs
 from training.data.pairs import HomographyPairs, PairOptions, make_pair
 
 SIZE = (120, 160)
@@ -60,6 +61,22 @@ def test_a_crop_shows_any_part_of_a_photograph():
     assert 0.9 < shares.max() <= 1
     assert min(v[0].min() for v in views) < 3
     assert max(v[0].max() for v in views) > 246
+
+
+def test_corners_that_are_found_again_are_points_with_shares(photo_folder):
+    options = PairOptions(SIZE, 1, KP2D, corners=8)
+    item = CornerPairs(photo_folder, 3, 0, options)[1]
+    assert {key: tuple(x.shape) for key, x in item.items()} == {
+        "image_a": (1, *SIZE),
+        "image_b": (1, *SIZE),
+        "points_a": SIZE,
+        "points_b": SIZE,
+        "valid_b": SIZE,
+        "H_b_a": (3, 3),
+    }
+    (rows, columns), shares = np.nonzero(item["points_a"].numpy()), item["points_a"][item["points_a"] > 0]
+    assert len(set(zip(rows // 8, columns // 8, strict=True))) == len(rows) > 20
+    assert 0 < shares.min() < shares.max() <= 1
 
 
 def test_an_item_is_always_the_same_and_looks_differ(photo_folder):

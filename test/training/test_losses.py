@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -100,10 +101,29 @@ def test_corner_loss_falls_with_score_and_place():
     assert kp2d.corner_loss(cells(2.0, score=score), labels) == pytest.approx(high.item() + 1.0, abs=1e-3)
 
 
-def test_superpoints_labels_are_the_pixel_in_the_cell_or_none():
-    points = torch.zeros(1, 16, 16)
+def test_superpoints_detector_learns_the_pixel_in_the_cell_or_none():
+    points, everywhere = torch.zeros(1, 16, 16), torch.ones(1, 16, 16)
     points[0, 3, 10], points[0, 15, 15] = 1, 1
-    assert superpoint.labels(points)[0].tolist() == [[64, 3 * 8 + 2], [64, 63]]
+    logits = torch.zeros(1, 65, 2, 2)
+    for (row, column), right in zip([(0, 0), (0, 1), (1, 0), (1, 1)], [64, 3 * 8 + 2, 64, 63], strict=True):
+        logits[0, right, row, column] = 20
+    assert superpoint.detector(logits, points, everywhere) == pytest.approx(0, abs=1e-5)
+
+
+def test_superpoints_detector_learns_how_sure_points_are():
+    """The least loss is at the shares: 0.3 of one point; 0.8 and 0.6 of two share their cell."""
+    points, everywhere = torch.zeros(1, 8, 16), torch.ones(1, 8, 16)
+    points[0, 3, 2], points[0, 0, 9], points[0, 7, 15] = 0.3, 0.8, 0.6
+    logits = torch.zeros(1, 65, 1, 2, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.3)
+    for _ in range(300):
+        optimizer.zero_grad()
+        superpoint.detector(logits, points, everywhere).backward()
+        optimizer.step()
+    told = logits.softmax(dim=1)[0, :, 0]
+    assert told[3 * 8 + 2, 0].item() == pytest.approx(0.3, abs=0.01)
+    assert told[64, 0].item() == pytest.approx(0.7, abs=0.01)
+    assert told[[1, 63], 1].tolist() == pytest.approx([0.8 / 1.4, 0.6 / 1.4], abs=0.01)
 
 
 def test_superpoints_detector_counts_only_valid_cells():
@@ -117,6 +137,19 @@ def test_superpoints_detector_counts_only_valid_cells():
     assert superpoint.detector(logits, points, valid) == pytest.approx(0, abs=1e-5)
 
 
+def test_superpoints_location_is_learnt_from_cells_with_a_point_alone():
+    points, logits = torch.zeros(1, 8, 24), torch.zeros(1, 65, 1, 3)
+    points[0, 3, 2], points[0, 0, 9], points[0, 7, 15] = 0.9, 0.3, 0.1
+    blind = math.log(64)
+    assert superpoint.location(logits, points) == pytest.approx(blind, abs=1e-5)
+    logits[0, 64] = 20  # that there is no point says nothing of the place
+    logits[0, 17, 0, 2] = 20  # nor does a cell without any
+    assert superpoint.location(logits, points) == pytest.approx(blind, abs=1e-5)
+    logits[0, 3 * 8 + 2, 0, 0] = 20  # and the surest of a cell counts
+    logits[0, 1, 0, 1] = 20
+    assert superpoint.location(logits, points) == pytest.approx(0, abs=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["sparse", "dense"])
 def test_superpoints_descriptors_that_agree_cost_less(kind):
     torch.manual_seed(0)
@@ -128,6 +161,19 @@ def test_superpoints_descriptors_that_agree_cost_less(kind):
         if kind == "sparse":
             return superpoint.sparse_descriptor(a, b, SHIFT, options)
         return superpoint.dense_descriptor(a, b, SHIFT, torch.ones(1, 64, 80), options)
+
+    assert loss(torch.roll(a, 1, dims=3)) < 0.35 * loss(a)
+
+
+def test_superpoints_softmax_tells_the_right_cell_from_all_others():
+    torch.manual_seed(0)
+    a = torch.nn.functional.normalize(torch.randn(1, 64, 8, 10), dim=1)
+    points = (torch.arange(8 * 64) % 5 == 0).float().view(8, 64)  # about as many as pixels there are
+    points = torch.nn.functional.pixel_shuffle(points.T.reshape(1, 64, 8, 1).expand(-1, -1, -1, 10), 8)[0]
+    batch = {"points_a": points, "points_b": torch.roll(points, 8, dims=2), "H_b_a": SHIFT}
+
+    def loss(b):
+        return superpoint.softmax_descriptor(a, b, batch, superpoint.DescriptorOptions())
 
     assert loss(torch.roll(a, 1, dims=3)) < 0.35 * loss(a)
 

@@ -15,6 +15,7 @@ from training.adapt import main as adapt
 from training.config import TrainConfig, open_recipe
 from training.data.images import to_tensor
 from training.recipes.base import to_numpy
+from training.recipes.magicpoint import make_superpoint
 
 pytest.importorskip("h5py")
 pytest.importorskip("faiss")
@@ -148,6 +149,13 @@ def test_superpoint_begins_with_few_points(batch_norm):
         assert 0.4 < none.median() < 0.9
 
 
+def test_superpoint_begins_blind_to_brightness():
+    first = make_superpoint(batch_norm=True, descriptors=True).encoder[0][0]
+    image = torch.rand(1, 1, 48, 64) / 2
+    dark, bright = (first(x)[..., 1:-1, 1:-1] for x in (image, image + 0.5))
+    assert torch.allclose(dark, bright, atol=1e-5)
+
+
 def test_points_of_adaptation_teach_superpoint(photo_folder, tmp_path, weights):
     """One photograph per worker's turn; what is there already is left alone."""
     magicpoint = weights("superpoint", channels=1, batch_norm=True, descriptors=False)
@@ -170,6 +178,28 @@ def test_points_of_adaptation_teach_superpoint(photo_folder, tmp_path, weights):
     }
     check("superpoint", options, steps=8, lr=1e-3, share=0.8)
     check("superpoint", {**options, "descriptor_loss": "dense"}, steps=8, lr=1e-3, share=0.9)
+
+
+def test_corners_that_are_found_again_teach_superpoint(photo_folder, weights):
+    """The detector alone, then both from there; descriptors of a file with some are taken over."""
+    options = {
+        "photos": str(photo_folder / "train"),
+        "points": "none",
+        "unseen": str(photo_folder / "val"),
+        "descriptor_loss": "softmax",
+        "ranges": "kp2d",
+        "looks": "plain",
+        "location": 1.0,
+        "crop": 0.5,
+        "validation_pairs": 1,
+        **SMALL,
+    }
+    check("superpoint", {**options, "descriptor": 0.0}, steps=8, lr=3e-3, share=0.9)
+    start = weights("superpoint", channels=1, batch_norm=True)
+    begun = open_recipe(TrainConfig("superpoint", "", 1, options={**options, "start": start})).build()
+    given = networks.load("superpoint", start).state_dict()
+    assert all(torch.equal(given[k], value) for k, value in begun.state_dict().items())
+    check("superpoint", {**options, "looks": "kp2d", "start": start}, steps=12, lr=3e-3, share=0.8)
 
 
 def test_adaptation_keeps_what_all_views_see():

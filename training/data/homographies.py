@@ -24,6 +24,7 @@ class Ranges:
 KP2D = Ranges(0.7, 0.4, 0.2, np.pi / 4)
 KP2DTINY = Ranges(0.7, 0.2, 0.2, np.pi / 2)
 SUPERPOINT = Ranges(0.85, 0.2, 0.2, np.pi / 2)
+RANGES = {"kp2d": KP2D, "kp2dtiny": KP2DTINY, "superpoint": SUPERPOINT}
 
 
 def random_homography(rng: np.random.Generator, size: tuple[int, int], ranges: Ranges) -> np.ndarray:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Photographs with points that `python -m training.adapt` found, as homographic pairs."""
+"""Photographs with points, which `python -m training.adapt` or a corner detector found, as homographic pairs."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from letvins_ros.errors import DataError
 from training.data.homographies import random_homography, transfer, warp
 from training.data.images import list_images, read_rgb, resize, to_tensor
-from training.data.pairs import PairOptions
+from training.data.pairs import HomographyPairs, PairOptions
 from training.data.photometric import change
 from training.data.shapes import inside, point_map
 
@@ -51,3 +51,27 @@ class PointPairs(Dataset[dict[str, Tensor]]):
             "valid_b": torch.from_numpy(seen.astype(np.float32)),
             "H_b_a": torch.from_numpy(H_b_a).float(),
         }
+
+
+class CornerPairs(Dataset[dict[str, Tensor]]):
+    """The same keys, of Harris' corners: a point counts as much as it is found again, see training.data.corners.
+
+    At most one of each cell of options.corners px. No points have to be made before.
+    """
+
+    def __init__(self, photos: Path, length: int, seed: int, options: PairOptions) -> None:
+        self._pairs, self._size = HomographyPairs(photos, length, seed, options), options.size
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        pair = self._pairs[index]
+        points = {f"points_{key}": self._map(pair.pop(f"corners_{key}")) for key in "ab"}
+        return {**pair, **points, "valid_b": torch.ones(self._size)}
+
+    def _map(self, corners: Tensor) -> Tensor:
+        share, x, y = corners.flatten(1)
+        points = torch.zeros(self._size)
+        points[y.long(), x.long()] = share
+        return points

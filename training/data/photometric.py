@@ -33,6 +33,7 @@ KP2DTINY = Looks(brightness=0.1, contrast=0.1, saturation=0.1, hue=0.03, gray=0.
 SUPERPOINT = Looks(contrast=0.5, shift=50, noise=10.0, speckles=0.0035, shade=0.5, motion=3.0)
 MAGICPOINT = Looks(contrast=0.7, shift=75, noise=15.0, speckles=0.0035, shade=0.7, motion=7.0)
 JITTER = Looks(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
+LOOKS = {"plain": Looks(), "kp2d": KP2D, "kp2dtiny": KP2DTINY, "superpoint": SUPERPOINT}
 
 
 def change(image: np.ndarray, looks: Looks, rng: np.random.Generator) -> np.ndarray:

@@ -62,10 +62,7 @@ def to_points(output: Any, size: tuple[int, int]) -> Points:
 
 def keypoint_losses(a: Points, b: Points, H_a_b: Tensor, weights: Weights, io_net: nn.Module) -> dict[str, Tensor]:
     """Weighted losses; a is the target, b the view warped from it, H_a_b (B, 3, 3) takes pixels of b to a."""
-    in_a = transfer(H_a_b, b.uv)
-    height, width = a.size
-    inside = ((in_a >= 0) & (in_a <= in_a.new_tensor([width - 1, height - 1]))).all(dim=-1)
-    usable = inside & b.inner
+    in_a, usable = seen_in_a(a, b, H_a_b)
     with torch.no_grad():  # a gradient through all distances would cost much and be zero but for the nearest
         nearest = torch.cdist(in_a, a.uv).argmin(dim=2)
     distance = (in_a - _rows(a.uv, nearest)).norm(dim=-1)
@@ -73,7 +70,7 @@ def keypoint_losses(a: Points, b: Points, H_a_b: Tensor, weights: Weights, io_ne
     trust = b.score.detach() * same if weights.sure else same
     losses = {
         "location": weights.location * _mean(distance, trust),
-        "descriptor": weights.descriptor * _descriptors(a, b, in_a.detach(), usable, weights),
+        "descriptor": weights.descriptor * descriptor_loss(a, b, in_a.detach(), usable, weights),
         "scores": weights.score * _scores(a, b, in_a.detach(), (distance.detach(), nearest, same, usable)),
     }
     if weights.inliers:
@@ -90,13 +87,21 @@ def corner_loss(points: Points, labels: Tensor) -> Tensor:
     return _mean(told, points.inner.expand_as(told)) + 0.5 * _mean(off, share * points.inner)
 
 
+def seen_in_a(a: Points, b: Points, H_a_b: Tensor) -> tuple[Tensor, Tensor]:
+    """Places (B, N, 2) in a of b's points, and which (B, N) of them lie there and are inner ones."""
+    in_a = transfer(H_a_b, b.uv)
+    height, width = a.size
+    inside = ((in_a >= 0) & (in_a <= in_a.new_tensor([width - 1, height - 1]))).all(dim=-1)
+    return in_a, inside & b.inner
+
+
 def transfer(H_b_a: Tensor, uv: Tensor) -> Tensor:
     """Pixels (B, N, 2) of a in b."""
     p = functional.pad(uv, (0, 1), value=1.0) @ H_b_a.transpose(1, 2)
     return p[..., :2] / p[..., 2:].clamp(min=1e-6)
 
 
-def _descriptors(a: Points, b: Points, in_a: Tensor, usable: Tensor, weights: Weights) -> Tensor:
+def descriptor_loss(a: Points, b: Points, in_a: Tensor, usable: Tensor, weights: Weights) -> Tensor:
     """Anchors in b, positives read in a at the true place, negatives among a's keypoints elsewhere.
 
     Of the negatives triplets take the hardest one. A softmax takes all, and so does not collapse in a short training.

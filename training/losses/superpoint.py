@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """How SuperPoint learns: the detector from given points, descriptors from homographies (DeTone et al. 2018)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.losses import kp2d
 from training.losses.kp2d import transfer
 
 CELL = 8
-_NO_POINT = 64  # the class of cells without one
 _FEWEST = 1e-6
 
 
 @dataclass(frozen=True)
 class DescriptorOptions:
-    """Of both descriptor losses."""
+    """Of the three descriptor losses."""
 
     matches: int = 1000  # sparse: cells that are sampled from each pair
     non_matches: int = 100  # sparse: per match
@@ -24,19 +26,50 @@ class DescriptorOptions:
     negative_margin: float = 0.2
     positive_weight: float = 800.0  # dense: as there are so few
     near_px: float = 7.5  # dense: distance of centres of cells that match
+    softness: float = 0.1  # softmax: temperature
 
 
-def labels(points: Tensor) -> Tensor:
-    """Class (B, H/8, W/8) of each cell: the pixel of its point, or 64; of several points the first one."""
-    cells = functional.pixel_unshuffle(points[:, None], CELL)
-    return torch.cat([2 * cells, torch.ones_like(cells[:, :1])], dim=1).argmax(dim=1)
+def detector(logits: Tensor, points: Tensor, valid: Tensor, none: float = 1.0) -> Tensor:
+    """Cross entropy of (B, 65, h, w) with points (B, H, W), over cells all of whose pixels are valid (B, H, W).
 
-
-def detector(logits: Tensor, points: Tensor, valid: Tensor) -> Tensor:
-    """Cross entropy of (B, 65, h, w) with points (B, H, W), over cells all of whose pixels are valid (B, H, W)."""
+    A point of 1 is sure; one of less leaves the rest to "none", which weighs `none`. Several in a cell share it.
+    """
     known = functional.pixel_unshuffle(valid[:, None], CELL).amin(dim=1)
-    loss = functional.cross_entropy(logits, labels(points), reduction="none")
+    cells = functional.pixel_unshuffle(points[:, None], CELL)
+    total = cells.sum(dim=1, keepdim=True)
+    target = torch.cat([cells / total.clamp(min=1), (1 - total).clamp(min=0)], dim=1)
+    weight = torch.ones_like(logits[0, :, 0, 0])
+    weight[-1] = none
+    loss = functional.cross_entropy(logits, target, weight, reduction="none")
     return (loss * known).sum() / known.sum().clamp(min=1)
+
+
+def location(logits: Tensor, points: Tensor) -> Tensor:
+    """Cross entropy of a cell's 64 pixels with its surest point, mean over cells as sure as that point is.
+
+    The detector's loss alone learns which cells have a point long before where in them.
+    """
+    share, place = functional.pixel_unshuffle(points[:, None], CELL).max(dim=1)
+    loss = functional.cross_entropy(logits[:, :-1], place, reduction="none")
+    return (loss * share).sum() / share.sum().clamp(min=1)
+
+
+def softmax_descriptor(a: Tensor, b: Tensor, batch: Mapping[str, Tensor], options: DescriptorOptions) -> Tensor:
+    """KP2D's loss with a softmax over all other cells, of unit descriptors (B, D, h, w), read at the batch's points."""
+    in_view_a, in_view_b = (_cell_points(x, batch[f"points_{key}"]) for x, key in ((a, "a"), (b, "b")))
+    in_a, usable = kp2d.seen_in_a(in_view_a, in_view_b, torch.linalg.inv(batch["H_b_a"]))
+    weights = kp2d.Weights(softness=options.softness, relax_px=CELL)
+    return kp2d.descriptor_loss(in_view_a, in_view_b, in_a, usable & (in_view_b.score > 0), weights)
+
+
+def _cell_points(descriptor: Tensor, points: Tensor) -> kp2d.Points:
+    """The surest point of each cell, with its descriptor; score 0 where there is none."""
+    score, index = functional.pixel_unshuffle(points[:, None], CELL).max(dim=1, keepdim=True)
+    height, width = score.shape[-2:]
+    first = CELL * _grid(height, width).to(descriptor).T.reshape(1, 2, height, width)
+    coord = first + torch.cat([index % CELL, index // CELL], dim=1)
+    size = (points.shape[-2], points.shape[-1])
+    return kp2d.to_points(SimpleNamespace(score=score, coord=coord, descriptor=descriptor), size)
 
 
 def sparse_descriptor(a: Tensor, b: Tensor, H_b_a: Tensor, options: DescriptorOptions) -> Tensor:

@@ -13,9 +13,10 @@ from torch.utils.data import Dataset
 
 from letvins_ros import networks
 from training.checkpoints import load_into
-from training.data import homographies, photometric
+from training.data.homographies import RANGES
 from training.data.labelled import LabelledPairs, open_labelled
 from training.data.pairs import HomographyPairs, PairOptions
+from training.data.photometric import LOOKS
 from training.losses import dense, kp2d
 from training.losses.places import batch_hard
 from training.recipes.base import Batch, Recipe
@@ -23,8 +24,6 @@ from training.recipes.kp2d import WithInlierNet, forward_both, keypoint_pictures
 from training.tasks.segmentation import validate_segmentation
 
 _SEGMENTATION = ("decoder.", "classes.", "descriptor_out.")
-_LOOKS = {"kp2d": photometric.KP2D, "kp2dtiny": photometric.KP2DTINY}
-_RANGES = {"kp2d": homographies.KP2D, "kp2dtiny": homographies.KP2DTINY}
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ class Kp2dTinyRecipe(Recipe):
         """Give pairs of views, with labels where there are any."""
         size = (self.height, self.width)
         cell = (8 if self.config == "F" else 4) if self.corners else 0
-        options = PairOptions(size, 3, _RANGES[self.ranges], _LOOKS[self.looks], corners=cell, crop=self.crop)
+        options = PairOptions(size, 3, RANGES[self.ranges], LOOKS[self.looks], corners=cell, crop=self.crop)
         if self.labels == "none":
             return HomographyPairs(Path(self.data), length, seed, options)
         return LabelledPairs(open_labelled(self.labels, Path(self.data), "train", self.classes), length, seed, options)
