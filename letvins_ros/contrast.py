@@ -2,8 +2,8 @@
 """Images brought to one brightness and contrast everywhere, so that neither lamps nor the lens show in a patch.
 
 Lucas-Kanade takes every difference between two patches for motion. What brightens or darkens with the place in the
-image (lamps, vignetting) so pulls its answer, on weak texture toward no motion at all: by 0.6 % on bare walls, which
-shortens the way as much.
+image (lamps, vignetting) so pulls its answer, on weak texture toward no motion at all: by 0.6 % on bare walls, from
+which the way comes out too short.
 """
 
 import cv2

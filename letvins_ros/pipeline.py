@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -15,6 +14,7 @@ from letvins_ros import __version__
 from letvins_ros.calibration import ImuNoise, Rig
 from letvins_ros.config import Config
 from letvins_ros.config_io import to_yaml
+from letvins_ros.contrast import to_gray
 from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import CalibrationError, DataError
 from letvins_ros.estimation import VioEstimator
@@ -174,7 +174,7 @@ def _process(odometry: Odometry, frame: ImageFrame, loops: LoopWorker | None) ->
     image = frame.images[0]
     start = time.perf_counter()
     if loops is not None and odometry.estimator.keyframe is not None and image is not None:
-        loops.add(odometry.estimator.keyframe, image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+        loops.add(odometry.estimator.keyframe, to_gray(image))
     return FrameResult(
         stamp_ns=frame.stamp_ns,
         state=state,

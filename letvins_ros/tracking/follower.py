@@ -42,7 +42,7 @@ def make_follower(config: TrackerConfig) -> Follower:
         from letvins_ros.inference import open_backend  # the network's runtime is heavy
 
         learned = open_backend(config.backend, config.weights)
-        maps = LearnedMaps(learned, even_maps) if config.equalise == "local" else learned  # which may want colour
+        maps = LearnedMaps(learned) if config.equalise == "local" else learned  # which may want colour
     return LucasKanade(maps, detector, config.window_px, config.pyramid_levels, config.forward_backward_px)
 
 

@@ -54,9 +54,8 @@ class FeatureTracker:
         """Tracks of one frame, whose left image must be there.
 
         The search starts where the last flow would lead. R_last_now (3, 3) is the body's rotation since the last frame,
-        whose part of the flow is then known; when trusted (its bias
-        is known) it serves for rejecting outliers too. A camera that is stuck while the body turns gives no tracks; the
-        features wait for its next image.
+        whose part of the flow is then known; when trusted (its bias is known) it serves for rejecting outliers too. A
+        camera that is stuck while the body turns gives no tracks; the features wait for its next image.
         """
         image = frame.images[0]
         if image is None:

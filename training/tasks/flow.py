@@ -122,7 +122,7 @@ def open_maps(model: str, backend: str) -> MapMaker:
     if model in peers:
         return peers[model]
     learned = open_backend(backend, Path(model.removeprefix("local+").removeprefix("letnet2=")))
-    return LearnedMaps(learned, even_maps) if model.startswith("local+") else learned
+    return LearnedMaps(learned) if model.startswith("local+") else learned
 
 
 def clahe_maps(images: Images) -> Images:
