@@ -71,7 +71,7 @@ class HeatNetwork:
 
     network: nn.Module
     threshold: float = 0.015
-    radius: int = 4
+    radius: int = 2  # px within which one is kept
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> Features:

@@ -18,11 +18,12 @@ from training.data.pairs import PairOptions
 from training.data.photometric import LOOKS
 from training.features import HeatNetwork
 from training.losses.superpoint import (
-    CELL,
+    PART,
     DescriptorOptions,
     dense_descriptor,
     detector,
     location,
+    own_losses,
     softmax_descriptor,
     sparse_descriptor,
 )
@@ -43,7 +44,9 @@ class SuperPointRecipe(Recipe):
     unseen: str = "../data/coco/val2017"
     start: str = ""  # weights to begin with, MagicPoint's or of an earlier stage
     descriptor_loss: str = "sparse"  # or dense, or softmax, which is the surest in a short training
-    descriptor: float = 1.0  # weight; 0 leaves descriptors out
+    labels: float = 1.0  # weight of the given points
+    descriptor: float = 1.0  # weight of that loss
+    own: float = 0.0  # weight of KP2D's losses of the points that the network itself finds
     none: float = 1.0  # weight of cells' having no point: with less the heat is higher, places are learnt sooner
     location: float = 0.0  # weight of the pixel within its cell, besides the detector's loss
     batch_norm: bool = True
@@ -67,7 +70,7 @@ class SuperPointRecipe(Recipe):
         """Give pairs of views with their points."""
         options = PairOptions((self.height, self.width), 1, RANGES[self.ranges], LOOKS[self.looks])
         if self.points == "none":
-            return CornerPairs(Path(self.photos), length, seed, replace(options, corners=CELL, crop=self.crop))
+            return CornerPairs(Path(self.photos), length, seed, replace(options, corners=PART, crop=self.crop))
         return PointPairs(Path(self.photos), Path(self.points), length, seed, options)
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -83,8 +86,12 @@ class SuperPointRecipe(Recipe):
         if self.location:
             points = torch.cat([batch["points_a"], batch["points_b"] * batch["valid_b"]])
             losses["location"] = self.location * location(output.logits, points)
+        losses = {name: self.labels * loss for name, loss in losses.items()}
         if self.descriptor:
             losses["descriptor"] = self.descriptor * self._descriptor_loss(a, b, batch)
+        if self.own:
+            own = own_losses((logits_a, logits_b), (a, b), batch["H_b_a"])
+            losses |= {f"own_{name}": self.own * loss for name, loss in own.items()}
         return {"total": torch.stack(list(losses.values())).sum(), **losses}
 
     def validate(self, network: nn.Module) -> dict[str, float]:
