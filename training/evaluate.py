@@ -31,9 +31,10 @@ def main(  # noqa: PLR0913  each is an option
     split: Annotated[str, typer.Option(help="of a data set: val, test, pitts30k_test, tokyo247 ...")] = "val",
     kind: Annotated[str, typer.Option(help="of labels: coco, cityscapes or nyu")] = "coco",
     backend: Annotated[str, typer.Option(help="flow: what runs the network")] = "auto",
+    apart: Annotated[float, typer.Option(help="hpatches, homography: px that keypoints are thinned out to")] = 0.0,
 ) -> None:
     """Print a table, and write figures.json."""
-    measured = open_task(task, source, Options(count, duration, split, kind, backend))
+    measured = open_task(task, source, Options(count, duration, split, kind, backend, apart))
     folder = out or Path("results") / f"evaluate-{task.value}"
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name in dict.fromkeys([*(measured.peers if peers else ()), *(model or ())]):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
+from scipy.spatial import cKDTree
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -116,6 +117,15 @@ def refine(heat: Tensor, uv: Tensor, radius: int = 2) -> Tensor:
     total = patch.sum(dim=(1, 2)).clamp(min=1e-9)
     shift = torch.stack([(patch * axis).sum(dim=(1, 2)), (patch * axis[:, None]).sum(dim=(1, 2))], dim=1)
     return uv + shift / total[:, None]
+
+
+def apart(features: Features, least_px: float) -> Features:
+    """Of keypoints within `least_px` of each other the strongest."""
+    kept = np.ones(len(features.uv), bool)
+    for i, close in enumerate(cKDTree(features.uv).query_ball_point(features.uv, least_px)):
+        if kept[i]:
+            kept[[j for j in close if j > i]] = False
+    return Features(*(x[kept] for x in features))
 
 
 def open_extractor(model: str) -> Extractor:

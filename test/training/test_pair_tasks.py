@@ -10,7 +10,7 @@ from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.geometry import exp_so3, transform
 from training.data.homographies import transfer, warp
 from training.data.pair import Pair
-from training.features import CellNetwork, HeatNetwork, maxima, open_extractor, orb, refine, sift
+from training.features import CellNetwork, Features, HeatNetwork, apart, maxima, open_extractor, orb, refine, sift
 from training.metrics import area_under_curve, average_precision, recall_at
 from training.tasks.hpatches import corner_error, hpatches_pairs, pair_figures, parts, summary
 from training.tasks.pairs import DescriptorMatcher, Prediction, lucas_kanade
@@ -50,6 +50,15 @@ def test_a_mild_homography_is_found_by_classical_features(pair, extract):
     assert figures["corner_error"] < 3
     assert figures["matching"] > 0.4
     assert figures["precision"] > 0.8
+
+
+def test_keypoints_are_thinned_out_from_the_strongest_on(pair):
+    uv = np.array([[10, 10], [13, 10], [16, 10], [30, 10], [30, 13.9]], np.float32)
+    thin = apart(Features(uv, np.arange(5, 0, -1.0), np.zeros((5, 8))), 4)
+    assert thin.uv.tolist() == uv[[0, 2, 3]].tolist()
+    assert [len(x) for x in apart(Features(*np.zeros((3, 0, 2))), 4)] == [0, 0, 0]
+    found = DescriptorMatcher(orb, apart_px=4)(pair, 300)
+    assert np.linalg.norm(found.uv_a[:, None] - found.uv_a, axis=2)[~np.eye(len(found.uv_a), dtype=bool)].min() > 4
 
 
 def test_lucas_kanade_is_a_peer(pair):

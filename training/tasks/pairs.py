@@ -12,7 +12,7 @@ import numpy as np
 from letvins_ros.errors import DataError
 from training.data.homographies import transfer
 from training.data.pair import Pair
-from training.features import Extractor, Features, open_extractor
+from training.features import Extractor, Features, apart, open_extractor
 
 
 class Prediction(NamedTuple):
@@ -53,9 +53,12 @@ class DescriptorMatcher:
     """
 
     extract: Extractor
+    apart_px: float = 0.0  # keypoints are thinned out to this distance
 
     def __call__(self, pair: Pair, top_k: int) -> Prediction:
         a, b = self.extract(pair.image_a), self.extract(pair.image_b)
+        if self.apart_px:
+            a, b = apart(a, self.apart_px), apart(b, self.apart_px)
         if pair.H_b_a is not None:
             a = _visible(a, pair.H_b_a, pair.image_b.shape)
             b = _visible(b, np.linalg.inv(pair.H_b_a), pair.image_a.shape)
@@ -73,9 +76,9 @@ def lucas_kanade(pair: Pair, top_k: int) -> Prediction:
     return Prediction(uv_a, uv_b, forward, backward, np.hstack([uv_a, forward])[kept], -off[kept])
 
 
-def open_pair_model(name: str) -> PairModel:
+def open_pair_model(name: str, apart_px: float = 0.0) -> PairModel:
     """`gftt-lk`, or what `training.features.open_extractor` knows."""
-    return lucas_kanade if name == "gftt-lk" else DescriptorMatcher(open_extractor(name))
+    return lucas_kanade if name == "gftt-lk" else DescriptorMatcher(open_extractor(name), apart_px)
 
 
 def _visible(features: Features, H: np.ndarray, shape: tuple[int, ...]) -> Features:

@@ -50,6 +50,7 @@ class Options:
     split: str = "val"
     kind: str = "coco"
     backend: str = "auto"
+    apart_px: float = 0.0
 
 
 class Task(Protocol):
@@ -83,10 +84,11 @@ class PairTask:
     summarise: Summarise
     split: Callable[[Sequence[str]], Mapping[str, Sequence[str]]] = lambda names: {"all": names}
     peers: tuple[str, ...] = ("sift", "orb", "gftt-lk")
+    apart_px: float = 0.0
 
     def predict(self, model: str, folder: Path) -> Iterator[None]:
         """See Task."""
-        match = open_pair_model(model)
+        match = open_pair_model(model, self.apart_px)
         for part, pairs in self.pairs.items():
             for pair in pairs():
                 match(pair, self.top_k[part]).save(folder / part / f"{pair.name}.npz")
@@ -121,14 +123,15 @@ def open_task(task: TaskName, source: Path, options: Options) -> Task:
 
 def _hpatches(source: Path, options: Options) -> Task:
     pairs = {name: _later(hpatches_pairs, source, size) for name, (size, _) in PROTOCOLS.items()}
-    return PairTask(pairs, {name: k for name, (_, k) in PROTOCOLS.items()}, pair_figures, summary, parts)
+    top_k = {name: k for name, (_, k) in PROTOCOLS.items()}
+    return PairTask(pairs, top_k, pair_figures, summary, parts, apart_px=options.apart_px)
 
 
 def _homography(source: Path, options: Options) -> Task:
     """On any photographs: views under random homographies, mild and strong."""
     ranges = {"mild": homographies.SUPERPOINT, "strong": homographies.KP2D}
     pairs = {n: _later(photo_pairs, source, (480, 640), options.count or 100, r) for n, r in ranges.items()}
-    return PairTask(pairs, dict.fromkeys(pairs, 1000), pair_figures, summary)
+    return PairTask(pairs, dict.fromkeys(pairs, 1000), pair_figures, summary, apart_px=options.apart_px)
 
 
 def _pose(source: Path, options: Options) -> Task:
