@@ -40,6 +40,11 @@ def save_network(path: Path, network: nn.Module) -> None:
     save_weights(path, to_numpy(network.state_dict()))
 
 
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Weights of a file as tensors."""
+    return {key: torch.from_numpy(value.copy()) for key, value in load_weights(path).items()}
+
+
 def load_into(network: nn.Module, path: Path, except_for: Sequence[str] = ()) -> None:
     """Load weights strictly, but leave those as they are whose names begin with one of `except_for`."""
 
@@ -48,7 +53,7 @@ def load_into(network: nn.Module, path: Path, except_for: Sequence[str] = ()) ->
 
     own = network.state_dict()
     wanted = {key for key in own if not kept(key)}
-    given = {key: torch.from_numpy(value.copy()) for key, value in load_weights(path).items() if not kept(key)}
+    given = {key: value for key, value in read_weights(path).items() if not kept(key)}
     odd = sorted(wanted ^ given.keys())
     if odd:
         raise WeightsError(f"{path}: {len(odd)} weights are missing or unknown, first {odd[0]}")

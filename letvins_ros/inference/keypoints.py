@@ -9,8 +9,7 @@ import numpy as np
 from letvins_ros.inference.graphs import Graph, Maps
 
 _MULTIPLE = 16  # of the image's sides
-_APART_PX = 3  # keypoints closer than about this are one
-_PEAK = np.ones((9, 9), np.uint8)  # of a heat map with a score for every pixel
+_PEAK = np.ones((9, 9), np.uint8)  # px, within which one keypoint is kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +32,9 @@ def extract(graph: Graph, image: np.ndarray, most: int) -> Keypoints:
 def choose(maps: Maps, size: tuple[int, int], most: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions (N, 2) px and scores (N,) of the best keypoints within an image of (height, width), best first."""
     uv, scores = _candidates(maps)
-    inside = (uv <= [size[1] - 1, size[0] - 1]).all(1)
-    return _select(uv[inside], scores[inside], most)
+    inside = np.nonzero((uv <= [size[1] - 1, size[0] - 1]).all(1))[0]
+    best = inside[np.argsort(-scores[inside], kind="stable")[:most]]
+    return np.asarray(uv[best], np.float32), np.asarray(scores[best], np.float32)
 
 
 def sample(descriptor: np.ndarray, uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -64,20 +64,16 @@ def pad(image: np.ndarray) -> np.ndarray:
 
 
 def _candidates(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (N, 2) px and scores (N,): one of each cell, or the peaks of a heat map."""
+    """Positions (N, 2) px and scores (N,) of peaks, of the cells' keypoints or of a heat map."""
     score = maps["score"]
-    if "coord" in maps:
-        inside = score > 0  # the outermost cells have none
-        return maps["coord"][:, inside].T, score[inside]
-    peak = (score == cv2.dilate(score, _PEAK)) & (score > 1 / 65)  # more than if the network knew nothing
-    row, column = np.nonzero(peak)
-    return np.stack([column, row], axis=1).astype(np.float32), score[peak]
-
-
-def _select(uv: np.ndarray, scores: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pick the best, one of those that share a square of the image."""
-    order = np.argsort(-scores, kind="stable")
-    squares = (uv[order] / _APART_PX).astype(np.int64)
-    _, first = np.unique(squares[:, 1] * 100000 + squares[:, 0], return_index=True)
-    kept = order[np.sort(first)[:most]]
-    return np.asarray(uv[kept], np.float32), np.asarray(scores[kept], np.float32)
+    if "coord" not in maps:
+        peak = (score == cv2.dilate(score, _PEAK)) & (score > 1 / 65)  # more than if the network knew nothing
+        row, column = np.nonzero(peak)
+        return np.stack([column, row], axis=1).astype(np.float32), score[peak]
+    inside = score > 0  # the outermost cells have none
+    uv, score = maps["coord"][:, inside].T, score[inside]
+    column, row = np.maximum(np.rint(uv), 0).astype(int).T
+    heat = np.zeros((row.max(initial=0) + 1, column.max(initial=0) + 1), np.float32)
+    np.maximum.at(heat, (row, column), score)
+    peak = score == cv2.dilate(heat, _PEAK)[row, column]
+    return uv[peak], score[peak]

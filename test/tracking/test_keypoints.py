@@ -9,7 +9,7 @@ from letvins_ros.config import TrackerConfig
 from letvins_ros.inference.accuracy import share_matched
 from letvins_ros.inference.backend import BackendError
 from letvins_ros.inference.graphs import OpenVinoGraph, convert, open_graph
-from letvins_ros.inference.keypoints import Keypoints, extract, sample
+from letvins_ros.inference.keypoints import Keypoints, choose, extract, sample
 from letvins_ros.networks import build, load
 from letvins_ros.networks.deploy import deploy
 from letvins_ros.tracking import FeatureTracker
@@ -142,6 +142,16 @@ def test_images_of_any_size_are_taken(name, weights):
     padded = extract(graph, np.pad(image, ((0, 5), (0, 11)), mode="edge"), 10000)
     distance = np.linalg.norm(keypoints.uv[:, None] - padded.uv, axis=2)
     assert np.median(distance.min(axis=1)) < 1e-3
+
+
+def test_of_close_keypoints_the_best_is_kept():
+    coord = np.array([[[10.2, 14.1, 30.0], [30.0, 50.0, -0.4]], [[10.0, 12.9, 20.0], [24.9, 20.0, 40.0]]], np.float32)
+    score = np.array([[0.5, 0.9, 0.3], [0.2, 0.0, 0.7]], np.float32)  # 0 has none
+    uv, scores = choose({"coord": coord, "score": score}, (64, 64), 10)
+    assert uv[0].tolist() == coord[:, 0, 1].tolist()
+    assert scores.tolist() == pytest.approx([0.9, 0.7, 0.3, 0.2])  # 0.5 is within 4 px of 0.9, 0.2 not of 0.3
+    assert len(choose({"coord": coord, "score": score}, (64, 64), 2)[0]) == 2
+    assert choose({"coord": coord, "score": 0 * score}, (64, 64), 2)[0].shape == (0, 2)
 
 
 def test_lightglue_answers_for_the_features(weights):

@@ -136,6 +136,17 @@ def test_frozen_layers_stay_as_they_are(coco, weights):
     assert not torch.equal(before["classes.weight"], after["classes.weight"])
 
 
+def test_weights_that_are_kept_can_be_a_part_of_the_way_from_the_start(photo_folder, weights):
+    start = weights("kp2dtiny", config="N")
+    given = {"data": str(photo_folder / "train"), "labels": "none", "start": start, "way": 0.25, "place": 0.0, **SMALL}
+    _, recipe, network = learn("kp2dtiny", given, 2, 1e-2)
+    before, now = networks.load("kp2dtiny", start).state_dict(), network.network.state_dict()
+    kept = recipe.deployed(network).state_dict()
+    name = "score_head.0.0.weight"
+    assert not torch.equal(before[name], now[name])
+    torch.testing.assert_close(kept[name], 0.75 * before[name] + 0.25 * now[name])
+
+
 def test_magicpoint():
     check("magicpoint", {"validation_shapes": 9, **SMALL}, lr=1e-2, share=0.7)
 

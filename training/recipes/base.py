@@ -3,6 +3,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,18 @@ class Recipe(ABC):
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Sample pictures (H, W, 3) RGB uint8 for the log, by name."""
         return {}
+
+
+def part_way(network: nn.Module, start: Mapping[str, Tensor], way: float) -> nn.Module:
+    """Give a copy with weights a share of the way from the start to where they are now (Wortsman et al. 2022).
+
+    It has most of what a short training gains and loses little of what the start did better.
+    """
+    kept = deepcopy(network)
+    for key, now in kept.state_dict().items():
+        if now.is_floating_point():
+            now.lerp_(start[key].to(now), 1 - way)
+    return kept
 
 
 def to_numpy(state: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -12,14 +12,14 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from letvins_ros import networks
-from training.checkpoints import load_into
+from training.checkpoints import load_into, read_weights
 from training.data.homographies import RANGES
 from training.data.labelled import LabelledPairs, open_labelled
 from training.data.pairs import HomographyPairs, PairOptions
 from training.data.photometric import LOOKS
 from training.losses import dense, kp2d
 from training.losses.places import batch_hard
-from training.recipes.base import Batch, Recipe
+from training.recipes.base import Batch, Recipe, part_way
 from training.recipes.kp2d import WithInlierNet, forward_both, keypoint_pictures, validate_keypoints
 from training.tasks.segmentation import validate_segmentation
 
@@ -38,6 +38,7 @@ class Kp2dTinyRecipe(Recipe):
     classes: int = 28
     mcu: bool = False
     start: str = ""  # weights to begin with
+    way: float = 1.0  # from these to what was learnt, that the weights which are kept have gone
     renew: str = ""  # parts that begin anew nevertheless, by the start of their names, with commas
     freeze_backbone: bool = False
     keypoints: float = 0.5
@@ -118,7 +119,7 @@ class Kp2dTinyRecipe(Recipe):
     def deployed(self, network: Any) -> nn.Module:
         """Give the network without the judge of its matches."""
         kept: nn.Module = network.network
-        return kept
+        return kept if self.way == 1 else part_way(kept, read_weights(Path(self.start)), self.way)
 
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Keypoints and right matches of unseen photographs."""

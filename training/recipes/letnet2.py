@@ -16,7 +16,7 @@ from letvins_ros.networks.letnet2 import LetNet2
 from training.data.photos import MOTION_PX, PhotoPairs
 from training.data.tartanair import TartanAirFlow, TartanAirPairs
 from training.lucas_kanade import pyramid_down, track
-from training.recipes.base import Batch, Recipe
+from training.recipes.base import Batch, Recipe, part_way
 from training.tasks.photo_flow import share_followed
 
 
@@ -85,15 +85,8 @@ class Letnet2Recipe(Recipe):
         return {**shares, "score": sum(shares.values()) / len(shares)}
 
     def deployed(self, network: nn.Module) -> nn.Module:
-        """Mean of the weights at the start and now (Wortsman et al. 2022).
-
-        It keeps most of what large motion gains, and loses next to nothing where the image itself was best.
-        """
-        kept = deepcopy(network)
-        for key, now in kept.state_dict().items():
-            if now.is_floating_point():
-                now.lerp_(self.start[key].to(now), 1 - self.way)
-        return kept
+        """Give what is a part of the way from the image itself, which is best where motion is small."""
+        return part_way(network, self.start, self.way)
 
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Two views of unseen photographs in their light, above their feature maps."""
