@@ -211,7 +211,7 @@ def test_corners_that_are_found_again_teach_superpoint(photo_folder, weights):
     given = networks.load("superpoint", start).state_dict()
     assert all(torch.equal(given[k], value) for k, value in begun.state_dict().items())
     check("superpoint", {**options, "looks": "kp2d", "start": start}, steps=12, lr=3e-3, share=0.8)
-    own = {"descriptor": 0.0, "labels": 0.1, "own": 1.0}
+    own = {"descriptor": 0.0, "labels": 0.1, "own": 1.0, "way": 0.5}
     check("superpoint", {**options, **own, "start": start}, steps=12, lr=3e-3, share=0.8)
 
 

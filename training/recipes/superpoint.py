@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from letvins_ros.networks.superpoint import SuperPoint
 from letvins_ros.weights import load_weights
-from training.checkpoints import load_into
+from training.checkpoints import load_into, read_weights
 from training.data.homographies import RANGES
 from training.data.labelled_points import CornerPairs, PointPairs
 from training.data.pairs import PairOptions
@@ -27,7 +27,7 @@ from training.losses.superpoint import (
     softmax_descriptor,
     sparse_descriptor,
 )
-from training.recipes.base import Batch, Recipe
+from training.recipes.base import Batch, Recipe, part_way
 from training.recipes.magicpoint import make_superpoint
 from training.tasks.hpatches import pair_figures, photo_pairs, summary
 from training.tasks.pairs import DescriptorMatcher
@@ -43,6 +43,7 @@ class SuperPointRecipe(Recipe):
     points: str = "../data/coco/points"  # of python -m training.adapt; none: Harris' that are found again
     unseen: str = "../data/coco/val2017"
     start: str = ""  # weights to begin with, MagicPoint's or of an earlier stage
+    way: float = 1.0  # from these to what was learnt, that the weights which are kept have gone
     descriptor_loss: str = "sparse"  # or dense, or softmax, which is the surest in a short training
     labels: float = 1.0  # weight of the given points
     descriptor: float = 1.0  # weight of that loss
@@ -101,6 +102,10 @@ class SuperPointRecipe(Recipe):
         pairs = photo_pairs(Path(self.unseen), _SIZE, self.validation_pairs, RANGES[self.ranges])
         figures = summary({pair.name: pair_figures(pair, match(pair, 300)) for pair in pairs})
         return {**figures, "score": figures["Rep"] + figures["C3"]}
+
+    def deployed(self, network: nn.Module) -> nn.Module:
+        """Give what is a part of the way from the start."""
+        return network if self.way == 1 else part_way(network, read_weights(Path(self.start)), self.way)
 
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Heat maps of unseen photographs."""
