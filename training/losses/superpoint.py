@@ -16,6 +16,7 @@ from training.losses.kp2d import transfer
 CELL = 8
 PART = 4  # px of a cell's quarters, each of which can show a point
 _FEWEST = 1e-6
+# of 5x5 px: the mass, and its moments along x and y
 _MASS = torch.stack([torch.ones(5, 5), *torch.meshgrid(*[torch.arange(-2.0, 3)] * 2, indexing="xy")])[:, None]
 _OWN = kp2d.Weights(score=2.0, inliers=0.0, sure=True, anchors=200, softness=0.1, relax_px=CELL)
 
