@@ -9,6 +9,7 @@ from pictures import picture
 from torch.utils.data import default_collate
 
 from letvins_ros import networks
+from letvins_ros.errors import ConfigError
 from letvins_ros.weights import save_weights
 from training.adapt import adapted_heat, find_points
 from training.adapt import main as adapt
@@ -145,6 +146,12 @@ def test_weights_that_are_kept_can_be_a_part_of_the_way_from_the_start(photo_fol
     name = "score_head.0.0.weight"
     assert not torch.equal(before[name], now[name])
     torch.testing.assert_close(kept[name], 0.75 * before[name] + 0.25 * now[name])
+
+
+@pytest.mark.parametrize("name", ["kp2dtiny", "superpoint"])
+def test_part_of_the_way_needs_a_start(name):
+    with pytest.raises(ConfigError, match="way"):
+        open_recipe(TrainConfig(name, "", 1, options={"way": 0.5})).build()
 
 
 def test_magicpoint():

@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from letvins_ros import networks
+from letvins_ros.errors import ConfigError
 from training.checkpoints import load_into, read_weights
 from training.data.homographies import RANGES
 from training.data.labelled import LabelledPairs, open_labelled
@@ -73,6 +74,8 @@ class Kp2dTinyRecipe(Recipe):
         )
         if self.start:
             load_into(network, Path(self.start), [part for part in self.renew.split(",") if part])
+        elif self.way < 1:
+            raise ConfigError("way: without start there is nothing to be part of the way from")
         if self.freeze_backbone:
             network.backbone.requires_grad_(False)
         # this layout halves the time of a step on a CPU

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from letvins_ros.errors import ConfigError
 from letvins_ros.networks.superpoint import SuperPoint
 from letvins_ros.weights import load_weights
 from training.checkpoints import load_into, read_weights
@@ -45,8 +46,8 @@ class SuperPointRecipe(Recipe):
     start: str = ""  # weights to begin with, MagicPoint's or of an earlier stage
     way: float = 1.0  # from these to what was learnt, that the weights which are kept have gone
     descriptor_loss: str = "sparse"  # or dense, or softmax, which is the surest in a short training
-    labels: float = 1.0  # weight of the given points
     descriptor: float = 1.0  # weight of that loss
+    labels: float = 1.0  # weight of the given points
     own: float = 0.0  # weight of KP2D's losses of the points that the network itself finds
     none: float = 1.0  # weight of cells' having no point: with less the heat is higher, places are learnt sooner
     location: float = 0.0  # weight of the pixel within its cell, besides the detector's loss
@@ -65,6 +66,8 @@ class SuperPointRecipe(Recipe):
             file = Path(self.start)
             both = SuperPoint.options_of(load_weights(file))["descriptors"]
             load_into(network, file, [] if both else ["descriptor."])
+        elif self.way < 1:
+            raise ConfigError("way: without start there is nothing to be part of the way from")
         return network
 
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
@@ -75,7 +78,7 @@ class SuperPointRecipe(Recipe):
         return PointPairs(Path(self.photos), Path(self.points), length, seed, options)
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Detector loss of both views and descriptor loss."""
+        """Losses of the given points, of descriptors and of the points that the network finds, each where it weighs."""
         network.train()
         output = network(torch.cat([batch["image_a"], batch["image_b"]]))
         (logits_a, logits_b), (a, b) = output.logits.chunk(2), output.descriptor.chunk(2)
