@@ -61,6 +61,13 @@ def test_maps_are_the_same_bytes_every_time_and_stay_the_callers(kind, weights):
     assert np.array_equal(again[0], second)
 
 
+@pytest.mark.parametrize("shape", [(64, 80), (65, 80), (5, 16), (3, 9)])
+def test_an_image_alone_has_the_bytes_that_it_has_beside_another(shape, weights):
+    left, right = images(shape, shape)
+    net = open_backend("openvino", weights)
+    assert np.array_equal(net([left])[0], net([left, right])[0])
+
+
 @pytest.mark.parametrize("kind", ["openvino", "torch"])
 def test_one_feature_is_a_map_of_two_dimensions(kind, tmp_path):
     network = LetNet2(1, head_channels=2).eval()
