@@ -11,7 +11,6 @@ from torch.utils.data import default_collate
 from letvins_ros import networks
 from letvins_ros.errors import ConfigError
 from letvins_ros.weights import save_weights
-from training.adapt import adapted_heat, find_points
 from training.adapt import main as adapt
 from training.config import TrainConfig, open_recipe
 from training.data.images import to_tensor
@@ -148,10 +147,12 @@ def test_weights_that_are_kept_can_be_a_part_of_the_way_from_the_start(photo_fol
     torch.testing.assert_close(kept[name], 0.75 * before[name] + 0.25 * now[name])
 
 
-@pytest.mark.parametrize("name", ["kp2dtiny", "superpoint"])
-def test_part_of_the_way_needs_a_start(name):
-    with pytest.raises(ConfigError, match="way"):
-        open_recipe(TrainConfig(name, "", 1, options={"way": 0.5})).build()
+@pytest.mark.parametrize(
+    ("name", "option"), [("kp2dtiny", {"way": 0.5}), ("superpoint", {"way": 0.5}), ("superpoint", {"views": 7})]
+)
+def test_what_goes_out_from_a_start_needs_one(name, option):
+    with pytest.raises(ConfigError, match=f"^{next(iter(option))}: "):
+        open_recipe(TrainConfig(name, "", 1, options=option)).build()
 
 
 def test_magicpoint():
@@ -222,23 +223,26 @@ def test_corners_that_are_found_again_teach_superpoint(photo_folder, weights):
     check("superpoint", {**options, **own, "start": start}, steps=12, lr=3e-3, share=0.8)
 
 
-def test_adaptation_keeps_what_all_views_see():
-    """A detector that answers to brightness: the bright square comes out of 20 views where it is."""
-
-    class Bright(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.one = torch.nn.Parameter(torch.ones(1))
-
-        def forward(self, image):
-            cells = torch.nn.functional.pixel_unshuffle(image, 8) * 10
-            logits = torch.cat([cells, torch.full_like(cells[:, :1], 5.0)], dim=1)
-            return type("Output", (), {"logits": logits})
-
-    gray = np.zeros((64, 96), np.float32)
-    gray[30:33, 50:53] = 1
-    points = find_points(adapted_heat(Bright(), gray, 20, np.random.default_rng(0)), 0.01, 10)
-    assert points[0, :2] == pytest.approx([51, 31], abs=1)
+def test_superpoint_learns_its_own_heat_from_many_views_with_statistics_of_whole_photographs(photo_folder, weights):
+    start = weights("superpoint", channels=1, batch_norm=True)
+    options = {
+        "photos": str(photo_folder / "train"),
+        "unseen": str(photo_folder / "val"),
+        "start": start,
+        "views": 3,
+        "statistics": 2,
+        "descriptor_loss": "softmax",
+        "looks": "plain",
+        "validation_pairs": 1,
+        **SMALL,
+    }
+    check("superpoint", options, steps=12, lr=1e-3, share=0.9)
+    _, _, network = learn("superpoint", options, 1, 1e-3)
+    _, _, later = learn("superpoint", options, 3, 1e-3)
+    name = "encoder.0.1.running_mean"
+    taken, given = network.state_dict()[name], networks.load("superpoint", start).state_dict()[name]
+    assert torch.equal(taken, later.state_dict()[name])
+    assert not torch.equal(taken, given)
 
 
 def test_letnet(photo_folder):

@@ -2,11 +2,12 @@
 """What the training loop asks of a recipe; the loop knows no network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -43,6 +44,17 @@ class Recipe(ABC):
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Sample pictures (H, W, 3) RGB uint8 for the log, by name."""
         return {}
+
+
+def take_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Let batch norms see inputs like those in use, after which the network can be trained in its mode `eval`.
+
+    Statistics that follow training's few, small and spoilt images fit whole ones badly.
+    """
+    network.train()
+    with torch.no_grad():
+        for batch in batches:
+            network(batch)
 
 
 def part_way(network: nn.Module, start: Mapping[str, Tensor], way: float) -> nn.Module:
