@@ -32,9 +32,7 @@ def adapted_heat(network: nn.Module, gray: Tensor, H_view_image: Tensor) -> Tens
         shape = views.shape[:2]
         H = views.flatten(0, 1)
         seen = resample(gray.repeat_interleave(shape[1], dim=0), torch.linalg.inv(H), size, "reflection")
-        with torch.autocast(gray.device.type, torch.bfloat16):
-            logits = network(seen).logits
-        heat = _spread(heat_map(logits.float())[:, None])
+        heat = _spread(heat_map(network(seen).logits)[:, None])
         back = resample(torch.cat([heat, torch.ones_like(heat)], dim=1), H, size)
         back[:, 0] *= area_ratio(H, size)
         total += back.unflatten(0, shape).sum(dim=1).transpose(0, 1)

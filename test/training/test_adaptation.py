@@ -7,7 +7,6 @@ import torch
 
 from training.adapt import find_points
 from training.adaptation import adapted_heat, area_ratio, random_views, resample
-from training.losses.superpoint import adapted_points
 
 SIZE = (64, 96)
 
@@ -60,14 +59,3 @@ def test_area_of_a_slanted_view_is_that_of_its_pixels():
     u, v = (places[:, :2] / places[:, 2:]).T
     shoelace = (u * v.roll(-1) - u.roll(-1) * v).sum() / 2
     assert area_ratio(H[None], SIZE)[0, 20, 10] == pytest.approx(float(shoelace), rel=1e-3)
-
-
-def test_a_teachers_points_are_the_same_in_both_views_and_none_where_there_are_few():
-    shift = torch.tensor([[[1.0, 0, -8], [0, 1, -16], [0, 0, 1]]])
-    batch = {"image_a": square(), "H_b_a": shift, "views": torch.eye(3)[None, None]}
-    points = adapted_points(Bright(), batch)
-    a, b = points["points_a"][0], points["points_b"][0]
-    torch.testing.assert_close(b[:-16, :-8], a[16:, 8:], rtol=1e-3, atol=1e-5)
-    cells = torch.nn.functional.pixel_unshuffle(a[None, None], 8).sum(dim=1)
-    assert 0 < (cells > 0).sum() <= 4
-    assert cells[cells > 0].min() > 0.1

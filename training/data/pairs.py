@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from training.adaptation import random_views
 from training.data.corners import repeated_corners
 from training.data.homographies import Ranges, random_homography, warp
 from training.data.images import list_images, read_rgb, resize, to_tensor
@@ -27,7 +26,6 @@ class PairOptions:
     looks: Looks = field(default_factory=Looks)
     looks_a: bool = True  # the first view's looks change too
     corners: int = 0  # px of a cell: also corners_a, corners_b (3, h, w), see repeated_corners
-    views: int = 0  # also views (K, 3, 3) of a for homographic adaptation, see training.adaptation
     crop: float = 1.0  # smallest share of a photograph's sides that is taken, so that details come in many sizes
     turned: bool = True  # the photograph is first mirrored, turned, scaled and shifted a little, as KP2D does
 
@@ -59,18 +57,16 @@ def make_pair(photo: np.ndarray, rng: np.random.Generator, options: PairOptions)
     if options.turned:
         view_a = _turn(view_a, rng)
     H_b_a = random_homography(rng, options.size, options.ranges)
-    view_b, more = warp(view_a, H_b_a, options.size), {}
+    view_b, corners = warp(view_a, H_b_a, options.size), {}
     if options.corners:
         gray = cv2.cvtColor(view_a, cv2.COLOR_RGB2GRAY).astype(np.float32)
         labels = repeated_corners(gray, H_b_a, options.corners, rng)
-        more = {f"corners_{key}": torch.from_numpy(x) for key, x in zip("ab", labels, strict=True)}
-    if options.views:
-        more["views"] = random_views(rng, options.size, options.views)
+        corners = {f"corners_{key}": torch.from_numpy(x) for key, x in zip("ab", labels, strict=True)}
     view_b = change(view_b, options.looks, rng)
     if options.looks_a:
         view_a = change(view_a, options.looks, rng)
     return {
-        **more,
+        **corners,
         "image_a": to_tensor(view_a, options.channels),
         "image_b": to_tensor(view_b, options.channels),
         "H_b_a": torch.from_numpy(H_b_a).float(),

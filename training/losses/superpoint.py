@@ -6,18 +6,16 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from letvins_ros.networks.superpoint import heat_map
-from training.adaptation import adapted_heat, area_ratio, resample
 from training.losses import kp2d
 from training.losses.kp2d import transfer
 
 CELL = 8
 PART = 4  # px of a cell's quarters, each of which can show a point
 _FEWEST = 1e-6
-_FEW = 0.1  # least sum of a cell's points, when a teacher tells them
 # of 5x5 px: the mass, and its moments along x and y
 _MASS = torch.stack([torch.ones(5, 5), *torch.meshgrid(*[torch.arange(-2.0, 3)] * 2, indexing="xy")])[:, None]
 _OWN = kp2d.Weights(score=2.0, inliers=0.0, sure=True, anchors=200, softness=0.1, relax_px=CELL)
@@ -59,21 +57,6 @@ def location(logits: Tensor, points: Tensor) -> Tensor:
     share, place = functional.pixel_unshuffle(points[:, None], CELL).max(dim=1)
     loss = functional.cross_entropy(logits[:, :-1], place, reduction="none")
     return (loss * share).sum() / share.sum().clamp(min=1)
-
-
-def adapted_points(teacher: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Points (B, H, W) of both views that a teacher finds in views of the first, and where they are valid."""
-    image, H_a_b = batch["image_a"], torch.linalg.inv(batch["H_b_a"])
-    size = (image.shape[-2], image.shape[-1])
-    points = _without_few(adapted_heat(teacher, image, batch["views"]))
-    there = resample(points[:, None], H_a_b, size)[:, 0] * area_ratio(H_a_b, size)
-    return {"points_a": points, "points_b": _without_few(there), "valid_b": torch.ones_like(points)}
-
-
-def _without_few(points: Tensor) -> Tensor:
-    """(B, H, W) without cells that hardly have a point."""
-    cells = functional.pixel_unshuffle(points[:, None], CELL)
-    return functional.pixel_shuffle(cells * (cells.sum(dim=1, keepdim=True) > _FEW), CELL)[:, 0]
 
 
 def softmax_descriptor(a: Tensor, b: Tensor, batch: Mapping[str, Tensor], options: DescriptorOptions) -> Tensor:

@@ -46,17 +46,6 @@ class Recipe(ABC):
         return {}
 
 
-def take_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Let batch norms see inputs like those in use, after which the network can be trained in its mode `eval`.
-
-    Statistics that follow training's few, small and spoilt images fit whole ones badly.
-    """
-    network.train()
-    with torch.no_grad():
-        for batch in batches:
-            network(batch)
-
-
 def part_way(network: nn.Module, start: Mapping[str, Tensor], way: float) -> nn.Module:
     """Give a copy with weights a share of the way from the start to where they are now (Wortsman et al. 2022).
 
@@ -67,6 +56,19 @@ def part_way(network: nn.Module, start: Mapping[str, Tensor], way: float) -> nn.
         if now.is_floating_point():
             now.lerp_(start[key].to(now), 1 - way)
     return kept
+
+
+def take_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Let batch norms see inputs like those in use (B, C, H, W).
+
+    Means of weights need it (Izmailov et al. 2018), and statistics of training's few, small and spoilt images fit
+    whole ones badly.
+    """
+    device = next(network.parameters()).device
+    network.train()
+    with torch.no_grad():
+        for batch in batches:
+            network(batch.to(device))
 
 
 def to_numpy(state: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from letvins_ros.networks.letnet2 import LetNet2
 from training.data.photos import MOTION_PX, PhotoPairs
 from training.data.tartanair import TartanAirFlow, TartanAirPairs
 from training.lucas_kanade import pyramid_down, track
-from training.recipes.base import Batch, Recipe, part_way, take_statistics
+from training.recipes.base import Batch, Recipe, part_way
 from training.tasks.photo_flow import share_followed
 
 
@@ -46,9 +46,10 @@ class Letnet2Recipe(Recipe):
         network = LetNet2(1, self.head_channels)
         nn.init.normal_(network.conv_head.weight, std=0.5)
         pairs = self._pairs("train", self.statistics_pairs, seed=99)
-        both = (torch.stack([pair["image_a"], pair["image_b"]]) for pair in (pairs[i] for i in range(len(pairs))))
-        take_statistics(network, both)
+        network.train()
         with torch.no_grad():
+            for pair in (pairs[i] for i in range(len(pairs))):
+                network(torch.stack([pair["image_a"], pair["image_b"]]))
             pass_through(network)
         self.start.update(deepcopy(network.state_dict()))
         return network.eval()

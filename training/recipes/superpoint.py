@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,12 @@ from training.checkpoints import load_into, read_weights
 from training.data.homographies import RANGES
 from training.data.images import list_images, read_rgb, resize, to_tensor
 from training.data.labelled_points import CornerPairs, PointPairs
-from training.data.pairs import HomographyPairs, PairOptions
+from training.data.pairs import PairOptions
 from training.data.photometric import LOOKS
 from training.features import HeatNetwork
 from training.losses.superpoint import (
     PART,
     DescriptorOptions,
-    adapted_points,
     dense_descriptor,
     detector,
     location,
@@ -48,7 +47,6 @@ class SuperPointRecipe(Recipe):
     photos: str = "../data/coco/train2017"
     points: str = "../data/coco/points"  # of python -m training.adapt; none: Harris' that are found again
     unseen: str = "../data/coco/val2017"
-    views: int = 0  # of a photograph: instead of points learn the mean heat of the start over so many
     start: str = ""  # weights to begin with, MagicPoint's or of an earlier stage
     way: float = 1.0  # from these to what was learnt, that the weights which are kept have gone
     descriptor_loss: str = "sparse"  # or dense, or softmax, which is the surest in a short training
@@ -58,46 +56,35 @@ class SuperPointRecipe(Recipe):
     none: float = 1.0  # weight of cells' having no point: with less the heat is higher, places are learnt sooner
     location: float = 0.0  # weight of the pixel within its cell, besides the detector's loss
     batch_norm: bool = True
-    statistics: int = 0  # batches of whole photographs that batch norm takes its statistics from; 0: from every batch
+    statistics: int = 40  # batches of whole photographs that batch norm sees when weights are kept, 0: none
     ranges: str = "superpoint"  # or kp2d, which turns less and slants more
     looks: str = "superpoint"  # or kp2d, kp2dtiny, plain
     crop: float = 1.0  # without points: smallest share of a photograph's sides that a view shows
     height: int = 240
     width: int = 320
     validation_pairs: int = 64
-    _held: dict[str, nn.Module] = field(default_factory=dict, init=False, repr=False)
 
     def build(self) -> nn.Module:
-        """Make SuperPoint, begun with MagicPoint or an earlier stage where it is given."""
+        """Make SuperPoint, begun with MagicPoint where it is given."""
         network = make_superpoint(self.batch_norm, descriptors=True)
         if self.start:
             file = Path(self.start)
             both = SuperPoint.options_of(load_weights(file))["descriptors"]
             load_into(network, file, [] if both else ["descriptor."])
-        elif self.way < 1 or self.views:
-            key, purpose = ("views", "learn from") if self.views else ("way", "be part of the way from")
-            raise ConfigError(f"{key}: without start there is nothing to {purpose}")
-        if self.statistics:
-            take_statistics(network, self._photographs())
-        if self.views:
-            self._held["teacher"] = deepcopy(network).eval().requires_grad_(False)
+        elif self.way < 1:
+            raise ConfigError("way: without start there is nothing to be part of the way from")
         return network
 
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
         """Give pairs of views with their points."""
         options = PairOptions((self.height, self.width), 1, RANGES[self.ranges], LOOKS[self.looks])
-        if self.views:
-            seen = replace(options, views=self.views, crop=self.crop, looks_a=False)
-            return HomographyPairs(Path(self.photos), length, seed, seen)
         if self.points == "none":
             return CornerPairs(Path(self.photos), length, seed, replace(options, corners=PART, crop=self.crop))
         return PointPairs(Path(self.photos), Path(self.points), length, seed, options)
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Losses of the given points, of descriptors and of the points that the network finds, each where it weighs."""
-        network.train(not self.statistics)
-        if self.views:
-            batch = {**batch, **adapted_points(self._held["teacher"].to(batch["image_a"].device), batch)}
+        network.train()
         output = network(torch.cat([batch["image_a"], batch["image_b"]]))
         (logits_a, logits_b), (a, b) = output.logits.chunk(2), output.descriptor.chunk(2)
         everywhere = torch.ones_like(batch["points_a"])
@@ -125,8 +112,11 @@ class SuperPointRecipe(Recipe):
         return {**figures, "score": figures["Rep"] + figures["C3"]}
 
     def deployed(self, network: nn.Module) -> nn.Module:
-        """Give what is a part of the way from the start."""
-        return network if self.way == 1 else part_way(network, read_weights(Path(self.start)), self.way)
+        """Give what is a part of the way from the start, with statistics of whole photographs."""
+        kept = deepcopy(network) if self.way == 1 else part_way(network, read_weights(Path(self.start)), self.way)
+        if self.batch_norm and self.statistics:
+            take_statistics(kept, self._photographs())
+        return kept
 
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Heat maps of unseen photographs."""
