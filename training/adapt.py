@@ -14,13 +14,58 @@ import numpy as np
 import torch
 import typer
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from letvins_ros import networks
 from letvins_ros.errors import LetvinsError
-from training.adaptation import adapted_heat, random_views
+from letvins_ros.networks.superpoint import heat_map
+from training.data.homographies import random_affine
 from training.data.images import list_images, read_rgb, resize, to_tensor
 from training.features import maxima, refine
+
+_SCALES = 0.4, 1.5  # of the views
+_AT_ONCE = 10  # views
+_SPREAD_PX = 1.0  # of heat, so that a point is not missed between the pixels of a larger view
+
+
+def random_views(rng: np.random.Generator, size: tuple[int, int], count: int) -> Tensor:
+    """H_view_image (count, 3, 3) float32 of the image itself and of views of it, turned and scaled anyhow."""
+    views = [np.eye(3), *(random_affine(rng, size, _SCALES, np.pi) for _ in range(count - 1))]
+    return torch.from_numpy(np.stack(views)).float()
+
+
+@torch.no_grad()
+def adapted_heat(network: nn.Module, gray: Tensor, H_view_image: Tensor) -> Tensor:
+    """Mean heat (H, W) of a gray image (1, H, W) in 0..1 over its affine views (K, 3, 3).
+
+    A point counts alike in views of all scales: what it loses in height where it is drawn apart, its area gives back.
+    """
+    size = (gray.shape[-2], gray.shape[-1])
+    total = gray.new_zeros(2, *size)  # of heat, and of views that show the pixel
+    for views in H_view_image.split(_AT_ONCE):
+        seen = resample(gray.expand(len(views), 1, *size), torch.linalg.inv(views), "reflection")
+        heat = _spread(heat_map(network(seen).logits)[:, None])
+        back = resample(torch.cat([heat, torch.ones_like(heat)], dim=1), views)
+        back[:, 0] *= torch.linalg.det(views)[:, None, None]
+        total += back.sum(dim=0)
+    return total[0] / total[1].clamp(min=1e-6)
+
+
+def _spread(heat: Tensor) -> Tensor:
+    """Blur (B, 1, H, W) by a Gaussian of height 1, which leaves a point that fills its pixel as high as it is."""
+    axis = torch.arange(-3.0, 4.0, device=heat.device)
+    kernel = torch.exp(-(axis**2) / (2 * _SPREAD_PX**2)).reshape(1, 1, 1, -1)
+    return functional.conv2d(functional.conv2d(heat, kernel, padding=(0, 3)), kernel.transpose(2, 3), padding=(3, 0))
+
+
+def resample(x: Tensor, A_x_y: Tensor, beyond: str = "zeros") -> Tensor:
+    """(B, C, H, W) as seen in y, of the same size: read bilinearly where the affine (B, 3, 3) takes y's pixels to."""
+    height, width = x.shape[-2:]
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    uv = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).flatten(0, 1).to(A_x_y)
+    grid = (uv @ A_x_y.transpose(1, 2))[..., :2] * A_x_y.new_tensor([2 / (width - 1), 2 / (height - 1)]) - 1
+    return functional.grid_sample(x, grid.unflatten(1, (height, width)), align_corners=True, padding_mode=beyond)
 
 
 def find_points(heat: Tensor, threshold: float, top_k: int) -> np.ndarray:
@@ -60,10 +105,10 @@ def _work(  # noqa: PLR0913
     count, height, width, threshold, top_k = how
     network = networks.load("superpoint", weights).to(device)
     for path in track(todo, description="adapting", transient=True):
-        gray = to_tensor(resize(read_rgb(path), (height, width)), 1)[None].to(device)
+        gray = to_tensor(resize(read_rgb(path), (height, width)), 1).to(device)
         rng = np.random.default_rng(list(path.name.encode()))  # however the photographs are shared out
-        views = random_views(rng, (height, width), count)[None].to(device)
-        points = find_points(adapted_heat(network, gray, views)[0], threshold, top_k)
+        views = random_views(rng, (height, width), count).to(device)
+        points = find_points(adapted_heat(network, gray, views), threshold, top_k)
         place = _place(path, photos, out)
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f".{place.stem}.part.npz")
