@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m training.adapt PHOTOS OUT WEIGHTS`: points of photographs by homographic adaptation (DeTone et al. 2018).
 
-The detector sees each photograph in many views; what it finds again and again are its points. They are the labels that
-SuperPoint learns from. Photographs are shared among workers; one that has its points already is left out.
+The detector sees each photograph in many views, turned and scaled; what it finds again and again are its points. They
+are the labels that SuperPoint learns from. Photographs are shared among workers; one that has its points already is
+left out.
 """
 
 import sys
