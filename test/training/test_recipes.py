@@ -221,18 +221,6 @@ def test_corners_that_are_found_again_teach_superpoint(photo_folder, weights):
     check("superpoint", {**options, **own, "start": start}, steps=12, lr=3e-3, share=0.8)
 
 
-def test_superpoint_is_kept_with_statistics_of_whole_photographs(photo_folder, weights):
-    start = weights("superpoint", channels=1, batch_norm=True)
-    given = {"photos": str(photo_folder / "train"), "points": "none", "start": start, **SMALL}
-    name = "encoder.0.1.running_mean"
-    for statistics in (0, 2):
-        _, recipe, network = learn("superpoint", {**given, "statistics": statistics}, 2, 1e-3)
-        before, kept = network.state_dict(), recipe.deployed(network).state_dict()
-        assert torch.equal(before[name], network.state_dict()[name])
-        assert torch.equal(before[name], kept[name]) == (statistics == 0)
-        assert torch.equal(before["encoder.0.0.weight"], kept["encoder.0.0.weight"])
-
-
 def test_letnet(photo_folder):
     options = {
         "source": "photos",

@@ -2,12 +2,11 @@
 """What the training loop asks of a recipe; the loop knows no network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -56,19 +55,6 @@ def part_way(network: nn.Module, start: Mapping[str, Tensor], way: float) -> nn.
         if now.is_floating_point():
             now.lerp_(start[key].to(now), 1 - way)
     return kept
-
-
-def take_statistics(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Let batch norms see inputs like those in use (B, C, H, W).
-
-    Means of weights need it (Izmailov et al. 2018), and statistics of training's few, small and spoilt images fit
-    whole ones badly.
-    """
-    device = next(network.parameters()).device
-    network.train()
-    with torch.no_grad():
-        for batch in batches:
-            network(batch.to(device))
 
 
 def to_numpy(state: Mapping[str, Any]) -> dict[str, np.ndarray]:

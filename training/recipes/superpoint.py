@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """SuperPoint: detector and descriptors together, on photographs whose points MagicPoint or Harris found."""
 
-from collections.abc import Iterator
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from letvins_ros.networks.superpoint import SuperPoint
 from letvins_ros.weights import load_weights
 from training.checkpoints import load_into, read_weights
 from training.data.homographies import RANGES
-from training.data.images import list_images, read_rgb, resize, to_tensor
 from training.data.labelled_points import CornerPairs, PointPairs
 from training.data.pairs import PairOptions
 from training.data.photometric import LOOKS
@@ -31,13 +28,12 @@ from training.losses.superpoint import (
     softmax_descriptor,
     sparse_descriptor,
 )
-from training.recipes.base import Batch, Recipe, part_way, take_statistics
+from training.recipes.base import Batch, Recipe, part_way
 from training.recipes.magicpoint import make_superpoint
 from training.tasks.hpatches import pair_figures, photo_pairs, summary
 from training.tasks.pairs import DescriptorMatcher
 
 _SIZE = (240, 320)  # of the published figures
-_TOGETHER = 8  # photographs, for statistics
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,6 @@ class SuperPointRecipe(Recipe):
     none: float = 1.0  # weight of cells' having no point: with less the heat is higher, places are learnt sooner
     location: float = 0.0  # weight of the pixel within its cell, besides the detector's loss
     batch_norm: bool = True
-    statistics: int = 40  # batches of whole photographs that batch norm sees when weights are kept, 0: none
     ranges: str = "superpoint"  # or kp2d, which turns less and slants more
     looks: str = "superpoint"  # or kp2d, kp2dtiny, plain
     crop: float = 1.0  # without points: smallest share of a photograph's sides that a view shows
@@ -112,11 +107,8 @@ class SuperPointRecipe(Recipe):
         return {**figures, "score": figures["Rep"] + figures["C3"]}
 
     def deployed(self, network: nn.Module) -> nn.Module:
-        """Give what is a part of the way from the start, with statistics of whole photographs."""
-        kept = deepcopy(network) if self.way == 1 else part_way(network, read_weights(Path(self.start)), self.way)
-        if self.batch_norm and self.statistics:
-            take_statistics(kept, self._photographs())
-        return kept
+        """Give what is a part of the way from the start."""
+        return network if self.way == 1 else part_way(network, read_weights(Path(self.start)), self.way)
 
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Heat maps of unseen photographs."""
@@ -136,13 +128,6 @@ class SuperPointRecipe(Recipe):
         if self.descriptor_loss == "softmax":
             return softmax_descriptor(a, b, batch, DescriptorOptions())
         return sparse_descriptor(a, b, batch["H_b_a"], DescriptorOptions())
-
-    def _photographs(self) -> Iterator[Tensor]:
-        """Batches of whole ones."""
-        images = list_images(Path(self.photos))
-        some = images[:: max(1, len(images) // (_TOGETHER * self.statistics))]
-        for i in range(min(self.statistics, len(some))):
-            yield torch.stack([to_tensor(resize(read_rgb(path), _SIZE), 1) for path in some[i :: self.statistics]])
 
 
 RECIPE = SuperPointRecipe
