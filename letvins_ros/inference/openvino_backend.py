@@ -13,7 +13,7 @@ from letvins_ros.inference.backend import Run
 from letvins_ros.inference.lanes import scale_activations, side_by_side, strided
 from letvins_ros.networks.folding import Conv
 
-_STREAMS = 2  # one thread each, for the images of a stereo pair: threads within an image would wait for each other
+_STREAMS = 2  # one thread each, for two images or strips: threads within one would wait for each other
 _CONFIG = {"NUM_STREAMS": _STREAMS, "INFERENCE_NUM_THREADS": _STREAMS, "INFERENCE_PRECISION_HINT": "f32"}
 
 

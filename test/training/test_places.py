@@ -80,6 +80,13 @@ def test_missing_places_say_where_to_get_them(tmp_path):
         read_places(tmp_path, "pitts30k_test")
 
 
+def test_structs_of_matlab_7_3_are_refused_by_name(tmp_path):
+    header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
+    (tmp_path / "pitts30k_test.mat").write_bytes(header + bytes(512))
+    with pytest.raises(DataError, match=r"pitts30k_test\.mat: no dbStruct \(Please use HDF reader for matlab v7\.3"):
+        read_places(tmp_path, "pitts30k_test")
+
+
 def test_darker_queries_are_found_by_normalised_pixels(pittsburgh):
     data = dataset_places(pittsburgh, "pitts30k_val")
     figures = retrieval_figures(*describe_all(data, raw_pixels), data.positives)

@@ -11,6 +11,7 @@ from torch.utils.data import default_collate
 from letvins_ros import networks
 from letvins_ros.errors import ConfigError
 from letvins_ros.weights import save_weights
+from training.adapt import adapted_heat, find_points
 from training.adapt import main as adapt
 from training.config import TrainConfig, open_recipe
 from training.data.images import to_tensor
@@ -219,6 +220,25 @@ def test_corners_that_are_found_again_teach_superpoint(photo_folder, weights):
     check("superpoint", {**options, "looks": "kp2d", "start": start}, steps=12, lr=3e-3, share=0.8)
     own = {"descriptor": 0.0, "labels": 0.1, "own": 1.0, "way": 0.5}
     check("superpoint", {**options, **own, "start": start}, steps=12, lr=3e-3, share=0.8)
+
+
+def test_adaptation_keeps_what_all_views_see():
+    """A detector that answers to brightness: the bright square comes out of 20 views where it is."""
+
+    class Bright(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, image):
+            cells = torch.nn.functional.pixel_unshuffle(image, 8) * 10
+            logits = torch.cat([cells, torch.full_like(cells[:, :1], 5.0)], dim=1)
+            return type("Output", (), {"logits": logits})
+
+    gray = np.zeros((64, 96), np.float32)
+    gray[30:33, 50:53] = 1
+    points = find_points(adapted_heat(Bright(), gray, 20, np.random.default_rng(0)), 0.01, 10)
+    assert points[0, :2] == pytest.approx([51, 31], abs=1)
 
 
 def test_letnet(photo_folder):

@@ -4,10 +4,9 @@
 import cv2
 import numpy as np
 
-from training.data.homographies import random_affine, warp
+from training.data.homographies import warp
 
 VIEWS = 10  # of an image, besides itself
-_SCALES, _TURN = (0.6, 1.5), 0.6  # of the views, rad either way
 _RADIUS = 3  # px, within which one corner is kept
 _PIXELS = 256  # of a view, for each of its corners
 _SPREAD_PX = 1.0  # of a corner's place from view to view
@@ -32,12 +31,25 @@ def repeats(gray: np.ndarray, rng: np.random.Generator, views: int = VIEWS) -> n
     size = (gray.shape[0], gray.shape[1])
     found, seen = _corners(gray), np.ones(size, np.float32)
     for _ in range(views):
-        M = random_affine(rng, size, _SCALES, _TURN)[:2]
+        M = _affine(rng, size)
         view = cv2.warpAffine(gray, M, size[::-1], borderMode=cv2.BORDER_REFLECT_101)
         back = cv2.invertAffineTransform(M)
         found += cv2.warpAffine(_corners(view), back, size[::-1])
         seen += cv2.warpAffine(np.ones(size, np.float32), back, size[::-1])
     return np.asarray(found / seen, np.float32)
+
+
+def _affine(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """(2, 3): turned up to 34 degrees, scaled by 0.6 to 1.5, stretched along some direction, about the centre."""
+    turn, along = rng.uniform(-0.6, 0.6), rng.uniform(0, np.pi)
+    scale, stretch = np.exp(rng.uniform(np.log(0.6), np.log(1.5))), np.exp(rng.normal(0, 0.15))
+    A = scale * _rotation(turn + along) @ np.diag([stretch, 1 / stretch]) @ _rotation(-along)
+    centre = (np.array(size[::-1]) - 1) / 2
+    return np.column_stack([A, centre - A @ centre])
+
+
+def _rotation(angle: float) -> np.ndarray:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
 def _corners(gray: np.ndarray) -> np.ndarray:

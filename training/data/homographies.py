@@ -51,19 +51,6 @@ def random_homography(rng: np.random.Generator, size: tuple[int, int], ranges: R
     )
 
 
-def random_affine(
-    rng: np.random.Generator, size: tuple[int, int], scales: tuple[float, float], turn: float
-) -> np.ndarray:
-    """H_view_image (3, 3): turned up to `turn` rad, scaled, stretched along some direction, about the centre."""
-    turned, along = rng.uniform(-turn, turn), rng.uniform(0, np.pi)
-    scale, stretch = np.exp(rng.uniform(*np.log(scales))), np.exp(rng.normal(0, 0.15))
-    H = np.eye(3)
-    H[:2, :2] = scale * _rotation(turned + along) @ np.diag([stretch, 1 / stretch]) @ _rotation(-along)
-    centre = (np.array(size[::-1]) - 1) / 2
-    H[:2, 2] = centre - H[:2, :2] @ centre
-    return H
-
-
 def warp(image: np.ndarray, H_view_image: np.ndarray, size: tuple[int, int], nearest: bool = False) -> np.ndarray:
     """View (height, width) of an image; 0 beyond it."""
     flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
@@ -88,11 +75,8 @@ def _try(part: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.nda
 
 
 def _turned(part: np.ndarray, angle: float, aspect: float) -> np.ndarray:
-    return np.asarray((part * [aspect, 1]) @ _rotation(angle).T / [aspect, 1])
-
-
-def _rotation(angle: float) -> np.ndarray:
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return (part * [aspect, 1]) @ turn.T / [aspect, 1]
 
 
 def _cut_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
