@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m training.adapt PHOTOS OUT WEIGHTS`: points of photographs by homographic adaptation (DeTone et al. 2018).
+"""`python -m training.adapt PHOTOS OUT MODEL`: points of photographs by homographic adaptation (DeTone et al. 2018).
 
-The detector sees each photograph under many homographies; what it finds again and again are its points. They are the
-labels that SuperPoint learns from. Photographs are shared among workers; one that has its points already is left out.
+The detector sees each photograph turned, scaled and stretched in many ways; what it finds again and again are its
+points. They are the labels that SuperPoint learns from. Photographs are shared among workers; one that has its points
+already is left out.
 """
 
 import sys
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
@@ -15,64 +17,82 @@ import numpy as np
 import torch
 import typer
 from rich.progress import track
-from torch import nn
 
-from letvins_ros import networks
 from letvins_ros.errors import LetvinsError
-from letvins_ros.networks.superpoint import heat_map
-from training.data.homographies import Ranges, random_homography, warp
+from training.data.homographies import random_affine
 from training.data.images import list_images, read_rgb, resize
-from training.features import maxima, refine
+from training.data.shapes import inside, point_map
+from training.features import maxima, open_extractor, refine
 
-RANGES = Ranges(patch=0.85, perspective=0.2, scaling=0.2, angle=np.pi / 2)
-_BATCH = 10
+Detector = Callable[[np.ndarray], np.ndarray]  # points (N, 2) px of an RGB image (H, W, 3) uint8, the strongest first
+
+_PIXELS = 256  # of a view, for each of its points
+_SPREAD_PX = 1.0  # of a point's place from view to view
+_BORDER = 4  # px of a view whose points do not count
+_LARGEST = 1.25  # width of a view, as a share of the photograph's
 
 
-def adapted_heat(network: nn.Module, gray: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Mean heat (H, W) over views of a gray image (H, W) float32 0..1, where at least one view saw the pixel.
+def repeats(image: np.ndarray, detect: Detector, views: int, rng: np.random.Generator) -> np.ndarray:
+    """Share (H, W) float32 of views of an RGB image in which a pixel is among the strongest points.
 
-    The first view is the image itself.
+    The first view is the image itself. A view that shows it smaller counts less, by its area there, as it places points
+    less well.
     """
-    size = (gray.shape[0], gray.shape[1])
-    homographies = [np.eye(3), *(random_homography(rng, size, RANGES) for _ in range(count - 1))]
+    size = (image.shape[0], image.shape[1])
     total, seen = np.zeros(size, np.float32), np.zeros(size, np.float32)
-    device = next(network.parameters()).device
-    for first in range(0, count, _BATCH):
-        some = homographies[first : first + _BATCH]
-        views = torch.from_numpy(np.stack([warp(gray, H, size) for H in some]))[:, None]
-        with torch.inference_mode():
-            heats = heat_map(network(views.to(device)).logits).cpu().numpy()
-        for H, heat in zip(some, heats, strict=True):
-            total += warp(heat, np.linalg.inv(H), size)
-            seen += warp(np.ones(size, np.float32), np.linalg.inv(H), size)
-    return np.where(seen > 0, total / np.maximum(seen, 1e-6), 0).astype(np.float32)
+    for i in range(views):
+        M, (height, width) = _view(rng, size) if i else (np.eye(2, 3), size)
+        area = abs(np.linalg.det(M[:, :2]))
+        smooth = cv2.GaussianBlur(image, (0, 0), 0.5 / np.sqrt(area)) if area < 0.64 else image
+        view = cv2.warpAffine(smooth, M, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+        inner = np.zeros((height, width), np.float32)
+        inner[_BORDER:-_BORDER, _BORDER:-_BORDER] = area
+        back = cv2.invertAffineTransform(M)
+        total += cv2.warpAffine(inner * _spots(detect(view), (height, width)), back, size[::-1])
+        seen += cv2.warpAffine(inner, back, size[::-1])
+    return np.asarray(total / np.maximum(seen, 1e-6), np.float32)
 
 
-def find_points(heat: np.ndarray, threshold: float, top_k: int) -> np.ndarray:
-    """Points (N, 3): x, y px to a fraction of a pixel and score, the strongest first."""
-    tensor = torch.from_numpy(heat)
-    uv, score = maxima(tensor, 4, threshold)
+def find_points(share: np.ndarray, threshold: float, top_k: int) -> np.ndarray:
+    """Points (N, 3) of a map (H, W): x, y px to a fraction of a pixel and its value, the highest first."""
+    tensor = torch.from_numpy(share)
+    uv, score = maxima(tensor, 2, threshold)
     order = score.argsort(descending=True)[:top_k]
-    found = torch.cat([refine(tensor, uv[order]), score[order, None]], dim=1)
+    found = torch.cat([refine(tensor, uv[order])[0], score[order, None]], dim=1)
     return np.asarray(found.numpy(), np.float32)
+
+
+def _view(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """M (2, 3) and size: turned anyhow, scaled by 0.4 to 1.5, stretched along some direction, about the centre."""
+    A = random_affine(rng, np.pi, (0.4, 1.5), 0.2)
+    whole = np.array(size[::-1])
+    reach = np.minimum(np.abs(A) @ whole, _LARGEST * whole[0])
+    width, height = (int(16 * np.ceil(side / 16)) for side in reach)
+    return np.column_stack([A, np.array([width, height]) / 2 - A @ (whole / 2)]), (height, width)
+
+
+def _spots(uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) with a soft spot of height 1 at each of the strongest points."""
+    some = point_map(inside(uv[: max(1, size[0] * size[1] // _PIXELS)], size), size)
+    return np.asarray(cv2.GaussianBlur(some, (0, 0), _SPREAD_PX) * np.float32(2 * np.pi * _SPREAD_PX**2))
 
 
 def main(  # noqa: PLR0913  each is an option
     photos: Annotated[Path, typer.Argument(help="any tree of images")],
     out: Annotated[Path, typer.Argument(help="folder for the points")],
-    weights: Annotated[Path, typer.Argument(help="of MagicPoint or SuperPoint")],
-    count: Annotated[int, typer.Option(help="homographies")] = 100,
+    model: Annotated[str, typer.Argument(help="superpoint=WEIGHTS (MagicPoint's too), kp2dtiny=WEIGHTS, orb ...")],
+    views: Annotated[int, typer.Option(help="of each photograph")] = 100,
     height: Annotated[int, typer.Option(help="px that photographs are resized to")] = 240,
     width: Annotated[int, typer.Option()] = 320,
-    threshold: Annotated[float, typer.Option()] = 0.015,
-    top_k: Annotated[int, typer.Option()] = 600,
+    threshold: Annotated[float, typer.Option(help="least share of views")] = 0.05,
+    top_k: Annotated[int, typer.Option()] = 1000,
     workers: Annotated[int, typer.Option(help="processes")] = 1,
     device: Annotated[str, typer.Option(help="of torch, such as cuda")] = "cpu",
 ) -> None:
-    """Write OUT/relative/path.npz with `pts` (N, 3)."""
+    """Write OUT/relative/path.npz: `pts` (N, 3) of x, y in px and share of views; `size`, height and width."""
     todo = [p for p in list_images(photos) if not _place(p, photos, out).is_file()]
     shards = [todo[i::workers] for i in range(workers)]
-    jobs = [(shard, photos, out, weights, (count, height, width, threshold, top_k), device) for shard in shards]
+    jobs = [(shard, photos, out, model, (views, height, width, threshold, top_k), device) for shard in shards]
     if workers == 1:
         _work(*jobs[0])
         return
@@ -81,18 +101,20 @@ def main(  # noqa: PLR0913  each is an option
 
 
 def _work(  # noqa: PLR0913
-    todo: list[Path], photos: Path, out: Path, weights: Path, how: tuple[int, int, int, float, int], device: str
+    todo: list[Path], photos: Path, out: Path, model: str, how: tuple[int, int, int, float, int], device: str
 ) -> None:
-    count, height, width, threshold, top_k = how
-    network = networks.load("superpoint", weights).to(device)
+    views, height, width, threshold, top_k = how
+    extract = open_extractor(model, device)
     for path in track(todo, description="adapting", transient=True):
-        gray = cv2.cvtColor(resize(read_rgb(path), (height, width)), cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+        gray = cv2.cvtColor(resize(read_rgb(path), (height, width)), cv2.COLOR_RGB2GRAY)
+        image = cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
         rng = np.random.default_rng(list(path.name.encode()))  # however the photographs are shared out
-        points = find_points(adapted_heat(network, gray, count, rng), threshold, top_k)
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            share = repeats(image, lambda view: extract(view).uv, views, rng)
         place = _place(path, photos, out)
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f".{place.stem}.part.npz")
-        np.savez_compressed(part, pts=points)
+        np.savez_compressed(part, pts=find_points(share, threshold, top_k), size=(height, width))
         part.replace(place)
 
 

@@ -69,7 +69,8 @@ def _candidates(maps: Maps) -> tuple[np.ndarray, np.ndarray]:
     if "coord" not in maps:
         peak = (score == cv2.dilate(score, _PEAK)) & (score > 1 / 65)  # more than if the network knew nothing
         row, column = np.nonzero(peak)
-        return np.stack([column, row], axis=1).astype(np.float32), score[peak]
+        mass = cv2.boxFilter(score, -1, (5, 5), normalize=False)  # the chance that the point lies within 2 px
+        return np.stack([column, row], axis=1).astype(np.float32), mass[peak]
     inside = score > 0  # the outermost cells have none
     uv, score = maps["coord"][:, inside].T, score[inside]
     column, row = np.maximum(np.rint(uv), 0).astype(int).T

@@ -144,6 +144,15 @@ def test_images_of_any_size_are_taken(name, weights):
     assert np.median(distance.min(axis=1)) < 1e-3
 
 
+def test_of_a_heat_map_those_come_first_about_which_there_is_most():
+    """An unsure pixel has a lower peak, but may well be the surer point."""
+    heat = np.zeros((64, 64), np.float32)
+    heat[20, 20], heat[40, 40], heat[40, 41], heat[50, 20] = 0.5, 0.4, 0.3, 0.01
+    uv, scores = choose({"score": heat}, (64, 64), 10)
+    assert uv.tolist() == [[40, 40], [20, 20]]
+    assert scores.tolist() == pytest.approx([0.7, 0.5])
+
+
 def test_of_close_keypoints_the_best_is_kept():
     coord = np.array([[[10.2, 14.1, 30.0], [30.0, 50.0, -0.4]], [[10.0, 12.9, 20.0], [24.9, 20.0, 40.0]]], np.float32)
     score = np.array([[0.5, 0.9, 0.3], [0.2, 0.0, 0.7]], np.float32)  # 0 has none

@@ -10,7 +10,7 @@ from training.data import photometric
 from training.data.corners import repeated_corners, repeats
 from training.data.homographies import KP2D, KP2DTINY, SUPERPOINT, Ranges, random_homography, transfer, warp
 from training.data.images import list_images
-from training.data.labelled_points import CornerPairs
+from training.data.labelled_points import PointPairs
 from training.data.pairs import HomographyPairs, PairOptions, make_pair
 
 SIZE = (120, 160)
@@ -32,6 +32,14 @@ def test_no_ranges_give_the_middle_of_the_image():
     assert transfer(H, np.array([[50.0, 25.0], [100.0, 50.0]])) == pytest.approx(
         np.array([[0, 0], [100, 50]]), abs=1e-4
     )
+
+
+def test_what_a_view_shows_lies_before_the_camera():
+    """Of a strong slant the image's first pixel may lie behind it, by which cv2 sets the sign."""
+    middle = np.array([[SIZE[1] / 2, SIZE[0] / 2]])
+    views = [random_homography(np.random.default_rng(i), SIZE, KP2D) for i in range(1000)]
+    assert np.isfinite([transfer(np.linalg.inv(H), middle) for H in views]).all()
+    assert min(H[2, 2] for H in views) < 0
 
 
 def test_transfer_of_points_behind_the_view_is_unknown():
@@ -63,20 +71,37 @@ def test_a_crop_shows_any_part_of_a_photograph():
     assert max(v[0].max() for v in views) > 246
 
 
-def test_corners_that_are_found_again_are_points_with_shares(photo_folder):
-    options = PairOptions(SIZE, 1, KP2D, corners=8)
-    item = CornerPairs(photo_folder, 3, 0, options)[1]
-    assert {key: tuple(x.shape) for key, x in item.items()} == {
+def test_points_go_with_both_views_of_their_photograph(photo_folder, tmp_path):
+    """One point of a share of 0.6 and one surer than sure, each where the homography takes it."""
+    for photo in list_images(photo_folder):
+        place = (tmp_path / photo.relative_to(photo_folder)).with_suffix(".npz")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(place, pts=np.array([[100, 80, 0.6], [120, 95, 1.3]], np.float32), size=(180, 240))
+    options = PairOptions(SIZE, 1, KP2D)
+    items = [PointPairs(photo_folder, tmp_path, 40, 0, options)[i] for i in range(40)]
+    assert {key: tuple(x.shape) for key, x in items[0].items()} == {
         "image_a": (1, *SIZE),
         "image_b": (1, *SIZE),
         "points_a": SIZE,
         "points_b": SIZE,
+        "valid_a": SIZE,
         "valid_b": SIZE,
         "H_b_a": (3, 3),
     }
-    (rows, columns), shares = np.nonzero(item["points_a"].numpy()), item["points_a"][item["points_a"] > 0]
-    assert len(set(zip(rows // 8, columns // 8, strict=True))) == len(rows) > 20
-    assert 0 < shares.min() < shares.max() <= 1
+    both = 0
+    for item in items:
+        (a, b), H = (item[f"points_{key}"].numpy() for key in "ab"), item["H_b_a"].numpy().astype(float)
+        for share in (0.6, 1.0):
+            uv_a, uv_b = (np.argwhere(np.isclose(x, share))[:, ::-1] for x in (a, b))
+            if len(uv_a) and len(uv_b):
+                both += 1
+                assert np.abs(transfer(H, uv_a) - uv_b).max() < 3  # rounded to pixels of a, seen larger in b
+    assert both > 20
+
+
+def test_photographs_without_points_name_the_command(photo_folder, tmp_path):
+    with pytest.raises(DataError, match="no points; make them with"):
+        PointPairs(photo_folder, tmp_path, 1, 0, PairOptions(SIZE, 1))
 
 
 def test_an_item_is_always_the_same_and_looks_differ(photo_folder):

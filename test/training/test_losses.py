@@ -165,34 +165,6 @@ def test_superpoints_descriptors_that_agree_cost_less(kind):
     assert loss(torch.roll(a, 1, dims=3)) < 0.35 * loss(a)
 
 
-def test_superpoints_heat_gives_a_point_of_each_quarter_of_a_cell():
-    logits = torch.full((1, 65, 2, 2), -20.0)
-    logits[:, 64] = 0
-    logits[0, 6 * 8 + 5, 0, 1] = 2  # right cell of the first row, pixel (5, 6) of it
-    logits[0, 6 * 8 + 4, 0, 1] = 2 - math.log(3)  # a third as likely as the one on its left
-    points = superpoint.heat_points(logits, torch.randn(1, 8, 2, 2))
-    best = points.score[0].argmax()
-    assert best == 1 * 4 + 3
-    assert points.uv[0, best].tolist() == pytest.approx([8 + 4.75, 6])
-    assert points.score[0, best].item() == pytest.approx(math.exp(2) / (4 / 3 * math.exp(2) + 1), abs=1e-4)
-    assert points.score.shape == (1, 16)
-    assert points.size == (16, 16)
-
-
-def test_superpoints_own_points_that_come_back_cost_less():
-    torch.manual_seed(0)
-    logits = 5 * torch.randn(1, 65, 8, 10)
-    described = torch.nn.functional.normalize(torch.randn(1, 64, 8, 10), dim=1)
-
-    def losses(shift):
-        moved = [torch.roll(x, shift, dims=3) for x in (logits, described)]
-        return superpoint.own_losses((logits, moved[0]), (described, moved[1]), SHIFT)
-
-    right, wrong = losses(1), losses(0)
-    assert right["location"] < 0.1 * wrong["location"]
-    assert right["descriptor"] < 0.35 * wrong["descriptor"]
-
-
 def test_superpoints_softmax_tells_the_right_cell_from_all_others():
     torch.manual_seed(0)
     a = torch.nn.functional.normalize(torch.randn(1, 64, 8, 10), dim=1)

@@ -140,7 +140,9 @@ def test_maxima_are_alone_within_their_radius_and_refined_to_the_centre_of_mass(
     uv, score = maxima(heat, 4, 0.1)
     assert uv.tolist() == [[12, 10], [30, 20]]
     assert score.tolist() == pytest.approx([0.9, 0.5])
-    assert refine(heat, uv)[0, 0] == pytest.approx((12 * 0.9 + 14 * 0.8) / 1.7)
+    place, mass = refine(heat, uv)
+    assert place[0, 0] == pytest.approx((12 * 0.9 + 14 * 0.8) / 1.7)
+    assert mass[0] == pytest.approx(1.7)
 
 
 def test_motion_comes_back_from_exact_matches():

@@ -4,7 +4,7 @@
 import cv2
 import numpy as np
 
-from training.data.homographies import warp
+from training.data.homographies import random_affine, warp
 
 VIEWS = 10  # of an image, besides itself
 _RADIUS = 3  # px, within which one corner is kept
@@ -41,15 +41,9 @@ def repeats(gray: np.ndarray, rng: np.random.Generator, views: int = VIEWS) -> n
 
 def _affine(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """(2, 3): turned up to 34 degrees, scaled by 0.6 to 1.5, stretched along some direction, about the centre."""
-    turn, along = rng.uniform(-0.6, 0.6), rng.uniform(0, np.pi)
-    scale, stretch = np.exp(rng.uniform(np.log(0.6), np.log(1.5))), np.exp(rng.normal(0, 0.15))
-    A = scale * _rotation(turn + along) @ np.diag([stretch, 1 / stretch]) @ _rotation(-along)
+    A = random_affine(rng, 0.6, (0.6, 1.5), 0.15)
     centre = (np.array(size[::-1]) - 1) / 2
     return np.column_stack([A, centre - A @ centre])
-
-
-def _rotation(angle: float) -> np.ndarray:
-    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
 def _corners(gray: np.ndarray) -> np.ndarray:

@@ -46,9 +46,19 @@ def random_homography(rng: np.random.Generator, size: tuple[int, int], ranges: R
         corners = corners + rng.uniform(-np.maximum(room[0], 0), np.maximum(room[1], 0))
     scale = np.array([size[1] - 1, size[0] - 1])
     view = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * scale
-    return np.asarray(
-        cv2.getPerspectiveTransform(((corners + 0.5) * scale).astype(np.float32), view.astype(np.float32))
-    )
+    part = (corners + 0.5) * scale
+    H = cv2.getPerspectiveTransform(part.astype(np.float32), view.astype(np.float32))
+    return np.asarray(H * np.sign(H[2] @ [*part.mean(axis=0), 1]))  # what is seen lies before the camera
+
+
+def random_affine(rng: np.random.Generator, angle: float, scales: tuple[float, float], stretch: float) -> np.ndarray:
+    """A (2, 2): turned by up to `angle` rad, scaled log-uniformly, stretched along some direction.
+
+    `stretch` is the standard deviation of the stretch's logarithm.
+    """
+    turn, along = rng.uniform(-angle, angle), rng.uniform(0, np.pi)
+    scale, longer = np.exp(rng.uniform(*np.log(scales))), np.exp(rng.normal(0, stretch))
+    return np.asarray(scale * _rotation(turn + along) @ np.diag([longer, 1 / longer]) @ _rotation(-along))
 
 
 def warp(image: np.ndarray, H_view_image: np.ndarray, size: tuple[int, int], nearest: bool = False) -> np.ndarray:
@@ -75,8 +85,11 @@ def _try(part: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.nda
 
 
 def _turned(part: np.ndarray, angle: float, aspect: float) -> np.ndarray:
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    return (part * [aspect, 1]) @ turn.T / [aspect, 1]
+    return (part * [aspect, 1]) @ _rotation(angle).T / [aspect, 1]
+
+
+def _rotation(angle: float) -> np.ndarray:
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
 
 
 def _cut_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

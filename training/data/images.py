@@ -41,3 +41,10 @@ def resize(image: np.ndarray, size: tuple[int, int], nearest: bool = False) -> n
     shrinks = size[0] < image.shape[0]
     way = cv2.INTER_NEAREST if nearest else cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(image, size[::-1], interpolation=way)
+
+
+def scaling(shape: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
+    """(3, 3) from pixels of an image (height, width, ...) to those of it resized to (height, width)."""
+    sx, sy = size[1] / shape[1], size[0] / shape[0]
+    # pixel centres: (u + 0.5) scales, u does not
+    return np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1]])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Photographs with points, which `python -m training.adapt` or a corner detector found, as homographic pairs."""
+"""Photographs with points, which `python -m training.adapt` found, as homographic pairs."""
 
 from pathlib import Path
 
@@ -10,68 +10,72 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from letvins_ros.errors import DataError
-from training.data.homographies import random_homography, transfer, warp
-from training.data.images import list_images, read_rgb, resize, to_tensor
-from training.data.pairs import HomographyPairs, PairOptions
+from training.data.homographies import random_affine, random_homography, transfer, warp
+from training.data.images import list_images, read_rgb, scaling, to_tensor
+from training.data.pairs import PairOptions
 from training.data.photometric import change
-from training.data.shapes import inside, point_map
 
 
 class PointPairs(Dataset[dict[str, Tensor]]):
-    """image_a, image_b (1, H, W), points_a, points_b (H, W), valid_b (H, W) and H_b_a.
+    """image_a, image_b (1, H, W), points_a, points_b (H, W) 0..1, valid_a, valid_b (H, W) and H_b_a.
 
     Points are an .npz beside nothing but their name: POINTS/relative/path/of/photo.npz, `pts` (N, 3) of x, y in px of
-    the wanted size, and score. DataError names the command that makes them.
+    a photograph of `size` (height, width), and how sure they are. View a is a part of that photograph, mirrored, turned
+    and scaled a little. DataError names the command that makes them.
     """
 
     def __init__(self, photos: Path, points: Path, length: int, seed: int, options: PairOptions) -> None:
         self._pairs = [(p, points / p.relative_to(photos).with_suffix(".npz")) for p in list_images(photos)]
         self._pairs = [(photo, file) for photo, file in self._pairs if file.is_file()]
         if not self._pairs:
-            raise DataError(f"{points}: no points; make them with `python -m training.adapt {photos} {points} WEIGHTS`")
+            raise DataError(f"{points}: no points; make them with `python -m training.adapt {photos} {points} MODEL`")
         self._length, self._seed, self._options = length, seed, options
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        rng, o = np.random.default_rng([self._seed, index]), self._options
+        rng, size = np.random.default_rng([self._seed, index]), self._options.size
         photo, file = self._pairs[rng.integers(len(self._pairs))]
         with np.load(file, allow_pickle=False) as saved:
-            uv = saved["pts"][:, :2].astype(float)
-        view_a = resize(read_rgb(photo), o.size)
-        H_b_a = random_homography(rng, o.size, o.ranges)
-        view_b = warp(view_a, H_b_a, o.size)
-        seen = cv2.erode(warp(np.ones(o.size, np.uint8), H_b_a, o.size, nearest=True), np.ones((7, 7), np.uint8))
-        return {
-            "image_a": to_tensor(change(view_a, o.looks, rng), 1),
-            "image_b": to_tensor(change(view_b, o.looks, rng), 1),
-            "points_a": torch.from_numpy(point_map(inside(uv, o.size), o.size)),
-            "points_b": torch.from_numpy(point_map(inside(transfer(H_b_a, uv), o.size), o.size)),
-            "valid_b": torch.from_numpy(seen.astype(np.float32)),
-            "H_b_a": torch.from_numpy(H_b_a).float(),
-        }
+            points, whole = saved["pts"].astype(float), (int(saved["size"][0]), int(saved["size"][1]))
+        image = read_rgb(photo)
+        H_a_whole, H_b_a = _part(whole, size, rng), random_homography(rng, size, self._options.ranges)
+        item: dict[str, Tensor] = {"H_b_a": torch.from_numpy(H_b_a).float()}
+        for key, H in (("a", H_a_whole), ("b", H_b_a @ H_a_whole)):
+            view = _sharp_view(image, H @ scaling(image.shape, whole), size)
+            seen = cv2.erode(warp(np.ones(whole, np.uint8), H, size, nearest=True), np.ones((7, 7), np.uint8))
+            item[f"image_{key}"] = to_tensor(change(view, self._options.looks, rng), 1)
+            item[f"points_{key}"] = torch.from_numpy(_map(transfer(H, points[:, :2]), points[:, 2], size))
+            item[f"valid_{key}"] = torch.from_numpy(seen.astype(np.float32))
+        return item
 
 
-class CornerPairs(Dataset[dict[str, Tensor]]):
-    """The same keys, of Harris' corners: a point counts as much as it is found again, see training.data.corners.
+def _sharp_view(image: np.ndarray, H: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """View of a photograph as it was taken, mirrored beyond its border; smoothed where it shrinks."""
+    x, y = size[1] / 2, size[0] / 2
+    pixel = transfer(np.linalg.inv(H), np.array([[x, y], [x + 1, y], [x, y + 1]]))
+    shrinks = np.sqrt(abs(np.linalg.det(pixel[1:] - pixel[0])))
+    smooth = cv2.GaussianBlur(image, (0, 0), 0.5 * shrinks) if shrinks > 1.25 else image
+    return cv2.warpPerspective(smooth, H, size[::-1], borderMode=cv2.BORDER_REFLECT_101)
 
-    At most one of each cell of options.corners px. No points have to be made before.
-    """
 
-    def __init__(self, photos: Path, length: int, seed: int, options: PairOptions) -> None:
-        self._pairs, self._size = HomographyPairs(photos, length, seed, options), options.size
+def _part(whole: tuple[int, int], size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """H (3, 3) from a photograph to a view of it: mirrored, turned by up to 30 degrees, scaled by 0.55 to 1.1."""
+    A = random_affine(rng, np.pi / 6, (0.55, 1.1), 0.0)
+    view, photo = np.array(size[::-1]), np.array(whole[::-1])
+    margin = np.minimum(view / (2 * np.linalg.norm(A[0])), photo / 2)
+    A[:, 0] *= rng.choice([-1, 1])
+    H = np.eye(3)
+    H[:2, :2] = A
+    H[:2, 2] = view / 2 - A @ rng.uniform(margin, photo - margin)
+    return H
 
-    def __len__(self) -> int:
-        return len(self._pairs)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        pair = self._pairs[index]
-        points = {f"points_{key}": self._map(pair.pop(f"corners_{key}")) for key in "ab"}
-        return {**pair, **points, "valid_b": torch.ones(self._size)}
-
-    def _map(self, corners: Tensor) -> Tensor:
-        share, x, y = corners.flatten(1)
-        points = torch.zeros(self._size)
-        points[y.long(), x.long()] = share
-        return points
+def _map(uv: np.ndarray, sure: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) float32: of the pixels nearest to points how sure those are, at most 1."""
+    found = np.zeros(size, np.float32)
+    seen = ((uv >= 0) & (uv <= np.array(size[::-1]) - 1)).all(axis=1)
+    x, y = np.rint(uv[seen]).astype(int).T
+    np.maximum.at(found, (y, x), np.minimum(sure[seen], 1).astype(np.float32))
+    return found

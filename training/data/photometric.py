@@ -14,6 +14,7 @@ class Looks:
     """Largest changes; 0 switches one off. Gray levels are 0..255."""
 
     brightness: float = 0.0  # gain 1 +- this
+    darkest: float = 1.0  # lowest gain besides that, in one of two images
     contrast: float = 0.0  # about the mean, 1 +- this
     saturation: float = 0.0
     hue: float = 0.0  # turns
@@ -33,7 +34,8 @@ KP2DTINY = Looks(brightness=0.1, contrast=0.1, saturation=0.1, hue=0.03, gray=0.
 SUPERPOINT = Looks(contrast=0.5, shift=50, noise=10.0, speckles=0.0035, shade=0.5, motion=3.0)
 MAGICPOINT = Looks(contrast=0.7, shift=75, noise=15.0, speckles=0.0035, shade=0.7, motion=7.0)
 JITTER = Looks(brightness=0.2, contrast=0.2, saturation=0.2, hue=0.1)
-LOOKS = {"plain": Looks(), "kp2d": KP2D, "kp2dtiny": KP2DTINY, "superpoint": SUPERPOINT}
+ANY_LIGHT = Looks(brightness=0.3, darkest=0.15, contrast=0.3, shade=0.4, noise=2.0, blur=3)
+LOOKS = {"plain": Looks(), "kp2d": KP2D, "kp2dtiny": KP2DTINY, "superpoint": SUPERPOINT, "any_light": ANY_LIGHT}
 
 
 def change(image: np.ndarray, looks: Looks, rng: np.random.Generator) -> np.ndarray:
@@ -57,6 +59,8 @@ def change(image: np.ndarray, looks: Looks, rng: np.random.Generator) -> np.ndar
 
 def _colour(x: np.ndarray, looks: Looks, rng: np.random.Generator) -> np.ndarray:
     x = x * rng.uniform(1 - looks.brightness, 1 + looks.brightness)
+    if looks.darkest < 1 and rng.random() < 0.5:
+        x = x * looks.darkest ** rng.random()
     x = x + rng.uniform(-looks.shift, looks.shift)
     mean = x.mean()
     x = np.clip(mean + (x - mean) * rng.uniform(1 - looks.contrast, 1 + looks.contrast), 0, 255).astype(np.float32)

@@ -9,16 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from letvins_ros.networks.superpoint import heat_map
 from training.losses import kp2d
 from training.losses.kp2d import transfer
 
 CELL = 8
-PART = 4  # px of a cell's quarters, each of which can show a point
 _FEWEST = 1e-6
-# of 5x5 px: the mass, and its moments along x and y
-_MASS = torch.stack([torch.ones(5, 5), *torch.meshgrid(*[torch.arange(-2.0, 3)] * 2, indexing="xy")])[:, None]
-_OWN = kp2d.Weights(score=2.0, inliers=0.0, sure=True, anchors=200, softness=0.1, relax_px=CELL)
 
 
 @dataclass(frozen=True)
@@ -65,26 +60,6 @@ def softmax_descriptor(a: Tensor, b: Tensor, batch: Mapping[str, Tensor], option
     in_a, usable = kp2d.seen_in_a(in_view_a, in_view_b, torch.linalg.inv(batch["H_b_a"]))
     weights = kp2d.Weights(softness=options.softness, relax_px=CELL)
     return kp2d.descriptor_loss(in_view_a, in_view_b, in_a, usable & (in_view_b.score > 0), weights)
-
-
-def own_losses(logits: tuple[Tensor, ...], descriptors: tuple[Tensor, ...], H_b_a: Tensor) -> dict[str, Tensor]:
-    """KP2D's losses of location, descriptors and scores, for both views' logits and unit descriptors (B, D, h, w).
-
-    They teach the points that the network itself finds to come back, whatever a teacher would call a point.
-    """
-    a, b = (heat_points(*both) for both in zip(logits, descriptors, strict=True))
-    return kp2d.keypoint_losses(a, b, torch.linalg.inv(H_b_a), _OWN, torch.nn.Identity())
-
-
-def heat_points(logits: Tensor, descriptor: Tensor) -> kp2d.Points:
-    """The highest heat of each 4x4 px, and the centre of mass about it, as points of KP2D."""
-    heat = heat_map(logits.float())[:, None]
-    score, index = functional.max_pool2d(heat, PART, return_indices=True)
-    mass = functional.conv2d(heat, _MASS.to(heat), padding=_MASS.shape[-1] // 2).float().flatten(2)
-    at_peak = mass.gather(2, index.flatten(2).expand(-1, 3, -1)).unflatten(2, score.shape[-2:])
-    height, width = heat.shape[-2:]
-    coord = torch.cat([index % width, index // width], dim=1) + at_peak[:, 1:] / at_peak[:, :1].clamp(min=_FEWEST)
-    return kp2d.to_points(SimpleNamespace(score=score, coord=coord, descriptor=descriptor), (height, width))
 
 
 def _cell_points(descriptor: Tensor, points: Tensor) -> kp2d.Points:

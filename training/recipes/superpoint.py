@@ -1,30 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SuperPoint: detector and descriptors together, on photographs whose points MagicPoint or Harris found."""
+"""SuperPoint: detector and descriptors together, on photographs whose points another detector found."""
 
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from letvins_ros.errors import ConfigError
 from letvins_ros.networks.superpoint import SuperPoint
 from letvins_ros.weights import load_weights
 from training.checkpoints import load_into, read_weights
 from training.data.homographies import RANGES
-from training.data.labelled_points import CornerPairs, PointPairs
+from training.data.labelled_points import PointPairs
 from training.data.pairs import PairOptions
 from training.data.photometric import LOOKS
 from training.features import HeatNetwork
 from training.losses.superpoint import (
-    PART,
     DescriptorOptions,
     dense_descriptor,
     detector,
     location,
-    own_losses,
     softmax_descriptor,
     sparse_descriptor,
 )
@@ -34,6 +33,7 @@ from training.tasks.hpatches import pair_figures, photo_pairs, summary
 from training.tasks.pairs import DescriptorMatcher
 
 _SIZE = (240, 320)  # of the published figures
+_STATISTICS_BATCH = 8  # pairs
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,18 @@ class SuperPointRecipe(Recipe):
     """Options of the recipe."""
 
     photos: str = "../data/coco/train2017"
-    points: str = "../data/coco/points"  # of python -m training.adapt; none: Harris' that are found again
+    points: str = "../data/coco/points"  # of python -m training.adapt
     unseen: str = "../data/coco/val2017"
     start: str = ""  # weights to begin with, MagicPoint's or of an earlier stage
     way: float = 1.0  # from these to what was learnt, that the weights which are kept have gone
     descriptor_loss: str = "sparse"  # or dense, or softmax, which is the surest in a short training
     descriptor: float = 1.0  # weight of that loss
-    labels: float = 1.0  # weight of the given points
-    own: float = 0.0  # weight of KP2D's losses of the points that the network itself finds
     none: float = 1.0  # weight of cells' having no point: with less the heat is higher, places are learnt sooner
     location: float = 0.0  # weight of the pixel within its cell, besides the detector's loss
     batch_norm: bool = True
+    statistics_pairs: int = 0  # of plain looks, whose statistics batch norms have; 0: they follow the batches
     ranges: str = "superpoint"  # or kp2d, which turns less and slants more
-    looks: str = "superpoint"  # or kp2d, kp2dtiny, plain
-    crop: float = 1.0  # without points: smallest share of a photograph's sides that a view shows
+    looks: str = "superpoint"  # or any_light, kp2d, kp2dtiny, plain
     height: int = 240
     width: int = 320
     validation_pairs: int = 64
@@ -68,34 +66,28 @@ class SuperPointRecipe(Recipe):
             load_into(network, file, [] if both else ["descriptor."])
         elif self.way < 1:
             raise ConfigError("way: without start there is nothing to be part of the way from")
+        if self.statistics_pairs:
+            take_statistics(network, self._pairs(self.statistics_pairs, 99, "plain"))
         return network
 
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
         """Give pairs of views with their points."""
-        options = PairOptions((self.height, self.width), 1, RANGES[self.ranges], LOOKS[self.looks])
-        if self.points == "none":
-            return CornerPairs(Path(self.photos), length, seed, replace(options, corners=PART, crop=self.crop))
-        return PointPairs(Path(self.photos), Path(self.points), length, seed, options)
+        return self._pairs(length, seed, self.looks)
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        """Losses of the given points, of descriptors and of the points that the network finds, each where it weighs."""
-        network.train()
+        """Losses of the points, of their places within cells and of descriptors."""
+        network.train(not self.statistics_pairs)
         output = network(torch.cat([batch["image_a"], batch["image_b"]]))
         (logits_a, logits_b), (a, b) = output.logits.chunk(2), output.descriptor.chunk(2)
-        everywhere = torch.ones_like(batch["points_a"])
         losses = {
-            "detector_a": detector(logits_a, batch["points_a"], everywhere, self.none),
+            "detector_a": detector(logits_a, batch["points_a"], batch["valid_a"], self.none),
             "detector_b": detector(logits_b, batch["points_b"], batch["valid_b"], self.none),
         }
         if self.location:
-            points = torch.cat([batch["points_a"], batch["points_b"] * batch["valid_b"]])
+            points = torch.cat([batch[f"points_{key}"] * batch[f"valid_{key}"] for key in "ab"])
             losses["location"] = self.location * location(output.logits, points)
-        losses = {name: self.labels * loss for name, loss in losses.items()}
         if self.descriptor:
             losses["descriptor"] = self.descriptor * self._descriptor_loss(a, b, batch)
-        if self.own:
-            own = own_losses((logits_a, logits_b), (a, b), batch["H_b_a"])
-            losses |= {f"own_{name}": self.own * loss for name, loss in own.items()}
         return {"total": torch.stack(list(losses.values())).sum(), **losses}
 
     def validate(self, network: nn.Module) -> dict[str, float]:
@@ -107,8 +99,12 @@ class SuperPointRecipe(Recipe):
         return {**figures, "score": figures["Rep"] + figures["C3"]}
 
     def deployed(self, network: nn.Module) -> nn.Module:
-        """Give what is a part of the way from the start."""
-        return network if self.way == 1 else part_way(network, read_weights(Path(self.start)), self.way)
+        """Give what is a part of the way from the start, with batch norms' statistics as they are there."""
+        kept = network if self.way == 1 else part_way(network, read_weights(Path(self.start)), self.way)
+        if self.statistics_pairs:
+            kept = deepcopy(kept)
+            take_statistics(kept, self._pairs(self.statistics_pairs, 99, "plain"))
+        return kept
 
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Heat maps of unseen photographs."""
@@ -122,12 +118,31 @@ class SuperPointRecipe(Recipe):
             shown[pair.name] = picture
         return shown
 
+    def _pairs(self, length: int, seed: int, looks: str) -> PointPairs:
+        options = PairOptions((self.height, self.width), 1, RANGES[self.ranges], LOOKS[looks])
+        return PointPairs(Path(self.photos), Path(self.points), length, seed, options)
+
     def _descriptor_loss(self, a: Tensor, b: Tensor, batch: Batch) -> Tensor:
         if self.descriptor_loss == "dense":
             return dense_descriptor(a, b, batch["H_b_a"], batch["valid_b"], DescriptorOptions())
         if self.descriptor_loss == "softmax":
             return softmax_descriptor(a, b, batch, DescriptorOptions())
         return sparse_descriptor(a, b, batch["H_b_a"], DescriptorOptions())
+
+
+def take_statistics(network: nn.Module, pairs: Dataset[dict[str, Tensor]]) -> None:
+    """Let batch norms take the mean statistics of all pairs, as they are with these weights (Wu & Johnson 2021)."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+    loader = DataLoader(pairs, _STATISTICS_BATCH)
+    network.train()
+    with torch.no_grad():
+        for batch in loader:
+            network(torch.cat([batch["image_a"], batch["image_b"]]))
+    for norm in norms:
+        norm.momentum = 0.1
 
 
 RECIPE = SuperPointRecipe

@@ -9,7 +9,7 @@ import numpy as np
 
 from letvins_ros.errors import DataError
 from training.data.homographies import Ranges, random_homography, transfer, warp
-from training.data.images import list_images, read_rgb, resize
+from training.data.images import list_images, read_rgb, resize, scaling
 from training.data.pair import Pair
 from training.metrics import area_under_curve, average_precision
 from training.tasks.pairs import Prediction
@@ -129,10 +129,7 @@ def _read(sequence: Path, number: int, size: tuple[int, int]) -> tuple[np.ndarra
     if path is None:
         raise DataError(f"{sequence}: no {number}.ppm, .png or .jpg")
     image = read_rgb(path)
-    sx, sy = size[1] / image.shape[1], size[0] / image.shape[0]
-    # pixel centres: (u + 0.5) scales, u does not
-    scale = np.array([[sx, 0, 0.5 * sx - 0.5], [0, sy, 0.5 * sy - 0.5], [0, 0, 1]])
-    return resize(image, size), scale
+    return resize(image, size), scaling(image.shape, size)
 
 
 def _homography(path: Path) -> np.ndarray:
