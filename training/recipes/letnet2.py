@@ -33,7 +33,7 @@ class Letnet2Recipe(Recipe):
     capture_px: float = 1.0  # the same at the coarser levels, which need only bring the next one within its reach
     height: int = 240  # of the views
     width: int = 320
-    way: float = 0.5  # from the start to what was learnt, that the weights which are kept have gone
+    way: float = 0.25  # from the start to what was learnt, that the weights which are kept have gone
     statistics_pairs: int = 40  # that the batch norms are set from
     validation_pairs: int = 256
     start: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)  # weights
