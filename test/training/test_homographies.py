@@ -104,6 +104,15 @@ def test_photographs_without_points_name_the_command(photo_folder, tmp_path):
         PointPairs(photo_folder, tmp_path, 1, 0, PairOptions(SIZE, 1))
 
 
+def test_points_without_their_size_are_named(photo_folder, tmp_path):
+    for photo in list_images(photo_folder):
+        place = (tmp_path / photo.relative_to(photo_folder)).with_suffix(".npz")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(place, pts=np.zeros((0, 3), np.float32))
+    with pytest.raises(DataError, match="not points of this"):
+        PointPairs(photo_folder, tmp_path, 1, 0, PairOptions(SIZE, 1))[0]
+
+
 def test_an_item_is_always_the_same_and_looks_differ(photo_folder):
     def item(seed, looks):
         return HomographyPairs(photo_folder, 5, seed, PairOptions(SIZE, 3, KP2D, looks))[3]

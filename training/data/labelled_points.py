@@ -37,8 +37,7 @@ class PointPairs(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng, size = np.random.default_rng([self._seed, index]), self._options.size
         photo, file = self._pairs[rng.integers(len(self._pairs))]
-        with np.load(file, allow_pickle=False) as saved:
-            points, whole = saved["pts"].astype(float), (int(saved["size"][0]), int(saved["size"][1]))
+        points, whole = _load(file)
         image = read_rgb(photo)
         H_a_whole, H_b_a = _part(whole, size, rng), random_homography(rng, size, self._options.ranges)
         item: dict[str, Tensor] = {"H_b_a": torch.from_numpy(H_b_a).float()}
@@ -49,6 +48,16 @@ class PointPairs(Dataset[dict[str, Tensor]]):
             item[f"points_{key}"] = torch.from_numpy(_map(transfer(H, points[:, :2]), points[:, 2], size))
             item[f"valid_{key}"] = torch.from_numpy(seen.astype(np.float32))
         return item
+
+
+def _load(file: Path) -> tuple[np.ndarray, tuple[int, int]]:
+    """Points (N, 3) and the size (height, width) that they belong to."""
+    try:
+        with np.load(file, allow_pickle=False) as saved:
+            height, width = saved["size"].tolist()
+            return saved["pts"].astype(float), (height, width)
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{file}: not points of this `python -m training.adapt` ({error})") from error
 
 
 def _sharp_view(image: np.ndarray, H: np.ndarray, size: tuple[int, int]) -> np.ndarray:
