@@ -147,13 +147,13 @@ def test_letnet2_starts_as_the_image_it_sees(config):
     assert torch.corrcoef(torch.stack([image.flatten(), feature.flatten()]))[0, 1] > 0.98
 
 
-def test_letnet2_keeps_half_of_the_way_from_the_start(config):
+def test_letnet2_keeps_a_quarter_of_the_way_from_the_start(config):
     recipe = open_recipe(config)
     network = recipe.build()
     start = network.conv_head.weight.detach().clone()
     torch.nn.init.constant_(network.conv_head.weight, 3.0)
     kept = recipe.deployed(network)
-    assert torch.allclose(kept.conv_head.weight, (start + 3) / 2)
+    assert torch.allclose(kept.conv_head.weight, (3 * start + 3) / 4)
     assert (network.conv_head.weight == 3).all()
 
 
