@@ -21,7 +21,7 @@ from rich.progress import track
 from letvins_ros.errors import LetvinsError
 from training.data.homographies import random_affine
 from training.data.images import list_images, read_rgb, resize
-from training.data.shapes import inside, point_map
+from training.data.shapes import point_map
 from training.features import maxima, open_extractor, refine
 
 Detector = Callable[[np.ndarray], np.ndarray]  # points (N, 2) px of an RGB image (H, W, 3) uint8, the strongest first
@@ -29,7 +29,7 @@ Detector = Callable[[np.ndarray], np.ndarray]  # points (N, 2) px of an RGB imag
 _PIXELS = 256  # of a view, for each of its points
 _SPREAD_PX = 1.0  # of a point's place from view to view
 _BORDER = 4  # px of a view whose points do not count
-_LARGEST = 1.25  # width of a view, as a share of the photograph's
+_LARGEST = 1.25  # side of a view, as a share of the photograph's longer one
 
 
 def repeats(image: np.ndarray, detect: Detector, views: int, rng: np.random.Generator) -> np.ndarray:
@@ -66,14 +66,14 @@ def _view(rng: np.random.Generator, size: tuple[int, int]) -> tuple[np.ndarray, 
     """M (2, 3) and size: turned anyhow, scaled by 0.4 to 1.5, stretched along some direction, about the centre."""
     A = random_affine(rng, np.pi, (0.4, 1.5), 0.2)
     whole = np.array(size[::-1])
-    reach = np.minimum(np.abs(A) @ whole, _LARGEST * whole[0])
+    reach = np.minimum(np.abs(A) @ whole, _LARGEST * whole.max())
     width, height = (int(16 * np.ceil(side / 16)) for side in reach)
     return np.column_stack([A, np.array([width, height]) / 2 - A @ (whole / 2)]), (height, width)
 
 
 def _spots(uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W) with a soft spot of height 1 at each of the strongest points."""
-    some = point_map(inside(uv[: max(1, size[0] * size[1] // _PIXELS)], size), size)
+    some = point_map(uv[: max(1, size[0] * size[1] // _PIXELS)], size)
     return np.asarray(cv2.GaussianBlur(some, (0, 0), _SPREAD_PX) * np.float32(2 * np.pi * _SPREAD_PX**2))
 
 

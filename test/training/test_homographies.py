@@ -109,8 +109,13 @@ def test_points_without_their_size_are_named(photo_folder, tmp_path):
         place = (tmp_path / photo.relative_to(photo_folder)).with_suffix(".npz")
         place.parent.mkdir(parents=True, exist_ok=True)
         np.savez(place, pts=np.zeros((0, 3), np.float32))
+    pairs = PointPairs(photo_folder, tmp_path, 1, 0, PairOptions(SIZE, 1))
     with pytest.raises(DataError, match="not points of this"):
-        PointPairs(photo_folder, tmp_path, 1, 0, PairOptions(SIZE, 1))[0]
+        pairs[0]
+    for file in tmp_path.rglob("*.npz"):
+        file.write_bytes(file.read_bytes()[:100])  # cut off
+    with pytest.raises(DataError, match="not points of this"):
+        pairs[0]
 
 
 def test_an_item_is_always_the_same_and_looks_differ(photo_folder):

@@ -2,6 +2,7 @@
 """Photographs with points, which `python -m training.adapt` found, as homographic pairs."""
 
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from training.data.homographies import random_affine, random_homography, transfe
 from training.data.images import list_images, read_rgb, scaling, to_tensor
 from training.data.pairs import PairOptions
 from training.data.photometric import change
+from training.data.shapes import point_map
 
 
 class PointPairs(Dataset[dict[str, Tensor]]):
@@ -38,14 +40,14 @@ class PointPairs(Dataset[dict[str, Tensor]]):
         rng, size = np.random.default_rng([self._seed, index]), self._options.size
         photo, file = self._pairs[rng.integers(len(self._pairs))]
         points, whole = _load(file)
-        image = read_rgb(photo)
+        image, sure = read_rgb(photo), np.minimum(points[:, 2], 1)
         H_a_whole, H_b_a = _part(whole, size, rng), random_homography(rng, size, self._options.ranges)
         item: dict[str, Tensor] = {"H_b_a": torch.from_numpy(H_b_a).float()}
         for key, H in (("a", H_a_whole), ("b", H_b_a @ H_a_whole)):
             view = _sharp_view(image, H @ scaling(image.shape, whole), size)
             seen = cv2.erode(warp(np.ones(whole, np.uint8), H, size, nearest=True), np.ones((7, 7), np.uint8))
             item[f"image_{key}"] = to_tensor(change(view, self._options.looks, rng), 1)
-            item[f"points_{key}"] = torch.from_numpy(_map(transfer(H, points[:, :2]), points[:, 2], size))
+            item[f"points_{key}"] = torch.from_numpy(point_map(transfer(H, points[:, :2]), size, sure))
             item[f"valid_{key}"] = torch.from_numpy(seen.astype(np.float32))
         return item
 
@@ -56,7 +58,7 @@ def _load(file: Path) -> tuple[np.ndarray, tuple[int, int]]:
         with np.load(file, allow_pickle=False) as saved:
             height, width = saved["size"].tolist()
             return saved["pts"].astype(float), (height, width)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise DataError(f"{file}: not points of this `python -m training.adapt` ({error})") from error
 
 
@@ -79,12 +81,3 @@ def _part(whole: tuple[int, int], size: tuple[int, int], rng: np.random.Generato
     H[:2, :2] = A
     H[:2, 2] = view / 2 - A @ rng.uniform(margin, photo - margin)
     return H
-
-
-def _map(uv: np.ndarray, sure: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) float32: of the pixels nearest to points how sure those are, at most 1."""
-    found = np.zeros(size, np.float32)
-    seen = ((uv >= 0) & (uv <= np.array(size[::-1]) - 1)).all(axis=1)
-    x, y = np.rint(uv[seen]).astype(int).T
-    np.maximum.at(found, (y, x), np.minimum(sure[seen], 1).astype(np.float32))
-    return found

@@ -167,11 +167,12 @@ def inside(uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return uv[((uv >= 0) & (uv <= np.array(size[::-1]) - 1)).all(axis=1)]
 
 
-def point_map(uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) float32, 1 at the pixels nearest to the points."""
+def point_map(uv: np.ndarray, size: tuple[int, int], sure: np.ndarray | float = 1.0) -> np.ndarray:
+    """(H, W) float32: how sure (N,) the points (N, 2) px are, at the pixels nearest to those in the picture."""
     found = np.zeros(size, np.float32)
-    x, y = np.rint(uv).astype(int).T if len(uv) else np.zeros((2, 0), int)
-    found[np.clip(y, 0, size[0] - 1), np.clip(x, 0, size[1] - 1)] = 1
+    seen = ((uv >= 0) & (uv <= np.array(size[::-1]) - 1)).all(axis=1)
+    x, y = np.rint(uv[seen]).astype(int).T
+    np.maximum.at(found, (y, x), np.broadcast_to(sure, len(uv))[seen].astype(np.float32))
     return found
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, Dataset
 
 from letvins_ros.errors import ConfigError
@@ -67,7 +68,7 @@ class SuperPointRecipe(Recipe):
         elif self.way < 1:
             raise ConfigError("way: without start there is nothing to be part of the way from")
         if self.statistics_pairs:
-            take_statistics(network, self._pairs(self.statistics_pairs, 99, "plain"))
+            self._take_statistics(network)
         return network
 
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
@@ -103,7 +104,7 @@ class SuperPointRecipe(Recipe):
         kept = network if self.way == 1 else part_way(network, read_weights(Path(self.start)), self.way)
         if self.statistics_pairs:
             kept = deepcopy(kept)
-            take_statistics(kept, self._pairs(self.statistics_pairs, 99, "plain"))
+            self._take_statistics(kept)
         return kept
 
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
@@ -122,27 +123,18 @@ class SuperPointRecipe(Recipe):
         options = PairOptions((self.height, self.width), 1, RANGES[self.ranges], LOOKS[looks])
         return PointPairs(Path(self.photos), Path(self.points), length, seed, options)
 
+    def _take_statistics(self, network: nn.Module) -> None:
+        """Let batch norms take the mean statistics of plain pairs with these weights (Wu & Johnson 2021)."""
+        pairs = DataLoader(self._pairs(self.statistics_pairs, 99, "plain"), _STATISTICS_BATCH)
+        images = (torch.cat([batch["image_a"], batch["image_b"]]) for batch in pairs)
+        update_bn(images, network, next(network.parameters()).device)
+
     def _descriptor_loss(self, a: Tensor, b: Tensor, batch: Batch) -> Tensor:
         if self.descriptor_loss == "dense":
             return dense_descriptor(a, b, batch["H_b_a"], batch["valid_b"], DescriptorOptions())
         if self.descriptor_loss == "softmax":
             return softmax_descriptor(a, b, batch, DescriptorOptions())
         return sparse_descriptor(a, b, batch["H_b_a"], DescriptorOptions())
-
-
-def take_statistics(network: nn.Module, pairs: Dataset[dict[str, Tensor]]) -> None:
-    """Let batch norms take the mean statistics of all pairs, as they are with these weights (Wu & Johnson 2021)."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches
-    loader = DataLoader(pairs, _STATISTICS_BATCH)
-    network.train()
-    with torch.no_grad():
-        for batch in loader:
-            network(torch.cat([batch["image_a"], batch["image_b"]]))
-    for norm in norms:
-        norm.momentum = 0.1
 
 
 RECIPE = SuperPointRecipe
