@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kalibr: a camera chain and an IMU file. OpenVINS writes the same with inverse poses."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from letvins_ros.calibration_files.kalibr_camera import read_camera, read_noise
+from letvins_ros.calibration_files.values import Plain, load_yaml, named, number, rigid
+from letvins_ros.errors import CalibrationError
+from letvins_ros.geometry import inverse
+
+
+def imu_beside(camchain: Path) -> Path | None:
+    """Find Kalibr's IMU file in the folder of the camera chain."""
+    found = sorted(p for p in camchain.parent.glob("*imu*.y*ml") if "cam" not in p.name)
+    if len(found) > 1:
+        raise CalibrationError(f"several IMU files beside it ({', '.join(p.name for p in found)}): name one")
+    return found[0] if found else None
+
+
+def read_kalibr(chain: Plain, imu_yaml: Path | None) -> Plain:
+    """Kalibr's camera chain; without any IMU in it the body is the first camera."""
+    out: Plain = {}
+    if imu_yaml is not None:
+        content = load_yaml(imu_yaml)
+        with named(imu_yaml):
+            out["imu"] = read_noise(content.get("imu0", content), "update_rate")
+    T_cam_body = np.eye(4)
+    for i, name in enumerate(sorted(key for key in chain if re.fullmatch(r"cam\d", str(key)))):
+        cam = chain[name]
+        with named(name):
+            out[f"camera{i}"] = read_camera(cam, "distortion_coeffs")
+            if "T_imu_cam" in cam:  # OpenVINS writes the inverse
+                T_cam_body = inverse(rigid(cam, "T_imu_cam"))
+            elif "T_cam_imu" in cam or (i == 0 and imu_yaml is not None):
+                T_cam_body = rigid(cam, "T_cam_imu")
+            elif i > 0:
+                T_cam_body = rigid(cam, "T_cn_cnm1") @ T_cam_body
+            out[f"camera{i}"]["T_body_cam"] = inverse(T_cam_body).ravel().tolist()
+            out[f"camera{i}"]["time_offset_s"] = number(cam, "timeshift_cam_imu") if "timeshift_cam_imu" in cam else 0.0
+    return out

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all calibration files have in common: yaml, and numbers and transforms under a key."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from letvins_ros.errors import CalibrationError
+
+Plain = dict[str, Any]
+
+_ROTATION_TOLERANCE = 5e-3  # files are rounded to a few digits, and some matrices are simply wrong
+
+
+@contextmanager
+def named(where: object) -> Iterator[None]:
+    """Put the place in front of a CalibrationError's message."""
+    try:
+        yield
+    except CalibrationError as e:
+        raise CalibrationError(f"{where}: {e}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe yaml that takes `!!opencv-matrix` for the mapping it is; of a doubled key the last one counts."""
+
+
+def _opencv_matrix(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", _opencv_matrix)
+
+
+def load_yaml(path: Path) -> Plain:
+    """Read a yaml mapping, also of OpenCV's `%YAML:1.0` kind; CalibrationError when it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="replace").replace("\t", " ")
+        lines = [line for line in text.splitlines() if not line.startswith("%YAML")]
+        content = yaml.load("\n".join(lines), Loader=_Loader)  # noqa: S506  a SafeLoader
+    except OSError as e:
+        raise CalibrationError(f"{path}: {e.strerror}") from None
+    except (yaml.YAMLError, ValueError) as e:  # ValueError: such as the date 2020-13-13
+        raise CalibrationError(f"{path} is no valid yaml: {' '.join(str(e).split())}") from None
+    if not isinstance(content, dict):
+        raise CalibrationError(f"{path} holds no keys")
+    return content
+
+
+def value(d: object, key: str) -> Any:
+    """Look up a key that must be there."""
+    if not isinstance(d, dict) or key not in d:
+        raise CalibrationError(f"{key} is missing")
+    return d[key]
+
+
+def numbers(d: object, key: str, count: int | None = None) -> list[float]:
+    """Read the finite numbers under a key, flat: one number, a list, a list of rows, or a matrix with `data`."""
+    found = value(d, key)
+    found = found.get("data") if isinstance(found, dict) else found
+    try:
+        out = [float(v) for v in np.ravel(np.array(found, dtype=object))]
+    except (TypeError, ValueError):
+        raise CalibrationError(f"{key} must hold numbers, got {str(found)[:60]}") from None
+    if not np.isfinite(out).all():
+        raise CalibrationError(f"{key} must hold finite numbers, got {out}")
+    if count not in (None, len(out)):
+        raise CalibrationError(f"{key} must hold {count} numbers, got {len(out)}")
+    return out
+
+
+def number(d: object, key: str) -> float:
+    """Read the one finite number under a key."""
+    return numbers(d, key, 1)[0]
+
+
+def rigid_error(T: np.ndarray) -> float:
+    """How far T is from rigid: the largest entry of R^T R - I; inf for a mirror, a wrong last row, no (4, 4) or NaN."""
+    if T.shape != (4, 4) or not np.isfinite(T).all() or np.abs(T[3] - (0, 0, 0, 1)).max() > 1e-9:
+        return np.inf
+    R = T[:3, :3]
+    return float(np.abs(R.T @ R - np.eye(3)).max()) if np.linalg.det(R) > 0 else np.inf
+
+
+def rigid(d: object, key: str) -> np.ndarray:
+    """Read the rigid transform (4, 4) under a key, row by row; a rotation rounded to few digits is mended."""
+    T = np.reshape(numbers(d, key, 16), (4, 4))
+    error = rigid_error(T)
+    if error > _ROTATION_TOLERANCE:
+        raise CalibrationError(
+            f"{key} is no rigid transform: its rotation is off by {error:.2g}, at most {_ROTATION_TOLERANCE} is mended "
+            f"(determinant {np.linalg.det(T[:3, :3]):.3g}, last row {T[3].tolist()})"
+        )
+    if error > 1e-10:  # else as it is, so that writing and reading changes nothing
+        u, _, vt = np.linalg.svd(T[:3, :3])
+        T[:3, :3] = u @ vt
+    return T
