@@ -91,7 +91,7 @@ def map_merge(
     from letvins_ros.loop.merge import merge
 
     places, info = load_map(first)
-    loops = merge(places, load_map(second, info)[0], info.left_camera(), info.is_upright)
+    loops = merge(places, load_map(second, info)[0], info.left_camera(), info.gravity_aligned)
     save_map(out, places, info)
     print(f"Written: {out} (joined by {loops} loops)")
 

@@ -9,8 +9,7 @@ import numpy as np
 
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.camera import Camera
-from letvins_ros.loop.features import OrbDescriber
-from letvins_ros.loop.vlad import Vlad
+from letvins_ros.loop.orb import OrbDescriber, Vlad
 from letvins_ros.types import Keyframe
 from letvins_ros.weights import save_weights
 
@@ -42,7 +41,7 @@ def main(photos: Path, out: Path) -> None:
     """Learn from every picture of the folder."""
     camera = MountedCamera(Camera("pinhole-radtan", 448, 336, (300.0, 300.0, 224.0, 168.0)), np.eye(4))
     zero = Vlad(np.zeros(256, np.float32), np.zeros((256, 1), np.float32), np.zeros((1, 1), np.float32))
-    describer = OrbDescriber(camera, PER_PHOTO, is_upright=False, vlad=zero)
+    describer = OrbDescriber(camera, PER_PHOTO, gravity_aligned=False, vlad=zero)
     files = sorted(path for path in photos.iterdir() if path.suffix in (".jpg", ".png"))
     vlad = learn(np.concatenate([describe_photo(path, describer) for path in files]))
     save_weights(out, {"mean": vlad.mean, "axes": vlad.axes, "words": vlad.words})

@@ -11,21 +11,19 @@ from letvins_ros.calibration import MountedCamera
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import ConfigError, Rejected
 from letvins_ros.geometry import inverse, log_so3
-from letvins_ros.loop.agreement import Agreement, Sighting
 from letvins_ros.loop.describers import open_describer
-from letvins_ros.loop.features import Describer, Features
+from letvins_ros.loop.features import Describer, KeyframeFeatures, update_landmarks
 from letvins_ros.loop.graph import Loop
-from letvins_ros.loop.landmarks import improved
+from letvins_ros.loop.motion import NO_MOTION, Motion, fuse, rotate_frames, swap_blocks
+from letvins_ros.loop.odometry_chain import OdometryChain
 from letvins_ros.loop.place_map import Node, PlaceMap
-from letvins_ros.loop.recognition import Recogniser
-from letvins_ros.loop.trail import Trail
-from letvins_ros.loop.twist import STILL, Motion, fused, swapped, turned
+from letvins_ros.loop.recognition import Agreement, PlaceMatch, Recogniser
 from letvins_ros.types import Keyframe, LoopClosure
 
 LOOPS_PER_PLACE = 1  # further visits change nothing
-SAME_VIEW_M, SAME_VIEW_RAD = 1.0, np.radians(30)  # nearer to a known place, nothing new is seen
-WORTH = 2.0  # how many times better than odometry a loop must know the way
-PATIENCE_M = 5.0  # of way, for which a recognised place waits for others to agree
+SAME_VIEW_M, SAME_VIEW_RAD = 1.0, np.radians(30)  # closer to a known place, a keyframe adds nothing new
+MIN_GAIN = 2.0  # how many times smaller than odometry's a loop's standard deviations must be
+MAX_WAIT_M = 5.0  # distance travelled after which a place match no longer waits for others to agree
 CORRECTED_STD = np.repeat([2e-3, 1e-2], 3)  # rad, m: of the newest keyframe in the map after a loop
 
 
@@ -36,156 +34,159 @@ class MapSnapshot:
     stamps_ns: np.ndarray  # (N,) int64
     sessions: np.ndarray  # (N,) int
     T_map_body: np.ndarray  # (N, 4, 4), NaN where a session has no place in the map yet
-    loops: np.ndarray  # (L, 2) nodes of the loops in use
-    distrusted: np.ndarray  # (M, 2) nodes of the loops that the others contradict
+    loops: np.ndarray  # (L, 2) nodes of the loops that are inliers
+    distrusted: np.ndarray  # (M, 2) nodes of the loops that are outliers
 
 
 class LoopCloser:
-    """Recognises places, corrects the map and finds itself in one; odom itself it never touches."""
+    """Recognises places, corrects the map and relocalises in a loaded one; the odom frame is never changed."""
 
     def __init__(
         self,
         config: LoopConfig,
         camera: MountedCamera,
-        is_upright: bool,
+        gravity_aligned: bool,
         places: PlaceMap | None = None,
         describer: Describer | None = None,
     ) -> None:
-        """is_upright: an IMU makes odom's z point up. places: a map to go on in; ConfigError where it is lacking."""
+        """gravity_aligned: an IMU makes odom's z point up. places: a map to continue in.
+
+        Raises ConfigError where the mode needs a map and there is none.
+        """
         if config.mode == "localise" and not places:
             raise ConfigError("loop.mode localise needs a map: set loop.load_map")
         self._config = config
-        self.describer = describer or open_describer(config, camera, is_upright)
+        self.describer = describer or open_describer(config, camera, gravity_aligned)
         self.places = PlaceMap(self.describer.place_size) if places is None else places
-        self._recogniser = Recogniser(self.places, camera, config, is_upright)
-        self._trail = Trail(is_upright, config.odometry_scale)
-        self._agreement = Agreement(config.agree_inliers, PATIENCE_M)
+        self._recogniser = Recogniser(self.places, camera, config, gravity_aligned)
+        self._chain = OdometryChain(gravity_aligned, config.odometry_scale)
+        self._agreement = Agreement(config.agree_inliers, MAX_WAIT_M)
         self._own_from = len(self.places)  # this session's first node
-        self._young: deque[int] = deque()  # nodes that are too new to be recognised
-        self._rough: dict[int, int] = {}  # nodes of which later keyframes know better, and their keyframes
+        self._recent: deque[int] = deque()  # nodes that are too new to be recognised
+        self._unfinished: dict[int, int] = {}  # nodes that later keyframes still improve, and their keyframes
         self._visits: Counter[int] = Counter(loop.a for loop in self.places.graph.loops)
-        self._since_node = STILL  # odometry since this session's last node
-        self._here: Motion | None = None  # the level frame in the map; None: not in the map
-        self._known: Sighting | None = None  # the last one of a keyframe that was not kept
+        self._since_node = NO_MOTION  # odometry since this session's last node
+        self._in_map: Motion | None = None  # pose of the level frame in the map; None: not localised
+        self._pending: PlaceMatch | None = None  # the last accepted match of a keyframe that is no node
         self._last_loop = -1  # this session's last node with a loop
-        self.T_map_odom: np.ndarray | None = None  # (4, 4); None before there is a place in the map
-        self.last_node: int | None = None  # of the keyframe added last, None where it was not kept
+        self.T_map_odom: np.ndarray | None = None  # (4, 4); None: not localised
+        self.last_node: int | None = None  # of the keyframe added last, None where it is no node
         self.loops = 0
 
     def add(self, keyframe: Keyframe, image: np.ndarray) -> LoopClosure | Rejected:
-        """Take in a keyframe and its left gray image (H, W) uint8; T_map_odom then holds for it and what follows."""
-        if not self._follow(keyframe):
+        """Process a keyframe and its left gray image (H, W) uint8; T_map_odom is then that after this keyframe."""
+        if not self._propagate(keyframe):
             return Rejected(f"less than {self._config.keyframe_distance_m:g} m since the last keyframe")
-        self._let_age(keyframe.stamp_ns)
+        self._index_old_nodes(keyframe.stamp_ns)
         features = self.describer.describe(image, keyframe)
-        here = Node(keyframe.stamp_ns, self._trail.R_level_body, self._trail.vertical_std)
-        seen = self._recogniser.recognise(features, here)
-        if isinstance(seen, Sighting) and self._tells_nothing(seen):
-            seen = Rejected("odometry knows this better")
-        elif self._is_worth_keeping(seen):
-            self._keep(keyframe.index, here, features)
-        closure = self._believe(seen, keyframe.stamp_ns) if isinstance(seen, Sighting) else seen
-        return closure
+        here = Node(keyframe.stamp_ns, self._chain.R_level_body, self._chain.vertical_std)
+        match = self._recogniser.recognise(features, here)
+        if isinstance(match, PlaceMatch) and self._odometry_is_better(match):
+            match = Rejected("odometry knows this better")
+        elif self._is_new(match):
+            self._add_node(keyframe.index, here, features)
+        return self._accept(match, keyframe.stamp_ns) if isinstance(match, PlaceMatch) else match
 
-    def _follow(self, keyframe: Keyframe) -> bool:
-        """Go on along the odometry; whether the keyframe is far enough from the last one to be looked at."""
-        is_first, self.last_node = not self._trail.has_begun, None
-        self._trail.add(keyframe)
-        self._learn(keyframe)
-        far = self._trail.is_far(self._config.keyframe_distance_m, np.radians(self._config.keyframe_angle_deg))
-        if not (is_first or far):
+    def _propagate(self, keyframe: Keyframe) -> bool:
+        """Follow odometry; whether the keyframe is far enough from the last one to be processed."""
+        is_first, self.last_node = self._chain.is_empty, None
+        self._chain.add(keyframe)
+        self._update_nodes(keyframe)
+        moved = self._chain.has_moved(self._config.keyframe_distance_m, np.radians(self._config.keyframe_angle_deg))
+        if not (is_first or moved):
             return False
-        step = self._trail.step
-        self._trail.mark()
-        self._agreement.move(step)
-        self._since_node = self._since_node.then(step)
-        if self._here is not None and self.T_map_odom is not None:
-            T_map_level = self.T_map_odom @ self._trail.T_odom_level
-            self._here = Motion(T_map_level, self._here.then(step).covariance)
-        self._known = self._known and self._known.moved(step)
+        motion = self._chain.motion_since_mark
+        self._chain.mark()
+        self._agreement.move(motion)
+        self._since_node = self._since_node.then(motion)
+        if self._in_map is not None and self.T_map_odom is not None:
+            T_map_level = self.T_map_odom @ self._chain.T_odom_level
+            self._in_map = Motion(T_map_level, self._in_map.then(motion).covariance)
+        self._pending = self._pending and self._pending.moved(motion)
         return True
 
-    def _learn(self, keyframe: Keyframe) -> None:
-        """Let recent nodes take over what this keyframe tells of their poses and landmarks."""
-        for node, index in list(self._rough.items()):
-            T_chain, T_odom_body = self._trail.T_chain(index), keyframe.T_odom_of(index)
+    def _update_nodes(self, keyframe: Keyframe) -> None:
+        """Update poses and landmarks of recent nodes by this keyframe's later estimate."""
+        for node, index in list(self._unfinished.items()):
+            T_chain, T_odom_body = self._chain.T_chain(index), keyframe.T_odom_of(index)
             if T_chain is None or T_odom_body is None:
-                del self._rough[node]
+                del self._unfinished[node]
                 continue
-            self.places.graph.refine(node, T_chain)
+            self.places.graph.update_chain(node, T_chain)
             if node in self.places.own:
                 T_body_later = inverse(T_odom_body) @ keyframe.T_odom_body
-                self.places.own[node] = improved(self.places.own[node], T_body_later, keyframe)
+                self.places.own[node] = update_landmarks(self.places.own[node], T_body_later, keyframe)
 
-    def _let_age(self, stamp_ns: int) -> None:
-        """Let nodes be recognised once they are old enough."""
+    def _index_old_nodes(self, stamp_ns: int) -> None:
+        """Make nodes findable once they are old enough."""
         until_ns = stamp_ns - round(self._config.exclude_recent_s * 1e9)
-        while self._young and self.places.nodes[self._young[0]].stamp_ns <= until_ns:
-            self.places.make_findable(self._young.popleft())
+        while self._recent and self.places.nodes[self._recent[0]].stamp_ns <= until_ns:
+            self.places.make_findable(self._recent.popleft())
 
-    def _tells_nothing(self, seen: Sighting) -> bool:
-        """Whether odometry since the last loop, or since the place, knows better where it is."""
-        start = max(self._last_loop, seen.a)
+    def _odometry_is_better(self, match: PlaceMatch) -> bool:
+        """Whether odometry since the last loop, or since the place, is more certain than the match."""
+        start = max(self._last_loop, match.a)
         if start < self._own_from:
             return False
-        drift = self.places.graph.chain(start, len(self.places) - 1).then(self._since_node)
-        least = seen.motion.scaled(WORTH)
-        return drift.position_std < least.position_std and drift.rotation_std < least.rotation_std
+        drift = self.places.graph.odometry(start, len(self.places) - 1).then(self._since_node)
+        limit = match.motion.scaled(MIN_GAIN)
+        return drift.position_std < limit.position_std and drift.rotation_std < limit.rotation_std
 
-    def _is_worth_keeping(self, seen: Sighting | Rejected) -> bool:
-        is_full = isinstance(seen, Sighting) and self._here is not None and self._visits[seen.a] >= LOOPS_PER_PLACE
-        return self._config.mode == "map" and not is_full
+    def _is_new(self, match: PlaceMatch | Rejected) -> bool:
+        """Whether the keyframe is to become a node: no place that already has its loops."""
+        visits = self._visits[match.a] if isinstance(match, PlaceMatch) and self._in_map is not None else 0
+        return self._config.mode == "map" and visits < LOOPS_PER_PLACE
 
-    def _keep(self, index: int, here: Node, features: Features) -> None:
+    def _add_node(self, index: int, here: Node, features: KeyframeFeatures) -> None:
         """Make the keyframe a node of the map."""
         places, graph = self.places, self.places.graph
         places.nodes.append(here)
         if len(graph) > self._own_from:
-            node = graph.extend(self._trail.T_odom_level, self._since_node)
+            node = graph.extend(self._chain.T_odom_level, self._since_node)
         else:
-            T_level = self._trail.T_odom_level
-            node = graph.begin(T_level, None if self._own_from else T_level)
+            T_level = self._chain.T_odom_level
+            node = graph.start_session(T_level, None if self._own_from else T_level)
             if not self._own_from:
-                self._place(Motion(T_level, np.zeros((6, 6))))
+                self._set_pose(Motion(T_level, np.zeros((6, 6))))
         places.own[node] = features
-        self._young.append(node)
-        self._rough[node] = index
-        self._since_node, self.last_node = STILL, node
-        if self._known is not None:  # what was recognised on the way ties this node to the map
-            graph.add_loop(Loop(self._known.a, node, self._known.now))
-            self._known = None
+        self._recent.append(node)
+        self._unfinished[node] = index
+        self._since_node, self.last_node = NO_MOTION, node
+        if self._pending is not None:  # ties this node to the map
+            graph.add_loop(Loop(self._pending.a, node, self._pending.now))
+            self._pending = None
 
-    def _believe(self, seen: Sighting, stamp_ns: int) -> LoopClosure | Rejected:
-        """Correct the map by what this and earlier keyframes agree on."""
-        graph, is_new_here = self.places.graph, self._here is None
-        seen = replace(seen, node=self.last_node)
-        agreed = self._agreement.add(graph, seen)
+    def _accept(self, match: PlaceMatch, stamp_ns: int) -> LoopClosure | Rejected:
+        """Correct the map by the matches on which this and earlier keyframes agree."""
+        graph, relocalised = self.places.graph, self._in_map is None
+        match = replace(match, node=self.last_node)
+        agreed = self._agreement.add(graph, match)
         if isinstance(agreed, Rejected):
             return agreed
-        loops = [Loop(s.a, s.node, s.motion) for s in agreed if s.node is not None]
+        loops = [Loop(m.a, m.node, m.motion) for m in agreed if m.node is not None]
         if loops:
-            failed = self._close(loops)
+            failed = self._add_loops(loops)
             if failed is not None:
                 return failed
         else:
-            measured = [Motion(graph.pose(s.a), np.zeros((6, 6))).then(s.now) for s in agreed]
-            self._place(reduce(fused, measured if self._here is None else [self._here, *measured]))
-            self._known = seen
+            measured = [Motion(graph.pose(m.a), np.zeros((6, 6))).then(m.now) for m in agreed]
+            self._set_pose(reduce(fuse, measured if self._in_map is None else [self._in_map, *measured]))
+            self._pending = match
         self.loops += 1
-        a = self.places.nodes[seen.a]
-        moved = turned(seen.motion, a.R_level_body.T, self._trail.R_level_body.T)
-        way = moved.T_a_b, swapped(moved.covariance)
-        return LoopClosure(stamp_ns, a.stamp_ns, seen.a, seen.node, *way, seen.inliers, is_new_here)
+        a = self.places.nodes[match.a]
+        motion = rotate_frames(match.motion, a.R_level_body.T, self._chain.R_level_body.T)
+        pose = motion.T_a_b, swap_blocks(motion.covariance)
+        return LoopClosure(stamp_ns, a.stamp_ns, match.a, match.node, *pose, match.inliers, relocalised)
 
-    def _close(self, loops: list[Loop]) -> Rejected | None:
+    def _add_loops(self, loops: list[Loop]) -> Rejected | None:
         graph = self.places.graph
         if not graph.is_mapped(loops[-1].b):
-            graph.join(loops[-1])
+            graph.place_session(loops[-1])
         for loop in loops:
             graph.add_loop(loop)
             self._visits[loop.a] += 1
-            if _is_same_view(loop.motion) and loop.b in self._young:
-                self._young.remove(loop.b)
+            if _is_same_view(loop.motion) and loop.b in self._recent:
+                self._recent.remove(loop.b)
                 del self.places.own[loop.b]
         failed = None if graph.is_settled else graph.solve()
         if failed is not None:
@@ -193,12 +194,12 @@ class LoopCloser:
             return failed
         self._last_loop = loops[-1].b
         T_map_level = graph.pose(len(graph) - 1) @ self._since_node.T_a_b
-        self._place(Motion(T_map_level, np.diag(CORRECTED_STD**2)))
+        self._set_pose(Motion(T_map_level, np.diag(CORRECTED_STD**2)))
         return None
 
-    def _place(self, here: Motion) -> None:
-        """Take this for where the body is in the map."""
-        self._here, self.T_map_odom = here, here.T_a_b @ inverse(self._trail.T_odom_level)
+    def _set_pose(self, in_map: Motion) -> None:
+        """Set the present pose of the level frame in the map."""
+        self._in_map, self.T_map_odom = in_map, in_map.T_a_b @ inverse(self._chain.T_odom_level)
 
     def settle(self) -> None:
         """Solve for loops that have not changed the map yet, as before it is saved."""
@@ -214,5 +215,5 @@ class LoopCloser:
 
 
 def _is_same_view(motion: Motion) -> bool:
-    turn = np.linalg.norm(log_so3(motion.T_a_b[:3, :3]))
-    return bool(np.linalg.norm(motion.T_a_b[:3, 3]) < SAME_VIEW_M and turn < SAME_VIEW_RAD)
+    angle = np.linalg.norm(log_so3(motion.T_a_b[:3, :3]))
+    return bool(np.linalg.norm(motion.T_a_b[:3, 3]) < SAME_VIEW_M and angle < SAME_VIEW_RAD)

@@ -9,8 +9,8 @@ import numpy as np
 
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import apply, quaternion_xyzw
+from letvins_ros.loop.motion import Motion, swap_blocks
 from letvins_ros.loop.place_map import PlaceMap
-from letvins_ros.loop.twist import Motion, swapped
 
 
 def to_tum(places: PlaceMap) -> str:
@@ -21,12 +21,12 @@ def to_tum(places: PlaceMap) -> str:
 
 
 def to_g2o(places: PlaceMap) -> str:
-    """Vertices and edges SE3:QUAT with the information matrices, upright frames of the keyframes."""
+    """Vertices and edges SE3:QUAT with the information matrices, level frames of the keyframes."""
     T_map, graph = places.graph.poses(), places.graph
     lines = [f"VERTEX_SE3:QUAT {i} {_pose(T)}" for i, T in enumerate(T_map) if np.isfinite(T).all()]
     for a, b in pairwise(range(len(graph))):
         if graph.sessions[a] == graph.sessions[b] and np.isfinite(T_map[a]).all():
-            lines.append(_edge(a, b, graph.chain(a, b)))
+            lines.append(_edge(a, b, graph.odometry(a, b)))
     lines += [_edge(loop.a, loop.b, loop.motion) for loop in graph.loops if loop.trusted]
     return "\n".join(lines) + "\n"
 
@@ -63,6 +63,6 @@ def _pose(T: np.ndarray) -> str:
 
 
 def _edge(a: int, b: int, motion: Motion) -> str:
-    information = np.linalg.inv(swapped(motion.covariance))  # g2o: position, then rotation; half angles ignored
+    information = np.linalg.inv(swap_blocks(motion.covariance))  # g2o: position, then rotation; half angles ignored
     numbers = " ".join(f"{value:.6g}" for value in information[np.triu_indices(6)])
     return f"EDGE_SE3:QUAT {a} {b} {_pose(motion.T_a_b)} {numbers}"

@@ -2,7 +2,7 @@
 """The pose graph: odometry as chains, loops across them, solved robustly at the keyframes where loops end.
 
 Between two such keyframes the chain is one factor, exact to first order, so that the cost of solving depends on the
-loops and not on the way. What the solution moves is spread over the keyframes between by their covariances.
+number of loops, not on the path length. Corrections are distributed over the keyframes between by their covariances.
 """
 
 from bisect import bisect_right, insort
@@ -14,34 +14,34 @@ import numpy as np
 
 from letvins_ros.errors import Rejected
 from letvins_ros.geometry import adjoint, inverse
-from letvins_ros.loop.twist import Motion, exp, log, mahalanobis
+from letvins_ros.loop.motion import Motion, exp, log, mahalanobis
 
-UNDECIDED = 30  # newest loops whose trust is decided anew; older ones keep what they have
-MOST_LOOPS = 400  # that the solver knows of: what bounds its time
-UNSOLVED, NO_SURPRISE_CHI2 = 10, 6.0  # loops that may wait for a solution, while each is no more off than this
+UNDECIDED = 30  # newest loops that may still become inliers or outliers; older ones stay what they are
+MAX_LOOPS = 400  # in the solver, which bounds its time
+MAX_UNSOLVED, MAX_UNSOLVED_CHI2 = 10, 6.0  # new loops that need no solution yet, and how far each may be off
 INLIER_CHI2 = 22.5  # 99.9 % of six degrees of freedom
-FIRST_STD, JOINED_STD = 1e-4, 10.0  # rad and m: of a session's first keyframe in the map
+FIRST_STD, LATER_STD = 1e-4, 10.0  # rad and m: prior on the first keyframe of the first session, and of later ones
 
 
 @dataclass(eq=False)
 class Loop:
-    """A motion between two keyframes that odometry does not know of."""
+    """A measured motion between two keyframes, independent of odometry."""
 
     a: int
     b: int
     motion: Motion  # T_a_b
-    trusted: bool = True  # whether the last solution used it
+    trusted: bool = True  # inlier of the last solution
 
 
 class PoseGraph:
-    """Keyframes are numbered in the order in which they are added; each belongs to a session, all of it one chain."""
+    """Keyframes are numbered in the order they are added; the keyframes of one session form one odometry chain."""
 
     def __init__(self) -> None:
         self.loops: list[Loop] = []
         self.sessions: list[int] = []  # of each keyframe
-        self._T_odom: list[np.ndarray] = []  # as odometry had it when the keyframe was new
-        self._T_chain: list[np.ndarray] = []  # as later views had it, each session's in a frame of its own
-        self._gathered: list[np.ndarray] = []  # covariance (6, 6) of the motions up to each, in the chain's own frame
+        self._T_odom: list[np.ndarray] = []  # by odometry when the keyframe was new
+        self._T_chain: list[np.ndarray] = []  # by later estimates, each session in a frame of its own
+        self._accumulated: list[np.ndarray] = []  # covariance (6, 6) of the motions up to each, in the chain's frame
         self._keys: list[int] = []  # sorted; the first keyframe of every session in the map, and where loops end
         self._T_map: dict[int, np.ndarray] = {}  # of the keys
         self._solved = 0  # loops that the solution knows
@@ -50,13 +50,13 @@ class PoseGraph:
         return len(self.sessions)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Everything as arrays, for a file."""
+        """All of it as arrays, for a file."""
         loops = [np.r_[loop.a, loop.b, loop.trusted] for loop in self.loops]
         return {
             "session": np.array(self.sessions, np.int64),
             "T_odom": _stacked(self._T_odom, 4),
             "T_chain": _stacked(self._T_chain, 4),
-            "gathered_covariance": _stacked(self._gathered, 6),
+            "gathered_covariance": _stacked(self._accumulated, 6),
             "key": np.array(self._keys, np.int64),
             "T_map_key": _stacked([self._T_map[key] for key in self._keys], 4),
             "loop": np.array(loops, np.int64).reshape(-1, 3),
@@ -70,7 +70,7 @@ class PoseGraph:
         graph = PoseGraph()
         graph.sessions = state["session"].tolist()
         graph._T_odom, graph._T_chain = list(state["T_odom"]), list(state["T_chain"])
-        graph._gathered = list(state["gathered_covariance"])
+        graph._accumulated = list(state["gathered_covariance"])
         graph._keys = state["key"].tolist()
         graph._T_map = dict(zip(graph._keys, state["T_map_key"], strict=True))
         motions = map(Motion, state["T_loop"], state["loop_covariance"])
@@ -79,8 +79,8 @@ class PoseGraph:
         graph._solved = len(graph.loops)
         return graph
 
-    def begin(self, T_odom: np.ndarray, T_map: np.ndarray | None) -> int:
-        """Add the first keyframe of a session; without T_map it is not in the map until `join`."""
+    def start_session(self, T_odom: np.ndarray, T_map: np.ndarray | None) -> int:
+        """Add the first keyframe of a session; without T_map it is not in the map until `place_session`."""
         session = self.sessions[-1] + 1 if self.sessions else 0
         node = self._append(session, T_odom, Motion(T_odom, np.zeros((6, 6))))
         if T_map is not None:
@@ -88,15 +88,15 @@ class PoseGraph:
         return node
 
     def extend(self, T_odom: np.ndarray, motion: Motion) -> int:
-        """Add a keyframe after the last one."""
+        """Append a keyframe to the session of the last one."""
         return self._append(self.sessions[-1], T_odom, Motion(self._T_chain[-1] @ motion.T_a_b, motion.covariance))
 
     def _append(self, session: int, T_odom: np.ndarray, chain: Motion) -> int:
         self.sessions.append(session)
         self._T_odom.append(T_odom)
         self._T_chain.append(chain.T_a_b)
-        A, before = adjoint(chain.T_a_b), self._gathered[-1] if self._gathered else np.zeros((6, 6))
-        self._gathered.append(before + A @ chain.covariance @ A.T)
+        A, before = adjoint(chain.T_a_b), self._accumulated[-1] if self._accumulated else np.zeros((6, 6))
+        self._accumulated.append(before + A @ chain.covariance @ A.T)
         return len(self.sessions) - 1
 
     def is_mapped(self, node: int) -> bool:
@@ -104,46 +104,46 @@ class PoseGraph:
         i = bisect_right(self._keys, node) - 1
         return i >= 0 and self.sessions[self._keys[i]] == self.sessions[node]
 
-    def join(self, loop: Loop) -> None:
+    def place_session(self, loop: Loop) -> None:
         """Place the session of b, which is not in the map, by a loop from a, which is."""
         first = self.sessions.index(self.sessions[loop.b])
         T_b_first = inverse(self._T_odom[loop.b]) @ self._T_odom[first]
         self._make_key(first, self.pose(loop.a) @ loop.motion.T_a_b @ T_b_first)
 
     def append(self, other: "PoseGraph", T_map_other: np.ndarray) -> None:
-        """Take in another graph, whose map lies here in this one's."""
+        """Append another graph; T_map_other (4, 4) is the pose of its map in this one."""
         first, session = len(self), self.sessions[-1] + 1 if self.sessions else 0
         self.sessions += [session + number for number in other.sessions]
         self._T_odom += other._T_odom
         self._T_chain += other._T_chain
-        before = self._gathered[-1] if self._gathered else np.zeros((6, 6))
-        self._gathered += [before + gathered for gathered in other._gathered]
+        before = self._accumulated[-1] if self._accumulated else np.zeros((6, 6))
+        self._accumulated += [before + accumulated for accumulated in other._accumulated]
         for key in other._keys:
             self._make_key(first + key, T_map_other @ other._T_map[key])
         self._solved += len(other.loops)
         self.loops[:0] = [Loop(first + o.a, first + o.b, o.motion, o.trusted) for o in other.loops]
 
-    def refine(self, node: int, T_chain: np.ndarray) -> None:
-        """Take over what is now known of where a recent keyframe lies on its session's way."""
+    def update_chain(self, node: int, T_chain: np.ndarray) -> None:
+        """Replace the pose (4, 4) of a recent keyframe in its session's chain by a later estimate."""
         self._T_chain[node] = T_chain
 
-    def chain(self, a: int, b: int) -> Motion:
+    def odometry(self, a: int, b: int) -> Motion:
         """Odometry from a to a later keyframe b of the same session."""
-        T, covariance = self._chains(np.array([a]), np.array([b]))
+        T, covariance = self._odometry_between(np.array([a]), np.array([b]))
         return Motion(T[0], covariance[0])
 
-    def _chains(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _odometry_between(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Odometry (n, 4, 4) from each keyframe a to its later b, and the covariances (n, 6, 6)."""
-        T_a, T_b, gathered_a, gathered_b = (
+        T_a, T_b, accumulated_a, accumulated_b = (
             np.stack([values[i] for i in nodes.tolist()])
-            for values in (self._T_chain, self._gathered)
+            for values in (self._T_chain, self._accumulated)
             for nodes in (a, b)
         )
         A = adjoint(inverse(T_b))
-        return inverse(T_a) @ T_b, A @ (gathered_b - gathered_a) @ np.swapaxes(A, 1, 2)
+        return inverse(T_a) @ T_b, A @ (accumulated_b - accumulated_a) @ np.swapaxes(A, 1, 2)
 
     def pose(self, node: int) -> np.ndarray:
-        """T_map of a keyframe (4, 4) as the last solution has it; beyond the last loop it goes on like odometry."""
+        """T_map of a keyframe (4, 4) in the last solution; beyond the last loop it follows odometry."""
         i = bisect_right(self._keys, node) - 1
         key = self._keys[i]
         if key == node:
@@ -167,13 +167,13 @@ class PoseGraph:
         return out
 
     def _between(self, a: int, b: int, nodes: range) -> np.ndarray:
-        """T_map (n, 4, 4) of nodes between key a and the next key b, what is left shared out by covariance."""
+        """T_map (n, 4, 4) of nodes between key a and the next key b, the residual distributed by covariance."""
         T_a, T_b, T = self._T_chain[a], self._T_chain[b], np.stack(self._T_chain[nodes.start : nodes.stop])
-        gathered = np.stack(self._gathered[nodes.start : nodes.stop]) - self._gathered[a]
+        accumulated = np.stack(self._accumulated[nodes.start : nodes.stop]) - self._accumulated[a]
         A, to_nodes = adjoint(inverse(T_b)), adjoint(inverse(T))
-        left = log(inverse(T_b) @ T_a @ inverse(self._T_map[a]) @ self._T_map[b])
-        whole = A @ (self._gathered[b] - self._gathered[a]) @ A.T
-        shares = to_nodes @ gathered @ A.T @ np.linalg.solve(whole + 1e-15 * np.eye(6), left)
+        residual = log(inverse(T_b) @ T_a @ inverse(self._T_map[a]) @ self._T_map[b])
+        whole = A @ (self._accumulated[b] - self._accumulated[a]) @ A.T
+        shares = to_nodes @ accumulated @ A.T @ np.linalg.solve(whole + 1e-15 * np.eye(6), residual)
         return np.asarray(self._T_map[a] @ inverse(T_a) @ T @ np.stack([exp(twist) for twist in shares]))
 
     def _make_key(self, node: int, T_map: np.ndarray) -> None:
@@ -182,31 +182,31 @@ class PoseGraph:
             self._T_map[node] = T_map
 
     def add_loop(self, loop: Loop) -> None:
-        """Note a loop between keyframes that are in the map; `solve` uses it."""
+        """Add a loop between keyframes that are in the map, to be used by `solve`."""
         for node in (loop.a, loop.b):
             self._make_key(node, self.pose(node))
         self.loops.append(loop)
 
     @property
     def is_settled(self) -> bool:
-        """Whether the loops added since the last solution are few and say what it says already."""
+        """Whether the loops added since the last solution are few and agree with it."""
         new = self.loops[self._solved :]
-        return len(new) < UNSOLVED and all(self._surprise(loop) < NO_SURPRISE_CHI2 for loop in new)
+        return len(new) < MAX_UNSOLVED and all(self._chi2(loop) < MAX_UNSOLVED_CHI2 for loop in new)
 
-    def _surprise(self, loop: Loop) -> float:
+    def _chi2(self, loop: Loop) -> float:
         T_a_b = inverse(self._T_map[loop.a]) @ self._T_map[loop.b]
         return mahalanobis(log(inverse(loop.motion.T_a_b) @ T_a_b), loop.motion.covariance)
 
     def solve(self) -> Rejected | None:
-        """Least squares; where a new loop is far off, graduated non-convexity (Yang 2020) finds whom to distrust.
+        """Least squares; where a new loop is far off, graduated non-convexity (Yang 2020) finds the outliers.
 
-        Where the solver fails, everything stays as it was.
+        Where the solver fails, nothing is changed.
         """
         if not self.loops:
             return None
-        if len(self.loops) > MOST_LOOPS:
-            self._thin_out()
-        graph, initial = self._odometry(), gtsam.Values()
+        if len(self.loops) > MAX_LOOPS:
+            self._prune_loops()
+        graph, initial = self._odometry_factors(), gtsam.Values()
         for key in self._keys:
             initial.insert(key, gtsam.Pose3(self._T_map[key]))
         recent = min(len(self.loops) - self._solved + UNDECIDED, len(self.loops))
@@ -223,39 +223,39 @@ class PoseGraph:
         self._solved = len(self.loops)
         return None
 
-    def _odometry(self) -> gtsam.NonlinearFactorGraph:
-        """The chains between keys, and what holds each session."""
+    def _odometry_factors(self) -> gtsam.NonlinearFactorGraph:
+        """Odometry between keys, and a prior on each session's first key."""
         graph = gtsam.NonlinearFactorGraph()
         chained = [(a, b) for a, b in pairwise(self._keys) if self.sessions[a] == self.sessions[b]]
         if chained:
             ends = np.array(chained)
-            for (a, b), *motion in zip(chained, *self._chains(ends[:, 0], ends[:, 1]), strict=True):
+            for (a, b), *motion in zip(chained, *self._odometry_between(ends[:, 0], ends[:, 1]), strict=True):
                 graph.add(_factor(a, b, Motion(*motion)))
-        for key in self._firsts():
-            # the first one fixes the map; no other session may float when all its loops are distrusted
-            noise = gtsam.noiseModel.Isotropic.Sigma(6, JOINED_STD if key != self._keys[0] else FIRST_STD)
+        for key in self._first_keys():
+            # the first one fixes the map; a later session must not float when all its loops are outliers
+            noise = gtsam.noiseModel.Isotropic.Sigma(6, LATER_STD if key != self._keys[0] else FIRST_STD)
             graph.add(gtsam.PriorFactorPose3(key, gtsam.Pose3(self._T_map[key]), noise))
         return graph
 
-    def _firsts(self) -> list[int]:
+    def _first_keys(self) -> list[int]:
         """Each session's first key."""
         known = [-1, *(self.sessions[key] for key in self._keys)]
         return [key for key, (before, session) in zip(self._keys, pairwise(known), strict=True) if session != before]
 
-    def _thin_out(self) -> None:
-        """Leave the solver at most MOST_LOOPS: of two that tie nearly the same stretches, one goes."""
+    def _prune_loops(self) -> None:
+        """Keep at most MAX_LOOPS loops: of two between nearly the same keyframes, one is removed."""
         settled = len(self.loops) - UNDECIDED
-        while len(self.loops) > MOST_LOOPS:
+        while len(self.loops) > MAX_LOOPS:
             order = sorted(range(settled), key=lambda i: (self.loops[i].b, self.loops[i].a))
-            worth = [self._news(self.loops[i], self.loops[j]) for i, j in pairwise(order)]
-            del self.loops[order[int(np.argmin(worth)) + 1]]
+            separations = [self._separation(self.loops[i], self.loops[j]) for i, j in pairwise(order)]
+            del self.loops[order[int(np.argmin(separations)) + 1]]
             settled, self._solved = settled - 1, self._solved - 1
-        ends = {node for loop in self.loops for node in (loop.a, loop.b)}.union(self._firsts())
+        ends = {node for loop in self.loops for node in (loop.a, loop.b)}.union(self._first_keys())
         self._keys = sorted(ends)
         self._T_map = {key: self._T_map[key] for key in self._keys}
 
-    def _news(self, known: Loop, other: Loop) -> float:
-        """How far, in keyframes, the ends of another loop are from those of a known one."""
+    def _separation(self, known: Loop, other: Loop) -> float:
+        """Distance in keyframes between the ends of two loops; 0 where the other one is an outlier."""
         if not other.trusted:
             return 0.0
         same = all(self.sessions[i] == self.sessions[j] for i, j in ((known.a, other.a), (known.b, other.b)))
@@ -263,7 +263,7 @@ class PoseGraph:
 
 
 def _solved(graph: gtsam.NonlinearFactorGraph, undecided: list[Loop], initial: gtsam.Values) -> gtsam.Values:
-    """The solution, and in each undecided loop whether it is trusted. Raises RuntimeError where GTSAM does."""
+    """The solution; marks each undecided loop as inlier or outlier. Raises RuntimeError where GTSAM does."""
     known, factors = graph.size(), [_factor(loop.a, loop.b, loop.motion) for loop in undecided]
     for factor, loop in zip(factors, undecided, strict=True):
         if loop.trusted:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which places look most alike: inner products of unit vectors, exact up to some size, then by inverted lists."""
+"""Nearest-neighbour search of places: inner products of unit vectors, exact at first, then by inverted lists."""
 
 from typing import Any
 

@@ -14,8 +14,9 @@ import numpy as np
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.camera import Camera
 from letvins_ros.errors import DataError
-from letvins_ros.loop.features import Features, OrbDescriber
+from letvins_ros.loop.features import KeyframeFeatures
 from letvins_ros.loop.graph import PoseGraph
+from letvins_ros.loop.orb import OrbDescriber
 from letvins_ros.loop.place_map import Node, PlaceMap
 
 FORMAT, VERSION = "letvins-map", 2
@@ -26,19 +27,23 @@ _NAMES = {np.dtype(kind): name for name, kind in _KINDS.items()}
 
 @dataclass(frozen=True)
 class MapInfo:
-    """What must be the same for two maps to be one, and where a map comes from."""
+    """What must be equal for a map to be used, and its provenance."""
 
     describer: str
-    is_upright: bool
+    gravity_aligned: bool
     camera: Mapping[str, Any]  # model, intrinsics, distortion, size and mount of the left camera
     config: str = ""  # yaml
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
     def of(
-        camera: MountedCamera, is_upright: bool, config: str = "", describer: str = OrbDescriber.name, **provenance: str
+        camera: MountedCamera,
+        gravity_aligned: bool,
+        config: str = "",
+        describer: str = OrbDescriber.name,
+        **provenance: str,
     ) -> "MapInfo":
-        """What a map that is made with this camera says of itself."""
+        """The description of a map made with this camera."""
         model = camera.camera
         facts = {
             "model": model.model,
@@ -47,7 +52,7 @@ class MapInfo:
             "distortion": list(map(float, model.distortion)),
             "T_body_cam": camera.T_body_cam.tolist(),
         }
-        return MapInfo(describer, is_upright, facts, config, provenance)
+        return MapInfo(describer, gravity_aligned, facts, config, provenance)
 
     def left_camera(self) -> MountedCamera:
         """The camera that saw the map."""
@@ -59,7 +64,7 @@ class MapInfo:
 
 
 def save_map(path: Path, places: PlaceMap, info: MapInfo) -> None:
-    """Write beside the file, then rename over it: whoever reads finds the old map or the new one, whole.
+    """Write beside the file, then rename over it: a reader finds the old map or the new one, complete.
 
     Raises DataError where the folder cannot be written.
     """
@@ -92,7 +97,7 @@ def _metadata(places: PlaceMap, info: MapInfo) -> dict[str, str]:
         "format": FORMAT,
         "version": str(VERSION),
         "describer": info.describer,
-        "upright": json.dumps(info.is_upright),
+        "upright": json.dumps(info.gravity_aligned),
         "camera": json.dumps(dict(info.camera)),
         "config": info.config,
         "provenance": json.dumps(dict(info.provenance)),
@@ -107,7 +112,7 @@ def _arrays(places: PlaceMap) -> dict[str, np.ndarray]:
     start = np.cumsum([0, *(len(f) for f in features)])
     graph = {f"graph.{name}": array for name, array in places.graph.state().items()}
 
-    def joined(name: str, empty: tuple[int, ...], kind: np.dtype[Any] | type) -> np.ndarray:
+    def concatenated(name: str, empty: tuple[int, ...], kind: np.dtype[Any] | type) -> np.ndarray:
         parts = [np.zeros(empty, kind), *(getattr(f, name) for f in features)]
         return np.concatenate(parts).astype(kind, copy=False)
 
@@ -120,14 +125,14 @@ def _arrays(places: PlaceMap) -> dict[str, np.ndarray]:
         "feature.node": np.array(with_features, np.int64),
         "feature.start": start.astype(np.int64),
         "feature.place": place.astype(np.float32, copy=False),
-        "feature.uv": joined("uv", (0, 2), np.float32),
-        "feature.point_body": joined("points_body", (0, 3), np.float32),
-        "feature.descriptor": joined("descriptors", (0, described.shape[1]), described.dtype),
+        "feature.uv": concatenated("uv", (0, 2), np.float32),
+        "feature.point_body": concatenated("points_body", (0, 3), np.float32),
+        "feature.descriptor": concatenated("descriptors", (0, described.shape[1]), described.dtype),
     }
 
 
 def facts(path: Path, places: PlaceMap, info: MapInfo) -> list[tuple[str, str]]:
-    """What is worth knowing of a map, in words."""
+    """The rows of `letvins map info`."""
     loops, nodes = places.graph.loops, places.findable()
     size = f"{info.camera['size'][0]} x {info.camera['size'][1]}"
     used = sum(loop.trusted for loop in loops)
@@ -135,8 +140,8 @@ def facts(path: Path, places: PlaceMap, info: MapInfo) -> list[tuple[str, str]]:
     return [
         ("Keyframes", f"{len(places)} of {len(set(places.graph.sessions))} sessions"),
         ("Places to recognise", f"{len(nodes)} with {features} features ({info.describer})"),
-        ("Loops", f"{used} in use, {len(loops) - used} distrusted"),
-        ("Vertical", "known from the IMU" if info.is_upright else "unknown"),
+        ("Loops", f"{used} inliers, {len(loops) - used} outliers"),
+        ("Vertical", "known from the IMU" if info.gravity_aligned else "unknown"),
         ("Camera", f"{info.camera['model']} {size}"),
         ("File", f"{path.stat().st_size / 1e6:.1f} MB, version {VERSION}"),
         *((name.replace("_", " ").capitalize(), value) for name, value in info.provenance.items()),
@@ -175,8 +180,8 @@ def _info(metadata: Mapping[str, str]) -> MapInfo:
 def _check(path: Path, info: MapInfo, wanted: MapInfo) -> None:
     if info.describer != wanted.describer:
         raise DataError(f"{path}: a map of descriptors {info.describer}, {wanted.describer} is wanted")
-    if info.is_upright != wanted.is_upright:
-        raise DataError(f"{path}: a map made {'with' if info.is_upright else 'without'} IMU, this run is not")
+    if info.gravity_aligned != wanted.gravity_aligned:
+        raise DataError(f"{path}: a map made {'with' if info.gravity_aligned else 'without'} IMU, this run is not")
     for key, value in wanted.camera.items():
         if not np.array_equal(np.asarray(info.camera.get(key)), np.asarray(value)):
             raise DataError(f"{path}: a map of another camera: {key} is {info.camera.get(key)}, here {value}")
@@ -200,7 +205,7 @@ def _open(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     except OSError as error:
         raise DataError(f"{path}: cannot read the map: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a map of letvins, or a torn one ({error})") from error
+        raise DataError(f"{path}: not a map of letvins, or an incomplete one ({error})") from error
 
 
 def _array(data: memoryview, entry: Mapping[str, Any]) -> np.ndarray:
@@ -221,12 +226,12 @@ class FileArchive:
         if len(self._start) != len(self._row) + 1 or self._start[-1] != len(self._uv):
             raise ValueError("features do not fit the keyframes")
 
-    def features(self, node: int) -> Features:
+    def features(self, node: int) -> KeyframeFeatures:
         """See Archive."""
         row = self._row[node]
         rows = slice(int(self._start[row]), int(self._start[row + 1]))
         nameless = np.full(rows.stop - rows.start, -1)
-        return Features(self._uv[rows], self._descriptors[rows], self._points[rows], nameless, self._place[row])
+        return KeyframeFeatures(self._uv[rows], self._descriptors[rows], self._points[rows], nameless, self._place[row])
 
     def nodes(self) -> list[int]:
         """Those that have features, in order."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The map: the pose graph of keyframes, what they saw, and the index by which they are found."""
+"""The map: the pose graph of keyframes, their features, and the index that retrieves them."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -7,14 +7,14 @@ from typing import Protocol
 import numpy as np
 
 from letvins_ros.geometry import transform
-from letvins_ros.loop.features import Features
+from letvins_ros.loop.features import KeyframeFeatures
 from letvins_ros.loop.graph import PoseGraph
 from letvins_ros.loop.index import PlaceIndex
 
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A keyframe of the map, beside its place in the graph."""
+    """Attributes of a keyframe of the map; its pose is in the graph."""
 
     stamp_ns: int
     R_level_body: np.ndarray  # (3, 3)
@@ -22,14 +22,14 @@ class Node:
 
 
 class Archive(Protocol):
-    """Features of a map file, read when they are wanted."""
+    """Features of a map file, read on demand."""
 
-    def features(self, node: int) -> Features:
-        """Those of one node; KeyError where it has none."""
+    def features(self, node: int) -> KeyframeFeatures:
+        """Features of one node; KeyError where it has none."""
         ...
 
     def nodes(self) -> list[int]:
-        """Those that have features, in order."""
+        """Nodes with features, in order."""
         ...
 
 
@@ -41,13 +41,13 @@ class PlaceMap:
         self.index = PlaceIndex(place_size)
         self.nodes: list[Node] = []
         self.archive: Archive | None = None
-        self.own: dict[int, Features] = {}  # of nodes that are not in the archive
+        self.own: dict[int, KeyframeFeatures] = {}  # of nodes that are not in the archive
 
     def __len__(self) -> int:
         return len(self.nodes)
 
-    def features(self, node: int) -> Features:
-        """What a node saw; KeyError where that was not kept."""
+    def features(self, node: int) -> KeyframeFeatures:
+        """Features of a node; KeyError where they were not kept."""
         if node in self.own or self.archive is None:
             return self.own[node]
         return self.archive.features(node)
@@ -57,7 +57,7 @@ class PlaceMap:
         return [*(self.archive.nodes() if self.archive else ()), *sorted(self.own)]
 
     def make_findable(self, node: int) -> None:
-        """Let the node's place be recognised from now on."""
+        """Add the node to the index, so that its place can be recognised."""
         self.index.add(np.array([node]), self.features(node).place[None])
 
     def T_map_body(self) -> np.ndarray:

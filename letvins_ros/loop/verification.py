@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether two keyframes show one place, and how they stand to each other: matching, PnP, refinement, covariance."""
+"""Geometric verification of two keyframes of one place: matching, PnP, refinement, covariance."""
 
 from dataclasses import dataclass
 
@@ -9,25 +9,25 @@ import numpy as np
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.errors import Rejected
 from letvins_ros.geometry import apply, inverse, skew, transform
-from letvins_ros.loop.features import Features
-from letvins_ros.loop.twist import Motion, exp
+from letvins_ros.loop.features import KeyframeFeatures
+from letvins_ros.loop.motion import Motion, exp
 
 GUIDED_PX = 8.0
 RANSAC_ROUNDS, RANSAC_INLIERS = 200, 8
 REFINEMENTS = 5
 PIXEL_STD = 1.0
 DEPTH_STD = 0.01  # 1/m, times the squared depth: half a pixel between cameras 0.11 m apart
-MATCH_SCALE = 2.5  # of standard deviations: landmarks err together, which the count of inliers hides
-LEAST_STD = np.repeat([1.5e-3, 5e-3], 3)  # rad, m: landmarks are no better than this, however many agree
+MATCH_SCALE = 2.5  # of standard deviations: landmark errors are correlated, which the number of inliers hides
+MIN_STD = np.repeat([1.5e-3, 5e-3], 3)  # rad, m: landmarks are no better than this, however many agree
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How unlike two descriptors of one feature may be."""
+    """Thresholds on descriptor distances of one feature."""
 
     largest: float  # distance
     ratio: float  # of the nearest to the second nearest distance
-    guided: float  # distance, once it is known where to look
+    guided: float  # distance in guided matching
 
 
 OF_BITS = Limits(0.3, 0.9, 0.35)  # ORB
@@ -57,7 +57,7 @@ class _Rays:
 
 @dataclass(frozen=True, eq=False)
 class _Pairs:
-    """Features of two keyframes that may be the same."""
+    """Putative matches of two keyframes."""
 
     uv_a: np.ndarray  # (N, 2) px
     uv_b: np.ndarray
@@ -77,8 +77,8 @@ class Verifier:
         self._max_angle = inlier_px / camera.camera.focal_px
         self._sigma = PIXEL_STD / camera.camera.focal_px
 
-    def verify(self, a: Features, b: Features) -> Match | Rejected:
-        """How b stands to a, or why they are taken for different places."""
+    def verify(self, a: KeyframeFeatures, b: KeyframeFeatures) -> Match | Rejected:
+        """The pose of b in a, or why they are no match."""
         distance = distances(a.descriptors, b.descriptors)
         limits = OF_BITS if a.descriptors.dtype == np.uint8 else OF_UNIT_VECTORS
         first = self._pairs(a, b, *mutual(distance, limits.largest, limits.ratio))
@@ -89,8 +89,8 @@ class Verifier:
         pairs = self._pairs(a, b, *mutual(np.where(near, distance, 1.0), limits.guided))
         return self._refined(T_a_b, pairs)
 
-    def _pairs(self, a: Features, b: Features, of_a: np.ndarray, of_b: np.ndarray) -> "_Pairs":
-        """Those of the matches of which one has a landmark at least."""
+    def _pairs(self, a: KeyframeFeatures, b: KeyframeFeatures, of_a: np.ndarray, of_b: np.ndarray) -> "_Pairs":
+        """The matches with at least one landmark."""
         known = np.isfinite(a.points_body[of_a, 0]) | np.isfinite(b.points_body[of_b, 0])
         of_a, of_b = of_a[known], of_b[known]
         uv_a, uv_b = a.uv[of_a], b.uv[of_b]
@@ -98,7 +98,7 @@ class Verifier:
         in_a = _Rays(b.points_body[of_b].astype(float), self._camera.unproject(uv_a))
         return _Pairs(uv_a, uv_b, in_b, in_a)
 
-    def _is_near(self, a: Features, b: Features, T_a_b: np.ndarray) -> np.ndarray:
+    def _is_near(self, a: KeyframeFeatures, b: KeyframeFeatures, T_a_b: np.ndarray) -> np.ndarray:
         """Which features (N, M) lie where the other keyframe's landmarks would be seen."""
         a_in_b, _ = self._camera.project(apply(self._T_cam_body @ inverse(T_a_b), a.points_body.astype(float)))
         b_in_a, _ = self._camera.project(apply(self._T_cam_body @ T_a_b, b.points_body.astype(float)))
@@ -110,18 +110,18 @@ class Verifier:
         in_b, in_a = pairs.in_b, pairs.in_a
         more_a = np.isfinite(in_b.points[:, 0]).sum() >= np.isfinite(in_a.points[:, 0]).sum()
         rays = in_b if more_a else in_a
-        ahead = np.isfinite(rays.points[:, 0]) & (rays.bearings[:, 2] > 0.2)  # a plane holds only what lies ahead
+        ahead = np.isfinite(rays.points[:, 0]) & (rays.bearings[:, 2] > 0.2)  # the image plane has only what lies ahead
         rays = rays.take(np.flatnonzero(ahead))
         if len(rays.points) < RANSAC_INLIERS:
             return Rejected(f"{len(rays.points)} matches with depth, {RANSAC_INLIERS} needed")
         xy = rays.bearings[:, :2] / rays.bearings[:, 2:]
-        found, turn, shift, inliers = cv2.solvePnPRansac(
+        found, rotation, translation, inliers = cv2.solvePnPRansac(
             rays.points, xy, np.eye(3), None, None, None, False, RANSAC_ROUNDS, self._max_angle, 0.999, None,
             cv2.SOLVEPNP_P3P,
         )  # fmt: skip
         if not found or len(inliers) < RANSAC_INLIERS:
             return Rejected(f"no pose fits {RANSAC_INLIERS} of {len(xy)} matches")
-        T_other_one = inverse(self._T_cam_body) @ transform(cv2.Rodrigues(turn)[0], shift[:, 0])
+        T_other_one = inverse(self._T_cam_body) @ transform(cv2.Rodrigues(rotation)[0], translation[:, 0])
         return inverse(T_other_one) if more_a else T_other_one
 
     def _refined(self, T_a_b: np.ndarray, pairs: "_Pairs") -> Match | Rejected:
@@ -140,7 +140,7 @@ class Verifier:
             H = A.T @ A
             T_a_b = T_a_b @ exp(np.linalg.solve(H + 1e-3 * np.eye(6), -A.T @ r))
         spread = max(float(r @ r) / max(len(r) - 6, 1), 1.0)
-        covariance = np.linalg.inv(H + 1e-3 * np.eye(6)) * spread * MATCH_SCALE**2 + np.diag(LEAST_STD**2)
+        covariance = np.linalg.inv(H + 1e-3 * np.eye(6)) * spread * MATCH_SCALE**2 + np.diag(MIN_STD**2)
         return Match(Motion(T_a_b, covariance), int(inliers.sum()), pairs.uv_a[inliers], pairs.uv_b[inliers])
 
     def _errors(self, T_a_b: np.ndarray, in_b: _Rays, in_a: _Rays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -158,7 +158,7 @@ class Verifier:
         return np.stack(e), np.stack(J), np.stack(variances)
 
     def _uncertain(self, points: np.ndarray) -> np.ndarray:
-        """By how much (N, 3), m, landmarks may lie nearer or farther on the ray to the camera that made them."""
+        """Standard deviation (N, 3), m, of landmarks along the ray to the camera that observed them."""
         rays = points - inverse(self._T_cam_body)[:3, 3]
         return np.asarray(DEPTH_STD * np.linalg.norm(rays, axis=1, keepdims=True) * rays)
 
@@ -183,7 +183,7 @@ class Verifier:
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """How unlike descriptors (N, C) and (M, C) are, 0 to 1 (N, M).
+    """Distances (N, M), 0 to 1, between descriptors (N, C) and (M, C).
 
     uint8: the share of bits that differ; unit vectors: (1 - inner product) / 2, which is the same where bits are signs.
     """

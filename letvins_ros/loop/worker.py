@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop closer in a process of its own: GTSAM holds Python's lock while it solves, so a thread would delay odometry.
 
-The result depends on the keyframes alone, not on when they were worked on.
+The result depends on the keyframes alone, not on when they were processed.
 """
 
 import multiprocessing
@@ -27,7 +27,7 @@ from letvins_ros.errors import LetvinsError
 from letvins_ros.geometry import inverse
 from letvins_ros.loop.closer import LoopCloser, MapSnapshot
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
-from letvins_ros.loop.twist import exp, log
+from letvins_ros.loop.motion import exp, log
 from letvins_ros.memory import peak_rss_mb
 from letvins_ros.types import Keyframe, LoopClosure
 
@@ -36,7 +36,7 @@ NICENESS = 19  # odometry goes first where cores are few
 
 @dataclass(frozen=True, eq=False)
 class LoopResult:
-    """What the loop closer made of a whole run."""
+    """The loop closer's results of a whole run."""
 
     stamps_ns: np.ndarray  # (N,) of the keyframes with a place in the map
     T_map_odom: np.ndarray  # (N, 4, 4) at these, as the map stands at the end
@@ -47,23 +47,23 @@ class LoopResult:
     peak_rss_mb: float
 
     def T_map_odom_at(self, stamps_ns: list[int]) -> list[np.ndarray] | list[None]:
-        """Corrections (4, 4) at any times, between those of the keyframes; None where the map does not know."""
+        """Corrections (4, 4) at any times, interpolated between keyframes; None without a pose in the map."""
         if not len(self.stamps_ns):
             return [None] * len(stamps_ns)
         T = self.T_map_odom
-        turns = [log(inverse(a) @ b) for a, b in pairwise([*T, T[-1]])]
+        motions = [log(inverse(a) @ b) for a, b in pairwise([*T, T[-1]])]
         after = np.searchsorted(self.stamps_ns, stamps_ns, side="right") - 1
         ends = np.append(self.stamps_ns, self.stamps_ns[-1] + 1)
         share = (np.array(stamps_ns) - ends[after]) / (ends[after + 1] - ends[after])
         share[after < 0] = 0.0
-        return [T[i] @ exp(s * turns[i]) for i, s in zip(after.clip(0), share.clip(0, 1), strict=True)]
+        return [T[i] @ exp(s * motions[i]) for i, s in zip(after.clip(0), share.clip(0, 1), strict=True)]
 
 
 class LoopWorker:
-    """Takes keyframes at once and works on them when it can."""
+    """Queues keyframes and processes them in its own process."""
 
     def __init__(self, config: LoopConfig, camera: MountedCamera, info: MapInfo) -> None:
-        """Raise LetvinsError where the map to start with, or the network that tells places apart, cannot be used."""
+        """Raises LetvinsError where the map to start with, or the describer's network, cannot be used."""
         context = multiprocessing.get_context("spawn")
         self._keyframes: Queue[Any] = context.Queue()
         self._result, theirs = context.Pipe(duplex=False)
@@ -71,15 +71,15 @@ class LoopWorker:
         self._process = context.Process(target=_work, args=arguments, name="loop", daemon=True)
         self._process.start()
         theirs.close()
-        if _can_be_refused(config):
+        if _may_fail_at_start(config):
             self._receive()
 
     def add(self, keyframe: Keyframe, image: np.ndarray) -> None:
-        """Hand over a keyframe with its left gray image (H, W) uint8; returns at once."""
+        """Queue a keyframe with its left gray image (H, W) uint8; returns at once."""
         self._keyframes.put((keyframe, image))
 
     def finish(self) -> LoopResult:
-        """Wait until every keyframe is worked on. Raises RuntimeError where the worker has failed."""
+        """Wait until every keyframe is processed. Raises RuntimeError where the worker has failed."""
         self._keyframes.put(None)
         result = self._receive()
         self._process.join()
@@ -97,15 +97,15 @@ class LoopWorker:
         return answer
 
 
-def _can_be_refused(config: LoopConfig) -> bool:
-    """Whether it takes what a user may lack, so that the start waits for word that all is there."""
+def _may_fail_at_start(config: LoopConfig) -> bool:
+    """Whether it needs a file or package that may be missing, so that the start waits until it is ready."""
     return bool(config.load_map) or config.describer != "orb"
 
 
 def _work(config: LoopConfig, camera: MountedCamera, info: MapInfo, keyframes: "Queue[Any]", out: Connection) -> None:
     """Run in the child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the run
-    _give_way()
+    _lower_priority()
     cv2.setNumThreads(1)
     faiss.omp_set_num_threads(1)
     try:
@@ -117,8 +117,8 @@ def _work(config: LoopConfig, camera: MountedCamera, info: MapInfo, keyframes: "
         out.send(traceback.format_exc())
 
 
-def _give_way() -> None:
-    """Run when nothing else wants to: a process that is merely nice still makes others wait for its slice."""
+def _lower_priority() -> None:
+    """Run only on an idle core: with a high nice value alone, others would still wait for its time slice."""
     os.nice(NICENESS)
     if hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
@@ -128,20 +128,20 @@ def _close_loops(
     config: LoopConfig, camera: MountedCamera, info: MapInfo, keyframes: "Queue[Any]", out: Connection
 ) -> LoopResult:
     places = load_map(Path(config.load_map), info)[0] if config.load_map else None
-    closer = LoopCloser(config, camera, info.is_upright, places)
-    if _can_be_refused(config):
+    closer = LoopCloser(config, camera, info.gravity_aligned, places)
+    if _may_fail_at_start(config):
         out.send(None)
-    journal = Journal(closer)
+    records = LoopLog(closer)
     while (item := keyframes.get()) is not None:
-        journal.add(*item)
+        records.add(*item)
     closer.settle()
     if config.save_map:
         save_map(Path(config.save_map), closer.places, info)
-    return journal.result()
+    return records.result()
 
 
-class Journal:
-    """A loop closer and what it has said."""
+class LoopLog:
+    """A loop closer and the log of its answers."""
 
     def __init__(self, closer: LoopCloser) -> None:
         self._closer = closer
@@ -151,7 +151,7 @@ class Journal:
         self._closures: list[LoopClosure] = []
 
     def add(self, keyframe: Keyframe, image: np.ndarray) -> None:
-        """Let the closer work on a keyframe."""
+        """Process a keyframe."""
         start = time.process_time()  # the clock goes on while others have the processor
         answer = self._closer.add(keyframe, image)
         self._costs_ms[keyframe.stamp_ns] = (time.process_time() - start) * 1e3
@@ -163,7 +163,7 @@ class Journal:
                 self._localised.append((keyframe.stamp_ns, self._closer.T_map_odom))
 
     def result(self) -> LoopResult:
-        """All of it, with the corrections that the finished map gives to the keyframes in it."""
+        """The results, with the corrections that the final map gives to its keyframes."""
         snapshot = self._closer.snapshot()
         of_nodes = [(stamp, snapshot.T_map_body[node] @ inverse(T)) for stamp, node, T in self._nodes]
         known = [(stamp, T) for stamp, T in of_nodes + self._localised if np.isfinite(T).all()]

@@ -80,7 +80,7 @@ class LoopClosureNode(LetvinsNode):
     def _closer(self, file: str) -> LoopCloser:
         """A closer that begins with nothing, or with the map of a file; LetvinsError where that cannot be used."""
         places = load_map(File(file), self.info)[0] if file else None
-        return LoopCloser(self.config.loop, self.camera, self.info.is_upright, places)
+        return LoopCloser(self.config.loop, self.camera, self.info.gravity_aligned, places)
 
     def activate(self) -> None:
         kind, tail = (CompressedImage, "/compressed") if self.config.ros.compressed else (Image, "")

@@ -34,7 +34,7 @@ def closures(answers) -> list[LoopClosure]:
     return [answer for answer in answers if isinstance(answer, LoopClosure)]
 
 
-def way(first: float, last: float) -> np.ndarray:
+def distances(first: float, last: float) -> np.ndarray:
     return np.arange(first, last, 0.4)
 
 
@@ -44,7 +44,7 @@ def errors(it: LoopCloser, T_world: np.ndarray, T_map_body: np.ndarray) -> np.nd
 
 @pytest.fixture(scope="module")
 def two_laps() -> tuple[LoopCloser, list, list]:
-    it, keyframes = closer(), list(walk(RING, way(0, 2 * LAP)))
+    it, keyframes = closer(), list(walk(RING, distances(0, 2 * LAP)))
     answers = follow(it, keyframes)
     it.settle()
     return it, keyframes, answers
@@ -59,7 +59,7 @@ def saved(two_laps, tmp_path_factory):
 
 def test_the_second_lap_corrects_the_map(two_laps):
     it, keyframes, answers = two_laps
-    T_world = RING.poses(way(0, 2 * LAP))
+    T_world = RING.poses(distances(0, 2 * LAP))
     odometry = errors(it, T_world, np.stack([keyframe.T_odom_body for keyframe in keyframes]))
     rows = it.snapshot().stamps_ns // SECOND
     mapped = errors(it, T_world[rows], it.snapshot().T_map_body)
@@ -68,7 +68,7 @@ def test_the_second_lap_corrects_the_map(two_laps):
 
 
 def test_every_loop_in_use_is_true(two_laps):
-    snapshot, T_world = two_laps[0].snapshot(), RING.poses(way(0, 2 * LAP))
+    snapshot, T_world = two_laps[0].snapshot(), RING.poses(distances(0, 2 * LAP))
     a, b = (snapshot.stamps_ns[snapshot.loops[:, i]] // SECOND for i in range(2))
     for closure in closures(two_laps[2]):
         true = inverse(T_world[closure.stamp_a_ns // SECOND]) @ T_world[closure.stamp_ns // SECOND]
@@ -79,7 +79,7 @@ def test_every_loop_in_use_is_true(two_laps):
 def test_the_correction_takes_odometry_onto_the_map(two_laps):
     it, keyframes, _ = two_laps
     now = it.T_map_odom @ keyframes[-1].T_odom_body
-    assert np.linalg.norm((now - RING.poses(way(0, 2 * LAP))[-1])[:3, 3]) < 0.15
+    assert np.linalg.norm((now - RING.poses(distances(0, 2 * LAP))[-1])[:3, 3]) < 0.15
 
 
 def test_the_correction_is_yaw_and_position_where_gravity_is_known(two_laps):
@@ -88,13 +88,13 @@ def test_the_correction_is_yaw_and_position_where_gravity_is_known(two_laps):
 
 def test_no_loop_is_closed_and_nothing_changed_where_nothing_is_seen_twice():
     it = closer(LoopConfig(exclude_recent_s=30))
-    assert not closures(follow(it, walk(RING, way(0, 0.7 * LAP))))
+    assert not closures(follow(it, walk(RING, distances(0, 0.7 * LAP))))
     np.testing.assert_array_equal(it.T_map_odom, np.eye(4))
 
 
 def test_a_loop_that_knows_no_more_than_odometry_changes_nothing():
     it = closer()
-    answers = follow(it, walk(RING, way(0, 1.6 * LAP), drift=0.1))
+    answers = follow(it, walk(RING, distances(0, 1.6 * LAP), drift=0.1))
     assert "odometry knows this better" in [answer.reason for answer in answers if isinstance(answer, Rejected)]
     assert not closures(answers)
     np.testing.assert_array_equal(it.T_map_odom, np.eye(4))
@@ -144,7 +144,7 @@ def test_a_saved_map_comes_back(two_laps, saved):
 @pytest.mark.parametrize("mode", ["map", "localise"])
 def test_a_saved_map_is_found_again_within_two_seconds_and_a_decimetre(saved, mode):
     it = closer(LoopConfig(mode=mode), load_map(saved)[0])
-    before, metres = len(it.places), way(0.3 * LAP, 0.6 * LAP)
+    before, metres = len(it.places), distances(0.3 * LAP, 0.6 * LAP)
     known = []
     for keyframe in walk(RING, metres, seed=7):
         it.add(keyframe, BLANK)
@@ -164,13 +164,13 @@ def test_localising_needs_a_map():
 
 def test_a_map_of_another_place_gives_no_fix(saved):
     it = closer(places=load_map(saved)[0])
-    answers = follow(it, walk(Ring(8.0, seed=1), way(0, 0.5 * LAP)))
+    answers = follow(it, walk(Ring(8.0, seed=1), distances(0, 0.5 * LAP)))
     assert it.T_map_odom is None
     assert not closures(answers) and all(answer.reason for answer in answers)
 
 
 def test_after_a_reset_the_map_pose_is_recovered():
-    it, metres = closer(), way(0, 2.2 * LAP)
+    it, metres = closer(), distances(0, 2.2 * LAP)
     keyframes = list(walk(RING, metres))
     lost = len(metres) // 2 + 20
     T_odom_new = inverse(np.array(keyframes[lost].T_odom_body))
@@ -186,19 +186,19 @@ def test_after_a_reset_the_map_pose_is_recovered():
 
 def test_two_maps_of_one_street_become_one(saved):
     other = closer()
-    follow(other, walk(RING, way(0.5 * LAP, 1.4 * LAP), seed=9))
+    follow(other, walk(RING, distances(0.5 * LAP, 1.4 * LAP), seed=9))
     places = load_map(saved)[0]
     before = len(places)
     assert merge(places, other.places, CAMERA, True) >= 2
     assert len(places) == before + len(other.places)
     T = places.T_map_body()[before:]
-    truth = RING.poses(way(0.5 * LAP, 1.4 * LAP))[[node.stamp_ns // SECOND for node in other.places.nodes]]
+    truth = RING.poses(distances(0.5 * LAP, 1.4 * LAP))[[node.stamp_ns // SECOND for node in other.places.nodes]]
     assert np.linalg.norm(T[:, :3, 3] - truth[:, :3, 3], axis=1).max() < 0.3
 
 
 def test_maps_without_a_common_place_are_not_joined(saved):
     other = closer()
-    follow(other, walk(Ring(8.0, seed=1), way(0, 10)))
+    follow(other, walk(Ring(8.0, seed=1), distances(0, 10)))
     with pytest.raises(DataError, match="no place in common"):
         merge(load_map(saved)[0], other.places, CAMERA, True)
 

@@ -6,7 +6,7 @@ import pytest
 
 from letvins_ros.geometry import adjoint, exp_so3, inverse, transform
 from letvins_ros.loop.graph import Loop, PoseGraph
-from letvins_ros.loop.twist import Motion, exp, fused, log, turned, upright
+from letvins_ros.loop.motion import Motion, align_with_gravity, exp, fuse, log, rotate_frames
 
 STEP_STD = np.array([1e-4, 1e-4, 1e-3, 3e-3, 3e-3, 3e-3])
 LOOP_STD = np.array([1e-4, 1e-4, 5e-3, 0.01, 0.01, 0.01])
@@ -20,7 +20,7 @@ def ring(count: int, laps: int) -> np.ndarray:
 
 def drifting(truth: np.ndarray, rng: np.random.Generator) -> PoseGraph:
     graph = PoseGraph()
-    graph.begin(truth[0], truth[0])
+    graph.start_session(truth[0], truth[0])
     T_odom = truth[0]
     for before, now in pairwise(truth):
         motion = Motion(inverse(before) @ now @ exp(rng.normal(0, STEP_STD)), np.diag(STEP_STD**2))
@@ -103,19 +103,19 @@ def test_a_session_is_placed_by_its_first_loop():
     truth = ring(60, 1)
     graph = drifting(truth[:30], rng)
     elsewhere = exp(np.r_[0, 0, 1.0, 5.0, 3.0, 0.0])
-    first = graph.begin(elsewhere @ truth[10], None)
+    first = graph.start_session(elsewhere @ truth[10], None)
     for i in range(11, 30):
         graph.extend(elsewhere @ truth[i], Motion(inverse(truth[i - 1]) @ truth[i], np.diag(STEP_STD**2)))
     assert not graph.is_mapped(first + 3) and np.isnan(graph.poses()[first:]).all()
     loop = true_loop(np.concatenate([truth[:30], truth[10:30]]), 15, first + 5, rng)
-    graph.join(loop)
+    graph.place_session(loop)
     graph.add_loop(loop)
     graph.solve()
     assert graph.is_mapped(first)
     assert np.abs(graph.poses()[first:, :3, 3] - truth[10:30, :3, 3]).max() < 0.2
 
 
-def test_the_state_brings_the_graph_back():
+def test_a_graph_survives_saving_its_state():
     rng = np.random.default_rng(3)
     truth = ring(50, 2)
     graph = drifting(truth, rng)
@@ -128,7 +128,7 @@ def test_the_state_brings_the_graph_back():
 
 
 def test_the_solver_knows_only_so_many_loops(monkeypatch):
-    monkeypatch.setattr("letvins_ros.loop.graph.MOST_LOOPS", 60)
+    monkeypatch.setattr("letvins_ros.loop.graph.MAX_LOOPS", 60)
     rng = np.random.default_rng(5)
     truth = ring(1000, 5)
     graph = drifting(truth, rng)
@@ -140,7 +140,7 @@ def test_the_solver_knows_only_so_many_loops(monkeypatch):
     graph.solve()
     assert len(graph.loops) == 60
     gaps = np.diff(sorted(loop.b for loop in graph.loops))
-    assert gaps.max() < 60  # what stays is spread over the way
+    assert gaps.max() < 60  # what stays is spread over the path
     assert rmse(graph, truth) < before / 3
 
 
@@ -148,16 +148,16 @@ def test_a_keyframe_lies_where_later_views_had_it():
     rng = np.random.default_rng(6)
     truth = ring(30, 1)
     graph = drifting(truth, rng)
-    moved = graph.chain(0, 20).T_a_b @ exp(np.r_[0, 0, 0, 0.02, 0, 0])
-    graph.refine(20, truth[0] @ moved)
-    np.testing.assert_allclose(graph.chain(0, 20).T_a_b, moved, atol=1e-12)
+    moved = graph.odometry(0, 20).T_a_b @ exp(np.r_[0, 0, 0, 0.02, 0, 0])
+    graph.update_chain(20, truth[0] @ moved)
+    np.testing.assert_allclose(graph.odometry(0, 20).T_a_b, moved, atol=1e-12)
 
 
 def test_uncertain_verticals_leave_the_measured_position():
     C = np.eye(6) * 1e-4
     C[0, 4] = C[4, 0] = 0.9e-4  # roll and position told apart badly
     tilted = Motion(transform(exp_so3(np.array([0.02, 0.0, 0.0])), np.ones(3)), C)
-    sure, unsure = upright(tilted, 1e-4)[0], upright(tilted, 1.0)[0]
+    sure, unsure = align_with_gravity(tilted, 1e-4)[0], align_with_gravity(tilted, 1.0)[0]
     assert abs(sure.T_a_b[1, 3] - 1.0) == pytest.approx(0.018, rel=0.02)
     np.testing.assert_allclose(unsure.T_a_b[:3, 3], 1.0, atol=1e-4)
     assert sure.covariance[4, 4] < 0.3 * unsure.covariance[4, 4]
@@ -165,7 +165,7 @@ def test_uncertain_verticals_leave_the_measured_position():
 
 def test_upright_motions_lose_their_tilt_and_say_it():
     R = exp_so3(np.array([0.0, 0.0, 0.7])) @ exp_so3(np.array([0.05, 0.0, 0.0]))
-    motion, tilt = upright(Motion(transform(R, np.ones(3)), np.eye(6)), 1e-3)
+    motion, tilt = align_with_gravity(Motion(transform(R, np.ones(3)), np.eye(6)), 1e-3)
     assert tilt == pytest.approx(0.05, abs=1e-6)
     np.testing.assert_allclose(motion.T_a_b[2, :3], [0, 0, 1], atol=1e-12)
     np.testing.assert_allclose(motion.T_a_b[:3, 3], 1.0)
@@ -186,7 +186,7 @@ def test_covariances_travel_with_the_motion():
 
 def test_fusing_weighs_by_covariance():
     near, far = Motion(np.eye(4), np.eye(6)), Motion(exp(np.r_[0, 0, 0, 1.0, 0, 0]), 3 * np.eye(6))
-    both = fused(near, far)
+    both = fuse(near, far)
     assert both.T_a_b[0, 3] == pytest.approx(0.25)
     np.testing.assert_allclose(both.covariance, 0.75 * np.eye(6))
 
@@ -195,6 +195,6 @@ def test_turning_the_frames_keeps_the_geometry():
     rng = np.random.default_rng(5)
     Ra, Rb = exp_so3(rng.normal(size=3)), exp_so3(rng.normal(size=3))
     T = exp(rng.normal(size=6))
-    level = turned(Motion(T, np.eye(6)), Ra, Rb)
+    level = rotate_frames(Motion(T, np.eye(6)), Ra, Rb)
     np.testing.assert_allclose(transform(Ra, np.zeros(3)) @ T @ transform(Rb.T, np.zeros(3)), level.T_a_b, atol=1e-12)
     assert adjoint(np.eye(4)).shape == (6, 6)

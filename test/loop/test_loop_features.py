@@ -5,9 +5,8 @@ import pytest
 from walk import CAMERA
 
 from letvins_ros.loop import index
-from letvins_ros.loop.features import OrbDescriber
 from letvins_ros.loop.index import PlaceIndex
-from letvins_ros.loop.vlad import Vlad
+from letvins_ros.loop.orb import OrbDescriber, Vlad
 from letvins_ros.types import Keyframe
 
 
@@ -29,7 +28,7 @@ def keyframe(uv=NOWHERE, T=LEVEL) -> Keyframe:
 
 @pytest.fixture(scope="module")
 def describer() -> OrbDescriber:
-    return OrbDescriber(CAMERA, 300, is_upright=True)
+    return OrbDescriber(CAMERA, 300, gravity_aligned=True)
 
 
 def test_landmarks_come_with_their_points_and_ids(describer):

@@ -8,7 +8,7 @@ from letvins_ros.config import LoopConfig
 from letvins_ros.errors import DataError
 from letvins_ros.loop.closer import MapSnapshot
 from letvins_ros.loop.map_file import MapInfo
-from letvins_ros.loop.twist import exp
+from letvins_ros.loop.motion import exp
 from letvins_ros.loop.worker import LoopResult, LoopWorker
 from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.types import Keyframe

@@ -61,7 +61,7 @@ def test_a_loaded_map_can_be_saved_again(file, tmp_path):
     ("wanted", "complaint"),
     [
         (replace(INFO, describer="other"), "descriptors"),
-        (replace(INFO, is_upright=False), "IMU"),
+        (replace(INFO, gravity_aligned=False), "IMU"),
         (replace(INFO, camera={**INFO.camera, "size": [640, 480]}), "another camera: size"),
     ],
 )

@@ -12,10 +12,9 @@ from letvins_ros.errors import LetvinsError
 from letvins_ros.inference import graphs
 from letvins_ros.inference.backend import BackendError
 from letvins_ros.loop import worker
-from letvins_ros.loop.describers import describer_name, open_describer
-from letvins_ros.loop.features import OrbDescriber
+from letvins_ros.loop.describers import NetworkDescriber, describer_name, open_describer
 from letvins_ros.loop.map_file import MapInfo
-from letvins_ros.loop.network import NetworkDescriber
+from letvins_ros.loop.orb import OrbDescriber
 from letvins_ros.loop.verification import distances
 from letvins_ros.loop.worker import LoopWorker
 
@@ -97,7 +96,7 @@ def test_each_describer_names_its_maps():
 def test_the_name_changes_with_the_weights(monkeypatch, tmp_path):
     before = describer_name(KP2DTINY)
     (tmp_path / "other").write_bytes(b"other weights")
-    monkeypatch.setattr("letvins_ros.loop.network.default_weights", lambda network: tmp_path / "other")
+    monkeypatch.setattr("letvins_ros.loop.describers.default_weights", lambda network: tmp_path / "other")
     assert describer_name(KP2DTINY) != before
 
 

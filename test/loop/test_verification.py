@@ -9,8 +9,8 @@ from letvins_ros.calibration import MountedCamera
 from letvins_ros.camera import Camera
 from letvins_ros.errors import Rejected
 from letvins_ros.geometry import apply, inverse
-from letvins_ros.loop.features import Features
-from letvins_ros.loop.twist import exp, log, mahalanobis
+from letvins_ros.loop.features import KeyframeFeatures
+from letvins_ros.loop.motion import exp, log, mahalanobis
 from letvins_ros.loop.verification import Match, Verifier, distances, mutual
 
 FISHEYE = MountedCamera(
@@ -18,13 +18,13 @@ FISHEYE = MountedCamera(
 )
 
 
-def view(camera, T_world_body, points_world, bits, rng, noise_px=0.5) -> Features:
+def view(camera, T_world_body, points_world, bits, rng, noise_px=0.5) -> KeyframeFeatures:
     points = apply(inverse(T_world_body), points_world)
     uv, valid = camera.camera.project(apply(inverse(camera.T_body_cam), points))
     rows = np.flatnonzero(valid)
     flips = np.packbits(rng.random((len(rows), 256)) < 0.05, axis=1)
     uv = (uv[rows] + rng.normal(0, noise_px, (len(rows), 2))).astype(np.float32)
-    return Features(uv, bits[rows] ^ flips, points[rows].astype(np.float32), rows, np.ones(4, np.float32) / 2)
+    return KeyframeFeatures(uv, bits[rows] ^ flips, points[rows].astype(np.float32), rows, np.ones(4, np.float32) / 2)
 
 
 def scene(camera, seed, count=150):
@@ -45,7 +45,7 @@ def test_the_pose_is_found_with_every_camera_model(camera):
 
 def test_landmarks_of_either_keyframe_suffice():
     a, b, T_a_b, _ = scene(CAMERA, 2)
-    blind = Features(a.uv, a.descriptors, np.full_like(a.points_body, np.nan), a.ids, a.place)
+    blind = KeyframeFeatures(a.uv, a.descriptors, np.full_like(a.points_body, np.nan), a.ids, a.place)
     match = Verifier(CAMERA, 20, 3.0).verify(blind, b)
     assert isinstance(match, Match)
     assert np.linalg.norm(log(inverse(T_a_b) @ match.motion.T_a_b)) < 0.03
@@ -56,7 +56,9 @@ def test_half_of_the_matches_wrong_do_not_matter():
     wrong = rng.permutation(len(b))
     half = np.arange(len(b)) < len(b) // 2
     uv = np.where(half[:, None], b.uv[wrong], b.uv)
-    match = Verifier(CAMERA, 20, 3.0).verify(a, Features(uv, b.descriptors, b.points_body * np.nan, b.ids, b.place))
+    match = Verifier(CAMERA, 20, 3.0).verify(
+        a, KeyframeFeatures(uv, b.descriptors, b.points_body * np.nan, b.ids, b.place)
+    )
     assert isinstance(match, Match)
     assert np.linalg.norm(log(inverse(T_a_b) @ match.motion.T_a_b)[3:]) < 0.03
 

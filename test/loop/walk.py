@@ -9,8 +9,8 @@ import numpy as np
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.camera import Camera
 from letvins_ros.geometry import apply, exp_so3, inverse, transform
-from letvins_ros.loop.features import Features
-from letvins_ros.loop.twist import exp, swapped
+from letvins_ros.loop.features import KeyframeFeatures
+from letvins_ros.loop.motion import exp, swap_blocks
 from letvins_ros.types import Keyframe
 
 SECOND = 1_000_000_000
@@ -29,11 +29,11 @@ class LandmarkDescriber:
     name = "landmarks"
     place_size = 256
 
-    def describe(self, image, keyframe) -> Features:
+    def describe(self, image, keyframe) -> KeyframeFeatures:
         bits = np.stack([np.random.default_rng(int(i)).integers(0, 256, 32, np.uint8) for i in keyframe.ids])
         place = (np.unpackbits(bits, axis=1) * 2.0 - 1).sum(axis=0).astype(np.float32)
         points = keyframe.points_body.astype(np.float32)
-        return Features(keyframe.uv, bits, points, keyframe.ids, place / np.linalg.norm(place))
+        return KeyframeFeatures(keyframe.uv, bits, points, keyframe.ids, place / np.linalg.norm(place))
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,22 +52,22 @@ class Ring:
         radius = self.radius + np.where(rng.random(count) < 0.5, -2.0, 2.0)
         return np.stack([radius * np.cos(angle), radius * np.sin(angle), rng.uniform(-1.5, 1.5, count)], axis=1)
 
-    def poses(self, way: np.ndarray) -> np.ndarray:
+    def poses(self, distance: np.ndarray) -> np.ndarray:
         """T_world_body (N, 4, 4) after these metres."""
-        angle = way / self.radius
+        angle = distance / self.radius
         R = exp_so3(np.stack([0 * angle, 0 * angle, angle + np.pi / 2], axis=1))
         return transform(R, np.stack([self.radius * np.cos(angle), self.radius * np.sin(angle), 0 * angle], axis=1))
 
 
-def walk(ring: Ring, way: np.ndarray, seed: int = 0, visible: int = 60, drift: float = 1.0) -> Iterator[Keyframe]:
-    """A keyframe at each of these metres (N,) of the way, one a second."""
-    rng, landmarks, truth = np.random.default_rng(seed), ring.landmarks(), ring.poses(way)
+def walk(ring: Ring, distance: np.ndarray, seed: int = 0, visible: int = 60, drift: float = 1.0) -> Iterator[Keyframe]:
+    """A keyframe at each of these metres (N,) of path, one a second."""
+    rng, landmarks, truth = np.random.default_rng(seed), ring.landmarks(), ring.poses(distance)
     T_odom_body, covariance = truth[0], np.diag((STEP_STD * max(drift, 0.1)) ** 2)
     id_base = ring.seed * 10_000_000
     for i, T in enumerate(truth):
         T_previous_this = inverse(truth[i - 1]) @ T @ exp(rng.normal(0, STEP_STD) * drift) if i else np.eye(4)
         T_before, T_odom_body = T_odom_body[None] if i else np.zeros((0, 4, 4)), T_odom_body @ T_previous_this
-        first = int(way[i] * ring.per_metre) + 2 * ring.per_metre
+        first = int(distance[i] * ring.per_metre) + 2 * ring.per_metre
         near = np.arange(first, first + 3 * visible) % len(landmarks)
         points = apply(inverse(T), landmarks[near])
         uv, valid = CAMERA.camera.project(apply(inverse(CAMERA.T_body_cam), points))
@@ -75,6 +75,6 @@ def walk(ring: Ring, way: np.ndarray, seed: int = 0, visible: int = 60, drift: f
         points = points[seen] * (1 + rng.normal(0, 0.01, (len(seen), 1)))
         pixels = (uv[seen] + rng.normal(0, 0.5, (len(seen), 2))).astype(np.float32)
         yield Keyframe(
-            i, i * SECOND, T_odom_body, np.eye(6) * 1e-4, T_before, swapped(covariance),
+            i, i * SECOND, T_odom_body, np.eye(6) * 1e-4, T_before, swap_blocks(covariance),
             id_base + near[seen].astype(np.int64), pixels, points,
         )  # fmt: skip

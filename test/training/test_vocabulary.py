@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
-from letvins_ros.loop.vlad import Vlad
+from letvins_ros.loop.orb import Vlad
 from training.vocabulary import AXES, WORDS, main
 
 

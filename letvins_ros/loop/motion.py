@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Uncertain motions: covariances (6, 6) of T_a_b in GTSAM's order, rotation then position, both in b: T_a_b exp(xi)."""
+"""Motions with covariance: T_a_b exp(xi), xi in GTSAM's order (rotation, then position), both in frame b."""
 
 from dataclasses import dataclass
 
@@ -14,18 +14,18 @@ _SWAP = np.roll(np.eye(6), 3, axis=0)
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """A pose of b in a and how well it is known."""
+    """A pose of b in a with its covariance."""
 
     T_a_b: np.ndarray  # (4, 4)
-    covariance: np.ndarray  # (6, 6), see above
+    covariance: np.ndarray  # (6, 6): rotation, position, both in b
 
     def then(self, other: "Motion") -> "Motion":
-        """From a over b to c (Barfoot 2014, eq. 30, to first order)."""
+        """Compose with a motion from b to c and propagate the covariance (Barfoot 2014, eq. 30, to first order)."""
         A = adjoint(inverse(other.T_a_b))
         return Motion(self.T_a_b @ other.T_a_b, A @ self.covariance @ A.T + other.covariance)
 
     def scaled(self, factor: float) -> "Motion":
-        """The same motion, with standard deviations times the factor."""
+        """The same motion, its standard deviations multiplied by the factor."""
         return Motion(self.T_a_b, self.covariance * factor**2)
 
     @property
@@ -39,11 +39,11 @@ class Motion:
         return float(np.sqrt(np.trace(self.covariance[:3, :3])))
 
 
-STILL = Motion(np.eye(4), np.zeros((6, 6)))
+NO_MOTION = Motion(np.eye(4), np.zeros((6, 6)))
 
 
-def swapped(covariance: np.ndarray) -> np.ndarray:
-    """From position, rotation to rotation, position, and back."""
+def swap_blocks(covariance: np.ndarray) -> np.ndarray:
+    """Exchange the order (position, rotation) and (rotation, position) of a covariance (6, 6)."""
     return np.asarray(_SWAP @ covariance @ _SWAP.T)
 
 
@@ -62,8 +62,8 @@ def mahalanobis(xi: np.ndarray, covariance: np.ndarray) -> float:
     return float(xi @ np.linalg.solve(covariance, xi))
 
 
-def fused(predicted: Motion, measured: Motion) -> Motion:
-    """The pose that both tell of, weighted by their covariances (a Kalman update)."""
+def fuse(predicted: Motion, measured: Motion) -> Motion:
+    """Both estimates of one pose, weighted by their covariances (a Kalman update)."""
     P, C = predicted.covariance, measured.covariance
     K = np.linalg.solve(P + C, P).T
     T = predicted.T_a_b @ exp(K @ log(inverse(predicted.T_a_b) @ measured.T_a_b))
@@ -71,21 +71,21 @@ def fused(predicted: Motion, measured: Motion) -> Motion:
 
 
 def nearest_yaw(R: np.ndarray) -> float:
-    """Angle, rad, of the turn about z that is nearest to a rotation (3, 3)."""
+    """Angle, rad, of the rotation about z that is nearest to a rotation (3, 3)."""
     return float(np.arctan2(R[1, 0] - R[0, 1], R[0, 0] + R[1, 1]))
 
 
-def levelled(T_a_b: np.ndarray, R_level_b: np.ndarray) -> np.ndarray:
-    """Pose (4, 4) of b's level frame in an upright frame a, which is but a turn about z and a position."""
+def level_pose(T_a_b: np.ndarray, R_level_b: np.ndarray) -> np.ndarray:
+    """Pose (4, 4) of b's level frame in a gravity-aligned frame a: a rotation about z and a position."""
     R = yaw_rotation(nearest_yaw(T_a_b[:3, :3] @ R_level_b.T))
     return transform(R, T_a_b[:3, 3])
 
 
-def upright(motion: Motion, vertical_std: float) -> tuple[Motion, float]:
-    """The motion between two frames that gravity holds upright, and by what angle (rad) it had tilted.
+def align_with_gravity(motion: Motion, vertical_std: float) -> tuple[Motion, float]:
+    """The motion between two gravity-aligned frames, and the angle (rad) by which it was tilted before.
 
-    Roll and pitch are taken as measured to be zero, as well as the verticals are known to each other (rad), which
-    corrects the position as far as the two are correlated.
+    Roll and pitch are measured as zero with the relative uncertainty of the verticals (rad); this corrects the
+    position as far as the two are correlated.
     """
     R_yaw = yaw_rotation(nearest_yaw(motion.T_a_b[:3, :3]))
     tilt = log(transform(R_yaw.T @ motion.T_a_b[:3, :3], np.zeros(3)))[:3]
@@ -98,8 +98,8 @@ def upright(motion: Motion, vertical_std: float) -> tuple[Motion, float]:
     return Motion(T, covariance), float(np.linalg.norm(tilt))
 
 
-def turned(motion: Motion, R_levela_a: np.ndarray, R_levelb_b: np.ndarray) -> Motion:
-    """The motion between the frames of the same origins that these rotations lead to."""
+def rotate_frames(motion: Motion, R_levela_a: np.ndarray, R_levelb_b: np.ndarray) -> Motion:
+    """The same motion between frames rotated about their origins by these rotations (3, 3)."""
     T = np.eye(4)
     T[:3, :3] = R_levela_a @ motion.T_a_b[:3, :3] @ R_levelb_b.T
     T[:3, 3] = R_levela_a @ motion.T_a_b[:3, 3]
