@@ -16,6 +16,7 @@ import numpy as np
 import typer
 from rich.progress import track
 
+import letvins_ros.inference  # noqa: F401  (before OpenVINO, which would else report its use)
 from letvins_ros.errors import ConfigError, LetvinsError
 from letvins_ros.evaluation.files import write_atomic
 from training.data.images import list_images, read_rgb, resize
