@@ -35,7 +35,15 @@ class MapSnapshot:
     sessions: np.ndarray  # (N,) int
     T_map_body: np.ndarray  # (N, 4, 4), NaN where a session has no place in the map yet
     loops: np.ndarray  # (L, 2) nodes of the loops that are inliers
-    distrusted: np.ndarray  # (M, 2) nodes of the loops that are outliers
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The result of adding a keyframe."""
+
+    closure: LoopClosure | Rejected
+    node: int | None  # that the keyframe has become in the map, None where it has become none
+    T_map_odom: np.ndarray | None  # (4, 4) after this keyframe; None: not localised
 
 
 class LoopCloser:
@@ -56,8 +64,8 @@ class LoopCloser:
         if config.mode == "localise" and not places:
             raise ConfigError("loop.mode localise needs a map: set loop.load_map")
         self._config = config
-        self.describer = describer or open_describer(config, camera, gravity_aligned)
-        self.places = PlaceMap(self.describer.place_size) if places is None else places
+        self._describer = describer or open_describer(config, camera, gravity_aligned)
+        self.places = PlaceMap(self._describer.place_size) if places is None else places
         self._recogniser = Recogniser(self.places, camera, config, gravity_aligned)
         self._chain = OdometryChain(gravity_aligned, config.odometry_scale)
         self._agreement = Agreement(config.agree_inliers, MAX_WAIT_M)
@@ -69,27 +77,26 @@ class LoopCloser:
         self._in_map: Motion | None = None  # pose of the level frame in the map; None: not localised
         self._pending: PlaceMatch | None = None  # the last accepted match of a keyframe that is no node
         self._last_loop = -1  # this session's last node with a loop
-        self.T_map_odom: np.ndarray | None = None  # (4, 4); None: not localised
-        self.last_node: int | None = None  # of the keyframe added last, None where it is no node
-        self.loops = 0
+        self._T_map_odom: np.ndarray | None = None  # (4, 4); None: not localised
 
-    def add(self, keyframe: Keyframe, image: np.ndarray) -> LoopClosure | Rejected:
-        """Process a keyframe and its left gray image (H, W) uint8; T_map_odom is then that after this keyframe."""
+    def add(self, keyframe: Keyframe, image: np.ndarray) -> Answer:
+        """Process a keyframe and its left gray image (H, W) uint8."""
         if not self._propagate(keyframe):
-            return Rejected(f"less than {self._config.keyframe_distance_m:g} m since the last keyframe")
+            reason = f"less than {self._config.keyframe_distance_m:g} m since the last keyframe"
+            return Answer(Rejected(reason), None, self._T_map_odom)
         self._index_old_nodes(keyframe.stamp_ns)
-        features = self.describer.describe(image, keyframe)
+        features = self._describer.describe(image, keyframe)
         here = Node(keyframe.stamp_ns, self._chain.R_level_body, self._chain.vertical_std)
         match = self._recogniser.recognise(features, here)
         if isinstance(match, PlaceMatch) and self._odometry_is_better(match):
-            match = Rejected("odometry knows this better")
-        elif self._is_new(match):
-            self._add_node(keyframe.index, here, features)
-        return self._accept(match, keyframe.stamp_ns) if isinstance(match, PlaceMatch) else match
+            return Answer(Rejected("odometry knows this better"), None, self._T_map_odom)
+        node = self._add_node(keyframe.index, here, features) if self._is_new(match) else None
+        closure = self._accept(replace(match, node=node), here) if isinstance(match, PlaceMatch) else match
+        return Answer(closure, node, self._T_map_odom)
 
     def _propagate(self, keyframe: Keyframe) -> bool:
         """Follow odometry; whether the keyframe is far enough from the last one to be processed."""
-        is_first, self.last_node = self._chain.is_empty, None
+        is_first = self._chain.is_empty
         self._chain.add(keyframe)
         self._update_nodes(keyframe)
         moved = self._chain.has_moved(self._config.keyframe_distance_m, np.radians(self._config.keyframe_angle_deg))
@@ -99,8 +106,8 @@ class LoopCloser:
         self._chain.mark()
         self._agreement.move(motion)
         self._since_node = self._since_node.then(motion)
-        if self._in_map is not None and self.T_map_odom is not None:
-            T_map_level = self.T_map_odom @ self._chain.T_odom_level
+        if self._in_map is not None and self._T_map_odom is not None:
+            T_map_level = self._T_map_odom @ self._chain.T_odom_level
             self._in_map = Motion(T_map_level, self._in_map.then(motion).covariance)
         self._pending = self._pending and self._pending.moved(motion)
         return True
@@ -137,8 +144,8 @@ class LoopCloser:
         visits = self._visits[match.a] if isinstance(match, PlaceMatch) and self._in_map is not None else 0
         return self._config.mode == "map" and visits < LOOPS_PER_PLACE
 
-    def _add_node(self, index: int, here: Node, features: KeyframeFeatures) -> None:
-        """Make the keyframe a node of the map."""
+    def _add_node(self, index: int, here: Node, features: KeyframeFeatures) -> int:
+        """Make the keyframe a node of the map; returns its number."""
         places, graph = self.places, self.places.graph
         places.nodes.append(here)
         if len(graph) > self._own_from:
@@ -151,15 +158,15 @@ class LoopCloser:
         places.own[node] = features
         self._recent.append(node)
         self._unfinished[node] = index
-        self._since_node, self.last_node = NO_MOTION, node
+        self._since_node = NO_MOTION
         if self._pending is not None:  # ties this node to the map
             graph.add_loop(Loop(self._pending.a, node, self._pending.now))
             self._pending = None
+        return node
 
-    def _accept(self, match: PlaceMatch, stamp_ns: int) -> LoopClosure | Rejected:
+    def _accept(self, match: PlaceMatch, here: Node) -> LoopClosure | Rejected:
         """Correct the map by the matches on which this and earlier keyframes agree."""
         graph, relocalised = self.places.graph, self._in_map is None
-        match = replace(match, node=self.last_node)
         agreed = self._agreement.add(graph, match)
         if isinstance(agreed, Rejected):
             return agreed
@@ -172,11 +179,10 @@ class LoopCloser:
             measured = [Motion(graph.pose(m.a), np.zeros((6, 6))).then(m.now) for m in agreed]
             self._set_pose(reduce(fuse, measured if self._in_map is None else [self._in_map, *measured]))
             self._pending = match
-        self.loops += 1
         a = self.places.nodes[match.a]
-        motion = rotate_frames(match.motion, a.R_level_body.T, self._chain.R_level_body.T)
+        motion = rotate_frames(match.motion, a.R_level_body.T, here.R_level_body.T)
         pose = motion.T_a_b, swap_blocks(motion.covariance)
-        return LoopClosure(stamp_ns, a.stamp_ns, match.a, match.node, *pose, match.inliers, relocalised)
+        return LoopClosure(here.stamp_ns, a.stamp_ns, match.a, match.node, *pose, match.inliers, relocalised)
 
     def _add_loops(self, loops: list[Loop]) -> Rejected | None:
         graph = self.places.graph
@@ -199,19 +205,19 @@ class LoopCloser:
 
     def _set_pose(self, in_map: Motion) -> None:
         """Set the present pose of the level frame in the map."""
-        self._in_map, self.T_map_odom = in_map, in_map.T_a_b @ inverse(self._chain.T_odom_level)
+        self._in_map, self._T_map_odom = in_map, in_map.T_a_b @ inverse(self._chain.T_odom_level)
 
-    def settle(self) -> None:
-        """Solve for loops that have not changed the map yet, as before it is saved."""
+    def optimised_map(self) -> PlaceMap:
+        """The map, solved for the loops that have not changed it yet: as it is to be saved."""
         self.places.graph.solve()
+        return self.places
 
     def snapshot(self) -> MapSnapshot:
         """The map as it is now; the arrays are its own copies."""
         graph = self.places.graph
         stamps = np.array([node.stamp_ns for node in self.places.nodes], np.int64)
-        ends = [np.array([(loop.a, loop.b) for loop in graph.loops if loop.trusted is trusted], int).reshape(-1, 2)
-                for trusted in (True, False)]  # fmt: skip
-        return MapSnapshot(stamps, np.array(graph.sessions, int), self.places.T_map_body(), *ends)
+        loops = np.array([(loop.a, loop.b) for loop in graph.loops if loop.trusted], int).reshape(-1, 2)
+        return MapSnapshot(stamps, np.array(graph.sessions, int), self.places.T_map_body(), loops)
 
 
 def _is_same_view(motion: Motion) -> bool:

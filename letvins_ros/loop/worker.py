@@ -39,7 +39,7 @@ class LoopResult:
     """The loop closer's results of a whole run."""
 
     stamps_ns: np.ndarray  # (N,) of the keyframes with a place in the map
-    T_map_odom: np.ndarray  # (N, 4, 4) at these, as the map stands at the end
+    T_map_odom: np.ndarray  # (N, 4, 4) at these, by the final map
     costs_ms: dict[int, float]  # processor time, by the keyframe's stamp
     closures: list[LoopClosure]
     snapshot: MapSnapshot
@@ -134,9 +134,9 @@ def _close_loops(
     records = LoopLog(closer)
     while (item := keyframes.get()) is not None:
         records.add(*item)
-    closer.settle()
+    final = closer.optimised_map()
     if config.save_map:
-        save_map(Path(config.save_map), closer.places, info)
+        save_map(Path(config.save_map), final, info)
     return records.result()
 
 
@@ -146,7 +146,7 @@ class LoopLog:
     def __init__(self, closer: LoopCloser) -> None:
         self._closer = closer
         self._nodes: list[tuple[int, int, np.ndarray]] = []  # stamp, node and T_odom_body of kept keyframes
-        self._localised: list[tuple[int, np.ndarray]] = []  # stamp and T_map_odom of those that only recognised
+        self._localised: list[tuple[int, np.ndarray]] = []  # stamp and T_map_odom of those that became no node
         self._costs_ms: dict[int, float] = {}
         self._closures: list[LoopClosure] = []
 
@@ -155,12 +155,12 @@ class LoopLog:
         start = time.process_time()  # the clock goes on while others have the processor
         answer = self._closer.add(keyframe, image)
         self._costs_ms[keyframe.stamp_ns] = (time.process_time() - start) * 1e3
-        if self._closer.last_node is not None:
-            self._nodes.append((keyframe.stamp_ns, self._closer.last_node, keyframe.T_odom_body))
-        if isinstance(answer, LoopClosure):
-            self._closures.append(answer)
-            if answer.b is None and self._closer.T_map_odom is not None:
-                self._localised.append((keyframe.stamp_ns, self._closer.T_map_odom))
+        if answer.node is not None:
+            self._nodes.append((keyframe.stamp_ns, answer.node, keyframe.T_odom_body))
+        if isinstance(answer.closure, LoopClosure):
+            self._closures.append(answer.closure)
+            if answer.node is None and answer.T_map_odom is not None:
+                self._localised.append((keyframe.stamp_ns, answer.T_map_odom))
 
     def result(self) -> LoopResult:
         """The results, with the corrections that the final map gives to its keyframes."""

@@ -135,12 +135,12 @@ class LoopClosureNode(LetvinsNode):
         keyframe = self._in_one_session(message)
         with self.using:  # one without image is needed too, for the way
             answer = self.closer.add(keyframe, self._gray(image))
-            if self.closer.T_map_odom is not None:
-                self.T_map_odom = self.closer.T_map_odom
+            if answer.T_map_odom is not None:
+                self.T_map_odom = answer.T_map_odom
             wanted = self.out_graph.get_subscription_count() > 0
             snapshot = self.closer.snapshot() if wanted else None
-        if isinstance(answer, CoreClosure):
-            self._tell(answer)
+        if isinstance(answer.closure, CoreClosure) and answer.T_map_odom is not None:
+            self._publish_loop(answer.closure, answer.T_map_odom)
         if snapshot is not None:
             self.out_graph.publish(self._graph(keyframe.stamp_ns, snapshot))
         return True
@@ -154,11 +154,9 @@ class LoopClosureNode(LetvinsNode):
             return black
         return gray if gray is not None and gray.shape == black.shape else black
 
-    def _tell(self, closure: CoreClosure) -> None:
+    def _publish_loop(self, closure: CoreClosure, T_map_odom: np.ndarray) -> None:
         self.stats.count("loops")
-        T_map_odom = self.closer.T_map_odom
-        if T_map_odom is not None:
-            self.out_loop.publish(convert.closure_to_message(closure, T_map_odom, self.config.ros.map_frame))
+        self.out_loop.publish(convert.closure_to_message(closure, T_map_odom, self.config.ros.map_frame))
         if closure.relocalised:
             self.get_logger().info("found itself in the map")
 
@@ -197,9 +195,9 @@ class LoopClosureNode(LetvinsNode):
 
     def _save_to(self, file: File) -> str:
         with self.using:
-            self.closer.settle()
-            save_map(file, self.closer.places, self.info)
-            return f"{len(self.closer.places)} places saved to {file}"
+            places = self.closer.optimised_map()
+            save_map(file, places, self.info)
+            return f"{len(places)} places saved to {file}"
 
     def _load(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         file = self.config.loop.load_map

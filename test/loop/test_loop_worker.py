@@ -62,8 +62,7 @@ def test_a_failure_in_the_worker_is_told():
 
 
 def result_of(stamps, T) -> LoopResult:
-    nothing = np.zeros((0, 2), int)
-    snapshot = MapSnapshot(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4, 4)), nothing, nothing)
+    snapshot = MapSnapshot(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4, 4)), np.zeros((0, 2), int))
     return LoopResult(np.array(stamps, np.int64), np.array(T).reshape(-1, 4, 4), {}, [], snapshot, 0.0, 0.0)
 
 
