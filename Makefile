@@ -3,7 +3,7 @@
 # headers; the rest goes into .venv, once. Where /opt/ros is sourced, that ROS is used, else the wheels of ROS 2 Jazzy.
 BIN := .venv/bin
 
-.PHONY: demo build test lint
+.PHONY: demo build test lint fuzz
 
 demo: .venv/.base
 	@$(BIN)/letvins demo
@@ -21,3 +21,6 @@ lint: .venv/.dev
 
 .venv/.base .venv/.dev .venv/.ros: .venv/.%: pyproject.toml .ci/venv
 	@.ci/venv $*
+
+fuzz: .venv/.dev
+	FUZZ=1500 $(BIN)/python -m pytest -q --timeout=0 test/fuzz
