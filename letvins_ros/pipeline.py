@@ -18,7 +18,8 @@ from letvins_ros.contrast import to_gray
 from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import CalibrationError, DataError
 from letvins_ros.estimation import VioEstimator
-from letvins_ros.evaluation.results import FrameResult, RunRecord, write_results
+from letvins_ros.evaluation.record import FrameResult, RunRecord
+from letvins_ros.evaluation.results import write_results
 from letvins_ros.loop.describers import describer_name
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.worker import LoopResult, LoopWorker

@@ -3,6 +3,7 @@ import ast
 import shutil
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,29 @@ def test_imports_point_one_way(path):
     own = part(path)
     allowed = BASE if own in BASE else BASE | ALLOWED[own] | {own}
     assert parts_imported(path) <= allowed
+
+
+def module_imports() -> dict[str, set[str]]:
+    """Modules of the package, and those of it that each imports, at its top or within a function."""
+    paths = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    graph = {}
+    for module, path in paths.items():
+        found = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                for name in (f"{node.module}.{alias.name}" for alias in node.names):
+                    found.add(name if name in paths else node.module)
+        graph[module] = found & paths.keys() - {module}
+    return graph
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    TopologicalSorter(module_imports()).prepare()  # raises CycleError with the modules of the cycle
 
 
 @pytest.mark.parametrize("folder", ["letvins_ros", "training"])

@@ -11,10 +11,12 @@ from letvins_ros.datasets.base import ReadReport
 from letvins_ros.evaluation.trajectory import SECOND_NS, from_poses
 from letvins_ros.types import Trajectory, VioState, VioStatus
 
+STAGES = ("tracker_ms", "estimator_ms", "loop_ms", "total_ms")
+
 
 @dataclass(frozen=True, eq=False)
 class FrameResult:
-    """What one processed frame gave, and what it cost."""
+    """The result of one frame and its processing times."""
 
     stamp_ns: int
     state: VioState | None  # None: nothing yet

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 
 from letvins_ros.evaluation.metrics import MAX_TILT_RAD
 from letvins_ros.evaluation.plots import ErrorSeries, Marks, error_figure, map_figure, timing_figure, trajectory_figure
-from letvins_ros.evaluation.record import RunRecord
+from letvins_ros.evaluation.record import STAGES, RunRecord
 from letvins_ros.evaluation.report import Page, Rows
-from letvins_ros.evaluation.results import STAGES, Comparison
+from letvins_ros.evaluation.run_metrics import Comparison
 from letvins_ros.evaluation.summary import summary
 from letvins_ros.types import VioStatus
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from letvins_ros.errors import ConfigError
-from letvins_ros.evaluation.results import STAGES
+from letvins_ros.evaluation.record import STAGES
 from letvins_ros.evaluation.summary import LABELS
 
 METRICS = sorted(

@@ -7,7 +7,9 @@ import pytest
 
 from letvins_ros.errors import DataError
 from letvins_ros.evaluation.evaluate import evaluate
-from letvins_ros.evaluation.results import RunRecord, compare, run_metrics, write_results
+from letvins_ros.evaluation.record import RunRecord
+from letvins_ros.evaluation.results import write_results
+from letvins_ros.evaluation.run_metrics import compare, run_metrics
 from letvins_ros.evaluation.run_page import run_page
 from letvins_ros.evaluation.trajectory import read_tum, write_tum
 from letvins_ros.memory import peak_rss_mb

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The metrics of a run, and its comparison with the truth."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from letvins_ros.evaluation.metrics import (
+    MAX_TILT_RAD,
+    AbsoluteError,
+    Drift,
+    absolute_error,
+    drift,
+    nees,
+    path_length,
+    relative_error,
+    rms,
+)
+from letvins_ros.evaluation.record import STAGES, RunRecord
+from letvins_ros.evaluation.trajectory import associate, between, take
+from letvins_ros.memory import peak_rss_mb
+from letvins_ros.types import Trajectory, VioStatus
+
+ERRORS = ("ate_rmse_m", "ate_map_rmse_m", "rpe_trans_rmse_m", "rpe_rot_rmse_deg", "nees_position_mean")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """A run against the truth, pose by pose."""
+
+    absolute: AbsoluteError
+    absolute_map: AbsoluteError
+    drift: Drift
+    stamps_ns: np.ndarray  # (N,) of the compared poses
+    covariances: np.ndarray  # (N, 3, 3) of their positions in odom, m^2
+
+
+def compare(record: RunRecord, truth: Trajectory | None) -> Comparison | None:
+    """Pair a run's poses with the truth; None where fewer than 3 pairs are found."""
+    if truth is None:
+        return None
+    estimate, states = record.trajectory(), [state for _, state in record.posed()]
+    true_rows, rows = associate(truth, estimate)
+    if len(rows) < 3:
+        return None
+    truth, matched = take(truth, true_rows), take(estimate, rows)
+    return Comparison(
+        absolute_error(truth, matched),
+        absolute_error(truth, take(record.map_trajectory(), rows)),
+        drift(truth, matched, np.array([states[row].resets for row in rows])),
+        matched.stamps_ns,
+        np.stack([states[row].covariance[:3, :3] for row in rows]),
+    )
+
+
+def run_metrics(record: RunRecord, truth: Trajectory | None, comparison: Comparison | None) -> dict[str, Any]:
+    """metrics.json: the figures of a run; null where there is no truth or no pose."""
+    frames = record.frames
+    return {
+        "frames": len(frames),
+        "frames_total": record.frames_total,
+        "frames_dropped": record.frames_dropped,
+        "duration_s": record.duration_s,
+        "path_length_m": _path_length(record, truth),
+        **_status_metrics(record),
+        "loops": record.loops,
+        **_error_metrics(comparison),
+        **_cost_metrics(record),
+        "skipped": dict(record.report.counts),
+        "interrupted": record.interrupted,
+    }
+
+
+def _path_length(record: RunRecord, truth: Trajectory | None) -> float:
+    """Of the truth over the run's time, else of the estimate."""
+    if truth is None or not record.frames:
+        return path_length(record.trajectory().positions)
+    return path_length(between(truth, record.frames[0].stamp_ns, record.frames[-1].stamp_ns).positions)
+
+
+def _status_metrics(record: RunRecord) -> dict[str, Any]:
+    statuses = [frame.status for frame in record.frames]
+    posed = [status is not VioStatus.INITIALISING for status in statuses]
+    start = posed.index(True) if any(posed) else None
+    resets = record.resets()
+    return {
+        "coverage": 0.0 if start is None else sum(posed) / len(posed[start:]),
+        "initialised_after_s": None if start is None else record.seconds(record.frames[start].stamp_ns),
+        "status": {status.value: statuses.count(status) for status in VioStatus},
+        "resets": len(resets),
+        "reset_reasons": [f"{seconds:.2f} s: {reason}" for seconds, reason in resets],
+    }
+
+
+def _error_metrics(comparison: Comparison | None) -> dict[str, float | None]:
+    if comparison is None:
+        return dict.fromkeys(ERRORS)
+    absolute, drifted = comparison.absolute, comparison.drift
+    translation, rotation = relative_error(absolute.truth, absolute.aligned)
+    consistency = nees(drifted.position, comparison.covariances)
+    upright = drifted.tilt_rad < MAX_TILT_RAD
+    ate, ate_map = (rms(np.linalg.norm(e.position, axis=1)) for e in (absolute, comparison.absolute_map))
+    mean_nees = float(consistency.mean()) if upright and len(consistency) else None
+    return dict(zip(ERRORS, (ate, ate_map, rms(translation), rms(np.degrees(rotation)), mean_nees), strict=True))
+
+
+def _cost_metrics(record: RunRecord) -> dict[str, Any]:
+    n = len(record.frames)
+    return {
+        "realtime_factor": record.duration_s / record.wall_s if n else None,
+        **{stage: _percentiles(record, stage) for stage in STAGES},
+        "cpu_ms_per_frame": 1000 * record.cpu_s / n if n else None,
+        "peak_rss_mb": peak_rss_mb() + record.loop_process[1],
+    }
+
+
+def _percentiles(record: RunRecord, stage: str) -> dict[str, float] | None:
+    values = [getattr(frame, stage) for frame in record.frames]
+    if not values:
+        return None
+    return {"median": float(np.median(values)), "p95": float(np.percentile(values, 95)), "max": float(max(values))}
