@@ -48,23 +48,26 @@ class ImuSamples:
 
 @dataclass(frozen=True, eq=False)
 class FrameTracks:
-    """Features seen in one stereo frame, in that frame's own pixels."""
+    """Features seen in one frame of the rig, in that frame's own pixels."""
 
     stamp_ns: int
     ids: np.ndarray  # (N,) int64, an id never returns once lost
-    uv: np.ndarray  # (N, 2) float32, left image, centre of the first pixel is (0, 0)
-    uv_right: np.ndarray  # (N, 2) float32, right image, NaN where there is no stereo match
+    uv: np.ndarray  # (C, N, 2) float32 px per camera, NaN where it did not see the feature; first pixel's centre (0, 0)
     ages: np.ndarray  # (N,) int32, frames since first seen, 0 when new
 
     def __post_init__(self) -> None:
         n = len(self.ids)
         _check("ids", self.ids, (None,))
-        _check("uv", self.uv, (n, 2))
-        _check("uv_right", self.uv_right, (n, 2))
+        _check("uv", self.uv, (None, n, 2))
         _check("ages", self.ages, (n,))
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def cameras(self) -> int:
+        """How many cameras the rig has."""
+        return len(self.uv)
 
 
 class VioStatus(Enum):

@@ -20,8 +20,7 @@ PLAIN = {
     FrameTracks: {
         "stamp_ns": 1,
         "ids": np.arange(N),
-        "uv": np.zeros((N, 2)),
-        "uv_right": np.zeros((N, 2)),
+        "uv": np.zeros((3, N, 2)),
         "ages": np.zeros(N, int),
     },
     ImuSamples: {"stamps_ns": np.arange(N), "gyro": np.zeros((N, 3)), "accel": np.zeros((N, 3))},
@@ -60,8 +59,8 @@ PLAIN = {
 }
 MISFITS = [
     (FrameTracks, "ids", np.zeros((N, 1)), "(N), got (4, 1)"),
-    (FrameTracks, "uv", np.zeros((N, 3)), "(4, 2), got (4, 3)"),
-    (FrameTracks, "uv_right", np.zeros((N - 1, 2)), "(4, 2), got (3, 2)"),
+    (FrameTracks, "uv", np.zeros((N, 2)), "(N, 4, 2), got (4, 2)"),
+    (FrameTracks, "uv", np.zeros((2, N - 1, 2)), "(N, 4, 2), got (2, 3, 2)"),
     (FrameTracks, "ages", np.zeros(N + 1), "(4), got (5,)"),
     (ImuSamples, "gyro", np.zeros((N, 2)), "(4, 3), got (4, 2)"),
     (ImuSamples, "accel", np.zeros(N), "(4, 3), got (4,)"),

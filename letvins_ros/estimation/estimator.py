@@ -234,7 +234,7 @@ class VioEstimator:
             self._poses_before(),
             of_motion(joint[np.ix_(poses, poses)], T_previous_this),
             tracks.ids,
-            tracks.uv,
+            tracks.uv[0],
             points,
             self.resets,
         )

@@ -90,7 +90,7 @@ def frame_of(index: int, tracks: FrameTracks, cameras: tuple[MountedCamera, ...]
     """A frame from its tracks, with measured directions and resolutions."""
     order = np.argsort(tracks.ids, kind="stable")
     bearings, resolutions, seen = [], [], []
-    for camera, uv in zip(cameras, (tracks.uv[order], tracks.uv_right[order]), strict=False):
+    for camera, uv in zip(cameras, tracks.uv[:, order], strict=False):
         direction = camera.camera.unproject(uv.astype(float))
         good = np.isfinite(direction).all(1)
         direction[~good] = [0.0, 0.0, 1.0]

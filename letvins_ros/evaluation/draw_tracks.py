@@ -22,7 +22,7 @@ class TrackDrawer:
         """The image (H, W) gray with the tracks over it, (H, W, 3) BGR; frames must come in order."""
         self._tails = {
             name: [*self._tails.get(name, ())[-TAIL:], uv]
-            for name, uv in zip(tracks.ids.tolist(), tracks.uv, strict=True)
+            for name, uv in zip(tracks.ids.tolist(), tracks.uv[0], strict=True)
         }
         canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
         for tail, age in zip(self._tails.values(), np.minimum(tracks.ages, OLD).tolist(), strict=True):

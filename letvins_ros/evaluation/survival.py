@@ -30,7 +30,7 @@ class Survival:
             ids, cells = self._recent[0]
             np.add.at(self.seen, tuple(cells), 1)
             np.add.at(self.alive, tuple(cells[:, np.isin(ids, tracks.ids)]), 1)
-        self._recent.append((tracks.ids, self._cells(tracks.uv)))
+        self._recent.append((tracks.ids, self._cells(tracks.uv[0])))
         self._lengths.update(tracks.ids.tolist())
         self._counts.append(len(tracks))
 

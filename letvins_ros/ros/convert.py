@@ -194,17 +194,17 @@ def tracks_to_message(tracks: types.FrameTracks, frame_id: str = "", received_ns
     """Tracks of one frame."""
     message = FeatureTracks(header=header(tracks.stamp_ns, frame_id), received=ns_to_stamp(received_ns))
     message.ids, message.ages = sequence(tracks.ids), sequence(tracks.ages)
-    message.uv, message.uv_right = sequence(tracks.uv), sequence(tracks.uv_right)
+    message.cameras, message.uv = tracks.cameras, sequence(tracks.uv)
     return message
 
 
 def tracks_from(message: FeatureTracks) -> types.FrameTracks:
     """Tracks of one frame; ValueError where the lengths do not agree."""
+    ids = np.array(message.ids, np.int64)
     return types.FrameTracks(
         stamp_to_ns(message.header.stamp),
-        np.array(message.ids, np.int64),
-        np.array(message.uv, np.float32).reshape(-1, 2),
-        np.array(message.uv_right, np.float32).reshape(-1, 2),
+        ids,
+        np.array(message.uv, np.float32).reshape(message.cameras, len(ids), 2),
         np.array(message.ages, np.int32),
     )
 

@@ -184,12 +184,12 @@ class FeatureTrackerNode(LetvinsNode):
         """Where few features match, try left and right the other way round."""
         if len(frame.images) < 2 or frame.images[1] is None:
             return
-        matched = int(np.isfinite(tracks.uv_right[:, 0]).sum())
+        matched = int(np.isfinite(tracks.uv[1, :, 0]).sum())
         if not self.swap.suspicious(matched, len(tracks)):
             return
         trial = FeatureTracker(self.config.tracker, self.rig)
         other = trial.process(ImageFrame(frame.stamp_ns, (frame.images[1], frame.images[0])))
-        exchanged = int(np.isfinite(other.uv_right[:, 0]).sum())
+        exchanged = int(np.isfinite(other.uv[1, :, 0]).sum())
         if exchanged < max(2 * matched, len(other) // 2):
             return  # nothing better that way: a scene too near, or too dark
         text = f"exchanged: {matched} of {len(tracks)} features match, {exchanged} of {len(other)} the other way round"

@@ -40,7 +40,8 @@ class FeatureTracker:
         """first_id: ids count up from it."""
         self._config = config
         self._left = rig.cameras[0]
-        self._stereo = StereoGeometry(rig.cameras[0], rig.cameras[1]) if len(rig.cameras) > 1 else None
+        self._cameras = min(len(rig.cameras), 2)
+        self._stereo = StereoGeometry(rig.cameras[0], rig.cameras[1]) if self._cameras > 1 else None
         self._follower = follower or make_follower(config)
         self._last_view: Any = None
         self._last_image = np.zeros((0, 0), np.uint8)
@@ -65,10 +66,9 @@ class FeatureTracker:
             if trusted and self._is_stuck(image, R_last_now):
                 self.stuck, self._turned = self.stuck + 1, R_last_now
                 none = _Features()
-                return FrameTracks(frame.stamp_ns, none.ids, none.uv, none.uv, none.ages)
+                return FrameTracks(frame.stamp_ns, none.ids, np.stack([none.uv] * self._cameras), none.ages)
         self._last_image, self._turned = image, np.eye(3)
-        cameras = 1 if self._stereo is None else 2
-        views = self._follower.prepare([image for image in frame.images[:cameras] if image is not None])
+        views = self._follower.prepare([image for image in frame.images[: self._cameras] if image is not None])
         R_cam = None if R_last_now is None else self._in_camera(R_last_now)
         features, bearings_before = self._follow(views[0], R_cam)
         features = self._reject_outliers(features, bearings_before, R_cam if trusted else None)
@@ -76,7 +76,8 @@ class FeatureTracker:
         uv_right, features = self._match_right(features, views)
         self._last_view, self._features = views[0], features
         self._frames += 1
-        return FrameTracks(frame.stamp_ns, features.ids, features.uv, uv_right, features.ages)
+        uv = np.stack([features.uv, uv_right][: self._cameras])
+        return FrameTracks(frame.stamp_ns, features.ids, uv, features.ages)
 
     def _is_stuck(self, image: np.ndarray, R_last_now: np.ndarray) -> bool:
         """Whether the image is the one before although the body has turned; one without light may be so."""

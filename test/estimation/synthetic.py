@@ -80,8 +80,8 @@ def follow(
         ids[free], first_seen[free] = np.arange(next_id, next_id + len(free)), i
         next_id += len(free)
         rows = np.flatnonzero(ids >= 0)
-        pixels = (uv[0][rows].astype(np.float32), uv[1][rows].astype(np.float32))
-        tracks.append(FrameTracks(int(stamp), ids[rows].copy(), *pixels, (i - first_seen[rows]).astype(np.int32)))
+        pixels = np.stack(uv)[:, rows].astype(np.float32)
+        tracks.append(FrameTracks(int(stamp), ids[rows].copy(), pixels, (i - first_seen[rows]).astype(np.int32)))
     return tracks
 
 
@@ -132,8 +132,7 @@ def without_tracks(recording: Recording, start_s: float, end_s: float) -> Record
     def emptied(one):
         if not start_s <= (one.stamp_ns - START_NS) / SECOND < end_s:
             return one
-        none = np.zeros((0, 2), np.float32)
-        return FrameTracks(one.stamp_ns, np.zeros(0, np.int64), none, none, np.zeros(0, np.int32))
+        return FrameTracks(one.stamp_ns, one.ids[:0], one.uv[:, :0], one.ages[:0])
 
     return replace(recording, tracks=[emptied(one) for one in recording.tracks])
 

@@ -196,7 +196,8 @@ def test_features_that_jump_about_never_crash_it(hall, mode):
 
     def swapped(i, one):
         some = rng.permutation(len(one)) if 20 <= i < 35 else np.arange(len(one))
-        return replace(one, uv=one.uv[some], uv_right=one.uv_right[rng.permutation(some)] if i == 25 else one.uv_right)
+        right = rng.permutation(some) if i == 25 else np.arange(len(one))
+        return replace(one, uv=np.stack([one.uv[0, some], one.uv[1, right]]))
 
     states = run(replace(hall, tracks=[swapped(i, one) for i, one in enumerate(hall.tracks)]), config_of(mode))
     assert len(states) == len(hall.tracks)
@@ -207,7 +208,7 @@ def test_features_that_jump_about_never_crash_it(hall, mode):
 def test_some_swapped_features_change_nothing_much(hall):
     def swapped(i, one):
         uv = one.uv.copy()
-        uv[:6] = uv[:6][::-1] if i >= 10 and i % 5 == 0 else uv[:6]
+        uv[0, :6] = uv[0, :6][::-1] if i >= 10 and i % 5 == 0 else uv[0, :6]
         return replace(one, uv=uv)
 
     tracks = [swapped(i, one) for i, one in enumerate(hall.tracks)]
@@ -350,13 +351,15 @@ def with_a_near_match(recording, first):
     """The recording from a frame in full motion on, with one feature whose right pixel is 130 px off (0.4 m)."""
     tracks, imu = recording.tracks[first:], recording.imu
     wrong = reduce(np.intersect1d, [one.ids for one in tracks[:5]])[0]
-    spoiled = [
-        replace(one, uv_right=np.where((one.ids == wrong)[:, None], one.uv - np.float32([130, 0]), one.uv_right))
-        for one in tracks
-    ]
+
+    def spoiled(one):
+        uv, row = one.uv.copy(), one.ids == wrong
+        uv[1, row] = uv[0, row] - np.float32([130, 0])
+        return replace(one, uv=uv)
+
     keep = imu.stamps_ns >= tracks[0].stamp_ns - SECOND // 10
     imu = ImuSamples(imu.stamps_ns[keep], imu.gyro[keep], imu.accel[keep])
-    return replace(recording, tracks=spoiled, imu=imu)
+    return replace(recording, tracks=[spoiled(one) for one in tracks], imu=imu)
 
 
 # -- keyframes --------------------------------------------------------------------------------------------------------

@@ -47,13 +47,13 @@ def test_ten_thousand_steps_leave_a_rotation_a_rotation():
 def test_a_frame_holds_the_directions_and_resolutions_of_its_tracks_sorted_by_id(n):
     tracks = record("hall", 0.2, 0).tracks[1]
     some = np.random.default_rng(n).permutation(len(tracks))[:n]
-    uv_right = tracks.uv_right[some]
-    uv_right[0] = np.nan
-    frame = frame_of(7, FrameTracks(5, tracks.ids[some], tracks.uv[some], uv_right, tracks.ages[some]), *RIG)
+    pixels = tracks.uv[:, some]
+    pixels[1, 0] = np.nan
+    frame = frame_of(7, FrameTracks(5, tracks.ids[some], pixels, tracks.ages[some]), *RIG)
     assert (frame.index, frame.stamp_ns) == (7, 5)
     order = np.argsort(tracks.ids[some])
     np.testing.assert_array_equal(frame.ids, tracks.ids[some][order])
-    for c, uv in enumerate((tracks.uv[some][order], uv_right[order])):
+    for c, uv in enumerate(pixels[:, order]):
         np.testing.assert_array_equal(frame.seen[c], np.isfinite(uv).all(1))
         for i in np.flatnonzero(frame.seen[c]):
             direction, camera = frame.bearings[c, i], EUROC_RIG.cameras[c].camera
@@ -68,8 +68,8 @@ def test_a_frame_holds_the_directions_and_resolutions_of_its_tracks_sorted_by_id
 
 
 def test_a_frame_without_tracks_is_empty_and_one_camera_has_one_row():
-    none = np.zeros((0, 2), np.float32)
-    empty = frame_of(0, FrameTracks(0, np.zeros(0, np.int64), none, none, np.zeros(0, np.int32)), *RIG)
+    none = FrameTracks(0, np.zeros(0, np.int64), np.zeros((2, 0, 2), np.float32), np.zeros(0, np.int32))
+    empty = frame_of(0, none, *RIG)
     assert (len(empty.ids), empty.bearings.shape, empty.M.shape) == (0, (2, 0, 3), (2, 0, 2, 3))
     mono = frame_of(0, record("hall", 0.1, 0).tracks[0], EUROC_RIG.cameras[:1], RIG[1])
     assert mono.bearings.shape[0] == 1

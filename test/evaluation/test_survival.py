@@ -10,7 +10,7 @@ from letvins_ros.types import FrameTracks
 def tracks(ids, uv, ages=None):
     uv = np.array(uv, np.float32).reshape(-1, 2)
     ages = np.zeros(len(ids), np.int32) if ages is None else np.array(ages, np.int32)
-    return FrameTracks(0, np.array(ids, np.int64), uv, np.full_like(uv, np.nan), ages)
+    return FrameTracks(0, np.array(ids, np.int64), uv[None], ages)
 
 
 def test_each_cell_tells_the_share_of_its_features_alive_some_frames_later():
