@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Subset
 from letvins_ros.errors import LetvinsError
 from training.checkpoints import resume, save_last, save_network
 from training.config import TrainConfig, open_recipe, read_config
+from training.data.inputs import check_inputs
 from training.logs import open_logs
 from training.recipes.base import Batch, Recipe
 from training.schedules import make_schedule
@@ -37,6 +38,7 @@ def train(config: TrainConfig) -> dict[str, float]:
     fabric.launch()
     fabric.seed_everything(config.seed, verbose=False)
     recipe = open_recipe(config)
+    check_inputs(recipe.inputs())
     network = recipe.build()
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = _OPTIMIZERS[config.optimizer](trained, lr=config.lr, weight_decay=config.weight_decay)

@@ -12,9 +12,10 @@ from letvins_ros.errors import DataError
 from letvins_ros.geometry import inverse
 from training.data.colmap import overlap, read_depth_map, read_model
 from training.data.dense_depth import from_monocular, from_points, from_stereo
-from training.data.megadepth import read_depth, read_scenes, usable_pairs
+from training.data.megadepth import read_depth, split_scenes, usable_pairs
 from training.data.prepare_scene import prepare
 from training.data.reconstruct import reconstruct
+from training.data.scene_info import read_scene_info
 
 pytest.importorskip("h5py")
 FOCAL, SIZE = 300.0, (240, 320)
@@ -157,7 +158,7 @@ def test_a_model_becomes_a_scene_of_usable_pairs(model, tmp_path):
     within = [0.1 <= overlap(a, b) <= 0.7 for a, b in combinations(views, 2)]
     assert 3 <= sum(within) == sum(counts.values())
     assert (tmp_path / "trainvaltest_list/train_list.txt").read_text() == "walls_train\n"
-    scene = read_scenes(tmp_path / "trainvaltest_list/train_list.txt")[0]
+    scene = read_scene_info(split_scenes(tmp_path, "train")[0])
     assert len(usable_pairs(scene)) == counts["train"] == round(0.8 * sum(within))
     assert cv2.imread(str(tmp_path / scene.image_paths[0])).shape == (*SIZE, 3)
     assert read_depth(tmp_path / scene.depth_paths[0]).shape == SIZE

@@ -229,12 +229,14 @@ def test_letnet(photo_folder):
 @pytest.mark.parametrize("options", [{}, {"matching": "sinkhorn", "dense": True}])
 def test_loftr(photo_folder, options):
     given = {"source": "photos", "folder": str(photo_folder / "train"), "validation_pairs": 1, **SMALL}
+    given["unseen"] = str(photo_folder / "val")
     check("loftr", {**given, **options}, steps=6, lr=3e-4, share=0.9, batch=1)
 
 
 def test_lightglue(photo_folder, weights):
     options = {
         "folder": str(photo_folder / "train"),
+        "unseen": str(photo_folder / "val"),
         "extractor": weights("kp2dtiny", config="S"),
         "points": 40,
         "layers": 2,

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import pickle
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from pictures import picture
+from tiny import write_trajectory
 
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import exp_so3, quaternion_xyzw, transform
 from training.data.correspondence import View, transfer_by_depth
-from training.data.megadepth import MegaDepthPairs, read_scenes, scene_pairs, usable_pairs, write_depth
+from training.data.megadepth import MegaDepthPairs, all_scenes, scene_pairs, split_scenes, usable_pairs, write_depth
 from training.data.scene_info import SceneInfo, read_scene_info, write_scene_info
 from training.data.tartanair import (
     T_CAM_NED,
@@ -43,36 +45,6 @@ def test_what_another_surface_hides_or_nobody_measured_is_not_seen():
     uv = torch.tensor([[[10.0, 10.0], [40.0, 10.0], [5.0, 5.0]]])
     _, seen = transfer_by_depth(uv, View(depth_a, K), View(depth_b, K), torch.eye(4)[None])
     assert seen.tolist() == [[True, False, False]]
-
-
-def write_trajectory(root, layout):
-    """A wall 4 m ahead, the camera stepping right by 0.1 m: V1 or V2 of TartanAir."""
-    names = {
-        "v1": ("image_left", "depth_left", "pose_left.txt", "{:06d}_left.png", "{:06d}_left_depth.npy"),
-        "v2": (
-            "image_lcam_front",
-            "depth_lcam_front",
-            "pose_lcam_front.txt",
-            "{:06d}_lcam_front.png",
-            "{:06d}_lcam_front_depth.png",
-        ),
-    }[layout]
-    folder = root / "house" / ("Hard" if layout == "v1" else "Data_hard") / "P001"
-    for name in names[:2]:
-        (folder / name).mkdir(parents=True)
-    wall = picture(3, (240, 480))
-    for i in range(3):
-        shift = round(0.1 * i * 160 / 4)
-        cv2.imwrite(str(folder / names[0] / names[3].format(i)), wall[:, 60 + shift : 380 + shift])
-        depth = np.full((240, 320), 4.0, np.float32)
-        path = folder / names[1] / names[4].format(i)
-        if path.suffix == ".npy":
-            np.save(path, depth)
-        else:
-            cv2.imwrite(str(path), depth[..., None].view(np.uint8))
-    # NED: right is +y
-    np.savetxt(folder / names[2], [[0, 0.1 * i, 0, 0, 0, 0, 1] for i in range(3)])
-    return folder
 
 
 @pytest.mark.parametrize("layout", ["v1", "v2"])
@@ -156,9 +128,9 @@ def megadepth(tmp_path):
 
 
 def test_megadepths_pairs_agree_with_their_depth(megadepth):
-    scene = read_scenes(megadepth / "scene_info")[0]
+    scene = read_scene_info(all_scenes(megadepth)[0])
     assert usable_pairs(scene).tolist() == [0]  # one overlaps too little, one has no image
-    item = MegaDepthPairs(megadepth, megadepth / "scene_info", 2, 0, side=160)[1]
+    item = MegaDepthPairs(megadepth, all_scenes(megadepth), 2, 0, side=160)[1]
     assert item["image_a"].shape == (1, 160, 160)
     batch = {key: value[None] for key, value in item.items()}
     uv = torch.tensor([[[100.0, 40.0], [60.0, 70.0], [100.0, 140.0]]])
@@ -166,14 +138,8 @@ def test_megadepths_pairs_agree_with_their_depth(megadepth):
     assert seen.tolist() == [[True, True, False]]  # the last one is in the black part below
     for (u, v), (u_b, v_b) in zip(uv[0, :2].tolist(), there[0, :2].round().long().tolist(), strict=True):
         assert item["image_a"][0, int(v), int(u)] == pytest.approx(item["image_b"][0, v_b, u_b].item(), abs=0.05)
-    pair = next(scene_pairs(megadepth, megadepth / "scene_info", 160, 5))
+    pair = next(scene_pairs(megadepth, all_scenes(megadepth), 160, 5))
     assert pair.T_b_a[0, 3] == pytest.approx(-0.5)
-
-
-def test_a_list_names_the_scenes_beside_it(megadepth):
-    (megadepth / "trainvaltest_list").mkdir()
-    (megadepth / "trainvaltest_list/train_list.txt").write_text("0001_0.1_0.7\n")
-    assert len(read_scenes(megadepth / "trainvaltest_list/train_list.txt")) == 1
 
 
 def test_scene_info_comes_back_and_holds_nothing_pickled(tmp_path):
@@ -188,19 +154,44 @@ def test_scene_info_comes_back_and_holds_nothing_pickled(tmp_path):
     assert (i, j, overlap, len(central)) == (0, 1, 0.25, 0)
 
 
-def test_code_in_a_scene_info_is_not_run(tmp_path):
+@pytest.mark.parametrize("raw", [False, True])
+def test_code_in_a_scene_info_is_not_run(tmp_path, raw):
     class Evil:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "owned"),)
 
     evil = np.empty(1, object)
     evil[0] = Evil()
-    np.savez(tmp_path / "evil.npz", pair_infos=evil)
+    if raw:
+        (tmp_path / "evil.npz").write_bytes(pickle.dumps({"pair_infos": evil}))
+    else:
+        np.savez(tmp_path / "evil.npz", pair_infos=evil)
     with pytest.raises(DataError, match="not a scene_info file"):
         read_scene_info(tmp_path / "evil.npz")
     assert not (tmp_path / "owned").exists()
 
 
+def test_a_scene_info_that_is_one_pickle_is_read(megadepth):
+    """As the files of MegaDepth-1500 are: a dictionary whose pairs are a list."""
+    path = all_scenes(megadepth)[0]
+    with np.load(path, allow_pickle=True) as file:
+        values = {name: file[name] for name in file.files}
+    raw = path.with_name("raw.npz")
+    for protocol in (3, 4, 5):
+        raw.write_bytes(pickle.dumps({**values, "pair_infos": list(values["pair_infos"])}, protocol=protocol))
+        scene, again = read_scene_info(path), read_scene_info(raw)
+        assert again.image_paths == scene.image_paths
+        assert again.pairs.tolist() == scene.pairs.tolist()
+        assert np.array_equal(again.poses, scene.poses)
+
+
+@pytest.mark.parametrize("content", [b"", b"torn", b"\x80\x04K\x01."])
+def test_what_is_no_scene_info_is_named(tmp_path, content):
+    (tmp_path / "s.npz").write_bytes(content)
+    with pytest.raises(DataError, match=r"s\.npz: not a scene_info file"):
+        read_scene_info(tmp_path / "s.npz")
+
+
 def test_missing_scenes_say_where_to_get_them(tmp_path):
-    with pytest.raises(DataError, match=r"make your own with `python -m training\.data\.prepare_scene`"):
-        read_scenes(tmp_path)
+    with pytest.raises(DataError, match=r"make your own scenes with `python -m training\.data\.prepare_scene`"):
+        split_scenes(tmp_path, "train")

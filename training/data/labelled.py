@@ -31,6 +31,7 @@ class Labelled(Protocol):
     """A split of a data set."""
 
     classes: int
+    items: list[Path]  # images, or rows of a file
 
     def __len__(self) -> int: ...
 
@@ -74,13 +75,13 @@ class CocoStuff:
             "stuffthingmaps_trainval2017.zip (https://github.com/nightrome/cocostuff) and train2017.zip, val2017.zip"
             " (https://cocodataset.org/#download)",
         )
+        self.items = [self._images / f"{path.stem}.jpg" for path in self._maps]
 
     def __len__(self) -> int:
         return len(self._maps)
 
     def __getitem__(self, index: int) -> Sample:
-        path = self._maps[index]
-        return Sample(read_rgb(self._images / f"{path.stem}.jpg"), self._table[_read_labels(path)])
+        return Sample(read_rgb(self.items[index]), self._table[_read_labels(self._maps[index])])
 
 
 _CITYSCAPES = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]  # the 19 that are evaluated
@@ -101,14 +102,16 @@ class Cityscapes:
             f"{folder}/gtFine/{split}/CITY/*_gtFine_labelIds.png",
             "gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip (https://www.cityscapes-dataset.com/downloads)",
         )
+        self.items = [self._image(path) for path in self._maps]
 
     def __len__(self) -> int:
         return len(self._maps)
 
     def __getitem__(self, index: int) -> Sample:
-        path = self._maps[index]
-        name = path.name.replace("_gtFine_labelIds", "_leftImg8bit")
-        return Sample(read_rgb(self._images / path.parent.name / name), self._table[_read_labels(path)])
+        return Sample(read_rgb(self.items[index]), self._table[_read_labels(self._maps[index])])
+
+    def _image(self, path: Path) -> Path:
+        return self._images / path.parent.name / path.name.replace("_gtFine_labelIds", "_leftImg8bit")
 
 
 class NyuV2:
@@ -130,6 +133,7 @@ class NyuV2:
         self._file = h5py.File(path, "r")
         key = "trainNdxs" if split == "train" else "testNdxs"
         self._rows = loadmat(splits)[key].ravel().astype(int) - 1  # MATLAB counts from 1
+        self.items = [path / str(row) for row in self._rows]
 
     def __len__(self) -> int:
         return len(self._rows)

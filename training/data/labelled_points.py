@@ -27,9 +27,9 @@ class PointPairs(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(self, photos: Path, points: Path, length: int, seed: int, options: PairOptions) -> None:
-        self._pairs = [(p, points / p.relative_to(photos).with_suffix(".npz")) for p in list_images(photos)]
-        self._pairs = [(photo, file) for photo, file in self._pairs if file.is_file()]
-        if not self._pairs:
+        self.pairs = [(p, points / p.relative_to(photos).with_suffix(".npz")) for p in list_images(photos)]
+        self.pairs = [(photo, file) for photo, file in self.pairs if file.is_file()]
+        if not self.pairs:
             raise DataError(f"{points}: no points; make them with `python -m training.adapt {photos} {points} MODEL`")
         self._length, self._seed, self._options = length, seed, options
 
@@ -38,7 +38,7 @@ class PointPairs(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng, size = np.random.default_rng([self._seed, index]), self._options.size
-        photo, file = self._pairs[rng.integers(len(self._pairs))]
+        photo, file = self.pairs[rng.integers(len(self.pairs))]
         points, whole = _load(file)
         image, sure = read_rgb(photo), np.minimum(points[:, 2], 1)
         H_a_whole, H_b_a = _part(whole, size, rng), random_homography(rng, size, self._options.ranges)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairs of photographs with depth and pose, in the layout of MegaDepth and of training.data.prepare_scene."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -23,15 +23,19 @@ class MegaDepthPairs(Dataset[dict[str, Tensor]]):
     """Item i of a seed is always the same pair: image_a, image_b, depth_a, depth_b, K_a, K_b, T_b_a.
 
     Scenes come in turn, however many pairs they have. Images keep their proportions, their longer side becomes `side`
-    and black fills the square. root has what the files' paths are relative to; `scenes` is a folder of scene_info .npz,
-    or a list of their stems beside one.
+    and black fills the square. root has what the files' paths are relative to; `scenes` are scene_info files.
     """
 
-    def __init__(self, root: Path, scenes: Path, length: int, seed: int, side: int, channels: int = 1) -> None:  # noqa: PLR0913
+    def __init__(  # noqa: PLR0913
+        self, root: Path, scenes: Sequence[Path], length: int, seed: int, side: int, channels: int = 1
+    ) -> None:
         self._root, self._length, self._seed, self._side, self._channels = root, length, seed, side, channels
-        self._scenes = [(s, rows) for s in read_scenes(scenes) if len(rows := usable_pairs(s))]
+        self._scenes = [(s, rows) for s in map(read_scene_info, scenes) if len(rows := usable_pairs(s))]
         if not self._scenes:
-            raise DataError(f"{scenes}: no pair overlaps by {OVERLAP[0]} to {OVERLAP[1]}")
+            raise DataError(
+                f"{root}: no pair of {len(scenes)} scenes overlaps by {OVERLAP[0]} to {OVERLAP[1]}"
+                " and has both images and depths"
+            )
 
     def __len__(self) -> int:
         return self._length
@@ -50,29 +54,54 @@ class MegaDepthPairs(Dataset[dict[str, Tensor]]):
         return item
 
 
-def read_scenes(scenes: Path) -> list[SceneInfo]:
-    """Scenes of a folder, or of a list of stems; DataError says where to get them."""
-    if scenes.is_file():
-        stems = scenes.read_text().split()
-        folder = next((f for f in (scenes.parent, scenes.parent.parent / "scene_info") if any(f.glob("*.npz"))), scenes)
-        files = [folder / f"{stem}.npz" for stem in stems]
-    else:
-        files = sorted(scenes.glob("*.npz"))
-    if not files:
+def split_scenes(root: Path, split: str) -> list[Path]:
+    """scene_info files of `train`, `val` or `test`, as a list of the root says; DataError where there is none.
+
+    Lists are trainvaltest_list/SPLIT_list.txt in the root or its index/. Without a test list the val list is taken,
+    as MegaDepth's is for both.
+    """
+    names = [split, "val"] if split == "test" else [split]
+    lists = [place / f"{name}_list.txt" for name in names for place in _list_folders(root)]
+    found = next((path for path in lists if path.is_file()), None)
+    if found is None:
         raise DataError(
-            f"{scenes}: no scene_info .npz; make your own with `python -m training.data.prepare_scene`, or unpack"
-            " megadepth_indices of https://github.com/zju3dv/LoFTR and MegaDepth v1 (https://www.cs.cornell.edu/"
-            "projects/megadepth) there"
+            f"{root}: no trainvaltest_list/{split}_list.txt; make your own scenes with `python -m"
+            " training.data.prepare_scene`, or unpack megadepth_indices of https://github.com/zju3dv/LoFTR and"
+            " MegaDepth v1 (https://www.cs.cornell.edu/projects/megadepth) there"
         )
-    return [read_scene_info(file) for file in files]
+    return listed_scenes(found)
 
 
-def usable_pairs(scene: SceneInfo) -> np.ndarray:
-    """Rows of pairs that overlap enough but not too much, and whose images and depths are there."""
+def has_lists(root: Path) -> bool:
+    """Whether a root tells its splits."""
+    return any(folder.is_dir() for folder in _list_folders(root))
+
+
+def all_scenes(root: Path) -> list[Path]:
+    """scene_info files in folders scene_info* of a root, whatever their split."""
+    return sorted(root.glob("scene_info*/*.npz"))
+
+
+def listed_scenes(path: Path) -> list[Path]:
+    """scene_info files that a list names by their stems, beside it or in a folder scene_info* beside its own."""
+    folders = [path.parent, *sorted(path.parent.parent.glob("scene_info*"))]
+    files = []
+    for stem in path.read_text().split():
+        name = f"{stem.removesuffix('.npz')}.npz"
+        file = next((folder / name for folder in folders if (folder / name).is_file()), None)
+        if file is None:
+            raise DataError(f"{path}: names {stem}, but there is no {name} in {', '.join(map(str, folders))}")
+        files.append(file)
+    if not files:
+        raise DataError(f"{path}: names no scene")
+    return files
+
+
+def usable_pairs(scene: SceneInfo, depth: bool = True) -> np.ndarray:
+    """Rows of pairs that overlap enough but not too much, and of which the images, and depths if needed, are known."""
     enough = (scene.overlaps >= OVERLAP[0]) & (scene.overlaps <= OVERLAP[1])
-    there = np.array(
-        [p is not None and d is not None for p, d in zip(scene.image_paths, scene.depth_paths, strict=True)]
-    )
+    known = zip(scene.image_paths, scene.depth_paths, strict=True)
+    there = np.array([p is not None and (d is not None or not depth) for p, d in known])
     return np.flatnonzero(enough & there[scene.pairs].all(axis=1)) if len(scene.pairs) else np.zeros(0, int)
 
 
@@ -103,10 +132,11 @@ def scale_K(K: np.ndarray, scale: float) -> np.ndarray:
     return np.asarray(np.diag([scale, scale, 1.0]) @ K)
 
 
-def scene_pairs(root: Path, scenes: Path, side: int, count: int) -> Iterator[Pair]:
-    """First `count` usable pairs for the evaluation of poses, the longer side resized."""
-    found = [(s, r) for s in read_scenes(scenes) for r in usable_pairs(s)][:count]
-    for scene, row in found:
+def scene_pairs(root: Path, scenes: Sequence[Path], side: int, count: int) -> Iterator[Pair]:
+    """First `count` pairs for the evaluation of poses, the longer side resized; depth is not needed."""
+    read = [(path.stem, read_scene_info(path)) for path in scenes]
+    found = [(stem, scene, row) for stem, scene in read for row in usable_pairs(scene, depth=False)][:count]
+    for stem, scene, row in found:
         ends = []
         for number in scene.pairs[row]:
             image = read_rgb(root / str(scene.image_paths[number]))
@@ -114,7 +144,11 @@ def scene_pairs(root: Path, scenes: Path, side: int, count: int) -> Iterator[Pai
             ends.append((cv2.resize(image, None, fx=scale, fy=scale), scale_K(scene.intrinsics[number], scale)))
         i, j = scene.pairs[row]
         T_b_a = scene.poses[j] @ inverse(scene.poses[i])
-        yield Pair(f"{i}_{j}_{row}", ends[0][0], ends[1][0], None, ends[0][1], ends[1][1], T_b_a)
+        yield Pair(f"{stem}_{i}_{j}_{row}", ends[0][0], ends[1][0], None, ends[0][1], ends[1][1], T_b_a)
+
+
+def _list_folders(root: Path) -> list[Path]:
+    return [folder / "trainvaltest_list" for folder in (root, root / "index")]
 
 
 def _square(image: np.ndarray, side: int, way: int) -> tuple[np.ndarray, float]:

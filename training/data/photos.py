@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from letvins_ros.errors import DataError
+from training.data.images import list_images
 from training.data.lighting import motion_blur, sensor_noise, spot_light, to_uint8
 
 LIGHTS = ("plain", "flicker", "dark", "spot")
@@ -26,9 +27,7 @@ class PhotoPairs(Dataset[dict[str, Tensor]]):
     def __init__(
         self, folder: Path, length: int, seed: int, size: tuple[int, int] = (240, 320), points: int = 40
     ) -> None:
-        self._photos = sorted([*folder.glob("*.jpg"), *folder.glob("*.png")])
-        if not self._photos:
-            raise DataError(f"{folder}: no .jpg or .png photographs")
+        self._photos = list_images(folder)
         self._length, self._seed, self._size, self._points = length, seed, size, points
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from letvins_ros.errors import DataError
 from training.data.homographies import KP2D, random_homography, warp
 from training.data.images import list_images, read_rgb, resize, to_tensor
 from training.data.lighting import relight
@@ -25,6 +26,7 @@ class PlaceSource(Protocol):
     """Images to find, and queries."""
 
     size: int  # images to find
+    items: list[Path]  # that are read: images, or recordings
     same: list[np.ndarray]  # of each query: database images of its place, for training
     other: list[np.ndarray]  # of each query: those of surely other places
     near: list[np.ndarray]  # of each query: what counts as found
@@ -45,6 +47,7 @@ class DatasetPlaces:
         self._places = read_places(folder, split)
         self.same, self.near = (self._places.positives(r) for r in (self._places.trivial_m, self._places.positive_m))
         self.size = len(self._places.database)
+        self.items = [*self._places.database, *self._places.queries]
         every = np.arange(self.size)
         self.other = [np.setdiff1d(every, near) for near in self.near]
 
@@ -61,8 +64,8 @@ class PhotoPlaces:
     """Every photograph is a place; its query is a view of it, slanted and in another light."""
 
     def __init__(self, folder: Path, seed: int = 0) -> None:
-        self._images, self._seed = list_images(folder), seed
-        self.size = len(self._images)
+        self.items, self._seed = list_images(folder), seed
+        self.size = len(self.items)
         every = np.arange(self.size)
         self.same: list[np.ndarray] = [every[i : i + 1] for i in every]
         self.near = self.same
@@ -70,20 +73,22 @@ class PhotoPlaces:
 
     def image(self, index: int, size: Size) -> np.ndarray:
         """See PlaceSource."""
-        return resize(read_rgb(self._images[index]), size)
+        return resize(read_rgb(self.items[index]), size)
 
     def query(self, index: int, size: Size) -> np.ndarray:
         """See PlaceSource."""
         rng = np.random.default_rng([self._seed, index])
-        image = resize(read_rgb(self._images[index]), size)
+        image = resize(read_rgb(self.items[index]), size)
         return relight(warp(image, random_homography(rng, size, KP2D), size), rng)
 
 
 def open_places(kind: str, folder: Path, split: str) -> PlaceSource:
-    """`photos` or `recordings` in a folder or its folder of the split, else the structs of a data set."""
+    """`photos` or `recordings` in the folder's folder of the split, else the structs of a data set."""
     if kind not in ("photos", "recordings"):
         return DatasetPlaces(folder, split)
-    part = folder / split if (folder / split).is_dir() else folder
+    part = folder / split
+    if not part.is_dir():
+        raise DataError(f"{part}: no such folder of {kind}")
     return PhotoPlaces(part) if kind == "photos" else _recordings(part)
 
 

@@ -60,7 +60,8 @@ class RevisitedPlaces:
         self.same: list[np.ndarray] = []
         self.near: list[np.ndarray] = []
         self.other: list[np.ndarray] = []
-        for source in sorted(p for p in folder.iterdir() if p.is_dir()):
+        self.items = sorted(p for p in folder.iterdir() if p.is_dir())
+        for source in self.items:
             self._add(read_frames(source))
         self.size = len(self._images)
         if not self.size:

@@ -5,13 +5,13 @@ import io
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from letvins_ros.errors import DataError
 
-_HARMLESS = {"_reconstruct", "ndarray", "dtype", "scalar"}  # of numpy; enough for arrays of strings and of lists
+_HARMLESS = {"_reconstruct", "_frombuffer", "ndarray", "dtype", "scalar"}  # of numpy; enough for arrays of any kind
 _PAIR = np.dtype([("pair", np.int64, 2), ("overlap", np.float32), ("central_matches", np.float32, (0,))])
 
 
@@ -27,7 +27,7 @@ class SceneInfo(NamedTuple):
 
 
 def read_scene_info(path: Path) -> SceneInfo:
-    """Read one .npz; no code that might be hidden in it is run."""
+    """Read one .npz, or a pickled dictionary under that name as MegaDepth-1500's are; no code hidden in it is run."""
     try:
         values = _arrays(path)
         infos = values["pair_infos"]
@@ -63,10 +63,13 @@ class _NumpyOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module.partition(".")[0] != "numpy" or name not in _HARMLESS:
             raise pickle.UnpicklingError(f"{module}.{name} is no part of such a file")
-        return super().find_class(module, name)
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def _arrays(path: Path) -> dict[str, Any]:
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            return dict(_load(file))
     with zipfile.ZipFile(path) as archive:
         values = {Path(name).stem: _array(archive.read(name)) for name in archive.namelist()}
     if set(values) == {"arr_0"}:  # a dictionary saved as one object
@@ -81,8 +84,15 @@ def _array(content: bytes) -> Any:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     _, _, dtype = read(stream)
     if dtype.hasobject:
-        return _NumpyOnly(stream).load()
+        return _load(stream)
     return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def _load(stream: BinaryIO) -> Any:
+    try:
+        return _NumpyOnly(stream).load()
+    except Exception as error:  # bytes that are no pickle raise nearly anything
+        raise pickle.UnpicklingError(str(error) or type(error).__name__) from error
 
 
 def _path(value: Any) -> str | None:

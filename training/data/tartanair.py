@@ -46,13 +46,13 @@ class Trajectory:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._layout = _V1 if (folder / _V1.images).is_dir() else _V2
-        poses = folder / self._layout.poses
+        self.poses = folder / self._layout.poses
         try:
-            rows = np.loadtxt(poses, ndmin=2)
+            rows = np.loadtxt(self.poses, ndmin=2)
         except (OSError, ValueError) as error:
-            raise DataError(f"{poses}: no poses ({error})") from error
+            raise DataError(f"{self.poses}: no poses ({error})") from error
         if rows.shape[1] != 7:
-            raise DataError(f"{poses}: 7 numbers needed in each row, got {rows.shape[1]}")
+            raise DataError(f"{self.poses}: 7 numbers needed in each row, got {rows.shape[1]}")
         self._T_world_ned = [from_quaternion(row[:3], row[3:]) for row in rows]
 
     def __len__(self) -> int:

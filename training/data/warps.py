@@ -2,7 +2,7 @@
 """The truth of a batch of pairs as a function from points to points, by homography or by depth and pose."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ from torch.utils.data import Dataset
 from letvins_ros.errors import ConfigError
 from training.data import homographies, photometric
 from training.data.correspondence import View, transfer_by_depth
-from training.data.megadepth import MegaDepthPairs
+from training.data.images import list_images
+from training.data.megadepth import MegaDepthPairs, split_scenes
 from training.data.pairs import HomographyPairs, PairOptions
-from training.data.tartanair import TartanAirPairs
+from training.data.tartanair import TartanAirPairs, find_trajectories
 from training.losses.kp2d import transfer
 
 Warp = Callable[[Tensor], tuple[Tensor, Tensor]]  # (B, N, 2) px -> (B, N, 2) px in the other image, (B, N) seen there
+_KINDS = ("photos", "tartanair", "scenes")
 
 
 @dataclass(frozen=True)
@@ -30,20 +32,37 @@ class Source:
     size: tuple[int, int]  # height, width; scenes are squares of the height
     channels: int = 1
     gap: int = 5  # tartanair: most frames between two images
+    split: str = "train"  # scenes: which of their lists
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise ConfigError(f"unknown source {self.kind}; known: {', '.join(_KINDS)}")
+
+    def unseen(self, folder: str) -> "Source":
+        """Where validation gets its pairs: a folder, or of scenes the val_list; ConfigError where neither is there."""
+        if folder:
+            return replace(self, folder=Path(folder), split="val")
+        if self.kind == "scenes":
+            return replace(self, split="val")
+        raise ConfigError(f"options.unseen: name {self.kind} that are not trained on, for the validation")
+
+    def items(self) -> list[Path]:
+        """Files that pairs come from: photographs, poses of trajectories, or scene_info."""
+        if self.kind == "photos":
+            return list_images(self.folder)
+        if self.kind == "tartanair":
+            return [trajectory.poses for trajectory in find_trajectories(self.folder)]
+        return split_scenes(self.folder, self.split)
 
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
-        """Give pairs; ConfigError names the kinds."""
+        """Give pairs."""
         if self.kind == "photos":
             options = PairOptions(self.size, self.channels, homographies.KP2D, photometric.JITTER)
             return HomographyPairs(self.folder, length, seed, options)
         if self.kind == "tartanair":
             pairs = TartanAirPairs(self.folder, length, seed, self.size, self.gap)
             return Colors(pairs, self.channels)
-        if self.kind == "scenes":
-            return MegaDepthPairs(
-                self.folder, self.folder / "scene_info", length, seed, side=self.size[0], channels=self.channels
-            )
-        raise ConfigError(f"unknown source {self.kind}; known: photos, tartanair, scenes")
+        return MegaDepthPairs(self.folder, self.items(), length, seed, side=self.size[0], channels=self.channels)
 
 
 class Colors(Dataset[dict[str, Tensor]]):

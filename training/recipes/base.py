@@ -10,6 +10,8 @@ import numpy as np
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from training.data.inputs import Inputs
+
 Batch = Mapping[str, Tensor]
 
 
@@ -31,6 +33,10 @@ class Recipe(ABC):
     @abstractmethod
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Figures on unseen data; the best weights are those with the highest `score`."""
+
+    @abstractmethod
+    def inputs(self) -> Inputs:
+        """Files that training and validation read, none where they are drawn; a LetvinsError where they are missing."""
 
     def prepare(self, network: nn.Module) -> None:
         """Look at the network before the steps up to the next validation, to choose hard samples for example."""

@@ -13,6 +13,8 @@ from torch.utils.data import Dataset
 
 from letvins_ros import networks
 from training.data import homographies, photometric
+from training.data.images import list_images
+from training.data.inputs import Inputs
 from training.data.pairs import HomographyPairs, PairOptions
 from training.features import CellNetwork
 from training.losses.kp2d import Weights, keypoint_losses, to_points
@@ -58,6 +60,10 @@ class Kp2dRecipe(Recipe):
         """Give pairs of views of photographs."""
         options = PairOptions((self.height, self.width), 3, homographies.KP2D, photometric.KP2D)
         return HomographyPairs(Path(self.photos), length, seed, options)
+
+    def inputs(self) -> Inputs:
+        """See Recipe."""
+        return Inputs(list_images(Path(self.photos)), list_images(Path(self.unseen)))
 
     def loss(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         """See training.losses.kp2d."""

@@ -15,6 +15,8 @@ from letvins_ros import networks
 from letvins_ros.errors import ConfigError
 from training.checkpoints import load_into, read_weights
 from training.data.homographies import RANGES
+from training.data.images import list_images
+from training.data.inputs import Inputs
 from training.data.labelled import LabelledPairs, open_labelled
 from training.data.pairs import HomographyPairs, PairOptions
 from training.data.photometric import LOOKS
@@ -90,6 +92,14 @@ class Kp2dTinyRecipe(Recipe):
         if self.labels == "none":
             return HomographyPairs(Path(self.data), length, seed, options)
         return LabelledPairs(open_labelled(self.labels, Path(self.data), "train", self.classes), length, seed, options)
+
+    def inputs(self) -> Inputs:
+        """See Recipe."""
+        unseen = list_images(Path(self.unseen)) if self.keypoints else []
+        if self.labels == "none":
+            return Inputs(list_images(Path(self.data)), unseen)
+        train, val = (open_labelled(self.labels, Path(self.data), split, self.classes) for split in ("train", "val"))
+        return Inputs(train.items, [*unseen, *(val.items if self.segmentation else ())])
 
     def loss(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         """Weighted losses of the tasks that the batch has labels for."""

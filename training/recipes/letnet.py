@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from letvins_ros import networks
+from training.data.images import list_images
+from training.data.inputs import Inputs
 from training.data.photos import PhotoPairs
 from training.data.warps import Source, warps
 from training.losses.letnet import Weights, letnet_losses, look
@@ -38,8 +40,11 @@ class LetnetRecipe(Recipe):
 
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
         """Give pairs with truth."""
-        source = Source(self.source, Path(self.folder), (self.height, self.width), self.in_channels)
-        return source.samples(length, seed)
+        return self._source().samples(length, seed)
+
+    def inputs(self) -> Inputs:
+        """See Recipe."""
+        return Inputs(self._source().items(), list_images(Path(self.unseen)))
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """See training.losses.letnet; mean over pairs."""
@@ -69,6 +74,9 @@ class LetnetRecipe(Recipe):
         """Two views of unseen photographs in their light, above their feature maps."""
         pairs = PhotoPairs(Path(self.unseen), 3, 1)
         return {f"pair_{i}": show_pair(network, pairs[i]) for i in range(3)}
+
+    def _source(self) -> Source:
+        return Source(self.source, Path(self.folder), (self.height, self.width), self.in_channels)
 
 
 def _single(warp: Any) -> Any:

@@ -13,8 +13,10 @@ from torch.utils.data import Dataset
 
 from letvins_ros.contrast import even_out
 from letvins_ros.networks.letnet2 import LetNet2
+from training.data.images import list_images
+from training.data.inputs import Inputs
 from training.data.photos import MOTION_PX, PhotoPairs
-from training.data.tartanair import TartanAirFlow, TartanAirPairs
+from training.data.tartanair import TartanAirFlow, TartanAirPairs, find_trajectories
 from training.lucas_kanade import pyramid_down, track
 from training.recipes.base import Batch, Recipe, part_way
 from training.tasks.photo_flow import share_followed
@@ -61,6 +63,13 @@ class Letnet2Recipe(Recipe):
             return Evened(TartanAirFlow(pairs, seed))
         return self._pairs("train", length, seed)
 
+    def inputs(self) -> Inputs:
+        """See Recipe."""
+        return Inputs(
+            [t.poses for t in find_trajectories(Path(self.tartanair))] if self.tartanair else self._photos("train"),
+            self._photos("val"),
+        )
+
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Mean over pyramid levels of log(1 + end-point error / tolerance) of Lucas-Kanade on the quantised maps.
 
@@ -92,6 +101,9 @@ class Letnet2Recipe(Recipe):
         """Two views of unseen photographs in their light, above their feature maps."""
         pairs = self._pairs("val", 3, seed=1)
         return {f"pair_{i}": show_pair(network, pairs[i]) for i in range(3)}
+
+    def _photos(self, split: str) -> list[Path]:
+        return list_images(Path(self.photos) / split)
 
     def _pairs(self, split: str, length: int, seed: int) -> "Evened":
         return Evened(PhotoPairs(Path(self.photos) / split, length, seed, (self.height, self.width)))

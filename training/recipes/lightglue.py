@@ -14,6 +14,7 @@ from letvins_ros import networks
 from letvins_ros.networks.cells import describe
 from letvins_ros.networks.lightglue import Keypoints
 from training.checkpoints import load_into
+from training.data.inputs import Inputs
 from training.data.warps import Source, warps
 from training.losses.lightglue import assignment_loss, confidence_loss, true_matches
 from training.recipes.base import Batch, Recipe
@@ -25,7 +26,7 @@ class LightGlueRecipe(Recipe):
 
     source: str = "photos"  # stage 1; scenes or tartanair for stage 2
     folder: str = "../data/revisitop1m"
-    unseen: str = ""  # of the same source; the same folder if not given
+    unseen: str = ""  # for validation, of the same source; of scenes if not given those of the val_list
     extractor: str = ""  # KP2Dtiny's weights; without any it is random, which only tests want
     start: str = ""  # LightGlue's weights of stage 1
     layers: int = 4
@@ -48,7 +49,11 @@ class LightGlueRecipe(Recipe):
 
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
         """Give pairs with truth."""
-        return self._source(self.folder).samples(length, seed)
+        return self._source().samples(length, seed)
+
+    def inputs(self) -> Inputs:
+        """See Recipe."""
+        return Inputs(self._source().items(), self._unseen().items())
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Assignments of all layers and confidence of all but the last."""
@@ -64,7 +69,7 @@ class LightGlueRecipe(Recipe):
         """Precision and recall of matches on unseen pairs; score is their harmonic mean."""
         network.eval()
         device = next(network.parameters()).device
-        pairs = self._source(self.unseen or self.folder).samples(self.validation_pairs, 10**6)
+        pairs = self._unseen().samples(self.validation_pairs, 10**6)
         right = found = true = 0
         for i in range(self.validation_pairs):
             batch = {key: value[None].to(device) for key, value in pairs[i].items()}
@@ -79,7 +84,7 @@ class LightGlueRecipe(Recipe):
 
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Two unseen images side by side."""
-        item = self._source(self.unseen or self.folder).samples(1, 10**6)[0]
+        item = self._unseen().samples(1, 10**6)[0]
         both = torch.cat([item["image_a"], item["image_b"]], dim=2)
         return {"pair": (255 * both).to(torch.uint8).permute(1, 2, 0).numpy()}
 
@@ -105,8 +110,11 @@ class LightGlueRecipe(Recipe):
             self._held["extractor"] = network.eval().requires_grad_(False)
         return self._held["extractor"]
 
-    def _source(self, folder: str) -> Source:
-        return Source(self.source, Path(folder), (self.height, self.width), channels=3)
+    def _source(self) -> Source:
+        return Source(self.source, Path(self.folder), (self.height, self.width), channels=3)
+
+    def _unseen(self) -> Source:
+        return self._source().unseen(self.unseen)
 
 
 RECIPE = LightGlueRecipe

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from letvins_ros import networks
 from letvins_ros.networks.loftr import CELL, FINE_CELL, WINDOW, Coarse
+from training.data.inputs import Inputs
 from training.data.warps import Source, warps
 from training.losses.loftr import TrueCells, coarse_loss, fine_loss, true_cells
 from training.recipes.base import Batch, Recipe
@@ -35,7 +36,7 @@ class LoftrRecipe(Recipe):
 
     source: str = "scenes"  # or tartanair, photos
     folder: str = "../data/megadepth"
-    unseen: str = ""  # of the same source; the same folder if not given
+    unseen: str = ""  # for validation, of the same source; of scenes if not given those of the val_list
     matching: str = "dual_softmax"  # or sinkhorn
     legacy_positions: bool = False
     dense: bool = False  # the coarse loss of cells that do not match, too
@@ -50,7 +51,11 @@ class LoftrRecipe(Recipe):
 
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
         """Give pairs with truth."""
-        return self._source(self.folder).samples(length, seed)
+        return self._source().samples(length, seed)
+
+    def inputs(self) -> Inputs:
+        """See Recipe."""
+        return Inputs(self._source().items(), self._unseen().items())
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Coarse and fine losses at the true matches."""
@@ -77,7 +82,7 @@ class LoftrRecipe(Recipe):
         """Share of matches that are right within 3 px, and how many there are, on unseen pairs; score is right ones."""
         network.eval()
         device = next(network.parameters()).device
-        pairs = self._source(self.unseen or self.folder).samples(self.validation_pairs, 10**6)
+        pairs = self._unseen().samples(self.validation_pairs, 10**6)
         right = total = 0
         for i in range(self.validation_pairs):
             batch = {key: value[None] for key, value in pairs[i].items()}
@@ -90,13 +95,16 @@ class LoftrRecipe(Recipe):
 
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
         """Two unseen images side by side."""
-        item = self._source(self.unseen or self.folder).samples(1, 10**6)[0]
+        item = self._unseen().samples(1, 10**6)[0]
         both = torch.cat([item["image_a"], item["image_b"]], dim=2)[0]
         gray = (255 * both).to(torch.uint8).numpy()
         return {"pair": np.repeat(gray[..., None], 3, axis=2)}
 
-    def _source(self, folder: str) -> Source:
-        return Source(self.source, Path(folder), (self.height, self.width))
+    def _source(self) -> Source:
+        return Source(self.source, Path(self.folder), (self.height, self.width))
+
+    def _unseen(self) -> Source:
+        return self._source().unseen(self.unseen)
 
     def _truth(self, batch: Batch) -> TrueCells:
         device = batch["image_a"].device

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from letvins_ros import networks
 from letvins_ros.networks.superpoint import heat_map
+from training.data.inputs import Inputs
 from training.data.shapes import PRIMITIVES, SyntheticShapes, draw
 from training.features import maxima
 from training.losses.superpoint import detector
@@ -38,6 +39,10 @@ class MagicPointRecipe(Recipe):
     def samples(self, length: int, seed: int) -> SyntheticShapes:
         """Draw shapes."""
         return SyntheticShapes(length, seed, (self.height, self.width))
+
+    def inputs(self) -> Inputs:
+        """See Recipe."""
+        return Inputs((), ())
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Cross entropy of the cells."""

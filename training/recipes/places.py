@@ -15,6 +15,7 @@ from letvins_ros import networks
 from letvins_ros.errors import DataError
 from letvins_ros.networks.aggregators import NetVLAD
 from training.data.images import to_tensor
+from training.data.inputs import Inputs
 from training.data.place_pairs import PlaceSource, Size, Triplet, Triplets, open_places
 from training.losses.places import among_all, triplets
 from training.recipes.base import Batch, Recipe
@@ -92,6 +93,10 @@ class PlacesRecipe(Recipe):
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
         """Give the triplets that were prepared."""
         return Triplets(self._source(), self._cache, length, seed, self._size)
+
+    def inputs(self) -> Inputs:
+        """See Recipe."""
+        return Inputs(self._source().items, open_places(self.kind, Path(self.folder), self.unseen).items)
 
     def loss(self, network: Any, batch: Batch) -> dict[str, Tensor]:
         """Triplets or a softmax, all images in one pass; batch norms of frozen layers keep their statistics."""

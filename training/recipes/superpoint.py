@@ -16,6 +16,8 @@ from letvins_ros.networks.superpoint import SuperPoint
 from letvins_ros.weights import load_weights
 from training.checkpoints import load_into, read_weights
 from training.data.homographies import RANGES
+from training.data.images import list_images
+from training.data.inputs import Inputs
 from training.data.labelled_points import PointPairs
 from training.data.pairs import PairOptions
 from training.data.photometric import LOOKS
@@ -74,6 +76,10 @@ class SuperPointRecipe(Recipe):
     def samples(self, length: int, seed: int) -> Dataset[dict[str, Tensor]]:
         """Give pairs of views with their points."""
         return self._pairs(length, seed, self.looks)
+
+    def inputs(self) -> Inputs:
+        """See Recipe."""
+        return Inputs([photo for photo, _ in self._pairs(1, 0, self.looks).pairs], list_images(Path(self.unseen)))
 
     def loss(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Losses of the points, of their places within cells and of descriptors."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from letvins_ros.errors import DataError
 from training.data import homographies
 from training.data.labelled import open_labelled
-from training.data.megadepth import scene_pairs
+from training.data.megadepth import all_scenes, has_lists, scene_pairs, split_scenes
 from training.data.pair import Pair
 from training.tasks.dense import DepthTask, SegmentationTask
 from training.tasks.flow import FlowTask
@@ -135,9 +135,10 @@ def _homography(source: Path, options: Options) -> Task:
 
 
 def _pose(source: Path, options: Options) -> Task:
-    """TartanAir trajectories ten frames apart, or a MegaDepth-style folder with scene_info/."""
-    if (source / "scene_info").is_dir():
-        later = _later(scene_pairs, source, source / "scene_info", 1200, options.count or 1500)
+    """TartanAir trajectories ten frames apart, or a MegaDepth-style root: its split, or all where it has no lists."""
+    scenes = split_scenes(source, options.split) if has_lists(source) else all_scenes(source)
+    if scenes:
+        later = _later(scene_pairs, source, scenes, 1200, options.count or 1500)
     else:
         later = _later(tartanair_pairs, source, (480, 640), 10, options.count or 100)
     return PairTask({"poses": later}, {"poses": 2048}, two_view_figures, pose_summary)
