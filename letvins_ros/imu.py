@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IMU readings between image times, and their pre-integration (Forster 2017) through GTSAM."""
+"""IMU readings between image times."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
-import gtsam
 import numpy as np
 from scipy.ndimage import median_filter
 
-from letvins_ros.calibration import ImuNoise
+from letvins_ros.geometry import exp_so3
 from letvins_ros.types import ImuSamples
 
 GRAVITY = 9.81  # m/s^2
 BRIDGED_GAP_S = 0.03  # readings further apart than this are bridged by interpolation, with more noise
-BRIDGE_INFLATION = 200.0
 ABSURD_GYRO, ABSURD_ACCEL = 100.0, 1000.0  # rad/s, m/s^2
 SPIKE_GYRO, SPIKE_ACCEL = 8.0, 60.0  # rad/s, m/s^2 within two readings: no body moves so
 SATURATED_GYRO, SATURATED_ACCEL = 34.0, 155.0  # rad/s (2000 deg/s), m/s^2 (16 g), with a little room
@@ -50,10 +47,10 @@ class ImuSteps:
 
     def rotation(self, gyro_bias: np.ndarray) -> np.ndarray:
         """R_start_end (3, 3) by the gyro alone."""
-        R = gtsam.Rot3()
-        for dt, rate in zip(self.dt_s, self.gyro - gyro_bias, strict=True):
-            R = R.compose(gtsam.Rot3.Expmap(rate * dt))
-        return R.matrix()
+        R = np.eye(3)
+        for turn in exp_so3((self.gyro - gyro_bias) * self.dt_s[:, None]):
+            R = R @ turn
+        return R
 
 
 class ImuBuffer:
@@ -114,39 +111,3 @@ def _without_spikes(values: np.ndarray, limit: float) -> np.ndarray:
     """Readings (N, 3) with those replaced that are further than the limit from the median of the five around them."""
     median = median_filter(values, size=(5, 1), mode="nearest")
     return np.where(np.abs(values - median) > limit, median, values)
-
-
-def preintegrate(
-    steps: ImuSteps, noise: ImuNoise, accel_bias: np.ndarray, gyro_bias: np.ndarray
-) -> gtsam.PreintegratedCombinedMeasurements:
-    """GTSAM's pre-integrated measurement of the steps, linearised at these biases."""
-    rough = steps.largest_gap_s > BRIDGED_GAP_S or steps.saturated
-    bias = gtsam.imuBias.ConstantBias(accel_bias, gyro_bias)
-    pim = gtsam.PreintegratedCombinedMeasurements(_gtsam_params(noise, BRIDGE_INFLATION if rough else 1.0), bias)
-    integrate(pim, steps, gyro_bias)
-    return pim
-
-
-def integrate(pim: gtsam.PreintegratedCombinedMeasurements, steps: ImuSteps, gyro_bias: np.ndarray) -> None:
-    """Add steps to a measurement.
-
-    GTSAM turns each step's force by the attitude at the step's start, so the force of its middle is first turned back
-    by half the step; else turning at 1 rad/s reads as 0.025 m/s^2 at 200 Hz.
-    """
-    half_turn = (steps.gyro - gyro_bias) * (steps.dt_s / 2)[:, None]
-    accel = steps.accel + np.cross(half_turn, steps.accel)
-    for dt, force, rate in zip(steps.dt_s, accel, steps.gyro, strict=True):
-        if dt > 0:
-            pim.integrateMeasurement(force, rate, dt)
-
-
-@lru_cache(maxsize=8)
-def _gtsam_params(noise: ImuNoise, inflation: float) -> gtsam.PreintegrationCombinedParams:
-    params = gtsam.PreintegrationCombinedParams.MakeSharedU(GRAVITY)
-    eye = np.eye(3)
-    params.setGyroscopeCovariance(eye * (noise.gyro_noise * inflation) ** 2)
-    params.setAccelerometerCovariance(eye * (noise.accel_noise * inflation) ** 2)
-    params.setBiasOmegaCovariance(eye * noise.gyro_walk**2)
-    params.setBiasAccCovariance(eye * noise.accel_walk**2)
-    params.setIntegrationCovariance(eye * 1e-8)
-    return params

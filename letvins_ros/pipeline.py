@@ -11,23 +11,22 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from letvins_ros import __version__
-from letvins_ros.calibration import ImuNoise, Rig
+from letvins_ros.calibration import Rig
 from letvins_ros.config import Config
 from letvins_ros.config_io import to_yaml
 from letvins_ros.contrast import to_gray
 from letvins_ros.datasets import Dataset, open_dataset
-from letvins_ros.errors import CalibrationError, DataError
 from letvins_ros.estimation import VioEstimator
 from letvins_ros.evaluation.record import FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
 from letvins_ros.loop.describers import describer_name
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.worker import LoopResult, LoopWorker
+from letvins_ros.sensors import fit_to_data
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.types import FrameTracks, ImageFrame, ImuSamples, VioState
 
 LATE_S = 0.1  # in real time, a frame that waited longer is dropped
-TYPICAL_IMU = ImuNoise(1.7e-4, 2e-3, 2e-5, 3e-3)  # of a good MEMS sensor, where the calibration says nothing
 
 
 @dataclass(frozen=True)
@@ -87,34 +86,6 @@ def run_offline(
         last = record.frames[-1].state
         dataset.report.add(f"frames without pose: {last.reason if last else ''}", dataset.name, len(record.frames))
     return write_results(out, record, dataset.truth, to_yaml(replace(config, rig=rig)))
-
-
-def fit_to_data(config: Config, dataset: Dataset) -> tuple[Config, Rig]:
-    """The configuration and rig for what the recording has; what had to be changed is in the recording's report."""
-    rig = config.rig or dataset.rig
-    if rig is None:
-        raise CalibrationError(f"{dataset.name}: the recording has no calibration; name a file that has with -c")
-    mode, lack, alone = config.mode, _lack_of_imu(dataset), len(rig.cameras) < 2
-    if lack and alone:
-        raise DataError(f"{dataset.name}: imu: {lack}; two cameras, or one and an IMU, are needed")
-    if lack and mode != "stereo":
-        dataset.report.add(f"imu: {lack}, mode stereo used", dataset.name)
-        mode = "stereo"
-    elif alone and mode != "mono_imu":
-        dataset.report.add("cam1: none in the recording, mode mono_imu used", dataset.name)
-        mode = "mono_imu"
-    if mode != "stereo" and rig.imu is None:
-        dataset.report.add("imu: no noise in the calibration, typical values used", str(TYPICAL_IMU))
-        rig = replace(rig, imu=TYPICAL_IMU)
-    return replace(config, mode=mode), replace(rig, cameras=rig.cameras[: 1 if mode == "mono_imu" else 2])
-
-
-def _lack_of_imu(dataset: Dataset) -> str:
-    """Why the recording's IMU is of no use; empty where it is."""
-    if dataset.imu is None:
-        return "none in the recording"
-    first, last = np.searchsorted(dataset.imu.stamps_ns, dataset.stamps_ns[[0, -1]])
-    return "" if first < last else "no reading while the frames were taken"
 
 
 def _frames_expected(dataset: Dataset, options: RunOptions) -> int:

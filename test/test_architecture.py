@@ -3,7 +3,9 @@ import ast
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from graphlib import TopologicalSorter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,10 @@ ALLOWED = {  # what each part may import besides itself and the base
     "estimation": set(),
     "loop": {"inference", "networks", "weights"},
     "datasets": set(),
+    "sensors": {"datasets"},
     "simulation": {"datasets"},
     "evaluation": {"datasets"},
-    "pipeline": {"datasets", "estimation", "evaluation", "inference", "loop", "tracking"},
+    "pipeline": {"datasets", "estimation", "evaluation", "inference", "loop", "sensors", "tracking"},
     "run_folder": set(),
     "show_tracks": {"datasets", "evaluation", "tracking"},
     "terminal": set(),
@@ -40,7 +43,7 @@ ALLOWED = {  # what each part may import besides itself and the base
         "simulation",
         "terminal",
     },
-    "ros": {"datasets", "estimation", "evaluation", "loop", "pipeline", "tracking"},
+    "ros": {"datasets", "estimation", "evaluation", "loop", "sensors", "tracking"},
 }
 ROS = ("rclpy", "rosidl_runtime_py", "sensor_msgs", "nav_msgs", "geometry_msgs", "std_msgs", "std_srvs")
 HEAVY = (
@@ -58,6 +61,7 @@ HEAVY = (
     "jinja2",
     "yaml",
 )
+NOT_FOR_TRACKING = ("faiss", "gtsam", "numba", "letvins_ros.estimation", "letvins_ros.loop", "letvins_ros.pipeline")
 OPTIONAL = ("torch", "tensorrt")  # a module that needs one is left out where it is not installed
 SOURCES = sorted(
     path for folder in ("letvins_ros", "launch", "training", "test") for path in (ROOT / folder).rglob("*.py")
@@ -70,8 +74,17 @@ def part(path: Path) -> str:
 
 def imports(path: Path) -> set[str]:
     """Full names of what a file imports, wherever in it."""
+    return names_imported(path, ast.walk(ast.parse(path.read_text())))
+
+
+def imports_at_the_top(path: Path) -> set[str]:
+    """Full names of what a file imports when it is imported itself, but for what stands under a condition."""
+    return names_imported(path, ast.parse(path.read_text()).body)
+
+
+def names_imported(path: Path, nodes: Iterable[ast.AST]) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -164,6 +177,26 @@ def test_the_command_line_imports_nothing_heavy():
 def test_the_pipeline_imports_no_torch_and_no_plots():
     code = "import sys; import letvins_ros.pipeline; print([n for n in ('torch', 'matplotlib') if n in sys.modules])"
     assert run_fresh(code) == "[]\n"
+
+
+@pytest.mark.skipif(not find_spec("rclpy") or not find_spec("letvins_ros.msg"), reason="the messages are not built")
+def test_the_tracker_node_loads_nothing_of_the_estimator_or_the_loop_closer():
+    loaded = f"[name for name in {NOT_FOR_TRACKING} if name in sys.modules]"
+    assert run_fresh(f"import sys; import letvins_ros.ros.feature_tracker; print({loaded})") == "[]\n"
+
+
+def test_the_tracker_node_needs_no_module_that_loads_the_estimator_or_the_loop_closer():
+    """The same without ROS: what is imported at the top of files, from one to the next."""
+    seen, waiting = set(), ["letvins_ros.ros.feature_tracker"]
+    while waiting:
+        name = waiting.pop()
+        base = ROOT.joinpath(*name.split("."))
+        path = base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+        if name not in seen and path.is_file():
+            waiting += imports_at_the_top(path) | {name.rpartition(".")[0]}
+        seen.add(name)
+    assert not seen & set(NOT_FOR_TRACKING)
+    assert {"letvins_ros.tracking.tracker", "letvins_ros.imu", "numpy"} <= seen
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -15,7 +15,8 @@ from letvins_ros.config_io import load_config
 from letvins_ros.datasets import ReadReport
 from letvins_ros.errors import CalibrationError, DataError
 from letvins_ros.evaluation.suite import load_suite
-from letvins_ros.pipeline import TYPICAL_IMU, RunOptions, fit_to_data, run_offline
+from letvins_ros.pipeline import RunOptions, run_offline
+from letvins_ros.sensors import TYPICAL_IMU, fit_to_data
 from letvins_ros.simulation import SCENARIOS, Equipment, Simulation
 from letvins_ros.simulation.imu import START_NS
 from letvins_ros.simulation.rigs import EUROC_RIG

@@ -14,13 +14,14 @@ from letvins_ros.estimation.frame import STATE_SIZE as N
 from letvins_ros.estimation.frame import Frame, State, frame_of
 from letvins_ros.estimation.health import Health, weakness
 from letvins_ros.estimation.prediction import in_output_order, of_motion, propagated
+from letvins_ros.estimation.preintegration import preintegrate
 from letvins_ros.estimation.quadratic import V, X
 from letvins_ros.estimation.standstill import StandstillDetector
 from letvins_ros.estimation.start import REST_VELOCITY_STD, Starter, first_prior, joined, upright
 from letvins_ros.estimation.vision import RobustPixels, compile_kernels
 from letvins_ros.estimation.window import Window
 from letvins_ros.geometry import apply, inverse, orthonormal
-from letvins_ros.imu import ImuBuffer, ImuSteps, preintegrate
+from letvins_ros.imu import ImuBuffer, ImuSteps
 from letvins_ros.types import FrameTracks, ImuSamples, Keyframe, VioState, VioStatus
 
 OUTLIER_PX = 3.0

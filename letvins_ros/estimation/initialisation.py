@@ -16,9 +16,10 @@ from scipy.sparse import csr_array
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.errors import Rejected
 from letvins_ros.estimation.frame import Frame, State
+from letvins_ros.estimation.preintegration import integrate, preintegrate
 from letvins_ros.estimation.vision import CameraMounts, Observations
 from letvins_ros.geometry import rotation_between, yaw_rotation
-from letvins_ros.imu import GRAVITY, ImuSteps, integrate, preintegrate
+from letvins_ros.imu import GRAVITY, ImuSteps
 
 MAX_RESIDUAL_RAD = 0.006  # median of the rays' misses; about 2.5 px for EuRoC's lenses
 MAX_VELOCITY_STD = 0.15  # m/s

@@ -14,10 +14,11 @@ from letvins_ros.errors import Rejected
 from letvins_ros.estimation.frame import STATE_SIZE as N
 from letvins_ros.estimation.frame import Frame, State
 from letvins_ros.estimation.initialisation import heading, initialise_at_rest, initialise_moving
+from letvins_ros.estimation.preintegration import preintegrate
 from letvins_ros.estimation.quadratic import Quadratic
 from letvins_ros.estimation.vision import CameraMounts, sightings
 from letvins_ros.geometry import transform, yaw_rotation
-from letvins_ros.imu import ImuSteps, preintegrate
+from letvins_ros.imu import ImuSteps
 
 REST_VELOCITY_STD = 0.01  # m/s
 TILT_STD, VELOCITY_STD, ACCEL_BIAS_STD, GYRO_BIAS_STD = 0.1, 1.0, 0.15, 0.05  # rad, m/s, m/s^2, rad/s

@@ -17,9 +17,10 @@ from letvins_ros.evaluation.draw_tracks import TrackDrawer
 from letvins_ros.msg import FeatureTracks, VioStatus
 from letvins_ros.ros import convert
 from letvins_ros.ros.checks import StampGate, SwapCheck
-from letvins_ros.ros.imu_inbox import ImuInbox, calibrated_rig
+from letvins_ros.ros.imu_inbox import ImuInbox
 from letvins_ros.ros.node import IMU_DEPTH, OUTPUT, LetvinsNode, run_node
 from letvins_ros.ros.worker import DropQueue
+from letvins_ros.sensors import calibrated_rig
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.types import FrameTracks, ImageFrame
 

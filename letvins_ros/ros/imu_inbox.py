@@ -3,32 +3,19 @@
 
 import time
 from collections import deque
-from dataclasses import replace
 
 import numpy as np
 from sensor_msgs.msg import Imu
 
 from letvins_ros.calibration import Rig
 from letvins_ros.config import Config
-from letvins_ros.errors import CalibrationError
 from letvins_ros.imu import ImuBuffer
 from letvins_ros.msg import VioStatus
-from letvins_ros.pipeline import TYPICAL_IMU
 from letvins_ros.ros import convert
 from letvins_ros.types import ImuSamples
 
 FRESH_S = 1.0  # a bias that old is not trusted
 MOST_WAITING = 20000
-
-
-def calibrated_rig(config: Config) -> Rig:
-    """The rig with the cameras and the IMU that the mode uses; CalibrationError where one is missing."""
-    if config.rig is None:
-        raise CalibrationError("no calibration among the parameters: start with a configuration that has camera0")
-    count = 1 if config.mode == "mono_imu" else 2
-    if len(config.rig.cameras) < count:
-        raise CalibrationError(f"mode {config.mode} needs {count} cameras, the calibration has one")
-    return replace(config.rig, cameras=config.rig.cameras[:count], imu=config.rig.imu or TYPICAL_IMU)
 
 
 class ImuInbox:

@@ -26,9 +26,9 @@ from letvins_ros.loop.describers import describer_name
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.msg import Keyframe, LoopClosure
 from letvins_ros.ros import convert
-from letvins_ros.ros.imu_inbox import calibrated_rig
 from letvins_ros.ros.node import OUTPUT, LetvinsNode, run_node
 from letvins_ros.ros.paths import ThinnedPath
+from letvins_ros.sensors import calibrated_rig
 from letvins_ros.types import Keyframe as CoreKeyframe
 from letvins_ros.types import LoopClosure as CoreClosure
 

@@ -15,13 +15,13 @@ from letvins_ros.estimation import VioEstimator
 from letvins_ros.geometry import apply
 from letvins_ros.imu import ImuBuffer
 from letvins_ros.msg import FeatureTracks, Keyframe, VioStatus
-from letvins_ros.pipeline import TYPICAL_IMU
 from letvins_ros.ros import convert
 from letvins_ros.ros.checks import ImuCheck, StampGate
-from letvins_ros.ros.imu_inbox import ImuInbox, calibrated_rig
+from letvins_ros.ros.imu_inbox import ImuInbox
 from letvins_ros.ros.node import IMU_DEPTH, OUTPUT, LetvinsNode, run_node
 from letvins_ros.ros.paths import ThinnedPath
 from letvins_ros.ros.worker import DropQueue
+from letvins_ros.sensors import TYPICAL_IMU, calibrated_rig
 from letvins_ros.types import FrameTracks, VioState
 from letvins_ros.types import VioStatus as Status
 

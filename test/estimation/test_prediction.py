@@ -5,8 +5,9 @@ import pytest
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.estimation.frame import State
 from letvins_ros.estimation.prediction import in_output_order, of_motion, propagated
+from letvins_ros.estimation.preintegration import preintegrate
 from letvins_ros.geometry import exp_so3, inverse, log_so3
-from letvins_ros.imu import GRAVITY, ImuSteps, preintegrate
+from letvins_ros.imu import GRAVITY, ImuSteps
 
 NOISE = ImuNoise(1e-3, 1e-2, 1e-4, 1e-3)
 

@@ -8,9 +8,10 @@ import pytest
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.estimation import quadratic
 from letvins_ros.estimation.frame import Frame, State
+from letvins_ros.estimation.preintegration import preintegrate
 from letvins_ros.estimation.quadratic import B, InertialCost, Quadratic, V, X, imu_factors, linearised
 from letvins_ros.geometry import exp_so3
-from letvins_ros.imu import ImuSteps, preintegrate
+from letvins_ros.imu import ImuSteps
 
 NOISE = ImuNoise(1.7e-3, 2e-2, 2e-4, 3e-2)
 SIZES = [1, 2, 5]

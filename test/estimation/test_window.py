@@ -10,11 +10,12 @@ from synthetic import Quality, record
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.estimation.calibration_state import calibration_of
 from letvins_ros.estimation.frame import State, frame_of
+from letvins_ros.estimation.preintegration import preintegrate
 from letvins_ros.estimation.quadratic import V, X
 from letvins_ros.estimation.start import first_prior
 from letvins_ros.estimation.vision import RobustPixels
 from letvins_ros.estimation.window import Window, solve_dense
-from letvins_ros.imu import ImuBuffer, preintegrate
+from letvins_ros.imu import ImuBuffer
 from letvins_ros.simulation.imu import seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
 
