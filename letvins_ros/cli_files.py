@@ -45,7 +45,7 @@ def config_import(
     from letvins_ros.calibration import read_rig
     from letvins_ros.config import Config
     from letvins_ros.config_io import to_yaml
-    from letvins_ros.evaluation.files import write_atomic
+    from letvins_ros.writing import write_atomic
 
     rig = read_rig(source)
     mode = "mono_imu" if len(rig.cameras) == 1 else "stereo_imu" if rig.imu else "stereo"
@@ -72,9 +72,9 @@ def map_export(
     out: Annotated[Path, typer.Argument(metavar="OUT", help=".tum poses, .g2o pose graph or .ply landmarks.")],
 ) -> None:
     """Write a map for other programs."""
-    from letvins_ros.evaluation.files import write_atomic
     from letvins_ros.loop.export import export
     from letvins_ros.loop.map_file import load_map
+    from letvins_ros.writing import write_atomic
 
     write_atomic(out, export(load_map(file)[0], out.suffix))
     print(f"Written: {out}")

@@ -2,7 +2,6 @@
 """Tracks of a recording, a folder of images or a video, made visible: what `letvins track` does."""
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,10 +18,10 @@ from letvins_ros.config import Config
 from letvins_ros.datasets import Dataset, images, open_dataset
 from letvins_ros.errors import DataError
 from letvins_ros.evaluation.draw_tracks import TrackDrawer
-from letvins_ros.evaluation.files import to_json, write_atomic
 from letvins_ros.evaluation.survival import ALIVE, Survival
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.types import ImageFrame
+from letvins_ros.writing import atomic_path, to_json, write_atomic
 
 GUESS = "none: a pinhole with the image's width as focal length was assumed"
 
@@ -87,16 +86,11 @@ def _guess(width: int, height: int) -> Rig:
 def _video(path: Path, dataset: Dataset, size: tuple[int, int]) -> Iterator[cv2.VideoWriter]:
     """A writer whose file appears under its name when it is complete. Raises DataError where none can be opened."""
     period_ns = float(np.median(np.diff(dataset.stamps_ns))) if len(dataset) > 1 else 1e9
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    video = cv2.VideoWriter(
-        str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), min(max(1e9 / period_ns, 1.0), 120.0), size
-    )
-    try:
-        if not video.isOpened():
-            raise DataError(f"{path}: cannot write a video of {size[0]}x{size[1]} pixels")
-        yield video
-        video.release()
-        temporary.replace(path)
-    finally:
-        video.release()
-        temporary.unlink(missing_ok=True)
+    with atomic_path(path) as part:
+        video = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), min(max(1e9 / period_ns, 1.0), 120.0), size)
+        try:
+            if not video.isOpened():
+                raise DataError(f"{path}: cannot write a video of {size[0]}x{size[1]} pixels")
+            yield video
+        finally:
+            video.release()

@@ -19,6 +19,7 @@ import typer
 from rich.progress import track
 
 from letvins_ros.errors import LetvinsError
+from letvins_ros.writing import atomic_path
 from training.data.homographies import random_affine
 from training.data.images import list_images, read_rgb, resize
 from training.data.shapes import point_map
@@ -112,10 +113,8 @@ def _work(  # noqa: PLR0913
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             share = repeats(image, lambda view: extract(view).uv, views, rng)
         place = _place(path, photos, out)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_name(f".{place.stem}.part.npz")
-        np.savez_compressed(part, pts=find_points(share, threshold, top_k), size=(height, width))
-        part.replace(place)
+        with atomic_path(place) as part:
+            np.savez_compressed(part, pts=find_points(share, threshold, top_k), size=(height, width))
 
 
 def _place(photo: Path, photos: Path, out: Path) -> Path:

@@ -2,6 +2,7 @@
 """The state of a training run on disk: last.ckpt to go on from, best.safetensors and last.safetensors to use."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ from torch import nn
 
 from letvins_ros.errors import DataError
 from letvins_ros.weights import WeightsError, load_weights, save_weights
+from letvins_ros.writing import atomic_path
 from training.recipes.base import to_numpy
 
 
 def save_last(fabric: Fabric, folder: Path, state: Mapping[str, Any]) -> None:
-    """Write last.ckpt, whole or not at all, with the state of the random numbers."""
-    part = folder / ".last.ckpt.part"
-    fabric.save(part, {**state, "random": _random_state()})
-    if fabric.is_global_zero:
-        part.replace(folder / "last.ckpt")
+    """Write last.ckpt, complete or not at all, with the state of the random numbers."""
+    path = folder / "last.ckpt"
+    with atomic_path(path) if fabric.is_global_zero else nullcontext(path) as part:  # only the first process writes
+        fabric.save(part, {**state, "random": _random_state()})
 
 
 def resume(fabric: Fabric, path: str, state: dict[str, Any]) -> None:

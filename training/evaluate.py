@@ -15,7 +15,7 @@ from rich.progress import track
 from rich.table import Table
 
 from letvins_ros.errors import LetvinsError
-from letvins_ros.evaluation.files import to_json, write_atomic
+from letvins_ros.writing import to_json, write_atomic
 from training.tasks.registry import Options, TaskName, open_task
 
 

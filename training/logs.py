@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from letvins_ros.errors import ConfigError
-from letvins_ros.evaluation.files import write_atomic
+from letvins_ros.writing import write_atomic
 from training.config import TrainConfig
 
 Pictures = Mapping[str, np.ndarray]  # (H, W, 3) RGB uint8

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from letvins_ros import networks
 from letvins_ros.errors import LetvinsError
-from letvins_ros.evaluation.files import write_atomic
 from letvins_ros.networks.superpoint import SuperPointOutput, heat_map
+from letvins_ros.writing import write_atomic
 from training.data.images import read_rgb, resize, to_tensor
 from training.data.pair import Pair
 from training.features import open_extractor

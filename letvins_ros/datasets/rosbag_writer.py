@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from heapq import merge
 from operator import itemgetter
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from letvins_ros.datasets.base import Dataset
 from letvins_ros.datasets.topics import IMAGE_TYPES, IMU_TYPE, TRUTH
 from letvins_ros.errors import DataError
 from letvins_ros.types import ImuSamples, Trajectory
+from letvins_ros.writing import atomic_path
 
 if TYPE_CHECKING:
     from rosbags.rosbag1 import Writer as Writer1
@@ -33,11 +33,8 @@ def write_bag(dataset: Dataset, path: Path, kind: Kind = "mcap") -> None:
     """
     if path.exists():
         raise DataError(f"{path}: exists already")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent, prefix=".bag-") as folder:
-        unfinished = Path(folder) / path.name
-        _write(dataset, unfinished, kind)
-        unfinished.replace(path)
+    with atomic_path(path) as part:
+        _write(dataset, part, kind)
 
 
 def _write(dataset: Dataset, path: Path, kind: Kind) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from letvins_ros.errors import ConfigError, DataError
-from letvins_ros.evaluation.files import to_json, write_atomic
 from letvins_ros.evaluation.provenance import provenance
 from letvins_ros.evaluation.regression import Rows, benchmark_table, read_rows, summarise
 from letvins_ros.evaluation.suite import Configuration, Source, Suite, load_suite
+from letvins_ros.writing import to_json, write_atomic
 
 __all__ = ["benchmark_table", "run_benchmark"]
 

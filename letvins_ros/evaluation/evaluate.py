@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from letvins_ros.errors import DataError
-from letvins_ros.evaluation.files import to_json, write_atomic
 from letvins_ros.evaluation.metrics import AbsoluteError, absolute_error, path_length, relative_error, rms
 from letvins_ros.evaluation.trajectory import MAX_DT_NS, SECOND_NS, associate, between, read_reference, read_tum, take
+from letvins_ros.writing import to_json, write_atomic
 
 
 def evaluate(estimate: Path, reference: Path, out: Path | None = None) -> dict[str, Any]:

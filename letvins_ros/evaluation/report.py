@@ -10,8 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 
-from letvins_ros.evaluation.files import write_atomic
 from letvins_ros.evaluation.provenance import provenance
+from letvins_ros.writing import write_atomic
 
 Rows = Sequence[tuple[str, str]]
 TEMPLATE = Path(__file__).with_name("report.html.j2")

@@ -6,11 +6,11 @@ import io
 from pathlib import Path
 from typing import Any
 
-from letvins_ros.evaluation.files import to_json, write_atomic
 from letvins_ros.evaluation.record import STAGES, RunRecord
 from letvins_ros.evaluation.run_metrics import compare, run_metrics
 from letvins_ros.evaluation.trajectory import write_tum
 from letvins_ros.types import Trajectory
+from letvins_ros.writing import to_json, write_atomic
 
 
 def write_results(out: Path, record: RunRecord, truth: Trajectory | None, config_text: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from letvins_ros import geometry
 from letvins_ros.datasets import ReadReport, open_dataset
 from letvins_ros.datasets.table import read_truth
 from letvins_ros.errors import DataError
-from letvins_ros.evaluation.files import write_atomic
 from letvins_ros.types import Trajectory
+from letvins_ros.writing import write_atomic
 
 SECOND_NS = 1_000_000_000
 MAX_DT_NS = 3_000_000  # poses further apart in time than this are not compared

@@ -3,7 +3,6 @@
 
 import json
 import mmap
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from letvins_ros.loop.features import KeyframeFeatures
 from letvins_ros.loop.graph import PoseGraph
 from letvins_ros.loop.orb import OrbDescriber
 from letvins_ros.loop.place_map import Node, PlaceMap
+from letvins_ros.writing import atomic_path, sync
 
 FORMAT, VERSION = "letvins-map", 2
 MAX_HEADER = 100_000_000  # bytes
@@ -64,10 +64,7 @@ class MapInfo:
 
 
 def save_map(path: Path, places: PlaceMap, info: MapInfo) -> None:
-    """Write beside the file, then rename over it: a reader finds the old map or the new one, complete.
-
-    Raises DataError where the folder cannot be written.
-    """
+    """Write a map; a reader finds the old one or the new one, complete. Raises DataError where it cannot be written."""
     arrays = _arrays(places)
     header: dict[str, Any] = {"__metadata__": _metadata(places, info)}
     offset = 0
@@ -77,19 +74,12 @@ def save_map(path: Path, places: PlaceMap, info: MapInfo) -> None:
         offset = ends[1]
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as part:
         with part.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for array in arrays.values():
                 file.write(np.ascontiguousarray(array).data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise DataError(f"cannot write the map {path}: {error.strerror}") from error
+        sync(part)
 
 
 def _metadata(places: PlaceMap, info: MapInfo) -> dict[str, str]:

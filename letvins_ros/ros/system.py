@@ -11,8 +11,8 @@ from letvins_ros.config import Config, RosConfig
 from letvins_ros.config_io import load_config, to_yaml
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import LetvinsError
-from letvins_ros.evaluation.files import write_atomic
 from letvins_ros.sensors import fit_to_data
+from letvins_ros.writing import write_atomic
 
 PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 

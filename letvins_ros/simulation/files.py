@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What both writers share."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +9,7 @@ import cv2
 import numpy as np
 
 from letvins_ros.errors import DataError
+from letvins_ros.writing import atomic_path
 
 # A Huffman code alone packs noisy images better and faster than the search for repetitions.
 FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY)
@@ -18,25 +17,18 @@ FAST_PNG = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRIT
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out`, which takes its name when all went well and vanishes otherwise.
+    """A folder to write to, which becomes `out` at the end, and is removed after an error.
 
-    Raise DataError where `out` holds something already or cannot be written.
+    Raises DataError where `out` holds something already or cannot be written.
     """
     try:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise DataError(f"{out}: exists and is not an empty folder; name a new one")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
-        raise DataError(f"{out}: cannot be made ({error.strerror})") from error
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        temporary.replace(out)
-    except OSError as error:  # such as a full disk
-        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise DataError(f"{out}: {error.strerror}") from error
+    with atomic_path(out) as part:
+        part.mkdir()
+        yield part
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

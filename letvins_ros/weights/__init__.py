@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from letvins_ros.errors import LetvinsError
+from letvins_ros.writing import write_atomic
 
 LETNET2_GRAY = Path(__file__).parent / "letnet2_gray.safetensors"  # ours, see the card beside it
 ORB_VLAD = Path(__file__).parent / "orb_vlad.safetensors"  # ours: words of binary descriptors
@@ -43,10 +44,8 @@ def load_weights(path: Path) -> dict[str, np.ndarray]:
 
 
 def save_weights(path: Path, state: dict[str, np.ndarray]) -> None:
-    """Write a .safetensors file, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(save({key: np.asarray(array, order="C") for key, array in state.items()}))
-    part.replace(path)
+    """Write a .safetensors file, complete or not at all. Raises DataError where it cannot be written."""
+    write_atomic(path, save({key: np.asarray(array, order="C") for key, array in state.items()}))
 
 
 def _load_safetensors(path: Path) -> dict[str, np.ndarray]:

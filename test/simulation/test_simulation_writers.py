@@ -52,7 +52,7 @@ def test_only_new_or_empty_folders_are_written(tmp_path):
     (tmp_path / "full" / "mine.txt").write_text("precious")
     with pytest.raises(DataError, match="full: exists and is not an empty folder"):
         simulate(tmp_path / "full", "static", 0.1, 0)
-    with pytest.raises(DataError, match="cannot be made"):
+    with pytest.raises(DataError, match="cannot write"):
         simulate(tmp_path / "full" / "mine.txt" / "sub", "static", 0.1, 0)
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
 

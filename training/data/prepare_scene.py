@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from letvins_ros.errors import DataError, LetvinsError
-from letvins_ros.evaluation.files import write_atomic
+from letvins_ros.writing import write_atomic
 from training.data.colmap import View, overlap, read_model
 from training.data.dense_depth import from_monocular, from_points, from_stereo
 from training.data.megadepth import OVERLAP, write_depth

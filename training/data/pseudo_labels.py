@@ -18,7 +18,7 @@ from rich.progress import track
 
 import letvins_ros.inference  # noqa: F401  (before OpenVINO, which would else report its use)
 from letvins_ros.errors import ConfigError, LetvinsError
-from letvins_ros.evaluation.files import write_atomic
+from letvins_ros.writing import write_atomic
 from training.data.images import list_images, read_rgb, resize
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as most such models want

@@ -11,7 +11,7 @@ import torch
 
 from letvins_ros import networks
 from letvins_ros.errors import ConfigError, DataError
-from letvins_ros.evaluation.files import write_atomic
+from letvins_ros.writing import write_atomic
 from training.data.images import resize, to_tensor
 from training.data.labelled import Labelled, NyuV2
 from training.data.tartanair import find_trajectories

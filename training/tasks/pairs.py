@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from letvins_ros.errors import DataError
+from letvins_ros.writing import atomic_path
 from training.data.homographies import transfer
 from training.data.pair import Pair
 from training.features import Extractor, Features, apart, open_extractor
@@ -26,11 +27,9 @@ class Prediction(NamedTuple):
     confidence: np.ndarray  # (K,)
 
     def save(self, path: Path) -> None:
-        """Write an .npz file, whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.stem}.part.npz")
-        np.savez_compressed(part, **self._asdict())
-        part.replace(path)
+        """Write an .npz file, complete or not at all."""
+        with atomic_path(path) as part:
+            np.savez_compressed(part, **self._asdict())
 
     @classmethod
     def load(cls, path: Path) -> "Prediction":

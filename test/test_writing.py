@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from letvins_ros.errors import DataError
+from letvins_ros.writing import atomic_path, sync, to_json, write_atomic
+
+
+def test_a_file_replaces_the_old_one_and_nothing_else_stays(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    write_atomic(path, "old")
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_until_the_end_the_old_file_is_there(tmp_path):
+    path = tmp_path / "a.npz"
+    path.write_text("old")
+    with atomic_path(path) as part:
+        assert part.name == path.name  # writers look at the ending
+        part.write_text("new")
+        sync(part)
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+def test_a_folder_appears_at_the_end(tmp_path):
+    with atomic_path(tmp_path / "out") as part:
+        part.mkdir()
+        (part / "a").write_text("a")
+        assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out" / "a").read_text() == "a"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_after_an_error_the_old_file_stays_and_nothing_new(tmp_path, error):
+    path = tmp_path / "a"
+    path.write_text("old")
+    with pytest.raises(error), atomic_path(path) as part:
+        part.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_is_named_with_its_reason(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=r"cannot write .*file/a: (Not a directory|File exists)"):
+        write_atomic(tmp_path / "file" / "a", "text")
+    with pytest.raises(DataError, match=r"cannot write .*a: No space left on device"), atomic_path(tmp_path / "a"):
+        raise OSError(28, "No space left on device")
+
+
+def test_json_has_null_for_what_is_not_finite():
+    assert to_json({"a": [float("nan"), 1.5], "b": {"c": float("inf")}}).split() == (
+        '{ "a": [ null, 1.5 ], "b": { "c": null } }'.split()
+    )
