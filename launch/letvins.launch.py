@@ -1,9 +1,179 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole system on any camera: ros2 launch letvins_ros letvins.launch.py config:=my.yaml."""
+"""The whole system on any camera: ros2 launch letvins_ros letvins.launch.py config:=my.yaml.
 
-from launch import LaunchDescription
-from letvins_ros.ros.launching import describe
+`ros2` runs in the system's Python, which has none of the nodes' dependencies: nothing but launch and launch_ros is
+imported here, and the nodes resolve configuration and calibration themselves. `letvins up` does the same without it.
+"""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    ExecuteProcess,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)  # fmt: skip
+from launch.event_handlers import OnProcessIO
+from launch.events import Shutdown
+from launch.substitutions import SubstitutionFailure
+from launch_ros.actions import Node
+from launch_ros.substitutions import ExecutableInPackage
+
+CONFIG = Path(__file__).parents[1] / "config"  # in the repository and in share/letvins_ros alike
+PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+RESPAWN_DELAY_S, RESPAWNS = 1.0, 10
+TEXTS = {
+    "config": ("", "configuration (yaml) with the calibration; of a dataset's own where empty"),
+    "dataset": ("", "recording to play: folder or bag, as for `letvins run`"),
+    "bag": ("", "ROS 2 bag to play with `ros2 bag play`"),
+    "tracker": ("", "lk, letnet2, kp2dtiny, kp2d or superpoint instead of the configuration's"),
+    "backend": ("", "what runs the network instead of the configuration's: openvino, torch, tensorrt"),
+    "namespace": ("", "namespace of nodes and topics, and prefix of the frames"),
+    "cam0_topic": ("cam0/image_raw", "topic of the left images"),
+    "cam1_topic": ("cam1/image_raw", "topic of the right images"),
+    "imu_topic": ("imu", "topic of the IMU"),
+}
+SWITCHES = {
+    "repeat": (False, "play the dataset again and again"),
+    "loop": (True, "start loop_closure, which publishes map->odom"),
+    "use_sim_time": (False, "take the time from /clock"),
+    "fastdds": (True, "use config/fastdds.xml, for processes of one machine"),
+    "autostart": (True, "nodes configure and activate themselves"),
+    "rviz": (False, "open RViz with config/letvins.rviz"),
+    "respawn": (False, f"start a node that was killed again, {RESPAWNS} times at most"),
+}
+NUMBERS = {"rate": (1.0, "speed of playing")}
 
 
 def generate_launch_description() -> LaunchDescription:
-    return describe()
+    arguments = {name: (str(default).lower(), meaning) for name, (default, meaning) in (SWITCHES | NUMBERS).items()}
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=meaning)
+        for name, (default, meaning) in (TEXTS | arguments).items()
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=_start)])
+
+
+def _start(context: LaunchContext) -> list[Any]:
+    """All processes; an error that names the argument before any of them starts."""
+    given = _given(context.launch_configurations)
+    rviz = [_rviz(context, given["namespace"])] if given["rviz"] else []
+    actions: list[Any] = []
+    if given["fastdds"] and PROFILE not in os.environ:
+        actions.append(SetEnvironmentVariable(PROFILE, str(CONFIG / "fastdds.xml")))
+    for name in ["feature_tracker", "vio"] + ["loop_closure"] * given["loop"]:
+        actions += _node(name, given, _parameters(given))
+    if given["dataset"]:
+        actions += _node("dataset_player", given, _parameters(given) | _player(given))
+    if given["bag"]:
+        command = ["ros2", "bag", "play", given["bag"], "--rate", str(given["rate"]), "--clock", "--delay", "1"]
+        watch = _Watch("ros2 bag play")
+        actions += watch.over(ExecuteProcess(cmd=command, output="screen", on_exit=watch.ended))
+    return actions + rviz
+
+
+def _given(texts: dict[str, str]) -> dict[str, Any]:
+    """The arguments in their own types; ValueError that names one whose value cannot be used."""
+    given: dict[str, Any] = {name: texts[name] for name in TEXTS}
+    for name in SWITCHES:
+        word = texts[name].strip().lower()
+        if word not in ("true", "false", "1", "0", "yes", "no"):
+            raise ValueError(f"{name} must be true or false, got {texts[name]!r}")
+        given[name] = word in ("true", "1", "yes")
+    for name in NUMBERS:
+        try:
+            given[name] = float(texts[name])
+        except ValueError:
+            given[name] = float("nan")
+        if not 0 < given[name] < float("inf"):
+            raise ValueError(f"{name} must be a number above 0, got {texts[name]!r}")
+    for name in ("config", "dataset", "bag"):
+        if given[name]:
+            given[name] = str(Path(given[name]).expanduser().absolute())
+            if not Path(given[name]).exists():
+                raise ValueError(f"{name}: there is no {given[name]}")
+    return given
+
+
+def _parameters(given: dict[str, Any]) -> dict[str, Any]:
+    """What all nodes get; each reads the configuration, and takes the data's calibration where that has none."""
+    texts = {
+        "config": given["config"], "player.source": given["dataset"], "tracker.method": given["tracker"],
+        "tracker.backend": given["backend"],
+    }  # fmt: skip
+    chosen = {name: text for name, text in texts.items() if text}
+    return {"use_sim_time": given["use_sim_time"], "autostart": given["autostart"], **chosen}
+
+
+def _player(given: dict[str, Any]) -> dict[str, Any]:
+    clock = given["use_sim_time"] or not given["namespace"]  # two players would both set the time
+    play = {"player.rate": given["rate"], "player.loop": given["repeat"], "player.clock": clock, "player.listeners": 0}
+    return {"use_sim_time": False, **play}
+
+
+def _node(name: str, given: dict[str, Any], parameters: dict[str, Any]) -> list[Any]:
+    topics = {"cam0/image_raw": given["cam0_topic"], "cam1/image_raw": given["cam1_topic"], "imu": given["imu_topic"]}
+    again = given["respawn"] and name != "dataset_player"
+    watch = _Watch(name, RESPAWNS if again else 0)
+    node = Node(
+        package="letvins_ros",
+        executable=name,
+        name=name,
+        namespace=given["namespace"],
+        parameters=[parameters],
+        remappings=[(ours, topic) for ours, topic in topics.items() if ours != topic],
+        output="screen",
+        respawn=again,
+        respawn_delay=RESPAWN_DELAY_S,
+        respawn_max_retries=RESPAWNS,
+        on_exit=watch.ended,
+    )
+    return watch.over(node)
+
+
+class _Watch:
+    """Keeps the last line that a process wrote to stderr, and ends everything with it when the process fails."""
+
+    def __init__(self, name: str, respawns: int = 0) -> None:
+        """respawns: how often the process is started again after a signal has ended it."""
+        self._name, self._respawns, self._last = name, respawns, ""
+
+    def over(self, process: Any) -> list[Any]:
+        """The actions that start the process under this watch."""
+        return [RegisterEventHandler(OnProcessIO(target_action=process, on_stderr=self._said)), process]
+
+    def _said(self, event: Any) -> None:
+        lines = event.text.decode(errors="replace").split("\n")
+        self._last = next((line.strip() for line in reversed(lines) if line.strip()), self._last)
+
+    def ended(self, event: Any, context: LaunchContext) -> list[Any]:
+        """What follows; RuntimeError, the one way to an exit code of `ros2 launch`, where the process has failed."""
+        code = event.returncode
+        if context.is_shutdown:
+            return []
+        if code == 0:
+            played = self._name == "dataset_player"
+            return [EmitEvent(event=Shutdown(reason="the recording has ended"))] if played else []
+        how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
+        if code < 0 < self._respawns:
+            self._respawns -= 1
+            return [LogInfo(msg=f"{self._name} was ended by {how} and starts again")]
+        raise RuntimeError(f"{self._name} ended with {how}, the others are stopped; {self._last}")
+
+
+def _rviz(context: LaunchContext, namespace: str) -> Node:
+    try:
+        ExecutableInPackage(package="rviz2", executable="rviz2").perform(context)
+    except (LookupError, SubstitutionFailure):
+        raise ValueError("rviz is true, but rviz2 is not installed: sudo apt install ros-$ROS_DISTRO-rviz2") from None
+    prefix = namespace.strip("/")
+    frame = ["-f", f"{prefix}/map"] if prefix else []
+    arguments = ["-d", str(CONFIG / "letvins.rviz"), *frame]
+    return Node(package="rviz2", executable="rviz2", namespace=namespace, arguments=arguments)

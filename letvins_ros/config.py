@@ -136,7 +136,10 @@ class PlayerConfig(Section):
     start_s: float = param(0.0, "leave out the first seconds", unit="s", low=0, high=1e6)
     duration_s: float = param(0.0, "stop after so many seconds, 0 for all", unit="s", low=0, high=1e6)
     clock: bool = param(True, "publish the recording's time on /clock")
-    listeners: int = param(1, "nodes that must hear the IMU before playing begins", low=1, high=100)
+    listeners: int = param(
+        1, "nodes that must hear the IMU before playing begins, 0 for those of the whole system",
+        low=0, high=100,
+    )  # fmt: skip
     wait_s: float = param(20.0, "longest wait for the listeners", unit="s", low=0, high=3600)
 
 

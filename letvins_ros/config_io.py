@@ -24,8 +24,13 @@ _HEADER = "/**:\n  ros__parameters:\n"
 _S = TypeVar("_S", bound=Section)
 
 
-def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Take the defaults, change them by a file, then by texts `dotted.key=value`; ConfigError holds all problems."""
+def load_config(
+    path: Path | None = None, overrides: Sequence[str] = (), values: Mapping[str, object] | None = None
+) -> Config:
+    """Take the defaults, change them by a file, by texts `dotted.key=value`, then by values of dotted keys.
+
+    Raises ConfigError that holds all problems.
+    """
     given = _flatten(_read(path)) if path else {}
     for text in overrides:
         key, equals, value = text.partition("=")
@@ -33,7 +38,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
             raise ConfigError(f"--set wants dotted.key=value, got {text!r}")
         given |= _flatten({key.strip(): _parse(value, f"--set {text}") if value.strip() else ""})
     try:
-        return config_from_flat(given, path.parent if path else Path())
+        return config_from_flat({**given, **(values or {})}, path.parent if path else Path())
     except LetvinsError as error:
         raise ConfigError(f"{path}: {error}" if path else str(error)) from None
 

@@ -28,6 +28,8 @@ Event = tuple[int, ImageFrame | slice]  # stamp, and a frame or some IMU reading
 class DatasetPlayerNode(LetvinsNode):
     """Publishes frames and IMU readings when they are due."""
 
+    needs_rig = False
+
     def __init__(self, **options: Any) -> None:
         super().__init__("dataset_player", **options)
 
@@ -40,7 +42,8 @@ class DatasetPlayerNode(LetvinsNode):
         self.images = [self.create_publisher(Image, f"cam{i}/image_raw", QoSProfile(depth=10)) for i in range(cameras)]
         self.imu = self.create_publisher(Imu, "imu", QoSProfile(depth=IMU_DEPTH))
         self.clock = self.create_publisher(Clock, "/clock", OUTPUT)
-        self.sent, self.playing = 0, ""
+        turns = self.config.tracker.gyro_prediction and self.config.mode != "stereo"  # the tracker hears the IMU too
+        self.listeners, self.playing = player.listeners or 1 + turns, ""
 
     def activate(self) -> None:
         self._messages = self._play()
@@ -87,13 +90,13 @@ class DatasetPlayerNode(LetvinsNode):
         player = self.config.player
         until = time.monotonic() + player.wait_s
         while time.monotonic() < until and not self._is_heard():
-            self.playing = f"waiting for a listener to cam0/image_raw and {player.listeners} to imu"
+            self.playing = f"waiting for a listener to cam0/image_raw and {self.listeners} to imu"
             time.sleep(0.02)
             yield
         self.playing = ""
 
     def _is_heard(self) -> bool:
-        wanted = self.config.player.listeners if self.dataset.imu is not None else 0
+        wanted = self.listeners if self.dataset.imu is not None else 0
         return bool(self.images[0].get_subscription_count() and self.imu.get_subscription_count() >= wanted)
 
     def _events(self) -> Iterator[Event]:

@@ -4,10 +4,11 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from sensor_msgs.msg import CompressedImage, Image, Imu
+from sensor_msgs.msg import Image, Imu
 from std_srvs.srv import Trigger
 
 from letvins_ros.config import Config
@@ -72,11 +73,8 @@ class FeatureTrackerNode(LetvinsNode):
         self.create_service(Trigger, "~/reset", self._reset)
 
     def activate(self) -> None:
-        qos = self.sensor_qos(5)
-        kind, tail = (CompressedImage, "/compressed") if self.config.ros.compressed else (Image, "")
-        self.hear(kind, f"cam0/image_raw{tail}", lambda message: self._on_image(0, message), qos)
-        if len(self.rig.cameras) > 1:
-            self.hear(kind, f"cam1/image_raw{tail}", lambda message: self._on_image(1, message), qos)
+        for camera in range(len(self.rig.cameras)):
+            self.hear_images(camera, partial(self._on_image, camera))
         if self.config.tracker.gyro_prediction and self.config.mode != "stereo":
             self.take_imu = self.poll(Imu, "imu", self.sensor_qos(IMU_DEPTH))
             self.hear(VioStatus, "letvins/status", self.inbox.take_bias)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from geometry_msgs.msg import Point
 from nav_msgs.msg import Odometry, Path
-from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import ColorRGBA
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
@@ -83,8 +82,7 @@ class LoopClosureNode(LetvinsNode):
         return LoopCloser(self.config.loop, self.camera, self.info.gravity_aligned, places)
 
     def activate(self) -> None:
-        kind, tail = (CompressedImage, "/compressed") if self.config.ros.compressed else (Image, "")
-        self.hear(kind, f"cam0/image_raw{tail}", self._on_image, self.sensor_qos(5))
+        self.hear_images(0, self._on_image)
         self.hear(Odometry, "letvins/odometry", self._on_odometry)
         self.hear(Keyframe, "letvins/keyframe", self._on_keyframe)
 

@@ -20,6 +20,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CompressedImage, Image
 from threadpoolctl import threadpool_limits
 
 from letvins_ros.config import Config
@@ -87,10 +88,12 @@ class Stats:
 class LetvinsNode(LifecycleNode):
     """A managed node; what it hears and does begins when it is activated and ends when it is deactivated."""
 
+    needs_rig = True  # the calibration of the sensors
+
     def __init__(self, name: str, **options: Any) -> None:
-        """Raise ConfigError where a parameter given to the node cannot be used."""
+        """Raise LetvinsError where a parameter given to the node, or the file or recording it names, cannot be used."""
         super().__init__(name, **options)
-        self.config = declare_config(self, self._on_change)
+        self.config = declare_config(self, self._on_change, needs_rig=self.needs_rig)
         self.stats, self.problems = Stats(), Problems(self.get_logger().warning)
         self.finished = threading.Event()  # ends the process
         self.crashed: BaseException | None = None
@@ -141,6 +144,13 @@ class LetvinsNode(LifecycleNode):
                     yield got[0]
 
         return take
+
+    def hear_images(self, camera: int, callback: Callable[[Any], None]) -> None:
+        """Subscribe to a camera's images until deactivated; compressed ones lie beside the topic, after remapping."""
+        topic, kind = self.resolve_topic_name(f"cam{camera}/image_raw"), Image
+        if self.config.ros.compressed:
+            topic, kind = f"{topic.removesuffix('/compressed')}/compressed", CompressedImage
+        self.hear(kind, topic, callback, self.sensor_qos(5))
 
     def patience_s(self) -> float:
         """How long the worker sleeps when nothing wakes it."""

@@ -9,12 +9,12 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 
+from letvins_ros.calibration import rig_to_dict
 from letvins_ros.config import Config
-from letvins_ros.config_io import config_from_flat
 from letvins_ros.config_params import Parameter, parameters
 from letvins_ros.errors import ConfigError
+from letvins_ros.ros.resolve import FILE, resolve
 
-OF_ROS = ("use_sim_time", "start_type_description_service", "autostart")  # and qos_overrides.*
 DYNAMIC = (  # may change while the nodes run
     "tracker.max_features", "tracker.min_distance_px", "tracker.quality", "tracker.forward_backward_px",
     "tracker.stereo_epipolar_px", "tracker.ransac_px", "tracker.max_age_frames", "tracker.gyro_prediction",
@@ -22,24 +22,26 @@ DYNAMIC = (  # may change while the nodes run
 )  # fmt: skip
 
 
-def declare_config(node: Node, on_change: Callable[[Config], None]) -> Config:
-    """Declare every parameter and return the configuration that was given to the node.
+def declare_config(node: Node, on_change: Callable[[Config], None], *, needs_rig: bool = True) -> Config:
+    """Declare every parameter and return the configuration that they stand for, see resolve.
 
-    on_change hears the whole new configuration when a dynamic parameter is set. Raises ConfigError with the names of
+    on_change hears the whole new configuration when a dynamic parameter is set. Raises LetvinsError, with the names of
     all keys that do not exist or break their rule.
     """
     given = {name: _plain(parameter.value) for name, parameter in node._parameter_overrides.items()}
-    ours = {name: v for name, v in given.items() if name not in OF_ROS and not name.startswith("qos_overrides.")}
-    config = config_from_flat(ours)
+    config = resolve(given, node.get_namespace(), needs_rig=needs_rig)
     known = parameters(Config)
     for name, parameter in known.items():
         node.declare_parameter(name, value_of(config, name), _descriptor(parameter), ignore_override=True)
-    node.declare_parameter("autostart", given.get("autostart", True), ParameterDescriptor(
-        description="configure and activate at the start, without a lifecycle manager", read_only=True))  # fmt: skip
-    for name, value in ours.items():
-        if name not in known and value not in ("", []) and f"{name}.method" not in known:
-            text = "calibration of the sensors, see config/default.yaml"
-            node.declare_parameter(name, value, ParameterDescriptor(description=text, read_only=True), True)
+    _declare_fixed(
+        node,
+        "autostart",
+        given.get("autostart", True),
+        "configure and activate at the start, without a lifecycle manager",
+    )
+    _declare_fixed(node, FILE, str(given.get(FILE) or ""), "configuration file, which the other parameters change")
+    for name, value in _calibration(config).items():
+        _declare_fixed(node, name, value, "calibration of the sensors, see config/default.yaml")
     current = [config]
 
     def check(changed: list[Any]) -> SetParametersResult:
@@ -53,6 +55,16 @@ def declare_config(node: Node, on_change: Callable[[Config], None]) -> Config:
 
     node.add_on_set_parameters_callback(check)
     return config
+
+
+def _declare_fixed(node: Node, name: str, value: Any, meaning: str) -> None:
+    node.declare_parameter(name, value, ParameterDescriptor(description=meaning, read_only=True), ignore_override=True)
+
+
+def _calibration(config: Config) -> dict[str, Any]:
+    """The rig by dotted name, as a parameter file has it."""
+    sections = rig_to_dict(config.rig) if config.rig is not None else {}
+    return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
 
 
 def changed_config(config: Config, values: Mapping[str, Any]) -> Config:

@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole system as a list of programs: one description for `letvins up` and for the launch files; needs no ROS."""
+"""The whole system as a list of programs: what `letvins up` starts; needs no ROS."""
 
 import os
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from letvins_ros.config import Config, RosConfig
-from letvins_ros.config_io import load_config, to_yaml
-from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import LetvinsError
-from letvins_ros.sensors import fit_to_data
-from letvins_ros.writing import write_atomic
 
 PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 
@@ -27,10 +22,10 @@ class System:
 
     config: str = _argument("", "configuration (yaml) with the calibration; of a dataset's own where empty")
     dataset: str = _argument("", "recording to play: folder or bag, as for `letvins run`")
-    bag: str = _argument("", "ROS 2 bag to play")
+    bag: str = _argument("", "ROS 2 bag to play with `ros2 bag play`")
     rate: float = _argument(1.0, "speed of playing")
     repeat: bool = _argument(False, "play the dataset again and again")
-    tracker: str = _argument("", "lk or letnet2 instead of the configuration's")
+    tracker: str = _argument("", "lk, letnet2, kp2dtiny, kp2d or superpoint instead of the configuration's")
     backend: str = _argument("", "what runs the network instead of the configuration's: openvino, torch, tensorrt")
     loop: bool = _argument(True, "start loop_closure, which publishes map->odom")
     use_sim_time: bool = _argument(False, "take the time from /clock")
@@ -48,13 +43,12 @@ class Program:
 
     executable: str  # also the node's name
     namespace: str
-    config: Path  # parameter file
     parameters: dict[str, Any]
     remaps: tuple[tuple[str, str], ...]
 
     def arguments(self) -> list[str]:
         """What follows the executable on its command line."""
-        out = ["--ros-args", "--params-file", str(self.config)]
+        out = ["--ros-args"]
         out += ["-r", f"__ns:=/{self.namespace.strip('/')}"] if self.namespace.strip("/") else []
         for name, value in self.parameters.items():
             out += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
@@ -63,60 +57,29 @@ class Program:
         return out
 
 
-def meanings() -> dict[str, str]:
-    """What every argument means."""
-    return {f.name: f.metadata["meaning"] for f in fields(System)}
-
-
-def programs(system: System, folder: Path) -> list[Program]:
-    """The nodes to start; their parameter file is written into the folder.
-
-    Raises LetvinsError where the configuration or the recording cannot be used.
-    """
-    config = _config(system)
-    file = folder / "letvins.yaml"
-    write_atomic(file, to_yaml(config))
-    common = {"use_sim_time": system.use_sim_time, "autostart": system.autostart}
-    remaps = tuple((name, topic) for name, topic in _topics(system, config) if name != topic)
+def programs(system: System) -> list[Program]:
+    """The nodes to start, as launch/letvins.launch.py does; each of them resolves its configuration itself."""
+    texts = {
+        "config": _absolute(system.config), "player.source": _absolute(system.dataset),
+        "tracker.method": system.tracker, "tracker.backend": system.backend,
+    }  # fmt: skip
+    parameters: dict[str, Any] = {"use_sim_time": system.use_sim_time, "autostart": system.autostart}
+    parameters |= {name: text for name, text in texts.items() if text}
+    topics = {"cam0/image_raw": system.cam0_topic, "cam1/image_raw": system.cam1_topic, "imu": system.imu_topic}
+    remaps = tuple((ours, topic) for ours, topic in topics.items() if ours != topic)
     names = ["feature_tracker", "vio"] + ["loop_closure"] * system.loop
-    started = [Program(name, system.namespace, file, common, remaps) for name in names]
+    started = [Program(name, system.namespace, parameters, remaps) for name in names]
     if system.dataset:
-        # two players would both set the time
-        clock = system.use_sim_time or not system.namespace
-        play = {"player.source": str(Path(system.dataset).resolve()), "player.rate": float(system.rate)}
-        turns = config.tracker.gyro_prediction and config.mode != "stereo"  # then the tracker hears the IMU too
-        play |= {"player.loop": system.repeat, "player.clock": clock, "player.listeners": 1 + turns}
-        started.append(
-            Program("dataset_player", system.namespace, file, {**common, "use_sim_time": False, **play}, remaps)
-        )
+        clock = system.use_sim_time or not system.namespace  # two players would both set the time
+        play: dict[str, Any] = {"player.rate": float(system.rate), "player.loop": system.repeat, "player.clock": clock,
+                "player.listeners": 0}  # fmt: skip
+        play = {**parameters, "use_sim_time": False, **play}
+        started.append(Program("dataset_player", system.namespace, play, remaps))
     return started
 
 
-def _topics(system: System, config: Config) -> list[tuple[str, str]]:
-    """The nodes' names of their inputs, and the topics that are meant."""
-    tail = "/compressed" if config.ros.compressed else ""
-    given = (system.cam0_topic, system.cam1_topic)
-    images = [(f"cam{i}/image_raw{tail}", f"{topic.removesuffix(tail)}{tail}") for i, topic in enumerate(given)]
-    return [*images, ("imu", system.imu_topic)]
-
-
-def _config(system: System) -> Config:
-    changes = [
-        f"tracker.{key}={value}" for key, value in (("method", system.tracker), ("backend", system.backend)) if value
-    ]
-    config = load_config(Path(system.config) if system.config else None, changes)
-    if system.dataset:
-        config, rig = fit_to_data(config, open_dataset(Path(system.dataset), config.rig))
-        config = replace(config, rig=rig)
-    if config.rig is None:
-        raise LetvinsError("no calibration: name a configuration that has camera0 (letvins config import makes one)")
-    prefix, usual = system.namespace.strip("/"), RosConfig()
-    if prefix:  # /tf is one for all: frames of two systems must not have one name
-        frames = ("map_frame", "odom_frame", "base_frame")
-        same = [name for name in frames if getattr(config.ros, name) == getattr(usual, name)]
-        names: dict[str, Any] = {name: f"{prefix}/{getattr(usual, name)}" for name in same}
-        config = replace(config, ros=replace(config.ros, **names))
-    return config
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute()) if path else ""
 
 
 def shared(name: str) -> Path:

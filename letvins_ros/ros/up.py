@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from letvins_ros.errors import LetvinsError
+from letvins_ros.ros.resolve import resolve
 from letvins_ros.ros.system import System, environment, programs
 
 PATIENCE_S = 5.0  # a node has so long to end after SIGINT, then after SIGTERM
@@ -55,20 +55,20 @@ def run_system(system: System, record: Path | None = None) -> int:
     env["PYTHONUNBUFFERED"] = "1"
     if record is not None and record.exists():
         raise LetvinsError(f"{record}: exists already")
-    with TemporaryDirectory(prefix="letvins-") as folder:
-        nodes = programs(system, Path(folder))
-        running = [
-            Process(p.executable, [sys.executable, "-m", f"letvins_ros.ros.{p.executable}", *p.arguments()], env)
-            for p in nodes
-        ]
-        if record is not None:
-            running.append(Process("record", _recorder(record, system), env))
-        try:
-            code = _watch(running)
-        except KeyboardInterrupt:
-            code = 0
-        finally:
-            code = stop(running) or code
+    nodes = programs(system)
+    resolve(nodes[0].parameters)  # errors now, not from each node
+    running = [
+        Process(p.executable, [sys.executable, "-m", f"letvins_ros.ros.{p.executable}", *p.arguments()], env)
+        for p in nodes
+    ]
+    if record is not None:
+        running.append(Process("record", _recorder(record, system), env))
+    try:
+        code = _watch(running)
+    except KeyboardInterrupt:
+        code = 0
+    finally:
+        code = stop(running) or code
     return code
 
 

@@ -43,7 +43,7 @@ class Stack:
         self.domain = own_domain() if domain is None else domain
         self.folder, self.codes = folder, {}
         folder.mkdir(parents=True, exist_ok=True)
-        self.programs = {p.executable: p for p in programs(System(**arguments), folder)}
+        self.programs = {p.executable: p for p in programs(System(**arguments))}
         self.env = environment(True) | {
             "ROS_DOMAIN_ID": str(self.domain), "PYTHONUNBUFFERED": "1"
         }  # fmt: skip

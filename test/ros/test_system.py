@@ -4,8 +4,6 @@
 import ast
 import json
 import re
-import sys
-import types
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,11 +14,12 @@ import yaml
 
 from letvins_ros import cli
 from letvins_ros.config_io import load_config
+from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import ConfigError, LetvinsError
+from letvins_ros.ros.resolve import resolve
 from letvins_ros.ros.system import PROFILE, System, environment, programs
 
 ROOT = Path(__file__).parents[2]
-LAUNCH_FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 NODES = {"feature_tracker", "vio", "loop_closure", "dataset_player"}
 EUROC = str(ROOT / "config" / "euroc" / "stereo_imu.yaml")
 
@@ -31,42 +30,52 @@ def published_topics():
     return set(re.findall(r'create_publisher\(\s*\w+, "(letvins/\w+)"', text))
 
 
-def test_the_nodes_share_one_parameter_file_and_the_remaps(tmp_path):
-    found = programs(System(config=EUROC, imu_topic="imu0", use_sim_time=True), tmp_path)
+def test_all_nodes_get_the_same_parameters_and_remaps():
+    found = programs(System(config=EUROC, imu_topic="imu0", use_sim_time=True, tracker="letnet2"))
     assert [p.executable for p in found] == ["feature_tracker", "vio", "loop_closure"]
-    assert load_config(tmp_path / "letvins.yaml").rig.cameras[0].camera.width == 752
     for program in found:
         text = " ".join(program.arguments())
+        assert f"-p config:={EUROC}" in text
+        assert "-p tracker.method:=letnet2" in text
         assert "-r imu:=imu0" in text
         assert "-p use_sim_time:=true" in text
         assert "__ns" not in text
 
 
-def test_a_namespace_is_put_before_the_frames_too(tmp_path):
-    found = programs(System(config=EUROC, namespace="/drone", loop=False), tmp_path)
+def test_a_player_comes_with_a_dataset():
+    found = programs(System(dataset="flight", rate=2, namespace="/drone", loop=False))
+    assert [p.executable for p in found] == ["feature_tracker", "vio", "dataset_player"]
+    assert found[0].parameters["player.source"] == str(Path("flight").absolute())
+    assert found[2].parameters["player.rate"] == 2.0
+    assert not found[2].parameters["player.clock"]
     assert "-r __ns:=/drone" in " ".join(found[0].arguments())
-    assert load_config(tmp_path / "letvins.yaml").ros.odom_frame == "drone/odom"
-    assert [p.executable for p in found] == ["feature_tracker", "vio"]
 
 
-def test_compressed_images_are_remapped_as_such(tmp_path):
-    config = tmp_path / "given.yaml"
-    config.write_text(Path(EUROC).read_text() + "    ros:\n      compressed: true\n")
-    found = programs(System(config=str(config), cam0_topic="/left"), tmp_path)
-    assert ("cam0/image_raw/compressed", "/left/compressed") in found[0].remaps
+def test_a_nodes_file_is_changed_by_its_other_parameters():
+    given = {"config": EUROC, "tracker.method": "letnet2", "autostart": False, "qos_overrides./clock.depth": 1}
+    config = resolve(given, "/drone")
+    assert config.rig.cameras[0].camera.width == 752
+    assert config.tracker.method == "letnet2"
+    assert (config.ros.odom_frame, config.ros.map_frame) == ("drone/odom", "drone/map")
+    assert resolve(given).ros.odom_frame == "odom"
+    with pytest.raises(ConfigError, match=r"stereo_imu.yaml: tracker\.method must be one of"):
+        resolve({"config": EUROC, "tracker.method": "orb"})
 
 
-def test_choices_go_into_the_configuration(tmp_path):
-    programs(System(config=EUROC, tracker="letnet2", backend="torch"), tmp_path)
-    config = load_config(tmp_path / "letvins.yaml")
-    assert (config.tracker.method, config.tracker.backend) == ("letnet2", "torch")
-    with pytest.raises(ConfigError, match=r"tracker\.method must be one of"):
-        programs(System(config=EUROC, tracker="orb"), tmp_path)
+def test_frames_that_were_named_get_no_prefix():
+    assert resolve({"config": EUROC, "ros.odom_frame": "world"}, "drone").ros.odom_frame == "world"
 
 
-def test_without_a_calibration_nothing_starts(tmp_path):
+def test_a_calibration_that_is_not_given_is_that_of_the_recording(recording):
+    config = resolve({"player.source": str(recording)})
+    assert len(config.rig.cameras) == 2
+    assert config.rig.cameras[0].camera.intrinsics == open_dataset(recording).rig.cameras[0].camera.intrinsics
+    assert resolve({"player.source": str(recording)}, needs_rig=False).rig is None
+
+
+def test_without_a_calibration_nothing_starts():
     with pytest.raises(LetvinsError, match="no calibration: name a configuration"):
-        programs(System(), tmp_path)
+        resolve({})
 
 
 @pytest.mark.skipif(find_spec("rclpy") is not None, reason="rclpy is installed")
@@ -100,78 +109,6 @@ def test_every_node_is_installed_and_has_a_main(name):
     assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
     installed = re.search(r"foreach\(node ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text())
     assert name in installed[1].split()
-
-
-class Recorded:
-    """Stands in for the classes of launch where that is not installed: keeps what it is made from."""
-
-    made: list["Recorded"] = []  # noqa: RUF012
-
-    def __init__(self, *arguments, **keywords):
-        self.arguments, self.keywords = arguments, keywords
-        Recorded.made.append(self)
-
-
-@pytest.fixture
-def launching(monkeypatch):
-    """Launch files can be run: with launch where it is installed, else with what records their calls."""
-    if find_spec("launch_ros"):
-        return True
-    for module, names in {
-        "launch": ["LaunchDescription"],
-        "launch.actions": [
-            "DeclareLaunchArgument",
-            "EmitEvent",
-            "ExecuteProcess",
-            "OpaqueFunction",
-            "SetEnvironmentVariable",
-        ],
-        "launch.conditions": ["IfCondition"],
-        "launch.events": ["Shutdown"],
-        "launch.substitutions": ["LaunchConfiguration"],
-        "launch_ros": [],
-        "launch_ros.actions": ["Node"],
-    }.items():
-        fake = types.ModuleType(module)
-        for name in names:
-            setattr(fake, name, type(name, (Recorded,), {}))
-        monkeypatch.setitem(sys.modules, module, fake)
-    monkeypatch.delitem(sys.modules, "letvins_ros.ros.launching", raising=False)
-    yield False
-    sys.modules.pop("letvins_ros.ros.launching", None)
-
-
-def run_launch_file(path):
-    names = {}
-    exec(compile(path.read_text(), path, "exec"), names)
-    return names["generate_launch_description"]()
-
-
-@pytest.mark.parametrize("path", LAUNCH_FILES, ids=lambda path: path.name)
-def test_a_launch_file_starts_nodes_that_exist(path, launching, monkeypatch):
-    monkeypatch.delenv(PROFILE, raising=False)
-    description = run_launch_file(path)
-    config = EUROC if "euroc" in path.name else str(ROOT / "config" / "tartanair" / "stereo_imu.yaml")
-    if launching:  # the real thing
-        from launch import LaunchContext
-
-        context = LaunchContext()
-        for action in description.get_launch_arguments():
-            assert action.description
-            action.execute(context)
-        context.launch_configurations["config"] = config
-        started = [a for e in description.entities[-1:] for a in e.execute(context)]
-        executables = {a.node_executable for a in started if hasattr(a, "node_executable")}
-    else:
-        declared = {a.arguments[0]: a.keywords for a in Recorded.made if type(a).__name__ == "DeclareLaunchArgument"}
-        assert all(keywords["description"] for keywords in declared.values())
-        (function,) = (a.keywords["function"] for a in description.arguments[0] if type(a).__name__ == "OpaqueFunction")
-        values = {name: keywords["default_value"] for name, keywords in declared.items()} | {"config": config}
-        started = function(types.SimpleNamespace(launch_configurations=values))
-        executables = {a.keywords["executable"] for a in started if type(a).__name__ == "Node"}
-        assert set(declared) == {f.name for f in fields(System)} | {"rviz", "respawn"}
-    Recorded.made.clear()
-    assert executables == {"feature_tracker", "vio", "loop_closure", "rviz2"}
 
 
 def topics_in(value):

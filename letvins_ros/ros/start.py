@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m letvins_ros.ros.start NODE ...` runs a node; a signal ends it with code 0 while it still imports, too."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def main() -> None:
+    """Run the node that the first argument names, which takes over both signals."""
+    for sign in SIGNALS:
+        signal.signal(sign, lambda *_: os._exit(0))  # there is nothing to put in order yet
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # who started this process may have held them back until now
+    name = sys.argv[1]
+    sys.argv[:2] = [name]
+    import_module(f"letvins_ros.ros.{name}").main()
+
+
+@contextmanager
+def signals_noted() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM set the event and interrupt nothing; afterwards they do nothing, because the process ends."""
+    ended = threading.Event()
+    for sign in SIGNALS:
+        signal.signal(sign, lambda *_: ended.set())
+    yield ended
+    for sign in SIGNALS:  # the interpreter gives other handlers back to the system before it is gone
+        signal.signal(sign, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch files: on stand-ins for launch and launch_ros everywhere, on the real ones where they are installed."""
+
+import os
+import runpy
+import subprocess
+import sys
+import types
+from dataclasses import fields
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from stand_ins import stand_ins
+
+from letvins_ros.ros.system import PROFILE, System, programs
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "launch").glob("*.launch.py"))
+EUROC = str(ROOT / "config" / "euroc" / "stereo_imu.yaml")
+needs_launch = pytest.mark.skipif(find_spec("ros2launch") is None, reason="ros2 launch is not installed")
+
+
+@pytest.fixture
+def launching(monkeypatch):
+    """Runs a launch file with stand-ins for launch and launch_ros; what it declares and what it starts."""
+    monkeypatch.delenv(PROFILE, raising=False)
+    for name, module in stand_ins().items():
+        monkeypatch.setitem(sys.modules, name, module)
+
+    def run(path, **given):
+        declared, functions = {}, []
+        for action in entities(path):
+            if action.kind == "DeclareLaunchArgument":
+                declared.setdefault(action.arguments[0], action.keywords)  # the outermost counts
+            elif action.kind == "OpaqueFunction":
+                functions.append(action.keywords["function"])
+        values = {name: keywords["default_value"] for name, keywords in declared.items()} | given
+        (start,) = functions
+        return declared, start(types.SimpleNamespace(launch_configurations=values))
+
+    return run
+
+
+def entities(path):
+    for action in runpy.run_path(str(path))["generate_launch_description"]().arguments[0]:
+        if action.kind == "IncludeLaunchDescription":
+            yield from entities(action.arguments[0].arguments[0])
+        else:
+            yield action
+
+
+def nodes(actions):
+    return {action.keywords["executable"]: action.keywords for action in actions if action.kind == "Node"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_launch_file_loads_where_nothing_but_launch_can_be_imported(path):
+    command = [sys.executable, "-I", "-S", str(ROOT / "test" / "ros" / "stand_ins.py"), str(path)]
+    loaded = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/", timeout=60)
+    assert (loaded.stdout, loaded.stderr) == ("LaunchDescription\n", "")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_launch_file_starts_the_system(path, launching):
+    declared, actions = launching(path)
+    assert set(nodes(actions)) == {"feature_tracker", "vio", "loop_closure"}
+    assert all(keywords["description"] for keywords in declared.values())
+    for node in nodes(actions).values():
+        assert Path(node["parameters"][0].get("config", EUROC)).is_file()
+    profile = next(action.arguments for action in actions if action.kind == "SetEnvironmentVariable")
+    assert profile == (PROFILE, str(ROOT / "config" / "fastdds.xml"))
+
+
+def test_the_arguments_are_those_of_letvins_up(launching):
+    declared, _ = launching(ROOT / "launch" / "letvins.launch.py")
+    ours = {name: keywords["description"] for name, keywords in declared.items()}
+    assert ours.pop("rviz")
+    assert ours.pop("respawn")
+    assert ours == {f.name: f.metadata["meaning"] for f in fields(System)}
+    for f in fields(System):
+        text = str(f.default).lower() if isinstance(f.default, bool) else str(f.default)
+        assert declared[f.name]["default_value"] == text, f.name
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"config": EUROC, "imu_topic": "imu0", "loop": False},
+        {"dataset": str(ROOT / "test"), "rate": 0.5, "repeat": True, "namespace": "drone"},
+        {"dataset": str(ROOT / "test"), "use_sim_time": True, "tracker": "letnet2", "backend": "torch"},
+        {"config": EUROC, "autostart": False, "cam0_topic": "/left", "cam1_topic": "/right/compressed"},
+    ],
+    ids=",".join,
+)
+def test_a_launch_file_starts_what_letvins_up_starts(given, launching):
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
+    started = nodes(launching(ROOT / "launch" / "letvins.launch.py", **texts)[1])
+    expected = programs(System(**given))
+    assert list(started) == [program.executable for program in expected]
+    for program in expected:
+        node = started[program.executable]
+        assert node["parameters"] == [program.parameters]
+        assert tuple(node["remappings"]) == program.remaps
+        assert node["namespace"] == program.namespace
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"loop": "ture"}, "loop must be true or false, got 'ture'"),
+        ({"rate": "fast"}, "rate must be a number above 0, got 'fast'"),
+        ({"rate": "-1"}, "rate must be a number above 0, got '-1'"),
+        ({"config": "/nowhere/my.yaml"}, "config: there is no /nowhere/my.yaml"),
+        ({"rviz": "true"}, "rviz is true, but rviz2 is not installed"),
+    ],
+    ids=str,
+)
+def test_an_argument_that_cannot_be_used_is_named_before_anything_starts(given, message, launching):
+    with pytest.raises(ValueError, match=message):
+        launching(ROOT / "launch" / "letvins.launch.py", **given)
+
+
+def watch_of(actions, name):
+    """What hears the end of a process, and what hears its stderr."""
+    node = nodes(actions)[name]
+    handlers = [action.arguments[0].keywords for action in actions if action.kind == "RegisterEventHandler"]
+    return node["on_exit"], next(h["on_stderr"] for h in handlers if h["target_action"].keywords is node)
+
+
+def ended(code):
+    return types.SimpleNamespace(returncode=code)
+
+
+RUNNING, STOPPING = types.SimpleNamespace(is_shutdown=False), types.SimpleNamespace(is_shutdown=True)
+
+
+def test_a_node_that_fails_ends_the_launch_with_its_reason(launching):
+    on_exit, on_stderr = watch_of(launching(ROOT / "launch" / "letvins.launch.py")[1], "vio")
+    on_stderr(types.SimpleNamespace(text=b"something\nerror: unknown key a.b\n"))
+    with pytest.raises(RuntimeError, match=r"vio ended with exit code 1, the others are stopped; error: unknown key"):
+        on_exit(ended(1), RUNNING)
+    with pytest.raises(RuntimeError, match="vio ended with SIGKILL"):
+        on_exit(ended(-9), RUNNING)
+    assert on_exit(ended(1), STOPPING) == []
+
+
+def test_a_killed_node_is_started_again_some_times_where_that_is_wanted(launching):
+    actions = launching(ROOT / "launch" / "letvins.launch.py", respawn="true")[1]
+    vio, on_exit = nodes(actions)["vio"], watch_of(actions, "vio")[0]
+    assert vio["respawn"]
+    assert vio["respawn_delay"] > 0
+    for _ in range(vio["respawn_max_retries"]):
+        assert "ended by SIGKILL and starts again" in on_exit(ended(-9), RUNNING)[0].keywords["msg"]
+    with pytest.raises(RuntimeError, match="vio ended with SIGKILL"):
+        on_exit(ended(-9), RUNNING)
+
+
+def test_the_end_of_the_recording_ends_the_launch(launching):
+    actions = launching(ROOT / "launch" / "letvins.launch.py", dataset=str(ROOT), respawn="true")[1]
+    assert not nodes(actions)["dataset_player"]["respawn"]
+    (event,) = watch_of(actions, "dataset_player")[0](ended(0), RUNNING)
+    assert event.keywords["event"].kind == "Shutdown"
+
+
+@needs_launch
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_ros2_launch_shows_every_argument(path):
+    shown = ros2_launch(path, "--show-args")
+    assert shown.returncode == 0, shown.stderr
+    assert all(f"'{f.name}':" in shown.stdout for f in fields(System))
+
+
+@needs_launch
+@pytest.mark.parametrize("given", ["loop:=ture", "rate:=fast", "rviz:=true"])
+def test_ros2_launch_names_what_cannot_be_used_and_starts_nothing(given):
+    ran = ros2_launch(ROOT / "launch" / "euroc_stereo_imu.launch.py", given)
+    assert ran.returncode == 1
+    assert given.partition(":=")[0] in ran.stdout + ran.stderr
+    assert "process started" not in ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stdout + ran.stderr
+
+
+def ros2_launch(path, *arguments):
+    command = [sys.executable, "-m", "ros2cli.cli", "launch", str(path), *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ, timeout=120)
