@@ -153,7 +153,3 @@ def main() -> None:
     """Run the node."""
     overrides = _from_command_line()
     run_node(lambda: DatasetPlayerNode(parameter_overrides=overrides))
-
-
-if __name__ == "__main__":
-    main()

@@ -204,7 +204,3 @@ class FeatureTrackerNode(LetvinsNode):
 def main() -> None:
     """Run the node."""
     run_node(FeatureTrackerNode)
-
-
-if __name__ == "__main__":
-    main()

@@ -227,7 +227,3 @@ def main() -> None:
     """Run the node; odometry goes first where cores are few."""
     os.nice(NICENESS)
     run_node(LoopClosureNode)
-
-
-if __name__ == "__main__":
-    main()

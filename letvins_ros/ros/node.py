@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all nodes share: parameters, lifecycle, diagnostics, a clean end."""
 
-import signal
 import sys
 import threading
 import time
@@ -27,6 +26,7 @@ from letvins_ros.config import Config
 from letvins_ros.errors import LetvinsError
 from letvins_ros.ros.checks import Problems
 from letvins_ros.ros.params import declare_config
+from letvins_ros.ros.start import signals_noted
 from letvins_ros.ros.worker import Worker
 
 IMU_DEPTH = 1000
@@ -230,19 +230,17 @@ class LetvinsNode(LifecycleNode):
 
 def run_node(make: Callable[[], LetvinsNode]) -> None:
     """Run a node until SIGINT or SIGTERM, then exit with code 0; with 1 after an error, which is told in one line."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # else the context goes before the worker has ended
-    ended = threading.Event()
-    for sign in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(sign, lambda *_: ended.set())
-    sys.setswitchinterval(SWITCH_S)
     code = 0
-    try:
-        with threadpool_limits(1):  # the matrices are small: more threads only wait for each other
-            code = _spin(make(), ended)
-    except LetvinsError as error:
-        sys.stderr.write(f"error: {error}\n")
-        code = 1
-    rclpy.try_shutdown()
+    with signals_noted() as ended:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # else the context goes before the worker has ended
+        sys.setswitchinterval(SWITCH_S)
+        try:
+            with threadpool_limits(1):  # the matrices are small: more threads only wait for each other
+                code = _spin(make(), ended)
+        except LetvinsError as error:
+            sys.stderr.write(f"error: {error}\n")
+            code = 1
+        rclpy.try_shutdown()
     sys.exit(code)
 
 

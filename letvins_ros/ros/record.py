@@ -11,9 +11,10 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMessage
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -22,6 +23,7 @@ from visualization_msgs.msg import MarkerArray
 
 from letvins_ros.msg import FeatureTracks, Keyframe, LoopClosure, VioStatus
 from letvins_ros.ros.convert import installed
+from letvins_ros.ros.start import signals_noted
 from letvins_ros.ros.system import shared
 
 TOPICS = {
@@ -56,17 +58,11 @@ class Recorder(Node):
 def main() -> None:
     """Record into the folder named first, in the namespace named second, until SIGINT or SIGTERM."""
     bag, namespace = remove_ros_args(sys.argv)[1:3]
-    rclpy.init()
-    with Writer(Path(bag), version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+    with signals_noted() as ended, Writer(Path(bag), version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         executor = SingleThreadedExecutor()
         executor.add_node(Recorder(writer, namespace))
-        try:
-            executor.spin()
-        except (KeyboardInterrupt, ExternalShutdownException):
-            pass
+        while not ended.is_set():
+            executor.spin_once(timeout_sec=0.1)
         executor.shutdown(timeout_sec=1.0)
-    rclpy.try_shutdown()
-
-
-if __name__ == "__main__":
-    main()
+        rclpy.try_shutdown()

@@ -275,7 +275,3 @@ class VioNode(LetvinsNode):
 def main() -> None:
     """Run the node."""
     run_node(VioNode)
-
-
-if __name__ == "__main__":
-    main()

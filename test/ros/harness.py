@@ -51,7 +51,7 @@ class Stack:
 
     def start(self, *names: str) -> "Stack":
         for name in names:
-            command = [sys.executable, "-m", f"letvins_ros.ros.{name}", *self.programs[name].arguments()]
+            command = [sys.executable, "-m", "letvins_ros.ros.start", name, *self.programs[name].arguments()]
             with (self.folder / f"{name}.log").open("ab") as log:
                 self.running[name] = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
         return self

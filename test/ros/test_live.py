@@ -2,6 +2,7 @@
 """Real nodes, one process each, over real DDS."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from letvins_ros.datasets import open_dataset
 from letvins_ros.evaluation.evaluate import evaluate
 from letvins_ros.pipeline import RunOptions, run_offline
 from letvins_ros.ros import convert
+from letvins_ros.ros.system import environment
+from letvins_ros.ros.up import Process
 
 NODES = ("feature_tracker", "vio", "loop_closure")
 START_S = 60  # a busy machine may need so long to start three processes
@@ -82,7 +85,7 @@ def test_letvins_up_starts_records_restarts_and_ends_them_together(recording, tm
         try:
             ear.wait(lambda: len(ear.poses) > 5, START_S, "odometry")
             children = Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()
-            vio = next(pid for pid in children if b"letvins_ros.ros.vio" in Path(f"/proc/{pid}/cmdline").read_bytes())
+            vio = next(pid for pid in children if b"\0vio\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
             os.kill(int(vio), signal.SIGKILL)
             at = time.time()
             ear.wait(
@@ -202,3 +205,29 @@ def test_a_node_that_cannot_start_says_why_in_one_line(recording, tmp_path):
     assert stack.running["vio"].wait(timeout=START_S) == 1
     assert stack.log("vio").startswith("error: unknown key estimator.window_keyframe; known: window_keyframes")
     assert len(stack.log("vio").splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["vio", "record"])
+def test_ctrl_c_at_any_time_ends_a_node_with_code_0_and_no_traceback(recording, tmp_path, name):
+    arguments = {"vio": ["--ros-args", "-p", f"player.source:={recording}"], "record": [str(tmp_path / "bag"), ""]}[
+        name
+    ]
+    env = environment(True) | {"ROS_DOMAIN_ID": str(own_domain())}
+    for delay_s in (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2):
+        process = Process(name, arguments, env)
+        time.sleep(delay_s)
+        for _ in range(2):  # an impatient one
+            process.popen.send_signal(signal.SIGINT)
+        assert process.popen.wait(timeout=START_S) == 0, f"after {delay_s} s: {process.last_words()}"
+        assert "Interrupt" not in process.last_words()
+        shutil.rmtree(tmp_path / "bag", ignore_errors=True)
+
+
+def test_letvins_up_ends_with_the_code_and_reason_of_a_node_that_fails(recording):
+    env = os.environ | {"ROS_DOMAIN_ID": str(own_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    command = [sys.executable, "-m", "letvins_ros.cli", "up", "--dataset", str(recording), "--no-loop",
+               "--tracker", "letnet2", "--backend", "tensorrt"]  # fmt: skip
+    up = subprocess.run(command, check=False, capture_output=True, text=True, env=env, timeout=120)
+    assert up.returncode == 1
+    assert "[feature_tracker] ended with exit code 1, the others are stopped; " in up.stdout
+    assert "tensorrt" in up.stdout.splitlines()[-1]

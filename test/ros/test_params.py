@@ -28,7 +28,7 @@ def node():
         node = Node("under_test", context=context, parameter_overrides=overrides, use_global_arguments=False)
         made.append(node)
         heard = []
-        return node, declare_config(node, heard.append), heard
+        return node, declare_config(node, heard.append, needs_rig=False), heard
 
     yield make
     for one in made:
