@@ -186,7 +186,7 @@ class FeatureTrackerNode(LetvinsNode):
         matched = int(np.isfinite(tracks.uv[1, :, 0]).sum())
         if not self.swap.suspicious(matched, len(tracks)):
             return
-        trial = FeatureTracker(self.config.tracker, self.rig)
+        trial = FeatureTracker(self.config.tracker, self.rig, self.tracker.follower)
         other = trial.process(ImageFrame(frame.stamp_ns, (frame.images[1], frame.images[0])))
         exchanged = int(np.isfinite(other.uv[1, :, 0]).sum())
         if exchanged < max(2 * matched, len(other) // 2):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How features are found and found again: the part of the tracker that optical flow or a matcher fills."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,26 +33,48 @@ class Follower(Protocol):
         ...
 
 
+MakeFollower = Callable[[TrackerConfig], Follower]  # with the thresholds of a configuration
+
+
 def make_follower(config: TrackerConfig) -> Follower:
     """The follower that the configuration asks for."""
-    detector = GridDetector(config.max_features, round(config.min_distance_px), config.quality)
+    return open_follower(config)(config)
+
+
+def open_follower(config: TrackerConfig) -> MakeFollower:
+    """Open what a method runs, network and matcher; the function returned makes followers of it, with any thresholds.
+
+    Raises BackendError or WeightsError.
+    """
     maps: MapMaker = even_maps if config.equalise == "local" else plain_maps
     if config.method not in ("lk", "letnet2"):
-        return _make_keypoint_follower(config, detector, maps)
+        return _open_keypoints(config, maps)
     if config.method == "letnet2":
         from letvins_ros.inference import open_backend  # the network's runtime is heavy
 
         learned = open_backend(config.backend, config.weights)
         maps = LearnedMaps(learned) if config.equalise == "local" else learned  # which may want colour
-    return LucasKanade(maps, detector, config.window_px, config.pyramid_levels, config.forward_backward_px)
+    return lambda config: _lucas_kanade(config, maps, config.pyramid_levels)
 
 
-def _make_keypoint_follower(config: TrackerConfig, detector: GridDetector, maps: MapMaker) -> Follower:
+def _open_keypoints(config: TrackerConfig, maps: MapMaker) -> MakeFollower:
     from letvins_ros.inference.graphs import open_graph
     from letvins_ros.inference.matcher import open_lightglue
     from letvins_ros.tracking.keypoints import KeypointFollower
 
     graph = open_graph(config.method, config.weights, config.backend)
     matcher = open_lightglue(config.matcher_weights) if config.matching == "lightglue" else None
-    refiner = LucasKanade(maps, detector, config.window_px, 1, config.forward_backward_px) if config.refine else None
-    return KeypointFollower(graph, detector, config.search_px, config.max_keypoints, matcher, refiner)
+
+    def make(config: TrackerConfig) -> Follower:
+        refiner = _lucas_kanade(config, maps, 1) if config.refine else None
+        return KeypointFollower(graph, _detector(config), config.search_px, config.max_keypoints, matcher, refiner)
+
+    return make
+
+
+def _lucas_kanade(config: TrackerConfig, maps: MapMaker, levels: int) -> LucasKanade:
+    return LucasKanade(maps, _detector(config), config.window_px, levels, config.forward_backward_px)
+
+
+def _detector(config: TrackerConfig) -> GridDetector:
+    return GridDetector(config.max_features, round(config.min_distance_px), config.quality)

@@ -9,7 +9,7 @@ import numpy as np
 from letvins_ros.calibration import Rig
 from letvins_ros.config import TrackerConfig
 from letvins_ros.tracking.epipolar import StereoGeometry, inliers_known_rotation, inliers_unknown_rotation
-from letvins_ros.tracking.follower import Follower, make_follower
+from letvins_ros.tracking.follower import Follower, open_follower
 from letvins_ros.types import FrameTracks, ImageFrame
 
 TYPICAL_INVERSE_DISTANCE = 0.1  # 1/m, where the search in the right image starts while no distance is known
@@ -37,12 +37,13 @@ class FeatureTracker:
     def __init__(
         self, config: TrackerConfig, rig: Rig, follower: Follower | None = None, seed: int = 0, first_id: int = 0
     ) -> None:
-        """first_id: ids count up from it."""
+        """follower: instead of the configuration's, with its own thresholds. first_id: ids count up from it."""
         self._config = config
         self._left = rig.cameras[0]
         self._cameras = min(len(rig.cameras), 2)
         self._stereo = StereoGeometry(rig.cameras[0], rig.cameras[1]) if self._cameras > 1 else None
-        self._follower = follower or make_follower(config)
+        self._make_follower = (lambda _: follower) if follower else open_follower(config)
+        self.follower: Follower = self._make_follower(config)
         self._last_view: Any = None
         self._last_image = np.zeros((0, 0), np.uint8)
         self._turned = np.eye(3)  # by the body while the image stood still
@@ -68,7 +69,7 @@ class FeatureTracker:
                 none = _Features()
                 return FrameTracks(frame.stamp_ns, none.ids, np.stack([none.uv] * self._cameras), none.ages)
         self._last_image, self._turned = image, np.eye(3)
-        views = self._follower.prepare([image for image in frame.images[: self._cameras] if image is not None])
+        views = self.follower.prepare([image for image in frame.images[: self._cameras] if image is not None])
         R_cam = None if R_last_now is None else self._in_camera(R_last_now)
         features, bearings_before = self._follow(views[0], R_cam)
         features = self._reject_outliers(features, bearings_before, R_cam if trusted else None)
@@ -89,9 +90,9 @@ class FeatureTracker:
         self._features = _Features()
 
     def configure(self, config: TrackerConfig) -> None:
-        """Go on with other thresholds; the method stays what it is."""
+        """Go on with other thresholds; the method, its network and its matcher stay as they are."""
         self._config = config
-        self._follower = make_follower(config)
+        self.follower = self._make_follower(config)
 
     def _in_camera(self, R_last_now: np.ndarray) -> np.ndarray:
         R_body_cam = self._left.T_body_cam[:3, :3]
@@ -106,7 +107,7 @@ class FeatureTracker:
         if R_last_now is not None:
             turned, valid = self._left.camera.project(last.bearings @ R_last_now)
             guess = np.where(valid[:, None], turned, last.uv)
-        uv, found = self._follower.follow(self._last_view, view, last.uv, guess + last.flow)
+        uv, found = self.follower.follow(self._last_view, view, last.uv, guess + last.flow)
         bearings = self._left.camera.unproject(uv)
         found &= np.isfinite(bearings).all(1) & self._unmasked(uv)
         if self._config.max_age_frames:
@@ -132,7 +133,7 @@ class FeatureTracker:
         return features.keep(same_motion)
 
     def _add_new(self, features: _Features, view: Any) -> _Features:
-        uv = self._follower.detect(view, features.uv, self._left.mask)
+        uv = self.follower.detect(view, features.uv, self._left.mask)
         bearings = self._left.camera.unproject(uv)
         good = np.isfinite(bearings).all(1)
         n = int(good.sum())
@@ -158,7 +159,7 @@ class FeatureTracker:
         w_guess = np.where(known, features.inverse_distance, typical)
         guess = self._stereo.guess_right(features.bearings, w_guess)
         guess = np.where(np.isfinite(guess), guess, features.uv)
-        found_uv, found = self._follower.follow(views[0], views[1], features.uv, guess)
+        found_uv, found = self.follower.follow(views[0], views[1], features.uv, guess)
         bearings = self._stereo.right.unproject(found_uv)
         agree, w = self._stereo.agree(features.bearings, bearings, self._config.stereo_epipolar_px)
         found &= agree & np.isfinite(bearings).all(1)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from letvins_ros.inference.keypoints import Keypoints, choose, extract, sample
 from letvins_ros.networks import build, load
 from letvins_ros.networks.deploy import deploy
 from letvins_ros.tracking import FeatureTracker
-from letvins_ros.tracking.follower import make_follower
+from letvins_ros.tracking.follower import make_follower, open_follower
 from letvins_ros.tracking.keypoints import mutual_nearest
 from letvins_ros.weights import WeightsError, default_weights, save_weights
 
@@ -182,6 +184,15 @@ def test_lightglue_answers_for_the_features(weights):
     assert calls == [(64, 96)]
     indices = follower.matcher(a.keypoints, a.keypoints, a.shape)
     assert indices.shape == (len(a.keypoints.uv),)
+
+
+def test_other_thresholds_keep_network_and_matcher(weights):
+    asked = config("kp2dtiny", weights, matching="lightglue", matcher_weights=str(weights / "lightglue.safetensors"))
+    make = open_follower(asked)
+    first, second = make(asked), make(replace(asked, max_features=20, forward_backward_px=0.1))
+    assert second.graph is first.graph
+    assert second.matcher is first.matcher
+    assert (second.detector.max_features, second.refiner.back_px) == (20, 0.1)
 
 
 def test_the_tracker_runs_on_a_simulated_world(hall, frames, weights):

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from patterns import FIRST
 
+from letvins_ros import inference
 from letvins_ros.calibration import MountedCamera, Rig
 from letvins_ros.camera import Camera
 from letvins_ros.config import TrackerConfig
 from letvins_ros.geometry import apply, exp_so3, inverse
+from letvins_ros.inference import open_backend
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.types import ImageFrame
 
@@ -289,3 +291,25 @@ def test_a_stuck_camera_gives_no_tracks_while_the_body_turns_and_its_features_wa
     still = tracker.process(replace(frames[3], stamp_ns=frames[4].stamp_ns), np.eye(3), trusted=True)
     assert stays(after.ids, still) > 0.9  # at rest a picture may repeat itself
     assert tracker.stuck == 1
+
+
+@pytest.mark.parametrize("method", ["lk", "letnet2"])
+def test_other_thresholds_act_at_once_and_reopen_nothing(hall, frames, method, monkeypatch):
+    opened = []
+    monkeypatch.setattr(inference, "open_backend", lambda *asked: opened.append(asked) or open_backend(*asked))
+    config = TrackerConfig(method=method, max_features=100)
+    tracker = FeatureTracker(config, hall.rig)
+    before, maps = tracker.process(frames[0]), tracker.follower.maps
+    tracker.configure(replace(config, max_features=20))
+    tracker.reset()
+    after = tracker.process(frames[1])
+    assert len(after) == 20 < len(before)
+    assert tracker.follower.maps is maps
+    assert len(opened) == (method == "letnet2")
+
+
+def test_a_follower_that_was_given_stays(hall):
+    follower = DotMatcher()
+    tracker = FeatureTracker(TrackerConfig(), hall.rig, follower)
+    tracker.configure(TrackerConfig(max_features=20))
+    assert tracker.follower is follower
