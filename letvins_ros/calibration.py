@@ -135,7 +135,8 @@ def _read_mask(path: str) -> np.ndarray:
 def read_rig(path: Path, imu_yaml: Path | None = None) -> Rig:
     """Rig of a EuRoC folder, a Kalibr camera chain or a VINS-Fusion configuration, told apart by content.
 
-    Kalibr's IMU file is `imu_yaml`, or the one beside the chain. Raises CalibrationError that names file and key.
+    Kalibr's IMU file is `imu_yaml`, or the one beside the chain. Raises CalibrationError that names file and key, or
+    ConfigError for invalid yaml.
     """
     plain = files.read(path, imu_yaml)
     with files.named(path):

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration as a ROS parameter file (`/**: ros__parameters:`): read, overridden, checked, written."""
 
-import difflib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,6 +12,8 @@ from letvins_ros.calibration import ImuNoise, rig_from_dict, rig_to_dict
 from letvins_ros.config import Config
 from letvins_ros.config_params import Parameter, Section, own_parameters, parameters, subsections
 from letvins_ros.errors import ConfigError, LetvinsError
+from letvins_ros.keys import nearest_first
+from letvins_ros.yaml_files import load_yaml, parse_yaml
 
 _CAMERA_KEYS = ("model", "width", "height", "intrinsics", "distortion", "T_body_cam", "time_offset_s", "mask")
 _RIG_KEYS = tuple(  # what calibration.rig_from_dict reads
@@ -36,7 +36,7 @@ def load_config(
         key, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--set wants dotted.key=value, got {text!r}")
-        given |= _flatten({key.strip(): _parse(value, f"--set {text}") if value.strip() else ""})
+        given |= _flatten({key.strip(): parse_yaml(value, f"--set {text}") if value.strip() else ""})
     try:
         return config_from_flat({**given, **(values or {})}, path.parent if path else Path())
     except LetvinsError as error:
@@ -99,56 +99,17 @@ def _unknown(name: str) -> str:
     prefix = f"{section}." if any(key.startswith(f"{section}.") for key in known) else ""
     here = dict.fromkeys(key.removeprefix(prefix).partition(".")[0] for key in known if key.startswith(prefix))
     wanted = name.removeprefix(prefix).partition(".")[0]
-    order = sorted(here, key=lambda key: -difflib.SequenceMatcher(None, wanted, key).ratio())
-    return f"unknown key {name}; known: {', '.join(order)}"
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML which reads 1e-3 as ROS does, as a number, and refuses a key given twice."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[object, object]:
-    found: dict[object, object] = {}
-    for key_node, value_node in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | float) or key in found:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} given twice or no text", key_node.start_mark
-            )
-        found[key] = loader.construct_object(value_node, deep=True)
-    return found
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, _Loader)  # noqa: S506  (derived from SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{where}{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    return f"unknown key {name}; known: {', '.join(nearest_first(wanted, here))}"
 
 
 def _read(path: Path) -> dict[str, Any]:
     """The tree under `/**: ros__parameters:` of a file, or the whole file where these are left out."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: cannot read the configuration: not a text file") from None
-    tree = _parse(text, str(path))
+    tree: Any = load_yaml(path)
     for name in ("/**", "ros__parameters"):
         if isinstance(tree, dict) and name in tree:
             tree = tree[name]
     if tree is not None and not isinstance(tree, dict):
-        raise ConfigError(f"{path}: a configuration is keys and values, got {type(tree).__name__}")
+        raise ConfigError(f"{path}: must hold keys and values, got {type(tree).__name__}")
     return tree or {}
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast, get_type_hints
 
 from letvins_ros.errors import ConfigError
+from letvins_ros.keys import fits, kind_text
 
 Scalar = bool | int | float | str
-_KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "a text"}
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,14 @@ class Parameter:
             (False, True): f"at most {self.high}",
             (False, False): "",
         }[self.low is not None, self.high is not None]
-        return f"{_KINDS[self.kind]} {bounds}".strip()
+        return f"{kind_text(self.kind)} {bounds}".strip()
 
     def convert(self, value: object) -> Scalar:
         """Return the value in the parameter's own type; raise ConfigError where it breaks the rule."""
-        if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, bool | int | float | str) or type(value) is not self.kind or not self._allows(value):
+        scalar = cast(Scalar, value)
+        if not fits(value, self.kind) or not self._allows(scalar):
             raise ConfigError(f"{self.name} must be {self.rule}, got {'nothing' if value is None else repr(value)}")
-        return value
+        return float(scalar) if self.kind is float else scalar
 
     def _allows(self, value: Scalar) -> bool:
         if isinstance(value, str):

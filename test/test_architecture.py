@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "letvins_ros"
 BASE = {
     "__init__", "calibration", "calibration_files", "camera", "config", "config_io", "config_params", "contrast",
-    "distortion", "errors", "geometry", "imu", "lenses", "memory", "types", "writing",
+    "distortion", "errors", "geometry", "imu", "keys", "lenses", "memory", "types", "writing", "yaml_files",
 }  # fmt: skip
 ALLOWED = {  # what each part may import besides itself and the base
     "weights": set(),

@@ -2,14 +2,14 @@
 """What a training run is told: a yaml file of these keys, and `key=value` after it on the command line."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
-
-import yaml
+from typing import Any, Literal
 
 from letvins_ros.errors import ConfigError
+from letvins_ros.keys import check_keys
+from letvins_ros.yaml_files import load_yaml, parse_yaml
 from training.recipes.base import Recipe
 
 
@@ -53,17 +53,14 @@ class TrainConfig:
 
 def read_config(path: Path, overrides: Sequence[str]) -> TrainConfig:
     """Read the yaml and lay `key=value`, `options.key=value` over it; ConfigError names what is wrong."""
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: not a readable yaml ({str(error).splitlines()[0]})") from error
+    values = load_yaml(path)
     values.setdefault("options", {})
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
             raise ConfigError(f"{override}: give overrides as key=value")
         section, _, option = key.rpartition("options.")
-        (values["options"] if option != key else values)[option or section] = yaml.safe_load(text)
+        (values["options"] if option != key else values)[option or section] = parse_yaml(text, override)
     config: TrainConfig = make(TrainConfig, values, str(path))
     return config
 
@@ -83,18 +80,9 @@ def open_recipe(config: TrainConfig) -> Recipe:
 
 def make(kind: Any, values: Mapping[str, Any], where: str) -> Any:
     """Make a dataclass of a mapping; ConfigError for unknown and missing keys, and wrong types."""
-    known = {item.name: item for item in fields(kind) if item.init}
-    for key, value in values.items():
-        if key not in known:
-            raise ConfigError(f"{where}: unknown key {key}; known: {', '.join(known)}")
-        wanted: Any = known[key].type
-        if get_origin(wanted) is Literal and value not in get_args(wanted):
-            raise ConfigError(f"{where}: {key} must be one of {', '.join(get_args(wanted))}, got {value!r}")
-        if wanted is float and isinstance(value, int | float):
-            continue
-        if isinstance(wanted, type) and not isinstance(value, wanted):
-            raise ConfigError(f"{where}: {key} must be {wanted.__name__}, got {value!r}")
+    known = [item for item in fields(kind) if item.init]
+    required = [item.name for item in known if item.default is MISSING and item.default_factory is MISSING]
     try:
-        return kind(**values)
-    except TypeError as error:  # a key without default is missing
-        raise ConfigError(f"{where}: {str(error).partition(') ')[2] or error}") from error
+        return kind(**check_keys(values, "", {item.name: item.type for item in known}, required))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from letvins_ros.calibration_files.euroc import read_euroc
 from letvins_ros.calibration_files.kalibr import imu_beside, read_kalibr
-from letvins_ros.calibration_files.values import Plain, load_yaml, named, number, numbers, rigid, rigid_error, value
+from letvins_ros.calibration_files.values import Plain, named, number, numbers, rigid, rigid_error, value
 from letvins_ros.calibration_files.vins import read_vins
 from letvins_ros.errors import CalibrationError
+from letvins_ros.yaml_files import load_yaml
 
 __all__ = ["Plain", "named", "number", "numbers", "read", "read_euroc", "rigid", "rigid_error", "value"]
 
@@ -16,7 +17,7 @@ def read(path: Path, imu_yaml: Path | None = None) -> Plain:
     """Read a EuRoC folder, a Kalibr camera chain or a VINS-Fusion configuration, told apart by content."""
     if path.is_dir():
         return read_euroc(path)
-    content = load_yaml(path)
+    content = load_yaml(path, lenient=True)
     with named(path):
         if "cam0" in content:
             return read_kalibr(content, imu_beside(path) if imu_yaml is None else imu_yaml)

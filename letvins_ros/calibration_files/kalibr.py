@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from letvins_ros.calibration_files.kalibr_camera import read_camera, read_noise
-from letvins_ros.calibration_files.values import Plain, load_yaml, named, number, rigid
+from letvins_ros.calibration_files.values import Plain, named, number, rigid
 from letvins_ros.errors import CalibrationError
 from letvins_ros.geometry import inverse
+from letvins_ros.yaml_files import load_yaml
 
 
 def imu_beside(camchain: Path) -> Path | None:
@@ -24,7 +25,7 @@ def read_kalibr(chain: Plain, imu_yaml: Path | None) -> Plain:
     """Kalibr's camera chain; without any IMU in it the body is the first camera."""
     out: Plain = {}
     if imu_yaml is not None:
-        content = load_yaml(imu_yaml)
+        content = load_yaml(imu_yaml, lenient=True)
         with named(imu_yaml):
             out["imu"] = read_noise(content.get("imu0", content), "update_rate")
     T_cam_body = np.eye(4)

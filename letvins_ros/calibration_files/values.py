@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all calibration files have in common: yaml, and numbers and transforms under a key."""
+"""Numbers and transforms under the keys of a calibration file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from letvins_ros.errors import CalibrationError
 
@@ -23,32 +21,6 @@ def named(where: object) -> Iterator[None]:
         yield
     except CalibrationError as e:
         raise CalibrationError(f"{where}: {e}") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe yaml that takes `!!opencv-matrix` for the mapping it is; of a doubled key the last one counts."""
-
-
-def _opencv_matrix(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:opencv-matrix", _opencv_matrix)
-
-
-def load_yaml(path: Path) -> Plain:
-    """Read a yaml mapping, also of OpenCV's `%YAML:1.0` kind; CalibrationError when it cannot be read."""
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace").replace("\t", " ")
-        lines = [line for line in text.splitlines() if not line.startswith("%YAML")]
-        content = yaml.load("\n".join(lines), Loader=_Loader)  # noqa: S506  a SafeLoader
-    except OSError as e:
-        raise CalibrationError(f"{path}: {e.strerror}") from None
-    except (yaml.YAMLError, ValueError) as e:  # ValueError: such as the date 2020-13-13
-        raise CalibrationError(f"{path} is no valid yaml: {' '.join(str(e).split())}") from None
-    if not isinstance(content, dict):
-        raise CalibrationError(f"{path} holds no keys")
-    return content
 
 
 def value(d: object, key: str) -> Any:

@@ -3,8 +3,9 @@
 
 from pathlib import Path
 
-from letvins_ros.calibration_files.values import Plain, load_yaml, named, number, rigid, value
+from letvins_ros.calibration_files.values import Plain, named, number, rigid, value
 from letvins_ros.errors import CalibrationError
+from letvins_ros.yaml_files import load_yaml
 
 _MODELS = {  # model, its intrinsics and its distortion as the camera files name them
     "PINHOLE": ("pinhole-radtan", ("fx", "fy", "cx", "cy"), ("k1", "k2", "p1", "p2")),
@@ -23,7 +24,7 @@ def read_vins(config: Plain, folder: Path) -> Plain:
     out: Plain = {}
     for i in range(int(number(config, "num_of_cam"))):
         path = folder / str(value(config, f"cam{i}_calib"))
-        content = load_yaml(path)
+        content = load_yaml(path, lenient=True)
         with named(path):
             out[f"camera{i}"] = _camera(content)
         out[f"camera{i}"]["T_body_cam"] = rigid(config, f"body_T_cam{i}").ravel().tolist()

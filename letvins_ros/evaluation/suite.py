@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from letvins_ros.errors import ConfigError
 from letvins_ros.evaluation.record import STAGES
 from letvins_ros.evaluation.summary import LABELS
+from letvins_ros.keys import check_keys
+from letvins_ros.yaml_files import load_yaml
 
 METRICS = sorted(
     (set(LABELS) - set(STAGES)) | {f"{stage}.{part}" for stage in STAGES for part in ("median", "p95", "max")}
 )
-
-Kind = type | tuple[type, ...]
 
 
 @dataclass(frozen=True)
@@ -66,10 +64,7 @@ DEFAULT_TOLERANCE = {"ate_rmse_m": Tolerance(0.05, 0.005), "coverage": Tolerance
 
 def load_suite(path: Path) -> Suite:
     """Read a suite; paths in it are relative to its folder. Raises ConfigError with the key at fault."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"cannot read suite {path}: {' '.join(str(error).split())}") from error
+    content = load_yaml(path)
     try:
         return _suite(content, path.parent)
     except ConfigError as error:
@@ -86,7 +81,7 @@ def _suite(content: object, folder: Path) -> Suite:
         "timeout_s": float,
         "cpus_per_run": float,
     }
-    given = _checked(content, "", kinds, ["sources"])
+    given = check_keys(content, "", kinds, ["sources"])
     sources = tuple(_source(item, f"sources[{i}].", folder) for i, item in enumerate(given["sources"]))
     items = given.get("configurations", [{"name": "default"}])
     configurations = tuple(_configuration(item, f"configurations[{i}].", folder) for i, item in enumerate(items))
@@ -106,13 +101,13 @@ def _suite(content: object, folder: Path) -> Suite:
 
 
 def _source(content: object, where: str, folder: Path) -> Source:
-    given = _checked(content, where, {"name": str, "path": str, "simulate": dict}, ["name"])
+    given = check_keys(content, where, {"name": str, "path": str, "simulate": dict}, ["name"])
     if ("path" in given) == ("simulate" in given):
         raise ConfigError(f"{where}path or {where}simulate must be given, and only one of them")
     if "path" in given:
         return Source(given["name"], _existing(given["path"], f"{where}path", folder))
-    kinds: dict[str, Kind] = {"scenario": str, "duration_s": float, "seed": (int, list)}
-    simulate = _checked(given["simulate"], f"{where}simulate.", kinds, ["scenario", "duration_s"])
+    kinds = {"scenario": str, "duration_s": float, "seed": (int, list)}
+    simulate = check_keys(given["simulate"], f"{where}simulate.", kinds, ["scenario", "duration_s"])
     seeds = simulate.get("seed", 0)
     seeds = seeds if isinstance(seeds, list) else [seeds]
     if not seeds or not all(type(seed) is int for seed in seeds):
@@ -121,7 +116,7 @@ def _source(content: object, where: str, folder: Path) -> Source:
 
 
 def _configuration(content: object, where: str, folder: Path) -> Configuration:
-    given = _checked(content, where, {"name": str, "config": str, "set": dict}, ["name"])
+    given = check_keys(content, where, {"name": str, "config": str, "set": dict}, ["name"])
     config = _existing(given["config"], f"{where}config", folder) if "config" in given else None
     return Configuration(given["name"], config, given.get("set", {}))
 
@@ -134,30 +129,9 @@ def _existing(text: str, where: str, folder: Path) -> Path:
 
 
 def _tolerance(content: dict[str, Any]) -> dict[str, Tolerance]:
-    _checked(content, "tolerance.", dict.fromkeys(METRICS, dict), [])
+    check_keys(content, "tolerance.", dict.fromkeys(METRICS, dict))
     kinds = {"relative": float, "absolute": float}
-    return {name: Tolerance(**_checked(item, f"tolerance.{name}.", kinds, [])) for name, item in content.items()}
-
-
-def _checked(content: object, where: str, kinds: Mapping[str, Kind], required: list[str]) -> dict[str, Any]:
-    """Return the mapping if it has the required keys, no unknown ones, and values of these kinds."""
-    if not isinstance(content, dict):
-        raise ConfigError(f"{where.rstrip('.') or 'a suite'} must be a mapping of keys, got {content!r}")
-    for key, value in content.items():
-        if key not in kinds:
-            raise ConfigError(f"unknown key {where}{key}; known: {', '.join(kinds)}")
-        kind = (int, float) if kinds[key] is float else kinds[key]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise ConfigError(f"{where}{key} must be {_words(kinds[key])}, got {value!r}")
-    for key in required:
-        if not content.get(key):
-            raise ConfigError(f"{where}{key} is missing")
-    return content
-
-
-def _words(kind: Kind) -> str:
-    names = {str: "a text", int: "an integer", float: "a number", list: "a list", dict: "a mapping of keys"}
-    return " or ".join(names[k] for k in (kind if isinstance(kind, tuple) else (kind,)))
+    return {name: Tolerance(**check_keys(item, f"tolerance.{name}.", kinds)) for name, item in content.items()}
 
 
 def _check_names(where: str, names: list[str]) -> None:

@@ -55,14 +55,15 @@ def test_a_suite_of_sources_alone_runs_the_defaults_three_times(load):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "a suite must be a mapping of keys, got None"),
-        ("sources: [", "cannot read suite"),
+        ("", "sources is missing"),
+        ("- 1", "must hold keys and values, got list"),
+        ("sources: [", "line 1: not valid YAML"),
         ("repeats: 1", "sources is missing"),
         ("sources: []", "sources is missing"),
         ("sources: clip", "sources must be a list, got 'clip'"),
         ("sources: [clip]", "sources[0] must be a mapping of keys, got 'clip'"),
-        ("sources: [{name: a, path: data/clip}]\nrepeat: 1", "unknown key repeat; known: sources, configurations, rep"),
-        ("sources: [{name: a, pth: b}]", "unknown key sources[0].pth; known: name, path, simulate"),
+        ("sources: [{name: a, path: data/clip}]\nrepeat: 1", "unknown key repeat; known: repeats, "),
+        ("sources: [{name: a, pth: b}]", "unknown key sources[0].pth; known: path, "),
         ("sources: [{name: a}]", "sources[0].path or sources[0].simulate must be given, and only one"),
         ("sources: [{name: a, path: none}]", "sources[0].path: there is no /"),
         ("sources: [{name: a/b, path: data/clip}]", "sources name 'a/b' must be made of letters"),
@@ -78,7 +79,7 @@ def test_a_suite_of_sources_alone_runs_the_defaults_three_times(load):
         ),
         ("sources: [{name: a, path: data}]\nrepeats: 0", "repeats must be at least 1, got 0"),
         ("sources: [{name: a, path: data}]\nrepeats: yes", "repeats must be an integer, got True"),
-        ("sources: [{name: a, path: data}]\ntolerance: {ate: {relative: 1}}", "unknown key tolerance.ate; known: ate_"),
+        ("sources: [{name: a, path: data}]\ntolerance: {ate: {relative: 1}}", "unknown key tolerance.ate; known: "),
         ("sources: [{name: a, path: data}]\ntolerance: {coverage: {rel: 1}}", "unknown key tolerance.coverage.rel"),
         (
             "sources: [{name: a, path: data}]\nconfigurations: [{name: b, set: 3}]",

@@ -168,8 +168,11 @@ def test_overrides_win_and_reach_the_recipes_options(tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("stepz=3", "unknown key stepz; known: recipe, out, steps"),
-        ("steps=many", "steps must be int, got 'many'"),
+        ("stepz=3", "unknown key stepz; known: steps, "),
+        ("steps=many", "steps must be an integer, got 'many'"),
+        ("steps=true", "steps must be an integer, got True"),
+        ("steps=[", r"steps=\[ line 1: not valid YAML"),
+        ("lr=1e-3x", "lr must be a number, got '1e-3x'"),
         ("steps", "give overrides as key=value"),
         ("schedule=soon", "schedule must be one of one_cycle, constant, decay, restarts, got 'soon'"),
     ],
@@ -184,7 +187,7 @@ def test_wrong_overrides_are_named(tmp_path, override, message):
 def test_a_missing_key_and_a_wrong_option_are_named(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("recipe: letnet2\nout: o\n")
-    with pytest.raises(ConfigError, match="steps"):
+    with pytest.raises(ConfigError, match=r"c\.yaml: steps is missing"):
         read_config(path, [])
     with pytest.raises(ConfigError, match="options of letnet2: unknown key foo"):
         open_recipe(read_config(path, ["steps=1", "options.foo=1"]))
