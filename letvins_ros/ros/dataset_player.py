@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image, Imu
 from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import DataError
 from letvins_ros.ros import convert
-from letvins_ros.ros.node import IMU_DEPTH, OUTPUT, LetvinsNode, run_node
+from letvins_ros.ros.node import IMU_DEPTH, LetvinsNode, run_node
 from letvins_ros.types import ImageFrame
 
 END_S = 1.0  # what was sent last has so long to arrive
@@ -39,9 +39,9 @@ class DatasetPlayerNode(LetvinsNode):
             raise DataError("player.source names no recording; for example -p player.source:=/data/MH_01_easy")
         self.dataset: Dataset = open_dataset(Path(player.source), self.config.rig)
         cameras = 2 if self.dataset.rig is None else len(self.dataset.rig.cameras)
-        self.images = [self.create_publisher(Image, f"cam{i}/image_raw", QoSProfile(depth=10)) for i in range(cameras)]
-        self.imu = self.create_publisher(Imu, "imu", QoSProfile(depth=IMU_DEPTH))
-        self.clock = self.create_publisher(Clock, "/clock", OUTPUT)
+        self.images = [self.advertise(Image, f"cam{i}/image_raw") for i in range(cameras)]
+        self.imu = self.advertise(Imu, "imu", QoSProfile(depth=IMU_DEPTH))
+        self.clock = self.advertise(Clock, "/clock")
         turns = self.config.tracker.gyro_prediction and self.config.mode != "stereo"  # the tracker hears the IMU too
         self.listeners, self.playing = player.listeners or 1 + turns, ""
 

@@ -19,7 +19,7 @@ from letvins_ros.msg import FeatureTracks, VioStatus
 from letvins_ros.ros import convert
 from letvins_ros.ros.checks import StampGate, SwapCheck
 from letvins_ros.ros.imu_inbox import ImuInbox
-from letvins_ros.ros.node import IMU_DEPTH, OUTPUT, LetvinsNode, run_node
+from letvins_ros.ros.node import IMU_DEPTH, LetvinsNode, run_node
 from letvins_ros.ros.worker import DropQueue
 from letvins_ros.sensors import calibrated_rig
 from letvins_ros.tracking import FeatureTracker
@@ -66,11 +66,11 @@ class FeatureTrackerNode(LetvinsNode):
         self.gates = [StampGate(JUMP_FRAMES) for _ in range(count)]
         self.pairs: DropQueue[Pair] = DropQueue(self.config.ros.image_queue)
         self.waiting: list[deque[Arrived]] = [deque(maxlen=10) for _ in range(count)]
-        self.inbox, self.swap, self.drawer = ImuInbox(self.config, self.rig), SwapCheck(), TrackDrawer()
+        self.inbox, self.swap, self.drawer = ImuInbox(self.rig), SwapCheck(), TrackDrawer()
         self.restarted, self.began, self.last_in = False, time.monotonic(), [0.0] * count
-        self.out = self.create_publisher(FeatureTracks, "letvins/tracks", OUTPUT)
-        self.out_image = self.create_publisher(Image, "letvins/image_track", OUTPUT)
-        self.create_service(Trigger, "~/reset", self._reset)
+        self.out = self.advertise(FeatureTracks, "letvins/tracks")
+        self.out_image = self.advertise(Image, "letvins/image_track")
+        self.serve(Trigger, "~/reset", self._reset)
 
     def activate(self) -> None:
         for camera in range(len(self.rig.cameras)):

@@ -1,29 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IMU messages between the executor's thread and the worker's."""
+"""IMU messages on their way to the estimator, and to the tracker."""
 
 import time
 from collections import deque
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from sensor_msgs.msg import Imu
 
 from letvins_ros.calibration import Rig
-from letvins_ros.config import Config
 from letvins_ros.imu import ImuBuffer
 from letvins_ros.msg import VioStatus
 from letvins_ros.ros import convert
+from letvins_ros.ros.checks import ImuCheck, Problems, StampGate
+from letvins_ros.ros.node import Stats
 from letvins_ros.types import ImuSamples
 
 FRESH_S = 1.0  # a bias that old is not trusted
 MOST_WAITING = 20000
+JUMP_READINGS = 40  # so many in a row make a jump of the stamps the new time
+Row = tuple[int, float, float, float, float, float, float]  # as convert.imu_from gives it
+
+
+def _samples(rows: Sequence[Row]) -> ImuSamples | None:
+    if not rows:
+        return None
+    values = np.array([row[1:] for row in rows])
+    return ImuSamples(np.array([row[0] for row in rows], np.int64), values[:, :3], values[:, 3:])
+
+
+class ImuStream:
+    """Readings for the estimator; what is wrong with their stamps, values, units and rate is named."""
+
+    def __init__(self, rate_hz: float, stats: Stats, problems: Problems) -> None:
+        self._rate_hz, self._stats, self._problems = rate_hz, stats, problems
+        self._gate, self._check = StampGate(JUMP_READINGS), ImuCheck(rate_hz)
+        self.at_s = 0.0  # when the newest came, by a clock that never jumps
+
+    def take(self, messages: Iterable[Imu]) -> tuple[ImuSamples | None, bool]:
+        """The good readings among the messages, None where there is none; whether time went back before them."""
+        rows: list[Row] = []
+        restarted = False
+        for message in messages:
+            now = time.monotonic_ns()
+            self.at_s = now * 1e-9
+            self._stats.count("imu")
+            row = convert.imu_from(message)
+            verdict = self._gate.check(row[0], now)
+            if verdict.kind:
+                self._problems.note(f"imu {verdict.kind}", verdict.problem)
+            if verdict.restarted:
+                rows, restarted, self._check = [], True, ImuCheck(self._rate_hz)
+            if not np.isfinite(row[1:]).all():
+                self._problems.note("imu values", "NaN or infinite, dropped")
+            elif verdict.passes:
+                rows.append(row)
+        samples = _samples(rows)
+        for kind, text in self._check.add(samples) if samples is not None else ():
+            self._problems.note(kind, text)
+        return samples, restarted
 
 
 class ImuInbox:
-    """Collects readings; for the tracker it also tells how the body turned between frames."""
+    """Readings for the tracker: how the body turned between frames."""
 
-    def __init__(self, config: Config, rig: Rig) -> None:
+    def __init__(self, rig: Rig) -> None:
         self._offset_ns = round(rig.cameras[0].time_offset_s * 1e9)
-        self._new: deque[tuple[int, float, float, float, float, float, float]] = deque(maxlen=MOST_WAITING)
+        self._new: deque[Row] = deque(maxlen=MOST_WAITING)
         self._buffer = ImuBuffer(keep_s=3.0)
         self._bias, self._bias_at = np.zeros(3), -np.inf
         self._last_ns: int | None = None
@@ -31,10 +74,6 @@ class ImuInbox:
     def add(self, message: Imu) -> None:
         """Take a message, in the executor's thread."""
         self._new.append(convert.imu_from(message))
-
-    def add_row(self, row: tuple[int, float, float, float, float, float, float]) -> None:
-        """Take what convert.imu_from gives."""
-        self._new.append(row)
 
     def take_bias(self, message: VioStatus) -> None:
         """Learn the gyro's bias from the estimator."""
@@ -46,17 +85,9 @@ class ImuInbox:
         """Forget all readings: time has begun anew."""
         self._buffer, self._last_ns = ImuBuffer(keep_s=3.0), None
 
-    def drain(self) -> ImuSamples | None:
-        """Take the readings that have come since the last call, or None."""
-        rows = [self._new.popleft() for _ in range(len(self._new))]
-        if not rows:
-            return None
-        values = np.array([row[1:] for row in rows])
-        return ImuSamples(np.array([row[0] for row in rows], np.int64), values[:, :3], values[:, 3:])
-
     def turn(self, stamp_ns: int) -> tuple[np.ndarray | None, bool]:
         """R_last_now (3, 3) of the body since the last frame asked for, None without readings; whether to trust it."""
-        new = self.drain()
+        new = _samples([self._new.popleft() for _ in range(len(self._new))])
         if new is not None:
             self._buffer.append(new)
         last, self._last_ns = self._last_ns, stamp_ns + self._offset_ns

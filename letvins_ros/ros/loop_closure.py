@@ -25,7 +25,7 @@ from letvins_ros.loop.describers import describer_name
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.msg import Keyframe, LoopClosure
 from letvins_ros.ros import convert
-from letvins_ros.ros.node import OUTPUT, LetvinsNode, run_node
+from letvins_ros.ros.node import LetvinsNode, run_node
 from letvins_ros.ros.paths import ThinnedPath
 from letvins_ros.sensors import calibrated_rig
 from letvins_ros.types import Keyframe as CoreKeyframe
@@ -68,13 +68,13 @@ class LoopClosureNode(LetvinsNode):
         self.index = -1
         self.indices, self.sessions = 0, 0  # how many keyframes and odom frames there were before this session
         self.began, self.heard_at, self.path_at = time.monotonic(), 0.0, 0.0
-        self.out_odometry = self.create_publisher(Odometry, "letvins/map_odometry", OUTPUT)
-        self.out_path = self.create_publisher(Path, "letvins/map_path", OUTPUT)
-        self.out_loop = self.create_publisher(LoopClosure, "letvins/loop", OUTPUT)
-        self.out_graph = self.create_publisher(MarkerArray, "letvins/pose_graph", OUTPUT)
-        self.send_transform = convert.tf_broadcaster(self)
-        self.create_service(Trigger, "~/save_map", self._save)
-        self.create_service(Trigger, "~/load_map", self._load)
+        self.out_odometry = self.advertise(Odometry, "letvins/map_odometry")
+        self.out_path = self.advertise(Path, "letvins/map_path")
+        self.out_loop = self.advertise(LoopClosure, "letvins/loop")
+        self.out_graph = self.advertise(MarkerArray, "letvins/pose_graph")
+        self.send_transform = self.broadcaster()
+        self.serve(Trigger, "~/save_map", self._save)
+        self.serve(Trigger, "~/load_map", self._load)
 
     def _closer(self, file: str) -> LoopCloser:
         """A closer that begins with nothing, or with the map of a file; LetvinsError where that cannot be used."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import TransformStamped
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
@@ -24,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from letvins_ros.config import Config
 from letvins_ros.errors import LetvinsError
+from letvins_ros.ros import convert
 from letvins_ros.ros.checks import Problems
 from letvins_ros.ros.params import declare_config
 from letvins_ros.ros.start import signals_noted
@@ -99,6 +101,10 @@ class LetvinsNode(LifecycleNode):
         self.crashed: BaseException | None = None
         self._worker: Worker | None = None
         self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+        self._served: list[Any] = []
+        self._broadcaster: Callable[[TransformStamped], None] | None = None
+        self._configured: set[str] = set()  # names of the attributes that configure has made
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", OUTPUT)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on where /clock stands still
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
@@ -125,6 +131,21 @@ class LetvinsNode(LifecycleNode):
         """Take over dynamic parameters."""
 
     # -- for the nodes ------------------------------------------------------------------------------------------------
+
+    def advertise(self, kind: type, topic: str, qos: QoSProfile = OUTPUT) -> Any:
+        """A publisher that lives until cleanup."""
+        self._outputs.append(self.create_publisher(kind, topic, qos))
+        return self._outputs[-1]
+
+    def broadcaster(self) -> Callable[[TransformStamped], None]:
+        """What sends a transform on /tf; it is made once and lives as long as the node."""
+        if self._broadcaster is None:
+            self._broadcaster = convert.tf_broadcaster(self)
+        return self._broadcaster
+
+    def serve(self, kind: type, name: str, callback: Callable[[Any, Any], Any]) -> None:
+        """Answer a service until cleanup."""
+        self._served.append(self.create_service(kind, name, callback))
 
     def hear(self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile = OUTPUT) -> None:
         """Subscribe until deactivated."""
@@ -171,15 +192,26 @@ class LetvinsNode(LifecycleNode):
     # -- lifecycle ----------------------------------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        before = set(vars(self))
         try:
             self.configure()
         except LetvinsError as error:
             self.get_logger().error(str(error))
+            self._release(set(vars(self)) - before)
             return TransitionCallbackReturn.FAILURE
+        except Exception:
+            self.get_logger().fatal(traceback.format_exc())
+            self._release(set(vars(self)) - before)
+            return TransitionCallbackReturn.ERROR
+        self._configured = set(vars(self)) - before
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        self.activate()
+        try:
+            self.activate()
+        except Exception:
+            self.get_logger().fatal(traceback.format_exc())
+            return TransitionCallbackReturn.ERROR
         self._worker = Worker(self.step, self._on_crash, self.patience_s)
         return super().on_activate(state)
 
@@ -187,9 +219,20 @@ class LetvinsNode(LifecycleNode):
         self.silence()
         return super().on_deactivate(state)
 
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release(self._configured)
+        return super().on_cleanup(state)
+
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.silence()
+        self._release(self._configured)
         return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After an error in a transition the node can be configured anew."""
+        self.silence()
+        self._release(self._configured)
+        return TransitionCallbackReturn.SUCCESS
 
     def silence(self) -> None:
         """Stop listening and working."""
@@ -199,6 +242,16 @@ class LetvinsNode(LifecycleNode):
         for one in self._inputs:
             self.destroy_subscription(one)
         self._inputs = []
+
+    def _release(self, names: set[str]) -> None:
+        """Undo configure: destroy publishers and services, let go of what it made."""
+        for publisher in self._outputs:
+            self.destroy_publisher(publisher)
+        for service in self._served:
+            self.destroy_service(service)
+        for name in names:
+            delattr(self, name)
+        self._outputs, self._served, self._configured = [], [], set()
 
     def _on_crash(self, error: BaseException) -> None:
         """End the process: a node that lives on without its worker would be silently dead."""

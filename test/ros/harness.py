@@ -36,6 +36,11 @@ def own_domain() -> int:
     return 1 + next(_domains) % 100
 
 
+def rss_mb(pid: int | str = "self") -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 class Stack:
     """The processes of one system."""
 

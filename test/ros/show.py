@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import numpy as np
-from harness import Ear, Stack
+from harness import Ear, Stack, rss_mb
 
 from letvins_ros.datasets import open_dataset
 from letvins_ros.evaluation.evaluate import evaluate
@@ -88,11 +88,6 @@ def pair(source: Path) -> None:
             time.sleep(0.5)
         for ear in (ear1, ear2):
             print(f"poses {len(ear.poses)}, coverage {ear.coverage():.3f}; {percentiles(ear.latencies_s())}; {load()}")
-
-
-def rss_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def soak(source: Path, minutes: float) -> None:

@@ -110,6 +110,24 @@ def test_letvins_up_starts_records_restarts_and_ends_them_together(recording, tm
     assert counts["/tf"] > 5
 
 
+def test_a_recording_played_twice_is_one_reset_and_no_wrong_rate(recording, tmp_path):
+    with Stack(tmp_path, dataset=str(recording), rate=RATE, loop=False) as stack, Ear(stack.domain) as ear:
+        stack.start("feature_tracker", "vio", "dataset_player")
+        for turn in range(2):
+            if turn:
+                stack.start("dataset_player")
+            player, before = stack.running["dataset_player"], len(ear.statuses)
+            ear.wait(lambda p=player: p.poll() is not None, START_S, "the end of the recording")
+            assert len(ear.statuses) > before + 50, turn
+        resets = [status.resets for _, status in ear.statuses]
+        stack.stop()
+    log = stack.log("vio")
+    assert resets[-1] == 1
+    assert log.count("time has gone back") == 1
+    assert "imu rate" not in log
+    assert "clocks" not in log
+
+
 class Driver:
     """A camera driver that can be made to send nonsense."""
 

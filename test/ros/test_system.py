@@ -27,7 +27,7 @@ EUROC = str(ROOT / "config" / "euroc" / "stereo_imu.yaml")
 def published_topics():
     """Every topic under letvins/ that a node makes a publisher for."""
     text = "".join(path.read_text() for path in (ROOT / "letvins_ros" / "ros").glob("*.py"))
-    return set(re.findall(r'create_publisher\(\s*\w+, "(letvins/\w+)"', text))
+    return set(re.findall(r'advertise\(\s*\w+, "(letvins/\w+)"', text))
 
 
 def test_all_nodes_get_the_same_parameters_and_remaps():

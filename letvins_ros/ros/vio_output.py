@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the vio node publishes of the estimator's states and keyframes."""
+
+import time
+
+import numpy as np
+from nav_msgs.msg import Odometry, Path
+from sensor_msgs.msg import PointCloud2
+
+from letvins_ros.calibration import ImuNoise
+from letvins_ros.geometry import apply
+from letvins_ros.imu import ImuBuffer
+from letvins_ros.msg import Keyframe, VioStatus
+from letvins_ros.ros import convert
+from letvins_ros.ros.node import LetvinsNode
+from letvins_ros.ros.paths import ThinnedPath
+from letvins_ros.types import Keyframe as CoreKeyframe
+from letvins_ros.types import VioState
+
+RATE_WINDOW_NS = 10_000_000
+PATH_PERIOD_S = 1.0
+
+
+class VioOutput:
+    """Odometry, path, transform, points, keyframes and status of one node."""
+
+    def __init__(self, node: LetvinsNode, noise: ImuNoise, session_ns: int) -> None:
+        self._node, self._noise, self._session_ns = node, noise, session_ns
+        self._send_transform = node.broadcaster()
+        self._path, self._path_at = ThinnedPath(node.config.ros.path_poses), 0.0
+        self._odometry = node.advertise(Odometry, "letvins/odometry")
+        self._imu_odometry = node.advertise(Odometry, "letvins/imu_odometry")
+        self._paths = node.advertise(Path, "letvins/path")
+        self._points = node.advertise(PointCloud2, "letvins/points")
+        self._keyframes = node.advertise(Keyframe, "letvins/keyframe")
+        self._statuses = node.advertise(VioStatus, "letvins/status")
+        self._sent_ns = 0  # the newest stamp at the IMU's rate
+
+    def wants_imu_rate(self) -> bool:
+        """Whether anybody listens to the odometry at the IMU's rate."""
+        return bool(self._imu_odometry.get_subscription_count())
+
+    def pose(self, state: VioState, imu: ImuBuffer) -> None:
+        """A frame's pose as odometry, in the path and as a transform."""
+        ros = self._node.config.ros
+        self._odometry.publish(self._message(state, imu))
+        self._node.stats.count("odometry")
+        self._path.add(state.stamp_ns, state.T_odom_body)
+        due = time.monotonic() - self._path_at > PATH_PERIOD_S
+        if ros.publish_path and due and self._paths.get_subscription_count():
+            self._path_at = time.monotonic()
+            self._paths.publish(self._path.message(ros.odom_frame, state.stamp_ns))
+        if ros.publish_odom_tf:
+            T = convert.transform_to_message(state.T_odom_body, state.stamp_ns, ros.odom_frame, ros.base_frame)
+            self._send_transform(T)
+
+    def between(self, state: VioState | None, imu: ImuBuffer) -> None:
+        """A pose at a reading's time, if it is newer than the last one."""
+        if state is not None and state.stamp_ns > self._sent_ns:
+            self._imu_odometry.publish(self._message(state, imu))
+            self._sent_ns = state.stamp_ns
+
+    def keyframe(self, keyframe: CoreKeyframe) -> None:
+        """A keyframe, and its points in odom while somebody listens."""
+        ros = self._node.config.ros
+        self._keyframes.publish(convert.keyframe_to_message(keyframe, ros.odom_frame, self._session_ns))
+        if ros.publish_points and self._points.get_subscription_count():
+            known = keyframe.points_body[np.isfinite(keyframe.points_body[:, 0])]
+            head = convert.header(keyframe.stamp_ns, ros.odom_frame)
+            self._points.publish(convert.cloud_to_message(apply(keyframe.T_odom_body, known), head))
+
+    def status(self, state: VioState, features: int, received_ns: int) -> None:
+        """Where the estimator stands; received_ns: system time of the left image at the tracker."""
+        late_s = (time.time_ns() - received_ns) * 1e-9
+        self._node.stats.latency(late_s)
+        status = convert.status_to_message(state, self._node.config.ros.odom_frame, self._session_ns)
+        status.features, status.imu_received = features, self._node.stats.total("imu")
+        status.latency_s = late_s
+        self._statuses.publish(status)
+
+    def _message(self, state: VioState, imu: ImuBuffer) -> Odometry:
+        steps, ros = imu.steps(state.stamp_ns - RATE_WINDOW_NS, state.stamp_ns), self._node.config.ros
+        rate = steps.gyro.mean(0) - state.gyro_bias if len(steps.gyro) else np.zeros(3)
+        std = self._noise.gyro_noise * np.sqrt(self._noise.rate_hz)
+        return convert.odometry_to_message(state, rate, std, (ros.odom_frame, ros.base_frame))

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lifecycle of the nodes: what configure makes, cleanup destroys."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import rclpy
+from harness import own_domain, rss_mb
+from rclpy.context import Context
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from letvins_ros.errors import DataError
+from letvins_ros.ros.dataset_player import DatasetPlayerNode
+from letvins_ros.ros.feature_tracker import FeatureTrackerNode
+from letvins_ros.ros.loop_closure import LoopClosureNode
+from letvins_ros.ros.vio import VioNode
+
+EUROC = str(Path(__file__).parents[2] / "config" / "euroc" / "stereo_imu.yaml")
+KINDS = [FeatureTrackerNode, VioNode, LoopClosureNode, DatasetPlayerNode]
+OK = TransitionCallbackReturn.SUCCESS
+SETTLED, GROWTH_MB = 20, 6.0  # cycles until the allocator has what it needs; then so much at most in the others
+
+
+@pytest.fixture
+def make(recording):
+    """Makes a node of a kind, without autostart, in a domain of its own."""
+    context, made = Context(), []
+    rclpy.init(context=context, domain_id=own_domain())
+
+    def of(kind):
+        given = {"config": EUROC, "player.source": str(recording)}
+        overrides = [Parameter(name, value=value) for name, value in given.items()]
+        made.append(kind(context=context, parameter_overrides=overrides, use_global_arguments=False))
+        return made[-1]
+
+    yield of
+    for node in made:
+        node.silence()
+        node.destroy_node()
+    context.try_shutdown()
+
+
+def held(node):
+    """What a node has: numbers of its publishers, services, subscriptions, attributes, and of all threads."""
+    made = [len(list(many)) for many in (node.publishers, node.services, node.subscriptions)]
+    return [*made, len(vars(node)), threading.active_count()]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_hundred_cycles_leave_nothing_behind(kind, make):
+    node, memory = make(kind), []
+    for cycle in range(100):
+        assert node.trigger_configure() == OK
+        assert node.trigger_activate() == OK
+        if cycle == 0:
+            active = held(node)
+        assert held(node) == active, cycle
+        assert node.trigger_deactivate() == OK
+        assert node.trigger_cleanup() == OK
+        if cycle == 0:
+            idle = held(node)
+        assert held(node) == idle, cycle
+        memory.append(rss_mb())
+    assert memory[-1] - memory[SETTLED] < GROWTH_MB
+    assert node.trigger_shutdown() == OK
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_cleanup_destroys_all_that_configure_made(kind, make):
+    node = make(kind)
+    before = held(node)[:3]
+    assert node.trigger_configure() == OK
+    assert held(node)[:3] > before
+    assert node.trigger_cleanup() == OK
+    made_once = 1 if kind in (VioNode, LoopClosureNode) else 0  # the publisher of /tf lives with the node
+    assert held(node)[:3] == [before[0] + made_once, *before[1:]]
+
+
+def test_shutdown_ends_an_active_node(make):
+    node = make(VioNode)
+    threads = threading.active_count()
+    assert node.trigger_configure() == node.trigger_activate() == node.trigger_shutdown() == OK
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize(("error", "answer"), [(DataError("no"), "FAILURE"), (KeyError("bug"), "ERROR")])
+def test_a_node_whose_configuring_failed_can_be_configured_again(error, answer, make, monkeypatch):
+    node = make(FeatureTrackerNode)
+    before = held(node)
+
+    def broken(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node, "serve", broken)  # the last thing that configure does
+        assert node.trigger_configure() == getattr(TransitionCallbackReturn, answer)
+    assert held(node) == before
+    assert node.trigger_configure() == OK
+
+
+def test_a_node_whose_activation_failed_is_unconfigured_and_deaf(make, monkeypatch):
+    node = make(VioNode)
+    with monkeypatch.context() as patch:
+        patch.setattr(node, "hear", lambda *_: 1 / 0)
+        assert node.trigger_configure() == OK
+        assert node.trigger_activate() == TransitionCallbackReturn.ERROR
+    assert not list(node.subscriptions)
+    assert node.trigger_configure() == node.trigger_activate() == OK
