@@ -5,12 +5,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from letvins_ros import calibration_files as files
 from letvins_ros.camera import Camera
 from letvins_ros.errors import CalibrationError
+from letvins_ros.image_files import read_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ def _camera_from_dict(d: dict[str, Any], folder: Path) -> MountedCamera:
 
 
 def _read_mask(path: str) -> np.ndarray:
-    mask = cv2.imread(path, cv2.IMREAD_GRAYSCALE) if Path(path).is_file() else None
+    mask = read_image(Path(path))
     if mask is None:
         raise CalibrationError(f"mask {path} is missing or no image")
     return np.asarray(mask, np.uint8)

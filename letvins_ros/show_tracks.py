@@ -19,6 +19,7 @@ from letvins_ros.datasets import Dataset, images, open_dataset
 from letvins_ros.errors import DataError
 from letvins_ros.evaluation.draw_tracks import TrackDrawer
 from letvins_ros.evaluation.survival import ALIVE, Survival
+from letvins_ros.image_files import opencv_name
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.types import ImageFrame
 from letvins_ros.writing import atomic_path, to_json, write_atomic
@@ -86,8 +87,8 @@ def _guess(width: int, height: int) -> Rig:
 def _video(path: Path, dataset: Dataset, size: tuple[int, int]) -> Iterator[cv2.VideoWriter]:
     """A writer whose file appears under its name when it is complete. Raises DataError where none can be opened."""
     period_ns = float(np.median(np.diff(dataset.stamps_ns))) if len(dataset) > 1 else 1e9
-    with atomic_path(path) as part:
-        video = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), min(max(1e9 / period_ns, 1.0), 120.0), size)
+    with atomic_path(path) as part, opencv_name(part) as name:
+        video = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), min(max(1e9 / period_ns, 1.0), 120.0), size)
         try:
             if not video.isOpened():
                 raise DataError(f"{path}: cannot write a video of {size[0]}x{size[1]} pixels")

@@ -9,6 +9,8 @@ import numpy as np
 
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.camera import Camera
+from letvins_ros.errors import DataError
+from letvins_ros.image_files import read_image
 from letvins_ros.loop.orb import OrbDescriber, Vlad
 from letvins_ros.types import Keyframe
 from letvins_ros.weights import save_weights
@@ -31,7 +33,9 @@ def learn(descriptors: np.ndarray, axes: int = AXES, words: int = WORDS) -> Vlad
 
 def describe_photo(path: Path, describer: OrbDescriber) -> np.ndarray:
     """Descriptors (N, 32) of its corners."""
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    image = read_image(path)
+    if image is None:
+        raise DataError(f"{path}: not a readable photograph")
     none, before, unknown = np.zeros((0, 2), np.float32), np.zeros((0, 4, 4)), np.eye(6)
     empty = Keyframe(0, 0, np.eye(4), unknown, before, unknown, np.zeros(0, np.int64), none, np.zeros((0, 3)))
     return describer.describe(image, empty).descriptors

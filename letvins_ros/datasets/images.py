@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -12,10 +13,12 @@ from letvins_ros.calibration import Rig
 from letvins_ros.datasets.base import ReadReport
 from letvins_ros.datasets.sequence import FileRecording, FrameFiles, Loaded, Recording, Sensors
 from letvins_ros.errors import DataError
+from letvins_ros.image_files import MAX_DECODED, opencv_name
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 RATE_HZ = 20.0  # where nothing tells the time of the images
+MAX_FRAMES, MAX_RATE_HZ = 10**7, 1e5  # of a video whose header can be right
 
 
 def recognises(path: Path) -> bool:
@@ -51,21 +54,37 @@ class VideoRecording(Recording):
     """A Dataset of the frames of a video."""
 
     def __init__(self, path: Path, rig: Rig | None) -> None:
-        video = cv2.VideoCapture(str(path))
-        count, rate_hz = int(video.get(cv2.CAP_PROP_FRAME_COUNT)), video.get(cv2.CAP_PROP_FPS)
-        video.release()
-        if count <= 0:
-            raise DataError(f"{path}: no video that can be decoded")
+        with _opened(path) as video:
+            count, rate_hz = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
+            size = video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT)
+        if not (1 <= count <= MAX_FRAMES and 0 < size[0] * size[1] * 3 <= MAX_DECODED):
+            raise DataError(f"{path}: no video that can be decoded ({count:.0f} frames of {size[0]:.0f}x{size[1]:.0f})")
         self._path = path
-        super().__init__(path.stem, _stamps(count, rate_hz if rate_hz > 0 else RATE_HZ), Sensors(rig), ReadReport())
+        stamps_ns = _stamps(int(count), rate_hz if 0 < rate_hz < MAX_RATE_HZ else RATE_HZ)
+        super().__init__(path.stem, stamps_ns, Sensors(rig), ReadReport())
 
     def _load(self, chosen: range) -> Iterator[list[Loaded | None]]:
-        video = cv2.VideoCapture(str(self._path))
-        try:
+        with _opened(self._path) as video:
             for i in range(chosen.stop):
-                good, image = video.read()
+                image = _next_frame(video)
                 if i >= chosen.start:
-                    gray = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if good else None
-                    yield [Loaded(f"{self._path.name}, frame {i}", gray)]
+                    yield [Loaded(f"{self._path.name}, frame {i}", image)]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
+    with opencv_name(path) as name:
+        video = cv2.VideoCapture(name)
+        try:
+            yield video
         finally:
             video.release()
+
+
+def _next_frame(video: cv2.VideoCapture) -> np.ndarray | None:
+    """(H, W) uint8 gray, None where it cannot be decoded."""
+    try:
+        good, image = video.read()
+        return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) if good else None
+    except cv2.error:
+        return None

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from letvins_ros.datasets.base import ReadReport
-from letvins_ros.datasets.sequence import FrameFiles, Size, read_image
+from letvins_ros.datasets.sequence import FrameFiles, Size
 from letvins_ros.errors import DataError
+from letvins_ros.image_files import read_image
 
 
 def numbered_images(folder: Path) -> dict[int, Path]:

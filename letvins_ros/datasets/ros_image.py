@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from letvins_ros.errors import DataError
+from letvins_ros.image_files import decode_image
 
 # encoding: channels, bytes a channel, OpenCV's conversion to gray and to RGB (None: nothing to do).
 # OpenCV names a Bayer pattern by the second row, ROS by the first.
@@ -34,7 +35,7 @@ def image_from_message(message: Any, color: bool = False) -> np.ndarray | None:
     """
     data = np.frombuffer(message.data, np.uint8)
     if hasattr(message, "format"):
-        return _decompress(data, color)
+        return decode_image(data.tobytes(), cv2.IMREAD_COLOR_RGB if color else cv2.IMREAD_GRAYSCALE)
     if message.encoding not in _ENCODINGS:
         raise DataError(f"image encoding {message.encoding} is not known; known: {', '.join(_ENCODINGS)}")
     channels, depth, to_gray, to_rgb = _ENCODINGS[message.encoding]
@@ -51,10 +52,3 @@ def image_from_message(message: Any, color: bool = False) -> np.ndarray | None:
 
 def _convert(image: np.ndarray, conversion: int | None) -> np.ndarray:
     return image if conversion is None else cv2.cvtColor(image, conversion)
-
-
-def _decompress(data: np.ndarray, color: bool) -> np.ndarray | None:
-    if not len(data):
-        return None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if color and image is not None else image

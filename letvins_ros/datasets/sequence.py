@@ -13,6 +13,7 @@ from letvins_ros.calibration import Rig
 from letvins_ros.datasets.base import ReadReport
 from letvins_ros.datasets.stream import read_ahead, report_gaps, span
 from letvins_ros.errors import DataError
+from letvins_ros.image_files import read_image
 from letvins_ros.types import ImageFrame, ImuSamples, Trajectory
 
 Size = tuple[int, int]  # width, height
@@ -124,14 +125,8 @@ class FileRecording(Recording):
             raise DataError(f"{path}: no image of the left camera can be found")
         stamps_ns = np.array([file.stamp_ns for file in files], np.int64)
         super().__init__(path.resolve().name, stamps_ns, sensors, report)
-        self._files, self._color = files, color
+        self._files, self._flags = files, cv2.IMREAD_COLOR_RGB if color else cv2.IMREAD_GRAYSCALE
 
     def _load(self, chosen: range) -> Iterator[list[Loaded | None]]:
         for frame in self._files[chosen.start : chosen.stop]:
-            yield [Loaded(path.name, read_image(path, self._color)) if path else None for path in frame.paths]
-
-
-def read_image(path: Path, color: bool = False) -> np.ndarray | None:
-    """(H, W) uint8 gray or (H, W, 3) uint8 RGB, None where it cannot be decoded."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR if color else cv2.IMREAD_GRAYSCALE)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if color and image is not None else image
+            yield [Loaded(path.name, read_image(path, self._flags)) if path else None for path in frame.paths]

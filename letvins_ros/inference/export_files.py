@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from letvins_ros.errors import ConfigError, DataError
+from letvins_ros.image_files import read_image
 from letvins_ros.inference.backend import BackendError
 from letvins_ros.weights import default_weights
 
@@ -71,7 +72,7 @@ def _read(folder: Path, shape: tuple[int, int]) -> list[np.ndarray]:
     order = np.random.default_rng(0).permutation(count)  # what is checked is spread too
     images = []
     for path in (chosen[i] for i in order):
-        image = cv2.imread(str(path), cv2.IMREAD_ANYCOLOR)
+        image = read_image(path, cv2.IMREAD_ANYCOLOR)
         if image is None:
             raise DataError(f"{path}: not an image")
         image = cv2.resize(image, shape[::-1], interpolation=cv2.INTER_AREA)

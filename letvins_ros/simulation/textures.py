@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from letvins_ros.errors import DataError
+from letvins_ros.image_files import read_image
 
 GRAIN = 1024  # texels, period of the noise
 WORDS = ("EXIT", "A7", "42", "DANGER", "HALL", "NORTH", "B12", "LAB", "FLOW", "No 5", "KEEP", "UP", "GATE", "3D", "R&S")
@@ -51,7 +52,7 @@ def load_photos(folder: Path, color: bool, limit: int, rng: np.random.Generator)
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     chosen = [paths[i] for i in rng.permutation(len(paths))[:limit]]
     flags = cv2.IMREAD_COLOR_RGB if color else cv2.IMREAD_GRAYSCALE
-    photos = tuple(photo for path in chosen if (photo := cv2.imread(str(path), flags)) is not None)
+    photos = tuple(photo for path in chosen if (photo := read_image(path, flags)) is not None)
     if not photos:
         raise DataError(f"{folder}: no readable .jpg or .png among {len(paths)} such files")
     return photos

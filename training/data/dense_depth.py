@@ -9,7 +9,9 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.ndimage import distance_transform_edt
 
 from letvins_ros.errors import DataError
+from letvins_ros.image_files import read_image
 from training.data.colmap import View, read_depth_map
+from training.data.images import read_array
 
 _FEWEST = 20  # points of an image
 _REACH_PX = 24  # from the nearest point, within which a depth between points is believed
@@ -70,7 +72,7 @@ def from_points(view: View, size: tuple[int, int]) -> np.ndarray | None:
 def _read_guess(stem: Path) -> np.ndarray | None:
     for path in (stem.with_suffix(".npy"), stem.with_suffix(".png")):
         if path.is_file():
-            guess = np.load(path, allow_pickle=False) if path.suffix == ".npy" else cv2.imread(str(path), -1)
+            guess = read_array(path) if path.suffix == ".npy" else read_image(path, cv2.IMREAD_UNCHANGED)
             if guess is None or guess.ndim != 2:
                 raise DataError(f"{path}: one number per pixel is needed")
             return np.asarray(guess, np.float32)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from letvins_ros.errors import DataError
+from letvins_ros.image_files import read_image
 
 _ENDINGS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp"}
 
@@ -23,10 +24,18 @@ def list_images(folder: Path) -> list[Path]:
 
 def read_rgb(path: Path) -> np.ndarray:
     """(H, W, 3) RGB uint8; DataError where it cannot be read."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = read_image(path, cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise DataError(f"{path}: not a readable photograph")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array of a .npy file, read from it when it is used; DataError where the file is none or incomplete."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, OverflowError, TypeError) as error:
+        raise DataError(f"{path}: not a whole .npy file ({' '.join(str(error).split())})") from error
 
 
 def to_tensor(image: np.ndarray, channels: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from letvins_ros.errors import ConfigError, DataError
+from letvins_ros.image_files import read_image
 from training.data.homographies import random_homography, warp
 from training.data.images import read_rgb, resize, to_tensor
 from training.data.pairs import PairOptions
@@ -185,7 +186,7 @@ class LabelledPairs(Dataset[dict[str, Tensor]]):
 
 
 def _read_labels(path: Path) -> np.ndarray:
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    labels = read_image(path, cv2.IMREAD_UNCHANGED)
     if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
         raise DataError(f"{path}: not an 8-bit map of labels")
     return labels

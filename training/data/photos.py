@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from letvins_ros.errors import DataError
+from letvins_ros.image_files import read_image
 from training.data.images import list_images
 from training.data.lighting import motion_blur, sensor_noise, spot_light, to_uint8
 
@@ -36,7 +37,7 @@ class PhotoPairs(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self._seed, index])
         path = self._photos[rng.integers(len(self._photos))]
-        photo = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+        photo = read_image(path)
         if photo is None:
             raise DataError(f"{path}: not a readable photograph")
         H_a_photo = _view(rng, photo.shape, self._size)

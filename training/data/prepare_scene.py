@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 
 from letvins_ros.errors import DataError, LetvinsError
+from letvins_ros.image_files import read_image
 from letvins_ros.writing import write_atomic
 from training.data.colmap import View, overlap, read_model
 from training.data.dense_depth import from_monocular, from_points, from_stereo
@@ -72,7 +73,7 @@ def prepare(undistorted: Path, out: Path, name: str, monocular: Path | None = No
 
 
 def _write_depth(undistorted: Path, out: Path, name: str, view: View, monocular: Path | None) -> str | None:
-    image = cv2.imread(str(undistorted / "images" / view.name))
+    image = read_image(undistorted / "images" / view.name, cv2.IMREAD_COLOR)
     if image is None:
         raise DataError(f"{undistorted / 'images' / view.name}: not a readable image")
     size = (image.shape[0], image.shape[1])

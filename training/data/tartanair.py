@@ -12,8 +12,9 @@ from torch.utils.data import Dataset
 
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import from_quaternion, inverse
+from letvins_ros.image_files import read_image
 from training.data.correspondence import View, transfer_by_depth
-from training.data.images import read_rgb, resize, to_tensor
+from training.data.images import read_array, read_rgb, resize, to_tensor
 from training.data.photometric import Looks, change
 
 LOOKS = Looks(brightness=0.3, contrast=0.3)  # of the second image, as LET-NET2's authors change it
@@ -65,7 +66,7 @@ class Trajectory:
     def depth(self, index: int) -> np.ndarray:
         """(H, W) float32 m along the optical axis."""
         path = self._folder / self._layout.depths / self._layout.depth.format(index)
-        return np.load(path, allow_pickle=False).astype(np.float32) if path.suffix == ".npy" else _read_depth_png(path)
+        return read_array(path).astype(np.float32) if path.suffix == ".npy" else _read_depth_png(path)
 
     def motion(self, a: int, b: int) -> np.ndarray:
         """T_b_a (4, 4) between the cameras of two frames, axes right, down, forward."""
@@ -163,7 +164,7 @@ def _corners_with_flow(item: dict[str, Tensor], count: int, rng: np.random.Gener
 
 def _read_depth_png(path: Path) -> np.ndarray:
     """V2 keeps the four bytes of a float32 as the channels of a PNG."""
-    encoded = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    encoded = read_image(path, cv2.IMREAD_UNCHANGED)
     if encoded is None or encoded.ndim != 3 or encoded.shape[2] != 4:
         raise DataError(f"{path}: not a depth map of TartanAir V2")
     return np.ascontiguousarray(encoded).view("<f4")[..., 0]

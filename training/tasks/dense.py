@@ -11,8 +11,9 @@ import torch
 
 from letvins_ros import networks
 from letvins_ros.errors import ConfigError, DataError
+from letvins_ros.image_files import read_image
 from letvins_ros.writing import write_atomic
-from training.data.images import resize, to_tensor
+from training.data.images import read_array, resize, to_tensor
 from training.data.labelled import Labelled, NyuV2
 from training.data.tartanair import find_trajectories
 from training.tasks.segmentation import confusion, depth_figures, predict_classes, segmentation_figures
@@ -43,7 +44,7 @@ class SegmentationTask:
         """IoU and the like of all pixels together."""
         counts = np.zeros((self.data.classes, self.data.classes), np.int64)
         for i in range(self._length()):
-            predicted = cv2.imread(str(folder / f"{i:06d}.png"), cv2.IMREAD_UNCHANGED)
+            predicted = read_image(folder / f"{i:06d}.png", cv2.IMREAD_UNCHANGED)
             labels = self.data[i].labels
             if predicted is None or labels is None:
                 raise DataError(f"{folder}: no prediction, or no labels, for image {i}")
@@ -92,7 +93,7 @@ class DepthTask:
 
     def _compared(self, folder: Path) -> Iterator[Shot]:
         for i, (_, depth) in enumerate(self._shots()):
-            predicted = np.load(folder / f"{i:06d}.npy", allow_pickle=False)
+            predicted = read_array(folder / f"{i:06d}.npy")
             true = resize(depth, predicted.shape, nearest=True)
             known = (true > 0) & (true < _FURTHEST_M)
             if known.any():
