@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from letvins_ros.calibration import Rig
 from letvins_ros.config_params import Section, param
+from letvins_ros.errors import ConfigError
+from letvins_ros.geometry import pose_from_text
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,13 @@ class RosConfig(Section):
 
     map_frame: str = param("map", "name of the frame that loop closing corrects")
     odom_frame: str = param("odom", "name of the frame that never jumps")
-    base_frame: str = param("base_link", "name of the body's frame, the IMU's axes")
+    base_frame: str = param("base_link", "name of the robot's frame, whose pose odometry is")
+    imu_frame: str = param("", "name of the IMU's frame, empty for that of its messages")
+    T_base_imu: str = param(
+        "", "pose of the IMU in base_frame, x y z in m and quaternion x y z w; where empty that of /tf_static, and"
+        " without one the IMU's place with axes as REP 103 has them, x where the left camera looks",
+    )  # fmt: skip
+    publish_static_tf: bool = param(True, "vio publishes the IMU's and the cameras' frames that nobody else does")
     publish_odom_tf: bool = param(True, "vio publishes the transform from odom to base_link")
     publish_map_tf: bool = param(True, "loop_closure publishes the transform from map to odom")
     publish_path: bool = param(True, "publish the path while somebody listens")
@@ -124,6 +132,13 @@ class RosConfig(Section):
     reliable_input: bool = param(False, "ask for reliable images and IMU; best effort hears both kinds")
     compressed: bool = param(False, "images are CompressedImage, on the image topics with /compressed after them")
     image_queue: int = param(3, "frames that wait; a further one drops the oldest", low=1, high=100)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            pose_from_text(self.T_base_imu or "0 0 0 0 0 0 1")
+        except ValueError as error:
+            raise ConfigError(f"ros.T_base_imu: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,14 @@ def from_quaternion(position: np.ndarray, quaternion_xyzw: np.ndarray) -> np.nda
     return transform(R.reshape(*np.shape(quaternion_xyzw)[:-1], 3, 3), np.asarray(position, float))
 
 
+def pose_from_text(text: str) -> np.ndarray:
+    """Rigid transform (4, 4) of seven numbers, x y z and a quaternion x y z w of any length; ValueError for others."""
+    values = np.array([float(word) for word in text.replace(",", " ").split()])
+    if len(values) != 7 or not np.isfinite(values).all() or np.linalg.norm(values[3:]) < 1e-6:
+        raise ValueError(f"{text!r} is not seven numbers: x y z, then a quaternion x y z w")
+    return from_quaternion(values[:3], values[3:])
+
+
 def quaternion_xyzw(R: np.ndarray) -> np.ndarray:
     """Unit quaternions x y z w (..., 4), w >= 0, of rotation matrices (..., 3, 3)."""
     q = Rotation.from_matrix(np.reshape(R, (-1, 3, 3))).as_quat(canonical=True)

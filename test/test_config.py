@@ -29,6 +29,8 @@ def another_value(parameter):
         return not parameter.default
     if parameter.choices:
         return parameter.choices[-1] if parameter.choices[-1] != parameter.default else parameter.choices[0]
+    if parameter.name == "ros.T_base_imu":
+        return "1, 2, 3, 0, 0, 0, 1"
     if parameter.kind is str:
         return "some: text # with 'signs'"
     value = parameter.default * 2 or 1

@@ -6,7 +6,7 @@ numpy at hand (those of apt are built for numpy 1, and then fail); elsewhere the
 """
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -20,9 +20,10 @@ from std_msgs.msg import Header
 
 from letvins_ros import types
 from letvins_ros.datasets.ros_image import image_from_message
-from letvins_ros.geometry import from_quaternion, skew
+from letvins_ros.geometry import from_quaternion
 from letvins_ros.geometry import quaternion_xyzw as own_quaternion
 from letvins_ros.msg import FeatureTracks, Keyframe, LoopClosure, VioStatus
+from letvins_ros.ros.mount import Mount
 
 STATES = (types.VioStatus.INITIALISING, types.VioStatus.TRACKING, types.VioStatus.DEGRADED)  # as numbered in VioStatus
 _XYZ = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate("xyz")]
@@ -133,6 +134,12 @@ def transform_to_message(T_parent_child: np.ndarray, ns: int, parent: str, child
     return TransformStamped(header=header(ns, parent), child_frame_id=child, transform=transform)
 
 
+def transform_from_message(transform: Transform) -> np.ndarray:
+    """Transform (4, 4) of a message."""
+    p, q = transform.translation, transform.rotation
+    return from_quaternion(np.array([p.x, p.y, p.z]), np.array([q.x, q.y, q.z, q.w]))
+
+
 # -- sensors ----------------------------------------------------------------------------------------------------------
 
 
@@ -190,9 +197,10 @@ def cloud_from(message: PointCloud2) -> np.ndarray:
 # -- our own ----------------------------------------------------------------------------------------------------------
 
 
-def tracks_to_message(tracks: types.FrameTracks, frame_id: str = "", received_ns: int = 0) -> FeatureTracks:
-    """Tracks of one frame."""
-    message = FeatureTracks(header=header(tracks.stamp_ns, frame_id), received=ns_to_stamp(received_ns))
+def tracks_to_message(tracks: types.FrameTracks, frames: Sequence[str] = (), received_ns: int = 0) -> FeatureTracks:
+    """Tracks of one frame; frames: frame_id of each camera's image."""
+    head = header(tracks.stamp_ns, frames[0] if frames else "")
+    message = FeatureTracks(header=head, frames=list(frames), received=ns_to_stamp(received_ns))
     message.ids, message.ages = sequence(tracks.ids), sequence(tracks.ages)
     message.cameras, message.uv = tracks.cameras, sequence(tracks.uv)
     return message
@@ -276,24 +284,16 @@ def status_to_message(state: types.VioState, frame_id: str = "odom", session_ns:
 
 
 def odometry_to_message(
-    state: types.VioState, rate: np.ndarray, rate_std: float, frames: tuple[str, str] = ("odom", "base_link")
+    state: types.VioState, rate: np.ndarray, rate_std: float, frames: tuple[str, str], mount: Mount
 ) -> Odometry:
-    """Pose of the body in odom, twist in the body.
+    """Pose of the base in odom, twist in the base.
 
-    rate (3,): turning in the body, bias taken off, rad/s. ROS wants the pose's rotation covariance about odom's axes,
-    ours is about the body's; the twist's velocity is turned into the body, whose attitude adds to its covariance.
+    rate (3,): turning of the IMU in its own axes, bias taken off, rad/s, with its noise rate_std.
     """
-    R = state.T_odom_body[:3, :3]
     message = Odometry(header=header(state.stamp_ns, frames[0]), child_frame_id=frames[1])
-    message.pose.pose = pose_to_message(state.T_odom_body)
-    to_odom = np.eye(6)
-    to_odom[3:, 3:] = R
-    message.pose.covariance = (to_odom @ state.covariance[:6, :6] @ to_odom.T).ravel()
-    velocity = R.T @ state.velocity_odom
-    message.twist.twist.linear, message.twist.twist.angular = vector(velocity), vector(rate)
-    J = np.zeros((6, 15))  # v_body = R^T v_odom: an attitude error turns it by v_body x error
-    J[:3, 3:6], J[:3, 6:9], J[3:, 12:] = skew(velocity), R.T, -np.eye(3)
-    twist = J @ state.covariance @ J.T
-    twist[3:, 3:] += np.eye(3) * rate_std**2
-    message.twist.covariance = twist.ravel()
+    message.pose.pose = pose_to_message(mount.pose(state.T_odom_body))
+    message.pose.covariance = mount.pose_covariance(state).ravel()
+    twist = mount.twist(state, rate)
+    message.twist.twist.linear, message.twist.twist.angular = vector(twist[:3]), vector(twist[3:])
+    message.twist.covariance = mount.twist_covariance(state, rate_std).ravel()
     return message

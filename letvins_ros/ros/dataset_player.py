@@ -41,6 +41,7 @@ class DatasetPlayerNode(LetvinsNode):
         cameras = 2 if self.dataset.rig is None else len(self.dataset.rig.cameras)
         self.images = [self.advertise(Image, f"cam{i}/image_raw") for i in range(cameras)]
         self.imu = self.advertise(Imu, "imu", QoSProfile(depth=IMU_DEPTH))
+        self.prefix = f"{self.get_namespace().strip('/')}/".lstrip("/")  # of the frames, as of those of the other nodes
         self.clock = self.advertise(Clock, "/clock")
         turns = self.config.tracker.gyro_prediction and self.config.mode != "stereo"  # the tracker hears the IMU too
         self.listeners, self.playing = player.listeners or 1 + turns, ""
@@ -123,14 +124,14 @@ class DatasetPlayerNode(LetvinsNode):
             self.clock.publish(Clock(clock=convert.ns_to_stamp(stamp_ns)))
         for i, (image, publisher) in enumerate(zip(event.images, self.images, strict=False)):
             if image is not None:
-                publisher.publish(convert.image_to_message(image, convert.header(stamp_ns, f"cam{i}")))
+                publisher.publish(convert.image_to_message(image, convert.header(stamp_ns, f"{self.prefix}cam{i}")))
         self.stats.count("frames")
 
     def _send_imu(self, i: int, shift_ns: int) -> None:
         imu = self.dataset.imu
         if imu is not None:
             stamp_ns = int(imu.stamps_ns[i]) + shift_ns
-            self.imu.publish(convert.imu_to_message(stamp_ns, imu.gyro[i], imu.accel[i]))
+            self.imu.publish(convert.imu_to_message(stamp_ns, imu.gyro[i], imu.accel[i], f"{self.prefix}imu"))
             self.stats.count("imu")
 
     def state_of(self) -> tuple[str, dict[str, str]]:

@@ -152,7 +152,8 @@ class FeatureTrackerNode(LetvinsNode):
         if self.tracker.stuck > stuck:
             self.problems.note("cam0 stuck", "sends the same image again and again while the body turns")
         head = pair.left.message.header
-        self.out.publish(convert.tracks_to_message(tracks, head.frame_id, pair.left.received_ns))
+        frames = [image.message.header.frame_id for image in (pair.left, pair.right) if image is not None]
+        self.out.publish(convert.tracks_to_message(tracks, frames, pair.left.received_ns))
         self.stats.count("tracks")
         self.stats.latency((time.monotonic_ns() - pair.left.arrival_ns) * 1e-9)
         self._look_for_exchange(frame, tracks)

@@ -36,6 +36,7 @@ class ImuStream:
         self._rate_hz, self._stats, self._problems = rate_hz, stats, problems
         self._gate, self._check = StampGate(JUMP_READINGS), ImuCheck(rate_hz)
         self.at_s = 0.0  # when the newest came, by a clock that never jumps
+        self.frame_id = ""  # of the messages
 
     def take(self, messages: Iterable[Imu]) -> tuple[ImuSamples | None, bool]:
         """The good readings among the messages, None where there is none; whether time went back before them."""
@@ -44,6 +45,7 @@ class ImuStream:
         for message in messages:
             now = time.monotonic_ns()
             self.at_s = now * 1e-9
+            self.frame_id = message.header.frame_id
             self._stats.count("imu")
             row = convert.imu_from(message)
             verdict = self._gate.check(row[0], now)

@@ -16,6 +16,7 @@ from letvins_ros.ros import convert
 from letvins_ros.ros.checks import StampGate
 from letvins_ros.ros.imu_inbox import ImuStream
 from letvins_ros.ros.node import IMU_DEPTH, LetvinsNode, run_node
+from letvins_ros.ros.robot import RobotFrames
 from letvins_ros.ros.vio_output import VioOutput
 from letvins_ros.ros.worker import DropQueue
 from letvins_ros.sensors import TYPICAL_IMU, calibrated_rig
@@ -61,10 +62,12 @@ class VioNode(LetvinsNode):
         self._fresh = True  # nothing processed since the last reset
         self._began, self._tracks_at = time.monotonic(), 0.0
         self._resets_told, self._catch_up_until = 0, 0.0
-        self._output = VioOutput(self, noise, self._session_ns)
+        self._output, self._frames = VioOutput(self, noise, self._session_ns), RobotFrames(self, rig)
+        self._camera_frames: list[str] = []
         self.serve(Trigger, "~/reset", self._reset)
 
     def activate(self) -> None:
+        self._frames.listen()
         if self._uses_imu:
             self._take_imu = self.poll(Imu, "imu", self.sensor_qos(IMU_DEPTH))
         self.hear(FeatureTracks, "letvins/tracks", self._on_tracks)
@@ -80,6 +83,7 @@ class VioNode(LetvinsNode):
             self.problems.note(f"tracks {verdict.kind}", verdict.problem)
         if not verdict.passes:
             return
+        self._camera_frames = max(self._camera_frames, list(message.frames), key=len)
         before = self._queue.dropped
         received = convert.stamp_to_ns(message.received)
         self._queue.put(Waiting(convert.tracks_from(message), now, received, verdict.restarted))
@@ -100,6 +104,7 @@ class VioNode(LetvinsNode):
     # -- the worker's thread ------------------------------------------------------------------------------------------
 
     def step(self) -> bool:
+        self._frames.look(self._imu.frame_id, self._camera_frames)
         self._feed_imu()
         waiting = self._queue.first()
         if waiting is None or not self._ready(waiting):
@@ -132,12 +137,15 @@ class VioNode(LetvinsNode):
         self._estimator.add_imu(new)
         if self._estimator.imu.dropped > dropped:
             self.problems.note("imu values", "readings absurdly large or out of order, dropped")
-        if self._output.wants_imu_rate():  # only the newest where frames wait
+        mount = self._frames.mount
+        if mount is not None and self._output.wants_imu_rate():  # only the newest where frames wait
             for stamp in new.stamps_ns.tolist() if not len(self._queue) else new.stamps_ns[-1:].tolist():
-                self._output.between(self._estimator.predict(stamp), self._estimator.imu)
+                self._output.between(self._estimator.predict(stamp), self._estimator.imu, mount)
 
     def _ready(self, waiting: Waiting) -> bool:
-        """Whether the readings up to the frame are there, or need not be waited for any longer."""
+        """Whether mount and readings up to the frame are there, or need not be waited for any longer."""
+        if self._frames.mount is None:
+            return False
         if not self._uses_imu:
             return True
         last = self._estimator.imu.last_ns
@@ -162,8 +170,9 @@ class VioNode(LetvinsNode):
         state, keyframe = self._estimator.process(waiting.tracks), self._estimator.keyframe
         self._state = state
         self._tell_reset(state.reason)
-        if state.status is not Status.INITIALISING:
-            self._output.pose(state, self._estimator.imu)
+        mount = self._frames.mount
+        if state.status is not Status.INITIALISING and mount is not None:
+            self._output.pose(state, self._estimator.imu, mount)
         if keyframe is not None:
             self._output.keyframe(keyframe)
         self._output.status(state, len(waiting.tracks), waiting.received_ns)

@@ -12,6 +12,7 @@ from letvins_ros.geometry import apply
 from letvins_ros.imu import ImuBuffer
 from letvins_ros.msg import Keyframe, VioStatus
 from letvins_ros.ros import convert
+from letvins_ros.ros.mount import Mount
 from letvins_ros.ros.node import LetvinsNode
 from letvins_ros.ros.paths import ThinnedPath
 from letvins_ros.types import Keyframe as CoreKeyframe
@@ -40,24 +41,24 @@ class VioOutput:
         """Whether anybody listens to the odometry at the IMU's rate."""
         return bool(self._imu_odometry.get_subscription_count())
 
-    def pose(self, state: VioState, imu: ImuBuffer) -> None:
+    def pose(self, state: VioState, imu: ImuBuffer, mount: Mount) -> None:
         """A frame's pose as odometry, in the path and as a transform."""
-        ros = self._node.config.ros
-        self._odometry.publish(self._message(state, imu))
+        ros, T_odom_base = self._node.config.ros, mount.pose(state.T_odom_body)
+        self._odometry.publish(self._message(state, imu, mount))
         self._node.stats.count("odometry")
-        self._path.add(state.stamp_ns, state.T_odom_body)
+        self._path.add(state.stamp_ns, T_odom_base)
         due = time.monotonic() - self._path_at > PATH_PERIOD_S
         if ros.publish_path and due and self._paths.get_subscription_count():
             self._path_at = time.monotonic()
             self._paths.publish(self._path.message(ros.odom_frame, state.stamp_ns))
         if ros.publish_odom_tf:
-            T = convert.transform_to_message(state.T_odom_body, state.stamp_ns, ros.odom_frame, ros.base_frame)
+            T = convert.transform_to_message(T_odom_base, state.stamp_ns, ros.odom_frame, ros.base_frame)
             self._send_transform(T)
 
-    def between(self, state: VioState | None, imu: ImuBuffer) -> None:
+    def between(self, state: VioState | None, imu: ImuBuffer, mount: Mount) -> None:
         """A pose at a reading's time, if it is newer than the last one."""
         if state is not None and state.stamp_ns > self._sent_ns:
-            self._imu_odometry.publish(self._message(state, imu))
+            self._imu_odometry.publish(self._message(state, imu, mount))
             self._sent_ns = state.stamp_ns
 
     def keyframe(self, keyframe: CoreKeyframe) -> None:
@@ -78,8 +79,8 @@ class VioOutput:
         status.latency_s = late_s
         self._statuses.publish(status)
 
-    def _message(self, state: VioState, imu: ImuBuffer) -> Odometry:
+    def _message(self, state: VioState, imu: ImuBuffer, mount: Mount) -> Odometry:
         steps, ros = imu.steps(state.stamp_ns - RATE_WINDOW_NS, state.stamp_ns), self._node.config.ros
         rate = steps.gyro.mean(0) - state.gyro_bias if len(steps.gyro) else np.zeros(3)
         std = self._noise.gyro_noise * np.sqrt(self._noise.rate_hz)
-        return convert.odometry_to_message(state, rate, std, (ros.odom_frame, ros.base_frame))
+        return convert.odometry_to_message(state, rate, std, (ros.odom_frame, ros.base_frame), mount)

@@ -11,6 +11,7 @@ from letvins_ros import types
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import exp_so3, log_so3, quaternion_xyzw, transform
 from letvins_ros.ros import convert
+from letvins_ros.ros.mount import Mount
 
 rng = np.random.default_rng(3)
 NS = 1_403_636_580_763_555_584
@@ -55,7 +56,7 @@ def assert_same(a, b, fields):
 @pytest.mark.parametrize("n", [0, 1, 300])
 def test_tracks_come_back_as_they_were(n):
     before = tracks(n)
-    message = convert.tracks_to_message(before, "cam0", NS + 5)
+    message = convert.tracks_to_message(before, ["cam0", "cam1"], NS + 5)
     assert_same(before, convert.tracks_from(message), ("stamp_ns", "ids", "uv", "ages"))
     assert message.header.frame_id == "cam0"
     assert convert.stamp_to_ns(message.received) == NS + 5
@@ -146,7 +147,9 @@ def test_poses_and_stamps_come_back():
 
 def test_odometry_has_its_pose_covariance_about_the_axes_of_odom_and_its_twist_in_the_body():
     before = state()
-    message = convert.odometry_to_message(before, np.array([0.1, 0.2, 0.3]), 0.01)
+    message = convert.odometry_to_message(
+        before, np.array([0.1, 0.2, 0.3]), 0.01, ("odom", "base_link"), Mount(np.eye(4))
+    )
     L = np.linalg.cholesky(before.covariance)
     errors = 1e-4 * (L @ rng.standard_normal((15, 20000)))
     R = T[:3, :3]

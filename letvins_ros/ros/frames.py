@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What /tf says: static transforms between frames, and frames that have two parents; needs no ROS."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from letvins_ros.geometry import inverse, log_so3
+
+CURRENT_S = 3.0  # a parent not heard of for so long is past; a static one never is
+
+
+class FrameTree:
+    """Frames as heard on /tf_static and /tf."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._parents: dict[str, dict[str, float]] = {}  # of a child, with when each was heard of last
+        self._static: dict[str, dict[str, np.ndarray]] = {}  # T_a_b (4, 4) by a, then b, both ways
+
+    def add(self, parent: str, child: str, T_parent_child: np.ndarray, *, static: bool) -> None:
+        """Take a transform (4, 4)."""
+        parent, child = parent.lstrip("/"), child.lstrip("/")
+        self._parents.setdefault(child, {})[parent] = np.inf if static else self._clock()
+        if static:
+            self._static.setdefault(parent, {})[child] = T_parent_child
+            self._static.setdefault(child, {})[parent] = inverse(T_parent_child)
+
+    def parents(self, child: str) -> list[str]:
+        """The frames that a frame hangs on now; tf2 allows one."""
+        now = self._clock()
+        return sorted(parent for parent, last in self._parents.get(child, {}).items() if now - last < CURRENT_S)
+
+    def conflicts(self) -> list[str]:
+        """Each frame with more than one parent, in words."""
+        found = {child: self.parents(child) for child in self._parents}
+        return [f"{child} has the parents {' and '.join(p)}, tf allows one" for child, p in found.items() if len(p) > 1]
+
+    def static(self, a: str, b: str) -> np.ndarray | None:
+        """T_a_b (4, 4) through static transforms, None where they do not join the two."""
+        reached, open_ends = {a: np.eye(4)}, [a]
+        while open_ends and b not in reached:
+            here = open_ends.pop()
+            for there, T in self._static.get(here, {}).items():
+                if there not in reached:
+                    reached[there] = reached[here] @ T
+                    open_ends.append(there)
+        return reached.get(b)
+
+
+def apart(T: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """How far two transforms (4, 4) of the same frames differ: m, degrees."""
+    difference = inverse(T) @ other
+    return float(np.linalg.norm(difference[:3, 3])), float(np.degrees(np.linalg.norm(log_so3(difference[:3, :3]))))

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The robot's frames over real DDS."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import TransformStamped
+from harness import Ear, Stack
+from letvins_ros.msg import Keyframe
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from tf2_msgs.msg import TFMessage
+
+from letvins_ros.geometry import inverse, pose_from_text
+from letvins_ros.ros import convert
+
+START_S = 60
+MOUNT = "0.5 0.1 0.2 0 0 0.70710678118654752 0.70710678118654752"  # half a metre off, turned by 90 degrees
+LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Frames:
+    """Hears /tf, /tf_static and keyframes, and can publish transforms."""
+
+    def __init__(self, ear):
+        self.static, self.keyframes, self.dynamic, node = {}, {}, {}, ear.node
+        node.create_subscription(TFMessage, "/tf_static", self._on_static, LATCHED)
+        node.create_subscription(TFMessage, "/tf", self._on_dynamic, 100)
+        node.create_subscription(Keyframe, "letvins/keyframe", self._on_keyframe, 100)
+        self._statics = node.create_publisher(TFMessage, "/tf_static", LATCHED)
+        self._dynamics = node.create_publisher(TFMessage, "/tf", 100)
+
+    def _on_static(self, message):
+        self.static |= {(T.header.frame_id, T.child_frame_id): T for T in message.transforms}
+
+    def _on_dynamic(self, message):
+        for T in message.transforms:
+            stamp = convert.stamp_to_ns(T.header.stamp)
+            self.dynamic[T.child_frame_id, stamp] = convert.transform_from_message(T.transform)
+
+    def _on_keyframe(self, message):
+        self.keyframes[convert.stamp_to_ns(message.header.stamp)] = convert.pose_from_message(message.pose)
+
+    def publish(self, parent, child, T, *, static):
+        message: TransformStamped = convert.transform_to_message(T, 1, parent, child)
+        (self._statics if static else self._dynamics).publish(TFMessage(transforms=[message]))
+
+
+@pytest.mark.parametrize("by_tf", [False, True], ids=["by configuration", "by tf"])
+def test_odometry_is_that_of_the_base_where_the_robot_has_it(by_tf, recording, tmp_path):
+    T_base_imu = pose_from_text(MOUNT)
+    with Stack(tmp_path, dataset=str(recording), rate=0.5) as stack, Ear(stack.domain, images=False) as ear:
+        frames = Frames(ear)
+        if by_tf:
+            frames.publish("base_link", "mast", pose_from_text("0.5 0 0 0 0 0 1"), static=True)
+            frames.publish("mast", "imu", inverse(pose_from_text("0.5 0 0 0 0 0 1")) @ T_base_imu, static=True)
+        else:
+            vio = stack.programs["vio"]
+            stack.programs["vio"] = replace(vio, parameters=vio.parameters | {"ros.T_base_imu": MOUNT})
+        stack.start("feature_tracker", "vio", "dataset_player")
+        player = stack.running["dataset_player"]
+        ear.wait(lambda: player.poll() is not None, START_S, "the end of the recording")
+        time.sleep(0.5)
+        poses, keyframes = dict(ear.poses), dict(frames.keyframes)
+        stack.stop()
+    both = sorted(set(poses) & set(keyframes))
+    assert len(both) > 5
+    for stamp in both:
+        T_odom_base = keyframes[stamp] @ inverse(T_base_imu)
+        p, q = poses[stamp][1][:3], poses[stamp][1][3:]
+        np.testing.assert_allclose(p, T_odom_base[:3, 3], atol=1e-6)
+        found = frames.dynamic["base_link", stamp]
+        np.testing.assert_allclose(found, T_odom_base, atol=1e-6)
+        assert np.linalg.norm(q) == pytest.approx(1)
+    sensors = {child for parent, child in frames.static if parent == "base_link"}
+    assert sensors == ({"mast", "cam0", "cam1"} if by_tf else {"imu", "cam0", "cam1"})
+
+
+def test_a_frame_with_two_parents_is_named(recording, tmp_path):
+    with Stack(tmp_path, dataset=str(recording), repeat=True) as stack, Ear(stack.domain, images=False) as ear:
+        frames = Frames(ear)
+        stack.start("feature_tracker", "vio", "dataset_player")
+        ear.wait(lambda: len(ear.poses) > 3, START_S, "odometry")
+
+        def named():
+            frames.publish("wheel_odom", "base_link", np.eye(4), static=False)
+            time.sleep(0.05)
+            return "base_link has the parents odom and wheel_odom" in ear.diagnostics["vio"].get("tf", "")
+
+        ear.wait(named, START_S, "the conflict")
+        assert stack.stop()["vio"] == 0
