@@ -11,6 +11,7 @@ from letvins_ros.errors import Rejected
 from letvins_ros.geometry import apply, inverse, skew, transform
 from letvins_ros.loop.features import KeyframeFeatures
 from letvins_ros.loop.motion import Motion, exp
+from letvins_ros.matching import descriptor_distances, mutual_nearest
 
 GUIDED_PX = 8.0
 RANSAC_ROUNDS, RANSAC_INLIERS = 200, 8
@@ -79,14 +80,14 @@ class Verifier:
 
     def verify(self, a: KeyframeFeatures, b: KeyframeFeatures) -> Match | Rejected:
         """The pose of b in a, or why they are no match."""
-        distance = distances(a.descriptors, b.descriptors)
+        distance = descriptor_distances(a.descriptors, b.descriptors)
         limits = OF_BITS if a.descriptors.dtype == np.uint8 else OF_UNIT_VECTORS
-        first = self._pairs(a, b, *mutual(distance, limits.largest, limits.ratio))
+        first = self._pairs(a, b, *mutual_nearest(distance, limits.largest, limits.ratio))
         T_a_b = self._hypothesis(first)
         if isinstance(T_a_b, Rejected):
             return T_a_b
         near = self._is_near(a, b, T_a_b)
-        pairs = self._pairs(a, b, *mutual(np.where(near, distance, 1.0), limits.guided))
+        pairs = self._pairs(a, b, *mutual_nearest(np.where(near, distance, 1.0), limits.guided))
         return self._refined(T_a_b, pairs)
 
     def _pairs(self, a: KeyframeFeatures, b: KeyframeFeatures, of_a: np.ndarray, of_b: np.ndarray) -> "_Pairs":
@@ -180,26 +181,3 @@ class Verifier:
         errors[(n * bearings).sum(axis=1) < 0] = np.inf  # behind
         by_spread = (plane @ by_point @ spread[:, :, None])[..., 0]
         return errors, plane @ by_point @ by_pose, self._sigma**2 + (by_spread**2).sum(axis=1)
-
-
-def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Distances (N, M), 0 to 1, between descriptors (N, C) and (M, C).
-
-    uint8: the share of bits that differ; unit vectors: (1 - inner product) / 2, which is the same where bits are signs.
-    """
-    if a.dtype == np.uint8:
-        a, b = (np.unpackbits(x, axis=1).astype(np.float32) * 2 - 1 for x in (a, b))
-        a = a / np.float32(a.shape[1])
-    return np.asarray((1 - a.astype(np.float32) @ b.astype(np.float32).T) / 2)
-
-
-def mutual(distance: np.ndarray, largest: float, ratio: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns (K,) that are each other's nearest, not too far, and nearer by the ratio than any other."""
-    if min(distance.shape) < 2:
-        return np.zeros(0, int), np.zeros(0, int)
-    nearest = distance.argmin(axis=1)
-    rows = np.flatnonzero(distance.argmin(axis=0)[nearest] == np.arange(len(distance)))
-    best = distance[rows, nearest[rows]]
-    second = np.partition(distance[rows], 1, axis=1)[:, 1]
-    clear = (best < largest) & (best <= ratio * second)
-    return rows[clear], nearest[rows[clear]]

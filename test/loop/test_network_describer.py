@@ -15,8 +15,8 @@ from letvins_ros.loop import worker
 from letvins_ros.loop.describers import NetworkDescriber, describer_name, open_describer
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.orb import OrbDescriber
-from letvins_ros.loop.verification import distances
 from letvins_ros.loop.worker import LoopWorker
+from letvins_ros.matching import descriptor_distances
 
 KP2DTINY = LoopConfig(describer="kp2dtiny")
 
@@ -84,7 +84,7 @@ def test_the_shipped_network_knows_places_in_other_light(shipped):
     assert places.shape == (3, shipped.place_size)
     np.testing.assert_allclose(np.linalg.norm(places, axis=1), 1, atol=1e-3)
     assert (relit @ places.T).argmax(axis=1).tolist() == [0, 1, 2]
-    distance = distances(after[0].descriptors, before[0].descriptors)[:12, :12]
+    distance = descriptor_distances(after[0].descriptors, before[0].descriptors)[:12, :12]
     assert np.mean(distance.argmin(axis=1) == np.arange(12)) > 0.7
 
 

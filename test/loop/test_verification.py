@@ -11,7 +11,7 @@ from letvins_ros.errors import Rejected
 from letvins_ros.geometry import apply, inverse
 from letvins_ros.loop.features import KeyframeFeatures
 from letvins_ros.loop.motion import exp, log, mahalanobis
-from letvins_ros.loop.verification import Match, Verifier, distances, mutual
+from letvins_ros.loop.verification import Match, Verifier
 
 FISHEYE = MountedCamera(
     Camera("pinhole-equidistant", 640, 480, (190.0, 190.0, 320.0, 240.0), (0.01, 0.0, 0.0, 0.0)), CAMERA.T_body_cam
@@ -99,30 +99,9 @@ def test_the_covariance_covers_the_error_of_uncertain_depths_seen_from_aside():
     assert 0.1 < np.mean(squares) < 6
 
 
-@pytest.mark.parametrize("n", [1, 2, 50])
-def test_distances_are_those_of_counting_bits(n):
-    rng = np.random.default_rng(n)
-    a, b = (rng.integers(0, 256, (size, 32)).astype(np.uint8) for size in (n, n + 1))
-    counted = [[np.unpackbits(x ^ y).sum() / 256 for y in b] for x in a]
-    np.testing.assert_allclose(distances(a, b), counted, atol=1e-6)
-
-
-def test_matches_are_mutual_and_clear():
-    distance = np.array([[0.1, 0.5, 0.5], [0.2, 0.25, 0.26], [0.5, 0.5, 0.9]])
-    rows, columns = mutual(distance, 0.3, 0.8)
-    assert rows.tolist() == [0] and columns.tolist() == [0]
-
-
 def test_a_ring_has_landmarks_on_both_sides():
     radius = np.linalg.norm(Ring(8.0).landmarks()[:, :2], axis=1)
     assert {6, 10} == set(np.rint(radius).astype(int))
-
-
-def test_unit_vectors_of_signs_are_as_far_apart_as_the_bits():
-    bits = np.random.default_rng(0).integers(0, 256, (9, 32)).astype(np.uint8)
-    signs = (np.unpackbits(bits, axis=1) * 2.0 - 1) / 16
-    np.testing.assert_allclose(distances(signs[:4], signs), distances(bits[:4], bits), atol=1e-6)
-    np.testing.assert_allclose(distances(signs[:4].astype(np.float16), signs), distances(bits[:4], bits), atol=1e-3)
 
 
 def test_places_are_verified_by_unit_vectors_too():
