@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `letvins` command. Every command imports what it needs, so that help and errors come at once."""
+"""The `letvins` command. Heavy imports stay inside the commands, so that help and errors appear at once."""
 
 import os
 import signal
@@ -27,12 +27,12 @@ OutOption = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", he
 
 
 def main() -> None:
-    """Run the command; what the user can mend ends in one line on stderr and exit code 1."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # keep what a run has, as after Ctrl-C
+    """Run the command; errors a user can fix end in one line on stderr and exit code 1."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end a run early and keep its results, as after Ctrl-C
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="letvins", standalone_mode=False)
         _flush()
-    except BrokenPipeError:  # whoever read it has heard enough
+    except BrokenPipeError:  # the reader of stdout has closed it
         sys.exit(1)
     except (LetvinsError, OSError, typer.TyperException) as error:
         _fail(_one_line(error))
@@ -85,10 +85,10 @@ def run(  # noqa: PLR0913  (as many options as the command has)
     config: ConfigOption = None,
     out: OutOption = None,
     overrides: SetOption = None,
-    start: Annotated[float, typer.Option(min=0, metavar="S", help="Leave out the first seconds.")] = 0.0,
-    duration: Annotated[float | None, typer.Option(min=0.01, metavar="S", help="Stop after so many seconds.")] = None,
-    no_loop: Annotated[bool, typer.Option("--no-loop", help="Close no loops.")] = False,
-    realtime: Annotated[bool, typer.Option("--realtime", help="At the sensor's pace; late frames drop.")] = False,
+    start: Annotated[float, typer.Option(min=0, metavar="S", help="Start offset in seconds.")] = 0.0,
+    duration: Annotated[float | None, typer.Option(min=0.01, metavar="S", help="Duration in seconds.")] = None,
+    no_loop: Annotated[bool, typer.Option("--no-loop", help="Disable loop closing.")] = False,
+    realtime: Annotated[bool, typer.Option("--realtime", help="Run at the sensor's rate, drop late frames.")] = False,
 ) -> None:
     """Estimate the motion of a recording; writes trajectories, metrics, plots and a report."""
     from letvins_ros.config_io import load_config
@@ -102,7 +102,7 @@ def run(  # noqa: PLR0913  (as many options as the command has)
 
 @app.command()
 def demo(out: OutOption = None) -> None:
-    """Simulate a short sequence, run on it and show where the plots are. The sequence is kept for the next time."""
+    """Simulate a short sequence, run on it and show where the plots are. The sequence is kept and reused."""
     from letvins_ros.config import Config
     from letvins_ros.pipeline import RunOptions
     from letvins_ros.run_folder import RESULTS
@@ -127,7 +127,7 @@ def _run(source: Path, out: Path | None, config: "Config", options: "RunOptions"
     with run_folder(out, name or default) as folder, progress_bar("running") as progress:
         metrics = run_offline(source, folder, config, options, progress)
     if metrics.get("interrupted"):
-        print("Interrupted; the results hold what was done until then.")
+        print("Interrupted; the results cover the frames processed until then.")
     print(aligned(summary(metrics)))
     _show_skipped(metrics)
     print(f"Results: {folder}/ (report.html, trajectory.png, error.png, timing.png)")
@@ -142,11 +142,11 @@ def _show_skipped(figures: dict[str, Any]) -> None:
 def evaluate(
     estimate: Annotated[Path, typer.Argument(metavar="ESTIMATE", help="Trajectory in TUM format.")],
     reference: Annotated[
-        Path, typer.Argument(metavar="REFERENCE", help="True trajectory in TUM format, or a recording with truth.")
+        Path, typer.Argument(metavar="REFERENCE", help="Ground truth in TUM format, or a recording with ground truth.")
     ],
     out: OutOption = None,
 ) -> None:
-    """Compare a trajectory with the truth, after SE(3) alignment."""
+    """Compare a trajectory with ground truth, after SE(3) alignment."""
     from letvins_ros.evaluation.evaluate import evaluate as compare
     from letvins_ros.evaluation.summary import summary
     from letvins_ros.terminal import aligned
@@ -161,12 +161,12 @@ def track(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="Video, folder of images, or a recording that `run` takes.")
     ],
-    tracker: Annotated[str | None, typer.Option(help="What is followed: a value of tracker.method.")] = None,
+    tracker: Annotated[str | None, typer.Option(help="A value of tracker.method.")] = None,
     config: ConfigOption = None,
     out: OutOption = None,
     overrides: SetOption = None,
 ) -> None:
-    """Draw the tracks of features over the left images, and map where they survive."""
+    """Draw feature tracks over the left images, and plot where in the image they survive."""
     from letvins_ros.config_io import load_config
 
     choice = [f"tracker.method={tracker}"] if tracker else []
@@ -178,7 +178,7 @@ def track(
     with run_folder(out, f"{source.resolve().stem}-tracks") as folder, progress_bar("tracking") as progress:
         figures = show_tracks(source, folder, settings, progress)
     if figures["interrupted"]:
-        print("Interrupted; the results hold what was done until then.")
+        print("Interrupted; the results cover the frames processed until then.")
     shown = {key: value for key, value in figures.items() if isinstance(value, int | float | str)}
     print(
         aligned([(key.replace("_", " "), f"{v:.4g}" if isinstance(v, float) else str(v)) for key, v in shown.items()])
@@ -196,7 +196,7 @@ def simulate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
 ) -> None:
-    """Render a stereo-inertial recording with exact truth, as an EuRoC folder."""
+    """Render a stereo-inertial recording with exact ground truth, as an EuRoC folder."""
     from letvins_ros.simulation import simulate as write
     from letvins_ros.terminal import progress_bar
 
@@ -209,10 +209,10 @@ def simulate(
 def benchmark(
     suite: Annotated[Path, typer.Argument(metavar="SUITE", help="Sources, configurations, repeats (yaml).")],
     out: OutOption = None,
-    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Use this Ray cluster.")] = None,
-    save_baseline: Annotated[bool, typer.Option("--save-baseline", help="Make this result the baseline.")] = False,
+    ray: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Run on this Ray cluster.")] = None,
+    save_baseline: Annotated[bool, typer.Option("--save-baseline", help="Save this result as the baseline.")] = False,
 ) -> None:
-    """Run several sources and configurations several times; exit 1 where a median is worse than the baseline."""
+    """Run several sources and configurations repeatedly; exit 1 where a median is worse than the baseline."""
     from rich.console import Console
 
     from letvins_ros.evaluation.benchmark import benchmark_table, run_benchmark
@@ -229,22 +229,22 @@ def benchmark(
 def up(  # noqa: PLR0913  (the arguments of the launch files)
     config: ConfigOption = None,
     dataset: Annotated[Path | None, typer.Option(metavar="SOURCE", help="Recording to play, as for `run`.")] = None,
-    bag: Annotated[Path | None, typer.Option(metavar="BAG", help="The same, where it is a bag.")] = None,
-    rate: Annotated[float, typer.Option(min=0.01, metavar="X", help="Speed of playing.")] = 1.0,
-    repeat: Annotated[bool, typer.Option("--repeat", help="Play again and again.")] = False,
+    bag: Annotated[Path | None, typer.Option(metavar="BAG", help="The same for a bag.")] = None,
+    rate: Annotated[float, typer.Option(min=0.01, metavar="X", help="Playback speed.")] = 1.0,
+    repeat: Annotated[bool, typer.Option("--repeat", help="Repeat the recording.")] = False,
     tracker: Annotated[str, typer.Option(help="lk or letnet2.")] = "",
-    backend: Annotated[str, typer.Option(help="What runs the network: openvino, torch, tensorrt.")] = "",
+    backend: Annotated[str, typer.Option(help="Runtime of the network: openvino, torch, tensorrt.")] = "",
     loop: Annotated[bool, typer.Option(help="Start loop_closure.")] = True,
-    use_sim_time: Annotated[bool, typer.Option("--use-sim-time", help="Take the time from /clock.")] = False,
+    use_sim_time: Annotated[bool, typer.Option("--use-sim-time", help="Use the time of /clock.")] = False,
     namespace: Annotated[str, typer.Option(metavar="NAME", help="Namespace, and prefix of the frames.")] = "",
     cam0_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Left images.")] = "cam0/image_raw",
     cam1_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Right images.")] = "cam1/image_raw",
     imu_topic: Annotated[str, typer.Option(metavar="TOPIC", help="IMU.")] = "imu",
-    fastdds: Annotated[bool, typer.Option(help="Use config/fastdds.xml, for processes of one machine.")] = True,
+    fastdds: Annotated[bool, typer.Option(help="Use config/fastdds.xml, for nodes on one machine.")] = True,
     autostart: Annotated[bool, typer.Option(help="Nodes configure and activate themselves.")] = True,
     record: Annotated[Path | None, typer.Option(metavar="BAG", help="Write all letvins topics to a ROS 2 bag.")] = None,
 ) -> None:
-    """Start the ROS 2 nodes and stop them together: what the launch file does, without the ros2 command."""
+    """Start and stop the ROS 2 nodes together, as the launch file does, without the ros2 command."""
     from letvins_ros.ros.system import System
     from letvins_ros.ros.up import run_system
 
@@ -262,14 +262,14 @@ def export(  # noqa: PLR0913  (as many options as the command has)
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="File: .onnx, .xml (OpenVINO), .param (ncnn) or .engine (TensorRT).")
     ],
-    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights, if not those that come along.")] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights, instead of the bundled ones.")] = None,
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the images.")] = "752x480",
-    dynamic: Annotated[bool, typer.Option("--dynamic", help="Any size whose sides are multiples of 32.")] = False,
+    dynamic: Annotated[bool, typer.Option("--dynamic", help="Any size with sides that are multiples of 32.")] = False,
     int8: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="8 bits (.xml), with ranges seen on the images in FOLDER.")
+        Path | None, typer.Option(metavar="FOLDER", help="8 bits (.xml), calibrated on the images in FOLDER.")
     ] = None,
 ) -> None:
-    """Write a network for another runtime and compare what it then says with torch."""
+    """Export a network for another runtime and compare its output with torch."""
     from letvins_ros.inference.export_files import export_network
     from letvins_ros.terminal import aligned
 

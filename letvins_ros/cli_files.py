@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of `letvins` on files: configurations, maps and weights."""
+"""The commands of `letvins` for configurations, maps and weights."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 STYLE: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}  # rich would double the start-up
-config_app = typer.Typer(help="Show, check and make configurations.", **STYLE)
-weights_app = typer.Typer(help="The networks' weights.", **STYLE)
+config_app = typer.Typer(help="Show, check and import configurations.", **STYLE)
+weights_app = typer.Typer(help="Weights of the networks.", **STYLE)
 map_app = typer.Typer(help="Saved maps.", **STYLE)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration (yaml).")]
@@ -19,7 +19,7 @@ MapArgument = Annotated[Path, typer.Argument(metavar="MAP", help="File that a ru
 
 @config_app.command("show")
 def config_show(config: ConfigOption = None, overrides: SetOption = None) -> None:
-    """Print every key with unit, meaning and bounds: the defaults, or those of a file and changes."""
+    """Print every key with unit, meaning and bounds: the defaults, or a file with changes."""
     from letvins_ros.config_io import load_config, to_yaml
 
     print(to_yaml(load_config(config, overrides or ())), end="")
@@ -39,9 +39,11 @@ def config_import(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="EuRoC folder, Kalibr camera chain or VINS-Fusion yaml.")
     ],
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="File instead of stdout.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write to this file instead of stdout.")
+    ] = None,
 ) -> None:
-    """Make a configuration from the calibration of another program."""
+    """Convert the calibration of another program to a configuration."""
     from letvins_ros.calibration import read_rig
     from letvins_ros.config import Config
     from letvins_ros.config_io import to_yaml
@@ -59,7 +61,7 @@ def config_import(
 
 @map_app.command("info")
 def map_info(file: MapArgument) -> None:
-    """Show what a map holds and where it comes from."""
+    """Show the content and provenance of a map."""
     from letvins_ros.loop.map_file import facts, load_map
     from letvins_ros.terminal import aligned
 
@@ -71,7 +73,7 @@ def map_export(
     file: MapArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help=".tum poses, .g2o pose graph or .ply landmarks.")],
 ) -> None:
-    """Write a map for other programs."""
+    """Export a map for other programs."""
     from letvins_ros.loop.export import export
     from letvins_ros.loop.map_file import load_map
     from letvins_ros.writing import write_atomic
@@ -86,19 +88,19 @@ def map_merge(
     second: MapArgument,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="File to write.")],
 ) -> None:
-    """Make one map of two that have places in common."""
+    """Merge two maps with places in common."""
     from letvins_ros.loop.map_file import load_map, save_map
     from letvins_ros.loop.merge import merge
 
     places, info = load_map(first)
     loops = merge(places, load_map(second, info)[0], info.left_camera(), info.gravity_aligned)
     save_map(out, places, info)
-    print(f"Written: {out} (joined by {loops} loops)")
+    print(f"Written: {out} ({loops} loops between the two)")
 
 
 @weights_app.command("list")
 def weights_list() -> None:
-    """Show the weights that come along."""
+    """Show the bundled weights."""
     from letvins_ros.terminal import aligned
     from letvins_ros.weights import LETNET2_GRAY
 
@@ -113,7 +115,7 @@ def weights_check(
     backend: Annotated[str, typer.Option(help="auto, openvino, torch or tensorrt.")] = "auto",
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the images.")] = "752x480",
 ) -> None:
-    """Load weights, run the network and tell how long an image takes."""
+    """Load weights, run the network and measure the time per image."""
     from letvins_ros.inference.export_files import read_size
     from letvins_ros.inference.speed import time_network
 
@@ -126,7 +128,7 @@ def _describe(file: Path) -> str:
 
     from letvins_ros.weights import load_weights
 
-    told = f"{file.stat().st_size} bytes, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
+    about = f"{file.stat().st_size} bytes, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()[:16]}"
     if file.suffix in (".xml", ".onnx"):
-        return told
-    return f"{sum(array.size for array in load_weights(file).values())} numbers, {told}"
+        return about
+    return f"{sum(array.size for array in load_weights(file).values())} numbers, {about}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the user can mend is a LetvinsError; an ordinary failure is a Rejected value; a bug crashes."""
+"""Errors a user can fix are LetvinsErrors; an ordinary failure is a Rejected value; a bug crashes."""
 
 from dataclasses import dataclass
 

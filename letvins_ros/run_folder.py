@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder that a run writes to."""
+"""The output folder of a run."""
 
 import os
 import tempfile
@@ -17,7 +17,7 @@ RESULTS = Path("results")
 def run_folder(out: Path | None, name: str) -> Iterator[Path]:
     """Make the folder `out`, or `results/<name>-<time>` which `results/latest` then points to.
 
-    Raises LetvinsError where it cannot be written, before any work is done. After an error an empty new folder goes.
+    Raises LetvinsError at the start where it cannot be written. A new folder that is empty after an error is removed.
     """
     folder = out or _unused(RESULTS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     is_new = not folder.exists()
@@ -30,7 +30,7 @@ def run_folder(out: Path | None, name: str) -> Iterator[Path]:
         yield folder
     except BaseException:
         if is_new:
-            with suppress(OSError):  # what was written before the error is kept
+            with suppress(OSError):  # not empty: what was written is kept
                 folder.rmdir()
         raise
     if out is None:
@@ -38,7 +38,7 @@ def run_folder(out: Path | None, name: str) -> Iterator[Path]:
 
 
 def _unused(folder: Path) -> Path:
-    """Return the folder or, when another run took the name in the same second, the next free one."""
+    """The folder, or the next free name where another run has taken it in the same second."""
     candidate, i = folder, 1
     while candidate.exists():
         i += 1
@@ -47,10 +47,10 @@ def _unused(folder: Path) -> Path:
 
 
 def _link_latest(folder: Path) -> None:
-    """Let results/latest point to the folder; another run that does the same never finds it missing."""
+    """Point results/latest to the folder, atomically."""
     link = folder.parent / f".latest-{os.getpid()}"
     try:
         link.symlink_to(folder.name)
         link.replace(folder.parent / "latest")
-    except OSError:  # no symbolic links on this disk, or a real folder of that name: the run is good all the same
+    except OSError:  # no symbolic links on this disk, or a real folder of that name: not essential
         link.unlink(missing_ok=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tracks of a recording, a folder of images or a video, made visible: what `letvins track` does."""
+"""`letvins track`: feature tracks of a recording, a folder of images or a video, drawn and evaluated."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -24,13 +24,13 @@ from letvins_ros.tracking import FeatureTracker
 from letvins_ros.types import ImageFrame
 from letvins_ros.writing import atomic_path, to_json, write_atomic
 
-GUESS = "none: a pinhole with the image's width as focal length was assumed"
+ASSUMED = "none: a pinhole with the image's width as focal length was assumed"
 
 
 def show_tracks(source: Path, out: Path, config: Config, progress: Callable[[int, int], None]) -> dict[str, Any]:
     """Follow features through the left images; writes tracks.mp4, tracks.png, survival.png and tracks.json.
 
-    Ctrl-C ends it early and keeps what it has. Returns what is in tracks.json. Raises LetvinsError where there is no
+    Ctrl-C ends it early and keeps the results. Returns what is in tracks.json. Raises LetvinsError where there is no
     image to track in.
     """
     open_source = images.open_images if images.recognises(source) else open_dataset
@@ -39,7 +39,9 @@ def show_tracks(source: Path, out: Path, config: Config, progress: Callable[[int
     first = next(frames)
     height, width = _left(first).shape[:2]
     rig = config.rig or dataset.rig
-    tracker = FeatureTracker(config.tracker, replace(rig, cameras=rig.cameras[:1]) if rig else _guess(width, height))
+    tracker = FeatureTracker(
+        config.tracker, replace(rig, cameras=rig.cameras[:1]) if rig else _assumed_rig(width, height)
+    )
     drawer, survival, picture, interrupted = TrackDrawer(), Survival(width, height), None, False
     with _video(out / "tracks.mp4", dataset, (width, height)) as video:
         try:
@@ -54,7 +56,7 @@ def show_tracks(source: Path, out: Path, config: Config, progress: Callable[[int
             interrupted = True
     figures = {
         **survival.figures(),
-        "calibration": "given" if rig else GUESS,
+        "calibration": "given" if rig else ASSUMED,
         "skipped": dict(dataset.report.counts),
         "interrupted": interrupted,
     }
@@ -78,14 +80,14 @@ def _left(frame: ImageFrame) -> np.ndarray:
     return frame.images[0]
 
 
-def _guess(width: int, height: int) -> Rig:
+def _assumed_rig(width: int, height: int) -> Rig:
     intrinsics = (float(width), float(width), (width - 1) / 2, (height - 1) / 2)
     return Rig((MountedCamera(Camera("pinhole-radtan", width, height, intrinsics), np.eye(4)),), None)
 
 
 @contextmanager
 def _video(path: Path, dataset: Dataset, size: tuple[int, int]) -> Iterator[cv2.VideoWriter]:
-    """A writer whose file appears under its name when it is complete. Raises DataError where none can be opened."""
+    """A writer of a video, which appears when it is complete. Raises DataError where it cannot be opened."""
     period_ns = float(np.median(np.diff(dataset.stamps_ns))) if len(dataset) > 1 else 1e9
     with atomic_path(path) as part, opencv_name(part) as name:
         video = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), min(max(1e9 / period_ns, 1.0), 120.0), size)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the command line shows: progress and tables."""
+"""Progress and tables on the command line."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-Progress = Callable[[int, int], None]  # done, all
+Progress = Callable[[int, int], None]  # done, total
 
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progress]:
-    """Show how far a job is: a bar on a terminal, elsewhere a line per tenth; on stderr in both cases."""
+    """Show progress on stderr: a bar on a terminal, elsewhere a line per tenth."""
     if not sys.stderr.isatty():
         yield _tenths(label)
         return

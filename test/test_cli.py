@@ -214,7 +214,7 @@ def test_ctrl_c_with_results_says_what_was_kept(letvins, pipeline):
     pipeline.metrics = {**METRICS, "interrupted": True}
     code, out, _ = letvins("run", "somewhere", "-o", "out")
     assert code == 0
-    assert out.startswith("Interrupted; the results hold what was done until then.\n")
+    assert out.startswith("Interrupted; the results cover the frames processed until then.\n")
     assert "Results: out/" in out
 
 

@@ -165,7 +165,7 @@ def test_an_integer_stands_for_a_number_but_not_the_reverse():
         ("tracker.quality=.nan", "tracker.quality must be a number from 1e-06 to 1, got nan"),
         ("estimator.huber_px=.inf", "estimator.huber_px must be a number from 0.1 to 50, got inf"),
         ("tracker.gyro_prediction=1", "tracker.gyro_prediction must be true or false, got 1"),
-        ("tracker.weights=3", "tracker.weights must be a text, got 3"),
+        ("tracker.weights=3", "tracker.weights must be a string, got 3"),
         ("tracker", "--set wants dotted.key=value, got 'tracker'"),
         ("tracker=[", "--set tracker=[ line 1: not valid YAML: "),
         ("camera0.width=640", "camera0: "),

@@ -29,7 +29,7 @@ def test_kinds_are_told_in_words():
     [
         ([], r"^parts\[0\] must be a mapping of keys, got \[\]$"),
         ({"nmae": "a"}, r"^unknown key parts\[0\]\.nmae; known: name, size$"),
-        ({"name": 3}, r"^parts\[0\]\.name must be a text, got 3$"),
+        ({"name": 3}, r"^parts\[0\]\.name must be a string, got 3$"),
         ({"size": 1.5}, r"^parts\[0\]\.name is missing$"),
         ({"name": ""}, r"^parts\[0\]\.name is missing$"),
     ],

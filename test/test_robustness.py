@@ -285,7 +285,7 @@ def test_a_signal_in_the_middle_keeps_what_is_done(sent, hall, tmp_path):
         said, err = process.communicate(timeout=60)
     assert process.returncode == 0, first + err
     assert "Traceback" not in err
-    assert said.startswith("Interrupted; the results hold what was done until then.\n")
+    assert said.startswith("Interrupted; the results cover the frames processed until then.\n")
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["interrupted"]
     assert 5 <= metrics["frames"] < FRAMES

@@ -9,7 +9,7 @@ from letvins_ros.config import Config
 from letvins_ros.config_io import load_config
 from letvins_ros.errors import CalibrationError, DataError
 from letvins_ros.evaluation.survival import ALIVE
-from letvins_ros.show_tracks import GUESS, show_tracks
+from letvins_ros.show_tracks import ASSUMED, show_tracks
 from letvins_ros.simulation import simulate
 
 FILES = {"tracks.mp4", "tracks.png", "survival.png", "tracks.json"}
@@ -46,7 +46,7 @@ def test_every_kind_of_source_gives_video_pictures_and_figures(kind, recording, 
     assert json.loads((tmp_path / "tracks.json").read_text()) == figures
     assert figures["frames"] == len(seen) == 21
     assert figures["features_per_frame"] > 80
-    assert figures["calibration"] == ("given" if kind == "recording" else GUESS)
+    assert figures["calibration"] == ("given" if kind == "recording" else ASSUMED)
     assert figures[ALIVE] > 0.5
     assert cv2.imread(str(tmp_path / "tracks.png")).shape == (480, 752, 3)
     assert cv2.imread(str(tmp_path / "survival.png")) is not None
