@@ -18,7 +18,7 @@ from letvins_ros.image_files import MAX_DECODED, opencv_name
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 RATE_HZ = 20.0  # where nothing tells the time of the images
-MAX_FRAMES, MAX_RATE_HZ = 10**7, 1e5  # of a video whose header can be right
+MAX_RATE_HZ = 1e5  # of a video; above, its header is damaged
 
 
 def recognises(path: Path) -> bool:
@@ -57,7 +57,7 @@ class VideoRecording(Recording):
         with _opened(path) as video:
             count, rate_hz = video.get(cv2.CAP_PROP_FRAME_COUNT), video.get(cv2.CAP_PROP_FPS)
             size = video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT)
-        if not (1 <= count <= MAX_FRAMES and 0 < size[0] * size[1] * 3 <= MAX_DECODED):
+        if not (1 <= count <= path.stat().st_size and 0 < size[0] * size[1] * 3 <= MAX_DECODED):
             raise DataError(f"{path}: no video that can be decoded ({count:.0f} frames of {size[0]:.0f}x{size[1]:.0f})")
         self._path = path
         stamps_ns = _stamps(int(count), rate_hz if 0 < rate_hz < MAX_RATE_HZ else RATE_HZ)
