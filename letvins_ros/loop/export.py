@@ -63,6 +63,7 @@ def _pose(T: np.ndarray) -> str:
 
 
 def _edge(a: int, b: int, motion: Motion) -> str:
-    information = np.linalg.inv(swap_blocks(motion.covariance))  # g2o: position, then rotation; half angles ignored
+    covariance = swap_blocks(motion.covariance) + 1e-15 * np.eye(6)  # g2o: position, then rotation; half angles ignored
+    information = np.linalg.inv(covariance)
     numbers = " ".join(f"{value:.6g}" for value in information[np.triu_indices(6)])
     return f"EDGE_SE3:QUAT {a} {b} {_pose(motion.T_a_b)} {numbers}"

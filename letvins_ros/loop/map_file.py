@@ -12,16 +12,19 @@ import numpy as np
 
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.camera import Camera
-from letvins_ros.errors import DataError
+from letvins_ros.errors import DataError, LetvinsError
 from letvins_ros.loop.features import KeyframeFeatures
 from letvins_ros.loop.graph import PoseGraph
+from letvins_ros.loop.map_checks import check_arrays
 from letvins_ros.loop.orb import OrbDescriber
 from letvins_ros.loop.place_map import Node, PlaceMap
 from letvins_ros.writing import atomic_path, sync
 
 FORMAT, VERSION = "letvins-map", 2
-MAX_HEADER = 100_000_000  # bytes
+MAX_HEADER = 10_000_000  # bytes
+MAX_PLACE_SIZE = 65_536
 _KINDS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8}
+_MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 _NAMES = {np.dtype(kind): name for name, kind in _KINDS.items()}
 
 
@@ -57,10 +60,11 @@ class MapInfo:
     def left_camera(self) -> MountedCamera:
         """The camera that saw the map."""
         facts = self.camera
-        model = Camera(
-            facts["model"], facts["size"][0], facts["size"][1], tuple(facts["intrinsics"]), tuple(facts["distortion"])
+        width, height = map(int, facts["size"])
+        intrinsics, distortion = (tuple(map(float, facts[key])) for key in ("intrinsics", "distortion"))
+        return MountedCamera(
+            Camera(facts["model"], width, height, intrinsics, distortion), np.array(facts["T_body_cam"], float)
         )
-        return MountedCamera(model, np.array(facts["T_body_cam"]))
 
 
 def save_map(path: Path, places: PlaceMap, info: MapInfo) -> None:
@@ -145,17 +149,19 @@ def load_map(path: Path, wanted: MapInfo | None = None) -> tuple[PlaceMap, MapIn
     """
     arrays, metadata = _open(path)
     try:
-        info = _info(metadata)
-        places = PlaceMap(int(metadata["place_size"]))
+        info, place_size = _info(metadata), int(metadata["place_size"])
+        camera = info.left_camera().camera
+        if not 0 < place_size <= MAX_PLACE_SIZE:
+            raise ValueError(f"place_size is {place_size}")
+        check_arrays(arrays, place_size, (camera.width, camera.height))
+        places = PlaceMap(place_size)
         graph = {name.removeprefix("graph."): np.array(a) for name, a in arrays.items() if name.startswith("graph.")}
         places.graph = PoseGraph.from_state(graph)
         stamps, stds = arrays["stamp_ns"].tolist(), arrays["vertical_std"].tolist()
         places.nodes = list(map(Node, stamps, np.array(arrays["R_level_body"]), stds))
-        if len({len(places), len(places.graph), len(stds)}) > 1:
-            raise ValueError(f"{len(places.graph)} poses, {len(places)} attitudes, {len(stds)} verticals")
         places.archive = FileArchive(arrays)
         places.index.add(np.array(arrays["feature.node"]), np.array(arrays["feature.place"]))
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+    except (*_MALFORMED, LetvinsError) as error:
         raise DataError(f"{path}: a damaged map: {error}") from error
     if wanted is not None:
         _check(path, info, wanted)
@@ -163,8 +169,13 @@ def load_map(path: Path, wanted: MapInfo | None = None) -> tuple[PlaceMap, MapIn
 
 
 def _info(metadata: Mapping[str, str]) -> MapInfo:
-    camera, provenance = json.loads(metadata["camera"]), json.loads(metadata["provenance"])
-    return MapInfo(metadata["describer"], json.loads(metadata["upright"]), camera, metadata["config"], provenance)
+    """Raises ValueError, KeyError, TypeError or CalibrationError where it is not as `MapInfo.of` made it."""
+    aligned, facts, provenance = (json.loads(metadata[key]) for key in ("upright", "camera", "provenance"))
+    texts = [metadata["describer"], metadata["config"], *provenance, *provenance.values()]
+    if not isinstance(aligned, bool) or not all(isinstance(text, str) for text in texts):
+        raise TypeError("its description has values of other types")
+    camera = MapInfo("", aligned, facts).left_camera()
+    return MapInfo.of(camera, aligned, metadata["config"], metadata["describer"], **provenance)
 
 
 def _check(path: Path, info: MapInfo, wanted: MapInfo) -> None:
@@ -194,7 +205,7 @@ def _open(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         return {name: _array(data, entry) for name, entry in header.items()}, metadata
     except OSError as error:
         raise DataError(f"{path}: cannot read the map: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except _MALFORMED as error:
         raise DataError(f"{path}: not a map of letvins, or an incomplete one ({error})") from error
 
 
@@ -202,6 +213,8 @@ def _array(data: memoryview, entry: Mapping[str, Any]) -> np.ndarray:
     first, last = entry["data_offsets"]
     if last > len(data):
         raise ValueError(f"{last - len(data)} bytes are missing")
+    if not 0 <= first <= last or min(entry["shape"], default=0) < 0:
+        raise ValueError(f"an array from {first} to {last} of shape {entry['shape']}")
     return np.frombuffer(data[first:last], _KINDS[entry["dtype"]]).reshape(entry["shape"])
 
 
@@ -213,8 +226,6 @@ class FileArchive:
         self._start, self._place = arrays["feature.start"], arrays["feature.place"]
         self._uv, self._points = arrays["feature.uv"], arrays["feature.point_body"]
         self._descriptors = arrays["feature.descriptor"]
-        if len(self._start) != len(self._row) + 1 or self._start[-1] != len(self._uv):
-            raise ValueError("features do not fit the keyframes")
 
     def features(self, node: int) -> KeyframeFeatures:
         """See Archive."""

@@ -153,3 +153,81 @@ def test_descriptors_of_unit_vectors_come_back_as_they_were(places, tmp_path):
         np.testing.assert_array_equal(descriptors, places.own[node].descriptors)
     with pytest.raises(DataError, match=f"a map of descriptors vectors, {INFO.describer} is wanted"):
         load_map(tmp_path / "f.map", INFO)
+
+
+def with_value(file, name, row, value):
+    """Write a value over a number of an array, or over all numbers of a row."""
+    data = bytearray(file.read_bytes())
+    size = int.from_bytes(data[:8], "little")
+    entry = json.loads(data[8 : 8 + size])[name]
+    kind = {"F64": np.float64, "F32": np.float32, "I64": np.int64}[entry["dtype"]]
+    array = np.frombuffer(data, kind, int(np.prod(entry["shape"])), 8 + size + entry["data_offsets"][0])
+    array.reshape(entry["shape"])[row] = value
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "value", "complaint"),
+    [
+        ("graph.T_odom", (3, 0, 3), np.nan, r"graph.T_odom\[3\] is not within 1e\+07 m"),
+        ("graph.T_odom", (3, 0, 0), np.nan, r"graph.T_odom\[3\] is not a rigid transform"),
+        ("graph.T_chain", (2, 0, 0), 1.5, r"graph.T_chain\[2\] is not a rigid transform"),
+        ("graph.T_chain", (2, 3, 0), 1e-9, r"graph.T_chain\[2\] is not a rigid transform"),
+        ("graph.T_map_key", (0, 1, 3), np.inf, r"graph.T_map_key\[0\] is not within"),
+        (
+            "graph.gathered_covariance",
+            (4, 1, 1),
+            np.nan,
+            r"graph.gathered_covariance\[4\] is not that before and",
+        ),
+        ("graph.gathered_covariance", (4, 1, 1), -1.0, r"graph.gathered_covariance\[4\] is not that before and"),
+        ("graph.gathered_covariance", (4, 1, 2), 1.0, r"graph.gathered_covariance\[4\] is not that before and"),
+        ("graph.session", 5, -1, r"graph.session\[5\] is not at least"),
+        ("graph.session", 5, 1, r"graph.session\[6\] is not at least"),
+        ("graph.key", 0, 10**6, r"graph.key\[0\] is not a keyframe"),
+        ("R_level_body", (1, 2), 0.0, r"R_level_body\[1\] is not a rotation"),
+        ("vertical_std", 7, np.nan, r"vertical_std\[7\] is not a standard deviation"),
+        ("stamp_ns", 7, -1, r"stamp_ns\[7\] is not a time"),
+        ("feature.node", 1, 10**9, r"feature.node\[1\] is not a keyframe"),
+        ("feature.node", 1, 0, "feature.node names a keyframe twice"),
+        ("feature.start", 1, -1, "feature.start does not share out"),
+        ("feature.uv", (5, 0), np.nan, r"feature.uv\[5\] is not a pixel"),
+        ("feature.uv", (5, 1), 481, r"feature.uv\[5\] is not a pixel"),
+        ("feature.point_body", (5, 1), np.nan, r"feature.point_body\[5\] is not a point, or unknown"),
+        ("feature.point_body", (5, 1), np.inf, r"feature.point_body\[5\] is not a point, or unknown"),
+        ("feature.place", (2, 3), np.nan, r"feature.place\[2\] is not finite"),
+    ],
+)
+def test_a_map_with_an_impossible_number_is_refused_when_it_is_opened(file, name, row, value, complaint):
+    load_map(file)
+    with_value(file, name, row, value)
+    with pytest.raises(DataError, match=r"a\.map: a damaged map: " + complaint):
+        load_map(file)
+
+
+def test_a_point_of_unknown_depth_is_no_damage(file):
+    with_value(file, "feature.point_body", 5, np.nan)
+    assert np.isnan(load_map(file)[0].features(0).points_body[5]).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("place_size", "255", "feature.place has 256 numbers a place, place_size is 255"),
+        ("place_size", "9" * 20, "place_size is 9"),
+        ("upright", "3", "values of other types"),
+        ("provenance", '{"source": 3}', "values of other types"),
+        ("camera", json.dumps({**INFO.camera, "intrinsics": [460, 460, float("nan"), 240]}), "not finite"),
+        ("camera", json.dumps({**INFO.camera, "T_body_cam": [[1, 2], [3]]}), "damaged map"),
+        ("camera", "[" * 100_000, "damaged map"),
+    ],
+)
+def test_a_map_with_an_impossible_description_is_refused(file, key, value, complaint):
+    data = file.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"][key] = value
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    with pytest.raises(DataError, match=complaint):
+        load_map(file)
