@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sensor rig: cameras on the body, IMU noise, and the files they come from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,20 @@ class Rig:
         for i, other in enumerate(self.cameras[1:], start=1):
             if np.linalg.norm(other.T_body_cam[:3, 3] - left) < 1e-3:
                 raise CalibrationError(f"camera0 and camera{i} are less than 1 mm apart: stereo needs a baseline")
+
+
+def choose_cameras(rig: Rig, numbers: Sequence[int]) -> Rig:
+    """The rig with these of its cameras in this order, all of them where none is named.
+
+    A rig of just as many cameras that has not these numbers was made for them and stays. Raises CalibrationError.
+    """
+    if not numbers or (len(numbers) == len(rig.cameras) <= max(numbers)):
+        return rig
+    if max(numbers) >= len(rig.cameras):
+        raise CalibrationError(
+            f"camera {max(numbers)} is not in the calibration, which has 0 to {len(rig.cameras) - 1}"
+        )
+    return Rig(tuple(rig.cameras[number] for number in numbers), rig.imu)
 
 
 def rig_to_dict(rig: Rig) -> dict[str, Any]:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from letvins_ros import __version__
-from letvins_ros.cli_files import STYLE, ConfigOption, SetOption, config_app, map_app, weights_app
+from letvins_ros.cli_files import (
+    STYLE,
+    CamerasOption,
+    ConfigOption,
+    SetOption,
+    TopicOption,
+    config_app,
+    input_overrides,
+    map_app,
+    weights_app,
+)
 from letvins_ros.errors import LetvinsError
 
 if TYPE_CHECKING:
@@ -89,11 +99,13 @@ def run(  # noqa: PLR0913  (as many options as the command has)
     duration: Annotated[float | None, typer.Option(min=0.01, metavar="S", help="Duration in seconds.")] = None,
     no_loop: Annotated[bool, typer.Option("--no-loop", help="Disable loop closing.")] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="Run at the sensor's rate, drop late frames.")] = False,
+    topics: TopicOption = None,
+    cameras: CamerasOption = "",
 ) -> None:
     """Estimate the motion of a recording; writes trajectories, metrics, plots and a report."""
     from letvins_ros.config_io import load_config
 
-    settings = load_config(config, overrides or ())
+    settings = load_config(config, [*(overrides or ()), *input_overrides(topics, cameras)])
     from letvins_ros.pipeline import RunOptions
 
     options = RunOptions(start_s=start, duration_s=duration, loop=not no_loop, realtime=realtime)
@@ -134,6 +146,8 @@ def _run(source: Path, out: Path | None, config: "Config", options: "RunOptions"
 
 
 def _show_skipped(figures: dict[str, Any]) -> None:
+    for note in figures.get("notes", ()):
+        print(f"Note: {note}")
     for kind, count in figures.get("skipped", {}).items():
         print(f"Skipped: {kind}, {count} times")
 
@@ -157,7 +171,7 @@ def evaluate(
 
 
 @app.command()
-def track(
+def track(  # noqa: PLR0913  (as many options as the command has)
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="Video, folder of images, or a recording that `run` takes.")
     ],
@@ -165,11 +179,13 @@ def track(
     config: ConfigOption = None,
     out: OutOption = None,
     overrides: SetOption = None,
+    topics: TopicOption = None,
+    cameras: CamerasOption = "",
 ) -> None:
     """Draw feature tracks over the left images, and plot where in the image they survive."""
     from letvins_ros.config_io import load_config
 
-    choice = [f"tracker.method={tracker}"] if tracker else []
+    choice = input_overrides(topics, cameras) + ([f"tracker.method={tracker}"] if tracker else [])
     settings = load_config(config, [*(overrides or ()), *choice])
     from letvins_ros.run_folder import run_folder
     from letvins_ros.show_tracks import show_tracks

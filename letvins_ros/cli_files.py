@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from letvins_ros.errors import LetvinsError
+
+ROLES = ("cam0", "cam1", "cam2", "cam3", "imu", "gyro", "accel")
 STYLE: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}  # rich would double the start-up
 config_app = typer.Typer(help="Show, check and import configurations.", **STYLE)
 weights_app = typer.Typer(help="Weights of the networks.", **STYLE)
@@ -14,7 +17,25 @@ map_app = typer.Typer(help="Saved maps.", **STYLE)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration (yaml).")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key; repeatable.")]
+TopicOption = Annotated[
+    list[str] | None,
+    typer.Option("--topic", metavar="ROLE=NAME", help="Topic in a bag for cam0 .. cam3, imu, gyro, accel; repeatable."),
+]
+CamerasOption = Annotated[
+    str, typer.Option("--cameras", metavar="N,M", help="Cameras to use, left first, such as 0,1.")
+]
 MapArgument = Annotated[Path, typer.Argument(metavar="MAP", help="File that a run wrote to loop.save_map.")]
+
+
+def input_overrides(topics: list[str] | None, cameras: str) -> list[str]:
+    """What --topic and --cameras change in the configuration; LetvinsError for a role that does not exist."""
+    changes = [f"input.cameras='{cameras}'"] if cameras else []
+    for text in topics or ():
+        role, equals, name = text.partition("=")
+        if not equals or role not in ROLES or not name:
+            raise LetvinsError(f"--topic wants ROLE=NAME with a role of {', '.join(ROLES)}, got {text!r}")
+        changes.append(f"input.{role}_topic={name}")
+    return changes
 
 
 @config_app.command("show")

@@ -1,12 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every key of the configuration: default, meaning, unit and bounds. config/default.yaml is generated from it."""
 
+import re
 from dataclasses import dataclass, field
 
 from letvins_ros.calibration import Rig
-from letvins_ros.config_params import Section, param
+from letvins_ros.config_params import Section, own_parameters, param
 from letvins_ros.errors import ConfigError
 from letvins_ros.geometry import pose_from_text
+
+
+@dataclass(frozen=True)
+class InputConfig(Section):
+    """Cameras and topics of a recording to use."""
+
+    cameras: str = param("", "indices of the cameras to use, left first, such as 0,1; empty for all usable ones")
+    cam0_topic: str = param("", "topic of the left images in a bag, empty to choose automatically")
+    cam1_topic: str = param("", "topic of the right images in a bag")
+    cam2_topic: str = param("", "topic of a third camera in a bag")
+    cam3_topic: str = param("", "topic of a fourth camera in a bag")
+    imu_topic: str = param("", "topic of the IMU in a bag, empty to choose automatically")
+    gyro_topic: str = param("", "topic of the gyroscope, if separate from the accelerometer")
+    accel_topic: str = param("", "topic of the accelerometer, if separate from the gyroscope")
+
+    @property
+    def camera_numbers(self) -> tuple[int, ...]:
+        """The cameras named; ConfigError where they are no numbers or one is named twice."""
+        parts = [part.strip() for part in self.cameras.split(",")] if self.cameras.strip() else []
+        if len({*parts}) < len(parts) or not all(re.fullmatch(r"[0-9]{1,2}", part) for part in parts):
+            raise ConfigError(f"input.cameras must be different numbers such as 0,1, got {self.cameras!r}")
+        return tuple(map(int, parts))
+
+    @property
+    def topics(self) -> dict[str, str]:
+        """The topics named, by role: cam0 .. cam3, imu, gyro, accel."""
+        given = {name.removesuffix("_topic"): getattr(self, name) for name in own_parameters(type(self))}
+        return {role: topic for role, topic in given.items() if topic and role != "cameras"}
 
 
 @dataclass(frozen=True)
@@ -162,6 +191,7 @@ class Config(Section):
 
     mode: str = param("stereo_imu", "sensors used", choices=("stereo_imu", "mono_imu", "stereo"))
     seed: int = param(0, "seed of all random choices", low=0, high=2**31 - 1)
+    input: InputConfig = field(default_factory=InputConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)

@@ -63,7 +63,7 @@ def run_offline(
 
     Ctrl-C ends the run early and keeps what it has. Raises LetvinsError where nothing can be run.
     """
-    dataset = open_dataset(source, config.rig)
+    dataset = open_dataset(source, config.rig, inputs=config.input)
     config, rig = fit_to_data(config, dataset)
     odometry = Odometry(config, rig)
     loops = _loop_worker(config, rig, dataset) if options.loop else None

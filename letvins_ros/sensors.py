@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from letvins_ros.calibration import ImuNoise, Rig
+from letvins_ros.calibration import ImuNoise, Rig, choose_cameras
 from letvins_ros.config import Config
 from letvins_ros.datasets import Dataset
 from letvins_ros.errors import CalibrationError, DataError
@@ -15,9 +15,10 @@ TYPICAL_IMU = ImuNoise(1.7e-4, 2e-3, 2e-5, 3e-3)  # of a good MEMS sensor, where
 
 def fit_to_data(config: Config, dataset: Dataset) -> tuple[Config, Rig]:
     """The configuration and rig for what the recording has; what had to be changed is in the recording's report."""
-    rig = config.rig or dataset.rig
+    rig = choose_cameras(config.rig, config.input.camera_numbers) if config.rig else dataset.rig
     if rig is None:
-        raise CalibrationError(f"{dataset.name}: the recording has no calibration; name a file that has with -c")
+        why = "".join(f" ({note})" for note in dataset.report.notes if note.startswith("calibration: "))
+        raise CalibrationError(f"{dataset.name}: the recording has no calibration{why}; name a file that has with -c")
     mode, lack, alone = config.mode, _lack_of_imu(dataset), len(rig.cameras) < 2
     if lack and alone:
         raise DataError(f"{dataset.name}: imu: {lack}; two cameras, or one and an IMU, are needed")

@@ -33,12 +33,14 @@ def show_tracks(source: Path, out: Path, config: Config, progress: Callable[[int
     Ctrl-C ends it early and keeps the results. Returns what is in tracks.json. Raises LetvinsError where there is no
     image to track in.
     """
-    open_source = images.open_images if images.recognises(source) else open_dataset
-    dataset = open_source(source, config.rig)
+    if images.recognises(source):
+        dataset: Dataset = images.open_images(source, config.rig)
+    else:
+        dataset = open_dataset(source, config.rig, inputs=config.input)
     frames = dataset.frames()
     first = next(frames)
     height, width = _left(first).shape[:2]
-    rig = config.rig or dataset.rig
+    rig = dataset.rig
     tracker = FeatureTracker(
         config.tracker, replace(rig, cameras=rig.cameras[:1]) if rig else _assumed_rig(width, height)
     )
@@ -58,6 +60,7 @@ def show_tracks(source: Path, out: Path, config: Config, progress: Callable[[int
         **survival.figures(),
         "calibration": "given" if rig else ASSUMED,
         "skipped": dict(dataset.report.counts),
+        "notes": dataset.report.notes,
         "interrupted": interrupted,
     }
     _write(out, picture, survival, figures)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from letvins_ros import geometry
-from letvins_ros.calibration import ImuNoise, MountedCamera, Rig, rig_from_dict, rig_to_dict
+from letvins_ros.calibration import ImuNoise, MountedCamera, Rig, choose_cameras, rig_from_dict, rig_to_dict
 from letvins_ros.camera import Camera
 from letvins_ros.errors import CalibrationError
 
@@ -129,3 +129,14 @@ def test_a_missing_key_is_named_with_its_camera():
     plain["imu"]["accel_walk"] = -1
     with pytest.raises(CalibrationError, match=r"imu: accel_walk must be positive, got -1\.0"):
         rig_from_dict(plain)
+
+
+def test_cameras_of_a_rig_are_chosen_by_number():
+    places = [geometry.transform(np.eye(3), np.array([0.1 * i, 0.0, 0.0])) for i in range(4)]
+    four = Rig(tuple(replace(some_rig().cameras[0], T_body_cam=T) for T in places), None)
+    assert choose_cameras(four, ()) is four
+    assert [m.T_body_cam[0, 3] for m in choose_cameras(four, (3, 1)).cameras] == [0.1 * 3, 0.1]
+    pair = Rig(four.cameras[2:], None)
+    assert choose_cameras(pair, (2, 3)) is pair  # made for these two
+    with pytest.raises(CalibrationError, match="camera 2 is not in the calibration, which has 0 to 1"):
+        choose_cameras(pair, (2,))

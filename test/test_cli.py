@@ -53,6 +53,25 @@ def pipeline(monkeypatch):
     return fake
 
 
+def test_topics_and_cameras_are_keys_of_the_configuration(letvins, pipeline):
+    code, _, _ = letvins(
+        "run", "x", "-o", "out", "--topic", "cam0=/left/image", "--topic", "imu=/i", "--cameras", "1,0"
+    )
+    assert code == 0
+    assert pipeline.called.config.input.topics == {"cam0": "/left/image", "imu": "/i"}
+    assert pipeline.called.config.input.camera_numbers == (1, 0)
+
+
+@pytest.mark.parametrize("text", ["cam4=/x", "/x", "cam0="])
+def test_a_topic_for_no_role_is_told(letvins, text):
+    code, _, told = letvins("run", "x", "--topic", text)
+    assert code == 1
+    assert (
+        told
+        == f"error: --topic wants ROLE=NAME with a role of cam0, cam1, cam2, cam3, imu, gyro, accel, got '{text}'\n"
+    )
+
+
 def shell(*arguments, **options):
     command = [sys.executable, "-m", "letvins_ros.cli", *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, **options)

@@ -55,7 +55,7 @@ def recording():
 def run(recording, tmp_path, monkeypatch):
     """Run over the simulation as if it came from a folder; metrics and the folder of the results."""
     recording.report = ReadReport()
-    monkeypatch.setattr(pipeline, "open_dataset", lambda source, rig: recording)
+    monkeypatch.setattr(pipeline, "open_dataset", lambda source, rig, inputs: recording)
 
     def run(options, name="out", progress=lambda done, total: None):
         (tmp_path / name).mkdir()

@@ -10,9 +10,11 @@ from letvins_ros.calibration_files.values import Plain, named, rigid
 from letvins_ros.geometry import inverse
 from letvins_ros.yaml_files import load_yaml
 
+MAX_CAMERAS = 4
+
 
 def read_euroc(folder: Path) -> Plain:
-    """Read cam0/, cam1/ and imu0/sensor.yaml of a EuRoC folder, with or without `mav0`."""
+    """Read cam0/, cam1/, .. and imu0/sensor.yaml of a EuRoC folder, with or without `mav0`."""
     mav0 = folder / "mav0" if (folder / "mav0").is_dir() else folder
     out: Plain = {}
     T_imu_base = np.eye(4)  # EuRoC's base is its IMU, but not in every copy
@@ -21,11 +23,12 @@ def read_euroc(folder: Path) -> Plain:
         with named(path):
             out["imu"] = read_noise(sensor, "rate_hz")
             T_imu_base = inverse(rigid(sensor, "T_BS")) if "T_BS" in sensor else T_imu_base
-    for i in range(2):
-        if i == 0 or (mav0 / f"cam{i}" / "sensor.yaml").is_file():
-            path = mav0 / f"cam{i}" / "sensor.yaml"
-            sensor = load_yaml(path, lenient=True)
-            with named(path):
-                camera = read_camera(sensor, "distortion_coefficients")
-                out[f"camera{i}"] = camera | {"T_body_cam": (T_imu_base @ rigid(sensor, "T_BS")).ravel().tolist()}
+    for i in range(MAX_CAMERAS):
+        path = mav0 / f"cam{i}" / "sensor.yaml"
+        if i > 0 and not path.is_file():
+            break
+        sensor = load_yaml(path, lenient=True)
+        with named(path):
+            camera = read_camera(sensor, "distortion_coefficients")
+            out[f"camera{i}"] = camera | {"T_body_cam": (T_imu_base @ rigid(sensor, "T_BS")).ravel().tolist()}
     return out

@@ -17,6 +17,12 @@ class ReadReport:
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # choices that were made for the user, in words
+
+    def note(self, text: str) -> None:
+        """Tell a choice that was made for the user."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def add(self, kind: str, example: str, count: int = 1) -> None:
         """Count `count` more of a kind; the first example of each kind is kept."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """EuRoC / ASL folders, and TUM-VI, which is stored the same way."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from letvins_ros.calibration import Rig
 from letvins_ros.datasets import stream, table
 from letvins_ros.datasets.base import ReadReport
 from letvins_ros.datasets.sequence import FileRecording, FrameFiles, Sensors
+from letvins_ros.errors import DataError
 from letvins_ros.types import Trajectory
 
 TRUTHS = ("state_groundtruth_estimate0", "mocap0")  # EuRoC, TUM-VI; both are poses of the IMU
@@ -20,20 +22,25 @@ def recognises(path: Path) -> bool:
     return (_mav0(path) / "cam0").is_dir()
 
 
-def open_euroc(path: Path, rig: Rig | None = None, color: bool = False) -> FileRecording:
+def open_euroc(path: Path, rig: Rig | None = None, color: bool = False, numbers: Sequence[int] = ()) -> FileRecording:
     """Read an ASL folder (with or without mav0/): one or two cameras, IMU and truth where it has them.
+
+    numbers: of the cameras to read, left first, where they are not cam0 and cam1.
 
     Faulty rows, missing files and unpaired images are skipped or mended, and counted in the report.
     """
     path = path.resolve().parent if path.resolve().name == "mav0" else path
     mav0, report = _mav0(path), ReadReport()
-    rig = rig or _find_rig(path, mav0)
-    cameras = len(rig.cameras) if rig else 1 + (mav0 / "cam1").is_dir()
+    rig = rig or _find_rig(path, mav0, numbers)
+    cameras = len(rig.cameras) if rig else len(numbers) or 1 + (mav0 / "cam1").is_dir()
+    names = [f"cam{number}" for number in numbers or range(cameras)]
+    if missing := [name for name in names if numbers and not (mav0 / name).is_dir()]:
+        raise DataError(f"{mav0}: no folder {' and '.join(missing)}")
     imu_csv = mav0 / "imu0" / "data.csv"
     imu = table.read_imu(imu_csv, report) if imu_csv.is_file() else None
-    if cameras == 1 and (mav0 / "cam1").is_dir():
+    if cameras == 1 and not numbers and (mav0 / "cam1").is_dir():
         report.add("cam1 is not used, as the calibration has one camera", str(mav0 / "cam1"))
-    frames = _frames(mav0, cameras, report)
+    frames = _frames([mav0 / name for name in names[:2]], report)
     return FileRecording(path, frames, Sensors(rig, imu, _truth(mav0, report)), report, color)
 
 
@@ -41,11 +48,13 @@ def _mav0(path: Path) -> Path:
     return path / "mav0" if (path / "mav0").is_dir() else path
 
 
-def _find_rig(path: Path, mav0: Path) -> Rig | None:
+def _find_rig(path: Path, mav0: Path, numbers: Sequence[int]) -> Rig | None:
     """Read the calibration that lies in the folder: EuRoC's sensor.yaml, or TUM-VI's Kalibr files in dso/."""
     if (camchain := path / "dso" / "camchain.yaml").is_file():
-        return calibration.read_rig(camchain)
-    return calibration.read_euroc_rig(mav0) if (mav0 / "cam0" / "sensor.yaml").is_file() else None
+        return calibration.choose_cameras(calibration.read_rig(camchain), numbers)
+    if not (mav0 / "cam0" / "sensor.yaml").is_file():
+        return None
+    return calibration.choose_cameras(calibration.read_euroc_rig(mav0), numbers)
 
 
 def _truth(mav0: Path, report: ReadReport) -> Trajectory | None:
@@ -53,12 +62,12 @@ def _truth(mav0: Path, report: ReadReport) -> Trajectory | None:
     return table.read_truth(found[0], report) if found else None
 
 
-def _frames(mav0: Path, cameras: int, report: ReadReport) -> list[FrameFiles]:
+def _frames(cameras: Sequence[Path], report: ReadReport) -> list[FrameFiles]:
     """Left images with their right ones."""
-    left_ns, left = _images(mav0 / "cam0", report)
-    if cameras == 1:
+    left_ns, left = _images(cameras[0], report)
+    if len(cameras) == 1:
         return [FrameFiles(int(stamp), (path,)) for stamp, path in zip(left_ns, left, strict=True)]
-    right_ns, right = _images(mav0 / "cam1", report)
+    right_ns, right = _images(cameras[1], report)
     match = stream.pair(left_ns, right_ns, report)
     pairs = zip(left_ns, left, match, strict=True)
     return [FrameFiles(int(stamp), (path, right[i] if i >= 0 else None)) for stamp, path, i in pairs]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KITTI odometry sequences: rectified gray stereo without IMU. The body is the left camera."""
+"""KITTI odometry sequences: rectified stereo without IMU. The body is camera 0, the left gray one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,29 +21,42 @@ R_WORLD_FIRST = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
 def recognises(path: Path) -> bool:
-    """Whether this is the folder of one sequence."""
-    return (path / "image_0").is_dir() and (path / "times.txt").is_file()
+    """Whether this is the folder of one sequence, with gray images or with colours alone."""
+    return any((path / f"image_{left}").is_dir() for left in (0, 2)) and (path / "times.txt").is_file()
 
 
-def open_kitti(path: Path, rig: Rig | None = None, color: bool = False) -> FileRecording:
-    """Read image_0, image_1, times.txt, calib.txt, and poses/NN.txt two folders up, where truth lies."""
+def open_kitti(path: Path, rig: Rig | None = None, color: bool = False, numbers: Sequence[int] = ()) -> FileRecording:
+    """Read image_N of two cameras, times.txt, calib.txt, and the truth, where it lies.
+
+    The truth is poses.txt in the sequence, or poses/NN.txt two folders up. numbers: of the cameras to read, left first,
+    where they are not 0 and 1 (gray), or 2 and 3 (colour) where there is no gray.
+    """
     report = ReadReport()
-    cameras = [numbered_images(path / name) for name in ("image_0", "image_1")]
-    rig = rig or _read_rig(path / "calib.txt", first_size(cameras[0]), 1 + bool(cameras[1]))
+    numbers = numbers or ((0, 1) if (path / "image_0").is_dir() else (2, 3))
+    cameras = [numbered_images(path / f"image_{number}") for number in numbers[:2]]
+    if not cameras[0]:
+        raise DataError(f"{path}: no folder image_{numbers[0]}")
+    used = numbers[: 1 + (len(cameras) > 1 and bool(cameras[1]))]
+    rig = rig or _read_rig(path / "calib.txt", first_size(cameras[0]), used)
     stamps_ns = np.round(read_numbers(path / "times.txt")[:, 0] * 1e9).astype(np.int64)
     frames = numbered_frames(cameras[: len(rig.cameras)], stamps_ns, report)
     sequence = path.resolve()
-    truth = _read_truth(sequence.parent.parent / "poses" / f"{sequence.name}.txt", stamps_ns, report)
+    beside = sequence / "poses.txt"
+    poses = beside if beside.is_file() else sequence.parent.parent / "poses" / f"{sequence.name}.txt"
+    truth = _read_truth(poses, stamps_ns, report)
     return FileRecording(path, frames, Sensors(rig, None, truth), report, color)
 
 
-def _read_rig(path: Path, size: Size, cameras: int) -> Rig:
-    """P0 and P1 are 3x4 projections of the rectified cameras; the last column holds -fx * baseline."""
+def _read_rig(path: Path, size: Size, numbers: Sequence[int]) -> Rig:
+    """P0, P1, .. are 3x4 projections of the rectified cameras; the last column holds -fx times the distance to P0."""
+    names = [f"P{number}" for number in numbers]
     try:
-        rows = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
-        projections = [np.array(rows[f"P{i}"].split(), float).reshape(3, 4) for i in range(cameras)]
+        rows = dict(line.split(":", 1) for line in path.read_text(errors="replace").splitlines() if ":" in line)
+        projections = [np.array(rows[name].split(), float).reshape(3, 4) for name in names]
+        if not all(np.isfinite(P).all() and P[0, 0] > 0 for P in projections):
+            raise ValueError("numbers that are no projection")
     except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"{path}: cannot read P0 and P1 with 12 numbers each ({error})") from error
+        raise DataError(f"{path}: cannot read {' and '.join(names)} with 12 numbers each ({error})") from error
     mounted = []
     for P in projections:
         T_body_cam = np.eye(4)
@@ -56,9 +70,9 @@ def _read_truth(path: Path, stamps_ns: np.ndarray, report: ReadReport) -> Trajec
     if not path.is_file():
         return None
     rows = read_numbers(path)
-    if rows.shape[1] != 12:
-        raise DataError(f"{path}: 12 numbers needed in each row, got {rows.shape[1]}")
-    T_first_body = rows.reshape(-1, 3, 4)
+    if rows.shape[1] not in (12, 16):
+        raise DataError(f"{path}: 12 or 16 numbers needed in each row, got {rows.shape[1]}")
+    T_first_body = rows[:, :12].reshape(-1, 3, 4)
     n = min(len(T_first_body), len(stamps_ns))
     if len(T_first_body) != len(stamps_ns):
         report.add("truth: poses and times differ in number", f"{len(T_first_body)} poses, {len(stamps_ns)} times")

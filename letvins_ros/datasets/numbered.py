@@ -11,12 +11,15 @@ from letvins_ros.datasets.sequence import FrameFiles, Size
 from letvins_ros.errors import DataError
 from letvins_ros.image_files import read_image
 
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
 
 def numbered_images(folder: Path) -> dict[int, Path]:
     """Images of a folder by frame number, in order; none without the folder. DataError where a folder has none."""
     if not folder.is_dir():
         return {}
-    files = {int(number): path for path in sorted(folder.glob("*.[pj][np]g")) if (number := path.name[:6]).isdecimal()}
+    images = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    files = {int(number): path for path in images if (number := path.name[:6]).isdecimal()}
     if not files:
         raise DataError(f"{folder}: no image whose name begins with six digits")
     return dict(sorted(files.items()))

@@ -68,6 +68,7 @@ def run_metrics(record: RunRecord, truth: Trajectory | None, comparison: Compari
         **_error_metrics(comparison),
         **_cost_metrics(record),
         "skipped": dict(record.report.counts),
+        "notes": record.report.notes,
         "interrupted": record.interrupted,
     }
 

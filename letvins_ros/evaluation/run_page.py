@@ -99,9 +99,9 @@ def _notices(record: RunRecord) -> list[str]:
 
 def _skipped(record: RunRecord) -> Rows:
     report = record.report
-    return [(f"{kind}: {count}", report.examples.get(kind, "")) for kind, count in report.counts.items()] or [
-        ("nothing", "")
-    ]
+    chosen = [("chosen", note) for note in report.notes]
+    counted = [(f"{kind}: {count}", report.examples.get(kind, "")) for kind, count in report.counts.items()]
+    return chosen + counted or [("nothing", "")]
 
 
 def _status(metrics: Mapping[str, Any]) -> Rows:

@@ -37,7 +37,7 @@ class DatasetPlayerNode(LetvinsNode):
         player = self.config.player
         if not player.source:
             raise DataError("player.source names no recording; for example -p player.source:=/data/MH_01_easy")
-        self.dataset: Dataset = open_dataset(Path(player.source), self.config.rig)
+        self.dataset: Dataset = open_dataset(Path(player.source), self.config.rig, inputs=self.config.input)
         cameras = 2 if self.dataset.rig is None else len(self.dataset.rig.cameras)
         self.images = [self.advertise(Image, f"cam{i}/image_raw") for i in range(cameras)]
         self.imu = self.advertise(Imu, "imu", QoSProfile(depth=IMU_DEPTH))

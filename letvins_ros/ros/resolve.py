@@ -32,7 +32,7 @@ def resolve(given: Mapping[str, Any], namespace: str = "", *, needs_rig: bool = 
     file = str(given.get(FILE) or "")
     config = load_config(Path(file) if file else None, values=values)
     if config.rig is None and needs_rig and config.player.source:
-        config, rig = fit_to_data(config, open_dataset(Path(config.player.source)))
+        config, rig = fit_to_data(config, open_dataset(Path(config.player.source), inputs=config.input))
         config = replace(config, rig=rig)
     if config.rig is None and needs_rig:
         raise CalibrationError(

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+import shutil
+
 import numpy as np
 import pytest
 import recording_layouts as layouts
 
+from letvins_ros.config import InputConfig
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError
 
@@ -46,3 +49,32 @@ def test_a_file_that_cannot_be_read_is_named(sequence, file, content):
     (sequence / file).write_text(content)
     with pytest.raises(DataError, match=file):
         open_dataset(sequence)
+
+
+def test_colour_cameras_are_read_where_there_is_no_gray_and_when_they_are_chosen(tmp_path):
+    sequence = layouts.kitti(tmp_path).path
+    for i in range(2):
+        shutil.copytree(sequence / f"image_{i}", sequence / f"image_{i + 2}")
+    chosen = open_dataset(sequence, inputs=InputConfig(cameras="2,3")).rig
+    assert [mounted.T_body_cam[0, 3] for mounted in chosen.cameras] == [-3.0 / 50, 9.0 / 50]
+    assert [mounted.T_body_cam[0, 3] for mounted in open_dataset(sequence).rig.cameras] == [0.0, layouts.BASELINE]
+    for i in range(2):
+        shutil.rmtree(sequence / f"image_{i}")
+    assert [mounted.T_body_cam[0, 3] for mounted in open_dataset(sequence).rig.cameras] == [-3.0 / 50, 9.0 / 50]
+
+
+def test_poses_may_lie_beside_the_images_and_have_sixteen_columns(tmp_path):
+    sequence = layouts.kitti(tmp_path).path
+    truth = open_dataset(sequence).truth
+    rows = np.loadtxt(tmp_path / "poses" / "07.txt")
+    (tmp_path / "poses" / "07.txt").unlink()
+    np.savetxt(sequence / "poses.txt", np.hstack([rows, np.tile([0, 0, 0, 1], (len(rows), 1))]))
+    np.testing.assert_allclose(open_dataset(sequence).truth.positions, truth.positions)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".PNG"])
+def test_images_may_have_any_common_suffix(tmp_path, suffix):
+    sequence = layouts.kitti(tmp_path).path
+    for file in list(sequence.glob("image_*/*.png")):
+        file.rename(file.with_suffix(suffix))
+    assert len(list(open_dataset(sequence).frames())) == layouts.N
