@@ -122,10 +122,11 @@ def refine(heat: Tensor, uv: Tensor, radius: int = 2) -> tuple[Tensor, Tensor]:
     return uv + shift / total[:, None].clamp(min=1e-9), total
 
 
-def apart(features: Features, least_px: float) -> Features:
-    """Of keypoints within `least_px` of each other the strongest."""
+def apart(features: Features, least_px: float, square: bool = False) -> Features:
+    """Of keypoints within `least_px` of each other, or within a square of twice that side, the strongest."""
     kept = np.ones(len(features.uv), bool)
-    for i, close in enumerate(cKDTree(features.uv).query_ball_point(features.uv, least_px)):
+    p = np.inf if square else 2
+    for i, close in enumerate(cKDTree(features.uv).query_ball_point(features.uv, least_px, p=p)):
         if kept[i]:
             kept[[j for j in close if j > i]] = False
     return Features(*(x[kept] for x in features))

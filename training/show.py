@@ -22,7 +22,7 @@ from letvins_ros.writing import write_atomic
 from training.data.images import read_rgb, resize, to_tensor
 from training.data.pair import Pair
 from training.features import open_extractor
-from training.tasks.pairs import open_pair_model
+from training.tasks.pairs import Choice, open_pair_model
 
 _GREEN = (0, 255, 0)
 
@@ -91,7 +91,7 @@ def main(  # noqa: PLR0913  each is an option
         pictures["detections"] = detections(a, open_extractor(model)(a).uv[:top_k])
     if image_b is not None:
         b = resize(read_rgb(image_b), (height, width))
-        pictures["matches"] = matches(a, b, open_pair_model(model)(Pair("", a, b), top_k).matches)
+        pictures["matches"] = matches(a, b, open_pair_model(model)(Pair("", a, b), [Choice(top_k)])[0].matches)
     name, equals, weights = model.partition("=")
     if equals:
         pictures.update(maps(networks.load(name, Path(weights)), a))

@@ -60,16 +60,15 @@ def test_hpatches_in_two_loops(run, tmp_path):
         np.savetxt(tmp_path / f"data/v_wall/H_1_{i}", H)
     figures = run("hpatches", tmp_path / "data", tmp_path / "out", "--no-peers", "-m", "orb")
     assert set(figures) == {"orb"}
-    assert figures["orb"]["240x320, top 300: all"]["C3"] == 1
-    assert figures["orb"]["480x640, top 1000: view"]["mAP"] > 0.8
+    assert figures["orb"]["KP2D's protocol, 240x320, top 300: all"]["C3"] == 1
+    assert figures["orb"]["ours, 480x640, top 1000: view"]["mAP"] > 0.8
     predictions = sorted((tmp_path / "out/orb").rglob("*.npz"))
-    assert len(predictions) == 10
+    assert len(predictions) == 20
     predictions[0].write_bytes(predictions[5].read_bytes())
     again = run("hpatches", tmp_path / "data", tmp_path / "out", "--no-peers", "-m", "orb", "--no-again")
-    assert (
-        again["orb"]["240x320, top 300: all"] != figures["orb"]["240x320, top 300: all"]
-    )  # figures come from the disk
-    assert again["orb"]["480x640, top 1000: all"] == figures["orb"]["480x640, top 1000: all"]
+    first, second = (f["orb"] for f in (figures, again))  # figures come from the disk
+    assert second["KP2D's protocol, 240x320, top 300: all"] != first["KP2D's protocol, 240x320, top 300: all"]
+    assert second["ours, 480x640, top 1000: all"] == first["ours, 480x640, top 1000: all"]
 
 
 def test_homographies_of_photographs(run, photo_folder, tmp_path):

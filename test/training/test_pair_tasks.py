@@ -12,8 +12,9 @@ from training.data.homographies import transfer, warp
 from training.data.pair import Pair
 from training.features import CellNetwork, Features, HeatNetwork, apart, maxima, open_extractor, orb, refine, sift
 from training.metrics import area_under_curve, average_precision, recall_at
-from training.tasks.hpatches import corner_error, hpatches_pairs, pair_figures, parts, summary
-from training.tasks.pairs import DescriptorMatcher, Prediction, lucas_kanade
+from training.tasks.hpatches import hpatches_pairs, parts
+from training.tasks.pairs import Choice, DescriptorMatcher, Prediction, lucas_kanade
+from training.tasks.protocols import KP2D, SUPERPOINT, corner_error, our_protocol, our_row
 from training.tasks.two_view import odometry_summary, pose_summary, two_view_figures
 
 H = np.array([[0.95, 0.08, 6.0], [-0.06, 1.02, 4.0], [1e-4, -5e-5, 1.0]])
@@ -44,12 +45,12 @@ def test_recall_counts_queries_with_a_positive_among_the_first():
 
 @pytest.mark.parametrize("extract", [sift, orb])
 def test_a_mild_homography_is_found_by_classical_features(pair, extract):
-    figures = pair_figures(pair, DescriptorMatcher(extract)(pair, 300))
-    assert figures["repeatability"] > 0.5
-    assert figures["localisation"] < 1.5
+    figures = our_row(pair, DescriptorMatcher(extract)(pair, [Choice(300)])[0])
+    assert figures["Rep"] > 0.5
+    assert figures["Loc"] < 1.5
     assert figures["corner_error"] < 3
-    assert figures["matching"] > 0.4
-    assert figures["precision"] > 0.8
+    assert figures["MScore"] > 0.4
+    assert figures["mAP"] > 0.8
 
 
 def test_keypoints_are_thinned_out_from_the_strongest_on(pair):
@@ -57,34 +58,45 @@ def test_keypoints_are_thinned_out_from_the_strongest_on(pair):
     thin = apart(Features(uv, np.arange(5, 0, -1.0), np.zeros((5, 8))), 4)
     assert thin.uv.tolist() == uv[[0, 2, 3]].tolist()
     assert [len(x) for x in apart(Features(*np.zeros((3, 0, 2))), 4)] == [0, 0, 0]
-    found = DescriptorMatcher(orb, apart_px=4)(pair, 300)
+    found = DescriptorMatcher(orb)(pair, [Choice(300, 4)])[0]
     assert np.linalg.norm(found.uv_a[:, None] - found.uv_a, axis=2)[~np.eye(len(found.uv_a), dtype=bool)].min() > 4
 
 
 def test_lucas_kanade_is_a_peer(pair):
-    figures = pair_figures(pair, lucas_kanade(pair, 300))
+    figures = our_row(pair, lucas_kanade(pair, [Choice(300)])[0])
     assert figures["corner_error"] < 1
-    assert figures["precision"] > 0.95
+    assert figures["mAP"] > 0.95
 
 
-def test_perfect_predictions_have_perfect_figures(pair):
+PROTOCOLS = pytest.mark.parametrize("protocol", [KP2D, SUPERPOINT, our_protocol()], ids=["KP2D", "SuperPoint", "ours"])
+
+
+def prediction_of(uv, there):
+    """Every keypoint is known to be where it is."""
+    both = np.hstack([uv, there]).astype(np.float32)
+    sure = np.ones(len(uv))
+    return Prediction(uv, there, there, uv, sure, sure, both, sure, both, np.hstack([there, uv]).astype(np.float32))
+
+
+@PROTOCOLS
+def test_perfect_predictions_have_perfect_figures(pair, protocol):
     uv = np.random.default_rng(0).uniform([20, 20], [280, 200], (50, 2))
-    there = transfer(H, uv)
-    perfect = Prediction(uv, there, there, uv, np.hstack([uv, there]).astype(np.float32), np.ones(50))
-    figures = summary({"i_a": pair_figures(pair, perfect)})
-    assert (figures["Rep"], figures["MScore"], figures["mAP"], figures["C1"]) == (1, 1, 1, 1)
-    assert figures["Loc"] == pytest.approx(0, abs=1e-9)
+    figures = protocol.summarise({"i_a": protocol.measure(pair, prediction_of(uv, transfer(H, uv)))})
+    assert all(value == pytest.approx(1) for name, value in figures.items() if name not in ("Loc", "matches", "AUC@1"))
+    assert figures["Loc"] == pytest.approx(0, abs=1e-5)
 
 
-def test_nothing_found_is_counted_as_failure_and_not_a_crash(pair):
-    nothing = Prediction(*(np.zeros((0, 2)),) * 4, np.zeros((0, 4)), np.zeros(0))
-    figures = summary({"v_a": pair_figures(pair, nothing)})
-    assert figures["Rep"] == figures["C5"] == figures["mAP"] == 0
+@PROTOCOLS
+def test_nothing_found_is_counted_as_failure_and_not_a_crash(pair, protocol):
+    nothing = prediction_of(np.zeros((0, 2)), np.zeros((0, 2)))
+    figures = protocol.summarise({"v_a": protocol.measure(pair, nothing)})
+    assert np.isnan(figures["Loc"])
+    assert {figures[name] for name in figures if name != "Loc"} == {0}
     assert corner_error(np.zeros((3, 4), np.float32), H, (240, 320)) == np.inf
 
 
 def test_predictions_survive_the_disk(tmp_path, pair):
-    prediction = DescriptorMatcher(orb)(pair, 50)
+    prediction = DescriptorMatcher(orb)(pair, [Choice(50)])[0]
     prediction.save(tmp_path / "x/p.npz")
     assert all(
         np.array_equal(a, b, equal_nan=True)
@@ -152,12 +164,11 @@ def test_motion_comes_back_from_exact_matches():
     uv = [(p @ K.T)[:, :2] / p[:, 2:] for p in (points, points @ T_b_a[:3, :3].T + T_b_a[:3, 3])]
     blank = np.zeros((240, 320, 3), np.uint8)
     pair = Pair("p", blank, blank, None, K, K, T_b_a)
-    matches = np.hstack(uv)
-    good = two_view_figures(pair, Prediction(*uv, *uv[::-1], matches, np.ones(200)))
+    good = two_view_figures(pair, prediction_of(*uv))
     assert good["error_deg"] < 0.05
     assert good["translation_m"] < 0.002
     assert good["precision"] == 1
-    bad = two_view_figures(pair, Prediction(*uv, *uv[::-1], matches[:3], np.ones(3)))
+    bad = two_view_figures(pair, prediction_of(*(x[:3] for x in uv)))
     assert bad["error_deg"] == np.inf
     assert bad["translation_m"] == pytest.approx(np.linalg.norm(T_b_a[:3, 3]))
     assert pose_summary({"a": good, "b": bad})["AUC@5"] == pytest.approx(0.5, abs=0.01)

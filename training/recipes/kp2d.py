@@ -19,8 +19,9 @@ from training.data.pairs import HomographyPairs, PairOptions
 from training.features import CellNetwork
 from training.losses.kp2d import Weights, keypoint_losses, to_points
 from training.recipes.base import Batch, Recipe
-from training.tasks.hpatches import pair_figures, photo_pairs, summary
-from training.tasks.pairs import DescriptorMatcher
+from training.tasks.hpatches import photo_pairs
+from training.tasks.pairs import Choice, DescriptorMatcher
+from training.tasks.protocols import our_row, our_summary
 
 
 class WithInlierNet(nn.Module):
@@ -101,7 +102,7 @@ def validate_keypoints(network: nn.Module, unseen: Path, size: tuple[int, int], 
     network.eval()
     match = DescriptorMatcher(CellNetwork(network))
     pairs = photo_pairs(unseen, size, options.validation_pairs, homographies.KP2D)
-    figures = summary({pair.name: pair_figures(pair, match(pair, options.top_k)) for pair in pairs})
+    figures = our_summary({pair.name: our_row(pair, match(pair, [Choice(options.top_k)])[0]) for pair in pairs})
     return {**figures, "score": figures["Rep"] + figures["C3"]}
 
 
@@ -111,7 +112,7 @@ def keypoint_pictures(network: nn.Module, unseen: Path, size: tuple[int, int], t
     match = DescriptorMatcher(CellNetwork(network))
     pictures = {}
     for pair in photo_pairs(unseen, size, 2, homographies.KP2D):
-        found = match(pair, top_k).matches
+        found = match(pair, [Choice(top_k)])[0].matches
         picture = np.hstack([pair.image_a, pair.image_b])
         there = homographies.transfer(np.asarray(pair.H_b_a), found[:, :2])
         for (u_a, v_a, u_b, v_b), truth in zip(found, there, strict=True):

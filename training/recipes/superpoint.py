@@ -32,8 +32,9 @@ from training.losses.superpoint import (
 )
 from training.recipes.base import Batch, Recipe, part_way
 from training.recipes.magicpoint import make_superpoint
-from training.tasks.hpatches import pair_figures, photo_pairs, summary
-from training.tasks.pairs import DescriptorMatcher
+from training.tasks.hpatches import photo_pairs
+from training.tasks.pairs import Choice, DescriptorMatcher
+from training.tasks.protocols import our_row, our_summary
 
 _SIZE = (240, 320)  # of the published figures
 _STATISTICS_BATCH = 8  # pairs
@@ -102,7 +103,7 @@ class SuperPointRecipe(Recipe):
         network.eval()
         match = DescriptorMatcher(HeatNetwork(network))
         pairs = photo_pairs(Path(self.unseen), _SIZE, self.validation_pairs, RANGES[self.ranges])
-        figures = summary({pair.name: pair_figures(pair, match(pair, 300)) for pair in pairs})
+        figures = our_summary({pair.name: our_row(pair, match(pair, [Choice(300)])[0]) for pair in pairs})
         return {**figures, "score": figures["Rep"] + figures["C3"]}
 
     def deployed(self, network: nn.Module) -> nn.Module:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Matches between two images, predicted by descriptors or by Lucas-Kanade, kept on disk for the figures."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -16,15 +16,32 @@ from training.data.pair import Pair
 from training.features import Extractor, Features, apart, open_extractor
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which keypoints of an image are taken."""
+
+    top_k: int  # strongest ones
+    apart_px: float = 0.0  # thinned out to this distance before
+    square: bool = False  # by squares of twice that side instead of discs
+
+    def __str__(self) -> str:
+        thin = f", {self.apart_px:g} px apart" if self.apart_px else ""
+        return f"top {self.top_k}{thin}"
+
+
 class Prediction(NamedTuple):
     """What a model says of a pair."""
 
-    uv_a: np.ndarray  # (N, 2) keypoints
+    uv_a: np.ndarray  # (N, 2) best keypoints among those that the other view shows
     uv_b: np.ndarray  # (M, 2)
     forward: np.ndarray  # (N, 2) where each keypoint of a is in b, NaN if lost
     backward: np.ndarray  # (M, 2)
+    forward_confidence: np.ndarray  # (N,)
+    backward_confidence: np.ndarray  # (M,)
     matches: np.ndarray  # (K, 4) u, v in a and in b, those that agree both ways
     confidence: np.ndarray  # (K,)
+    best_a: np.ndarray  # (N', 4) u, v of the best keypoints, shown in the other view or not, and where each is there
+    best_b: np.ndarray  # (M', 4)
 
     def save(self, path: Path) -> None:
         """Write an .npz file, complete or not at all."""
@@ -41,60 +58,77 @@ class Prediction(NamedTuple):
             raise DataError(f"{path}: not a prediction ({error})") from error
 
 
-PairModel = Callable[[Pair, int], Prediction]  # of a pair and the number of keypoints
+PairModel = Callable[[Pair, Sequence[Choice]], list[Prediction]]  # a prediction for each choice of keypoints
 
 
 @dataclass(frozen=True)
 class DescriptorMatcher:
-    """Mutual nearest neighbours of the strongest keypoints; those that the other view cannot show are left out.
+    """Mutual nearest neighbours of the strongest keypoints.
 
-    The latter, as in KP2D's protocol, only where a homography is known.
+    Where a homography is known, those that the other view cannot show are left out before the strongest are taken, as
+    SuperPoint's and KP2D's authors do; best_a and best_b are the strongest of all.
     """
 
     extract: Extractor
-    apart_px: float = 0.0  # keypoints are thinned out to this distance
 
-    def __call__(self, pair: Pair, top_k: int) -> Prediction:
-        a, b = self.extract(pair.image_a), self.extract(pair.image_b)
-        if self.apart_px:
-            a, b = apart(a, self.apart_px), apart(b, self.apart_px)
-        if pair.H_b_a is not None:
-            a = _visible(a, pair.H_b_a, pair.image_b.shape)
-            b = _visible(b, np.linalg.inv(pair.H_b_a), pair.image_a.shape)
-        return _match(*(Features(*(x[:top_k] for x in f)) for f in (a, b)))
+    def __call__(self, pair: Pair, choices: Sequence[Choice]) -> list[Prediction]:
+        """Look at both images once."""
+        both = self.extract(pair.image_a), self.extract(pair.image_b)
+        return [_choose(pair, choice, *both) for choice in choices]
 
 
-def lucas_kanade(pair: Pair, top_k: int) -> Prediction:
+def lucas_kanade(pair: Pair, choices: Sequence[Choice]) -> list[Prediction]:
     """Corners (Shi & Tomasi 1994) followed by pyramidal Lucas-Kanade there and back."""
     a, b = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (pair.image_a, pair.image_b))
-    uv_a, uv_b = _corners(a, top_k), _corners(b, top_k)
-    forward, again = _there_and_back(a, b, uv_a)
-    backward, _ = _there_and_back(b, a, uv_b)
-    off = np.linalg.norm(again - uv_a, axis=1)
-    kept = off < 1
-    return Prediction(uv_a, uv_b, forward, backward, np.hstack([uv_a, forward])[kept], -off[kept])
+    return [_follow(a, b, choice.top_k) for choice in choices]
 
 
-def open_pair_model(name: str, apart_px: float = 0.0) -> PairModel:
+def open_pair_model(name: str) -> PairModel:
     """`gftt-lk`, or what `training.features.open_extractor` knows."""
-    return lucas_kanade if name == "gftt-lk" else DescriptorMatcher(open_extractor(name), apart_px)
+    return lucas_kanade if name == "gftt-lk" else DescriptorMatcher(open_extractor(name))
+
+
+def _choose(pair: Pair, choice: Choice, a: Features, b: Features) -> Prediction:
+    if choice.apart_px:
+        a, b = (apart(x, choice.apart_px, choice.square) for x in (a, b))
+    best = [_first(x, choice.top_k) for x in (a, b)]
+    shown = best
+    if pair.H_b_a is not None:
+        seen = _visible(a, pair.H_b_a, pair.image_b.shape), _visible(b, np.linalg.inv(pair.H_b_a), pair.image_a.shape)
+        shown = [_first(x, choice.top_k) for x in seen]
+    return _match(*shown, (_partners(*best), _partners(*best[::-1])))
+
+
+def _first(features: Features, count: int) -> Features:
+    return Features(*(x[:count] for x in features))
 
 
 def _visible(features: Features, H: np.ndarray, shape: tuple[int, ...]) -> Features:
     there = transfer(H, features.uv)
-    seen = ((there >= 0) & (there <= np.array(shape[1::-1]) - 1)).all(axis=1)
+    seen = ((there >= 0) & (there < np.array(shape[1::-1]))).all(axis=1)
     return Features(*(x[seen] for x in features))
 
 
-def _match(a: Features, b: Features) -> Prediction:
+def _match(a: Features, b: Features, best: tuple[np.ndarray, np.ndarray]) -> Prediction:
     if len(a.uv) == 0 or len(b.uv) == 0:
-        nothing = np.full_like(a.uv, np.nan), np.full_like(b.uv, np.nan)
-        return Prediction(a.uv, b.uv, *nothing, np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+        lost = [np.full_like(x.uv, np.nan) for x in (a, b)]
+        unsure = [np.full(len(x.uv), -np.inf, np.float32) for x in (a, b)]
+        none = np.zeros((0, 4), np.float32)
+        return Prediction(a.uv, b.uv, *lost, *unsure, none, none[:, 0], *best)
     distance = _distances(a.descriptor, b.descriptor)
     to_b, to_a = distance.argmin(axis=1), distance.argmin(axis=0)
     mutual = to_a[to_b] == np.arange(len(to_b))
-    matches = np.hstack([a.uv, b.uv[to_b]])[mutual]
-    return Prediction(a.uv, b.uv, b.uv[to_b], a.uv[to_a], matches, -distance.min(axis=1)[mutual])
+    forward, backward = b.uv[to_b], a.uv[to_a]
+    sure = -distance.min(axis=1), -distance.min(axis=0)
+    matches = np.hstack([a.uv, forward])[mutual]
+    return Prediction(a.uv, b.uv, forward, backward, *sure, matches, sure[0][mutual], *best)
+
+
+def _partners(a: Features, b: Features) -> np.ndarray:
+    """Keypoints (N, 4) of a and where their nearest neighbours are in b, NaN where there are none."""
+    if len(a.uv) == 0 or len(b.uv) == 0:
+        return np.hstack([a.uv, np.full_like(a.uv, np.nan)])
+    return np.hstack([a.uv, b.uv[_distances(a.descriptor, b.descriptor).argmin(axis=1)]])
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -103,6 +137,17 @@ def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         bits_a, bits_b = (np.unpackbits(x, axis=1).astype(np.float32) for x in (a, b))
         return np.asarray(bits_a @ (1 - bits_b.T) + (1 - bits_a) @ bits_b.T)
     return np.asarray(np.sqrt(np.maximum(2 - 2 * a @ b.T, 0)))
+
+
+def _follow(a: np.ndarray, b: np.ndarray, top_k: int) -> Prediction:
+    uv_a, uv_b = _corners(a, top_k), _corners(b, top_k)
+    (forward, again), (backward, again_b) = _there_and_back(a, b, uv_a), _there_and_back(b, a, uv_b)
+    sure, sure_b = -np.linalg.norm(again - uv_a, axis=1), -np.linalg.norm(again_b - uv_b, axis=1)
+    both = np.hstack([uv_a, forward])
+    kept = sure > -1
+    return Prediction(
+        uv_a, uv_b, forward, backward, sure, sure_b, both[kept], sure[kept], both, np.hstack([uv_b, backward])
+    )
 
 
 def _corners(gray: np.ndarray, count: int) -> np.ndarray:

@@ -14,8 +14,9 @@ from training.data.megadepth import all_scenes, has_lists, scene_pairs, split_sc
 from training.data.pair import Pair
 from training.tasks.dense import DepthTask, SegmentationTask
 from training.tasks.flow import FlowTask
-from training.tasks.hpatches import PROTOCOLS, hpatches_pairs, pair_figures, parts, photo_pairs, summary
-from training.tasks.pairs import Prediction, open_pair_model
+from training.tasks.hpatches import hpatches_pairs, parts, photo_pairs
+from training.tasks.pairs import Choice, Prediction, open_pair_model
+from training.tasks.protocols import KP2D, SUPERPOINT, our_protocol, our_row, our_summary
 from training.tasks.retrieval import PlaceTask, dataset_places, revisits
 from training.tasks.two_view import (
     odometry_summary,
@@ -70,40 +71,51 @@ class Task(Protocol):
         ...
 
 
-Measure = Callable[[Pair, Prediction], dict[str, float]]
-Summarise = Callable[[Mapping[str, Mapping[str, float]]], dict[str, float]]
+@dataclass(frozen=True)
+class Measured:
+    """A table of figures."""
+
+    pairs: str  # which pairs
+    choice: Choice  # of keypoints
+    measure: Callable[[Pair, Prediction], dict[str, float]]  # of a pair
+    summarise: Callable[[Mapping[str, Mapping[str, float]]], dict[str, float]]  # of all pairs
 
 
 @dataclass(frozen=True)
 class PairTask:
     """Whatever is measured on matches between two images."""
 
-    pairs: Mapping[str, Callable[[], Iterator[Pair]]]  # by part
-    top_k: Mapping[str, int]
-    measure: Measure
-    summarise: Summarise
+    pairs: Mapping[str, Callable[[], Iterator[Pair]]]
+    tables: Mapping[str, Measured]  # by title
     split: Callable[[Sequence[str]], Mapping[str, Sequence[str]]] = lambda names: {"all": names}
     peers: tuple[str, ...] = ("sift", "orb", "gftt-lk")
-    apart_px: float = 0.0
 
     def predict(self, model: str, folder: Path) -> Iterator[None]:
         """See Task."""
-        match = open_pair_model(model, self.apart_px)
-        for part, pairs in self.pairs.items():
+        match = open_pair_model(model)
+        for name, pairs in self.pairs.items():
+            choices = list(dict.fromkeys(table.choice for table in self.tables.values() if table.pairs == name))
             for pair in pairs():
-                match(pair, self.top_k[part]).save(folder / part / f"{pair.name}.npz")
+                for choice, prediction in zip(choices, match(pair, choices), strict=True):
+                    prediction.save(_place(folder, name, choice, pair))
                 yield
 
     def figures(self, folder: Path) -> Figures:
         """See Task."""
-        table: Figures = {}
-        for part, pairs in self.pairs.items():
-            rows = {p.name: self.measure(p, Prediction.load(folder / part / f"{p.name}.npz")) for p in pairs()}
-            if not rows:
-                raise DataError(f"no pairs for {part}")
-            for group, names in self.split(list(rows)).items():
-                table[f"{part}: {group}"] = self.summarise({name: rows[name] for name in names})
-        return table
+        rows: dict[str, dict[str, dict[str, float]]] = {title: {} for title in self.tables}
+        for name, pairs in self.pairs.items():
+            tables = {title: table for title, table in self.tables.items() if table.pairs == name}
+            for pair in pairs():
+                for title, table in tables.items():
+                    prediction = Prediction.load(_place(folder, name, table.choice, pair))
+                    rows[title][pair.name] = table.measure(pair, prediction)
+        figures: Figures = {}
+        for title, table in self.tables.items():
+            if not rows[title]:
+                raise DataError(f"no pairs for {title}")
+            for group, names in self.split(list(rows[title])).items():
+                figures[f"{title}: {group}"] = table.summarise({name: rows[title][name] for name in names})
+        return figures
 
 
 def open_task(task: TaskName, source: Path, options: Options) -> Task:
@@ -122,16 +134,24 @@ def open_task(task: TaskName, source: Path, options: Options) -> Task:
 
 
 def _hpatches(source: Path, options: Options) -> Task:
-    pairs = {name: _later(hpatches_pairs, source, size) for name, (size, _) in PROTOCOLS.items()}
-    top_k = {name: k for name, (_, k) in PROTOCOLS.items()}
-    return PairTask(pairs, top_k, pair_figures, summary, parts, apart_px=options.apart_px)
+    """Figures as published first, then ours."""
+    tables: dict[str, Measured] = {}
+    pairs: dict[str, Callable[[], Iterator[Pair]]] = {}
+    protocols = {"KP2D's protocol": KP2D, "SuperPoint's protocol": SUPERPOINT, "ours": our_protocol(options.apart_px)}
+    for title, protocol in protocols.items():
+        for size, choice in protocol.choices.items():
+            name = f"{size[0]}x{size[1]}"
+            pairs[name] = _later(hpatches_pairs, source, size)
+            tables[f"{title}, {name}, {choice}"] = Measured(name, choice, protocol.measure, protocol.summarise)
+    return PairTask(pairs, tables, parts)
 
 
 def _homography(source: Path, options: Options) -> Task:
     """On any photographs: views under random homographies, mild and strong."""
     ranges = {"mild": homographies.SUPERPOINT, "strong": homographies.KP2D}
     pairs = {n: _later(photo_pairs, source, (480, 640), options.count or 100, r) for n, r in ranges.items()}
-    return PairTask(pairs, dict.fromkeys(pairs, 1000), pair_figures, summary, apart_px=options.apart_px)
+    choice = Choice(1000, options.apart_px)
+    return PairTask(pairs, {name: Measured(name, choice, our_row, our_summary) for name in pairs})
 
 
 def _pose(source: Path, options: Options) -> Task:
@@ -141,12 +161,13 @@ def _pose(source: Path, options: Options) -> Task:
         later = _later(scene_pairs, source, scenes, 1200, options.count or 1500)
     else:
         later = _later(tartanair_pairs, source, (480, 640), 10, options.count or 100)
-    return PairTask({"poses": later}, {"poses": 2048}, two_view_figures, pose_summary)
+    return PairTask({"poses": later}, {"poses": Measured("poses", Choice(2048), two_view_figures, pose_summary)})
 
 
 def _odometry(source: Path, options: Options) -> Task:
-    pairs = {"every 2nd frame": _later(recording_pairs, source, 2, options.duration_s, 640)}
-    return PairTask(pairs, dict.fromkeys(pairs, 1000), two_view_figures, odometry_summary)
+    name = "every 2nd frame"
+    pairs = {name: _later(recording_pairs, source, 2, options.duration_s, 640)}
+    return PairTask(pairs, {name: Measured(name, Choice(1000), two_view_figures, odometry_summary)})
 
 
 def _places(source: Path, options: Options) -> Task:
@@ -156,3 +177,7 @@ def _places(source: Path, options: Options) -> Task:
 
 def _later(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
     return lambda: function(*args)
+
+
+def _place(folder: Path, pairs: str, choice: Choice, pair: Pair) -> Path:
+    return folder / pairs / str(choice) / f"{pair.name}.npz"
