@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from letvins_ros.errors import DataError
+from letvins_ros.networks.published import rename
 from letvins_ros.weights import WeightsError, load_weights, save_weights
 from letvins_ros.writing import atomic_path
 from training.recipes.base import to_numpy
@@ -38,7 +39,7 @@ def resume(fabric: Fabric, path: str, state: dict[str, Any]) -> None:
 
 def save_network(path: Path, network: nn.Module) -> None:
     """Write weights to use."""
-    save_weights(path, to_numpy(network.state_dict()))
+    save_weights(path, to_numpy(network.state_dict()), getattr(network, "file_config", None))
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -47,14 +48,15 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_into(network: nn.Module, path: Path, except_for: Sequence[str] = ()) -> None:
-    """Load weights strictly, but leave those as they are whose names begin with one of `except_for`."""
+    """Load weights, ours or published, strictly, but leave those whose names begin with one of `except_for`."""
 
     def kept(key: str) -> bool:
         return any(key.startswith(prefix) for prefix in except_for)
 
     own = network.state_dict()
     wanted = {key for key in own if not kept(key)}
-    given = {key: value for key, value in read_weights(path).items() if not kept(key)}
+    named = rename(load_weights(path), getattr(network, "PUBLISHED", ()))
+    given = {key: torch.from_numpy(value.copy()) for key, value in named.items() if not kept(key)}
     odd = sorted(wanted ^ given.keys())
     if odd:
         raise WeightsError(f"{path}: {len(odd)} weights are missing or unknown, first {odd[0]}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from letvins_ros.errors import ConfigError
-from letvins_ros.weights import WeightsError, load_weights
+from letvins_ros.weights import WeightsError, load_checkpoint
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,12 +37,17 @@ def build(name: str, **options: Any) -> "nn.Module":
 def load(name: str, weights: Path | str, **options: Any) -> "nn.Module":
     """Make the network that a weights file belongs to and load it strictly, in evaluation mode.
 
-    The file has our key names or the published ones. What its shapes do not tell can be given as options.
-    Raises ConfigError for an unknown name and WeightsError, which names the file, for what does not fit.
+    The file has our key names or the published ones. What its shapes do not tell is what the file's configuration says,
+    or can be given as options. Raises ConfigError for an unknown name and WeightsError, which names the file, for what
+    does not fit or is not told.
     """
+    path, told = Path(weights), getattr(_network_class(name), "told_by", None)
     try:
-        return from_state(name, load_weights(Path(weights)), **options)
-    except WeightsError as error:
+        state, config = load_checkpoint(path)
+        if told is not None and not options:
+            options = told(config, path.stem)
+        return from_state(name, state, **options)
+    except (WeightsError, ConfigError) as error:
         raise WeightsError(f"{weights}: {str(error).removeprefix(f'{weights}: ')}") from error
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """KeypointNet (Tang et al. 2020, "Neural Outlier Rejection for Self-Supervised Keypoint Learning", KP2D)."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -41,6 +42,7 @@ class KeypointNet(nn.Module):
         super().__init__()
         if version not in VERSIONS:
             raise ConfigError(f"unknown version {version} of kp2d; known: {', '.join(VERSIONS)}")
+        self.version = version
         self.cross, self.upsample = VERSIONS[version]
         self.drop = nn.Dropout2d(0.2) if dropout else nn.Identity()
         self.conv1a, self.conv1b = conv_block(3, 32), conv_block(32, 32)
@@ -80,3 +82,25 @@ class KeypointNet(nn.Module):
     def options_of(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Nothing: the tensors do not tell the version."""
         return {}
+
+    @property
+    def file_config(self) -> dict[str, str]:
+        """What the tensors do not tell, to be kept beside them."""
+        return {"version": self.version}
+
+    @staticmethod
+    def told_by(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+        """Version by a checkpoint's configuration (ours or the authors'), or by V0 .. V4 in the file's name.
+
+        Raises ConfigError where neither tells it: with another version keypoints are off by half a cell's side.
+        """
+        if "version" in config:
+            return {"version": config["version"]}
+        params = config.get("model", {}).get("params", {})
+        if "do_cross" in params and "do_upsample" in params:
+            key = bool(params["do_cross"]), bool(params["do_upsample"])
+            return {"version": next((v for v in reversed(VERSIONS) if VERSIONS[v] == key), "of no known kind")}
+        named = re.search(r"(?<![A-Za-z])[vV][0-4](?!\d)", name)
+        if named is None:
+            raise ConfigError(f"the version is not told; name the file like kp2d_v4.ckpt ({', '.join(VERSIONS)})")
+        return {"version": named[0].upper()}

@@ -56,7 +56,8 @@ class LightGlue(nn.Module):
 
     PUBLISHED: ClassVar[Renames] = (
         (r"matcher\.", ""),
-        (r"module\.", ""),
+        (r"confidence_thresholds$", None),  # follow from the number of layers; some files have them
+        (r"log_assignment\.\d+\.r$", None),  # left over in DISK's file, read by nothing
         (r"(self_attn|cross_attn)\.(\d+)\.", r"transformers.\2.\1."),
         (r"transformers\.", "layers."),
         (r"log_assignment\.", "assignments."),
@@ -76,7 +77,7 @@ class LightGlue(nn.Module):
         self.assignments = nn.ModuleList(Assignment(size) for _ in range(layers))
         self.confidences = nn.ModuleList(TokenConfidence(size) for _ in range(layers - 1))
         thresholds = [0.8 + 0.1 * math.exp(-4 * i / layers) for i in range(layers)]
-        self.register_buffer("confidence_thresholds", torch.tensor(thresholds))
+        self.register_buffer("confidence_thresholds", torch.tensor(thresholds), persistent=False)
 
     def forward(self, a: Keypoints, b: Keypoints) -> LightGlueOutput:
         """Assign the points of a to those of b by every layer, none left out."""
@@ -152,6 +153,8 @@ class LightGlue(nn.Module):
     def options_of(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Constructor options that the shapes of these (renamed) tensors tell."""
         size = state["layers.0.self_attn.out_proj.weight"].shape[0]
+        if state["posenc.Wr.weight"].shape[1] != 2:
+            raise ConfigError("it needs scale and direction of keypoints (SIFT, DoG-HardNet), which ours have not")
         return {
             "size": size,
             "layers": len({key.split(".")[1] for key in state if key.startswith("layers.")}),

@@ -10,20 +10,28 @@ from torch import Tensor, nn
 
 from letvins_ros.weights import WeightsError
 
-Renames = Sequence[tuple[str, str]]  # regular expression at the start of a name, and what replaces it
+Renames = Sequence[tuple[str, str | None]]  # regular expression at a name's start and what replaces it; None: dropped
 
 
 def rename(state: Mapping[str, np.ndarray], renames: Renames) -> dict[str, np.ndarray]:
     """Translate names, each by every rule in turn; two names that become one are refused."""
     renamed: dict[str, np.ndarray] = {}
     for name, array in state.items():
-        new = name
-        for pattern, replacement in renames:
-            new = re.sub(f"^{pattern}", replacement, new)
+        new = _translate(name, renames)
+        if new is None:
+            continue
         if new in renamed:
             raise WeightsError(f"two tensors are named {new}")
         renamed[new] = array
     return renamed
+
+
+def _translate(name: str, renames: Renames) -> str | None:
+    for pattern, replacement in renames:
+        if replacement is None and re.match(pattern, name):
+            return None
+        name = re.sub(f"^{pattern}", replacement or "", name) if replacement is not None else name
+    return name
 
 
 def load_strictly(network: nn.Module, state: Mapping[str, np.ndarray], name: str) -> None:

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+import sys
+from types import ModuleType
+
 import pytest
 import torch
 from layouts import Layout, landed
 
 from letvins_ros.errors import ConfigError
-from letvins_ros.networks import build, from_state
+from letvins_ros.networks import build, from_state, load
 from letvins_ros.networks.cells import describe, to_pixels, without_border
+from letvins_ros.weights import WeightsError
 
 
 def keypoint_net():
@@ -126,3 +130,50 @@ def test_wrong_options_and_inputs_are_refused():
         build("kp2d")(torch.zeros(1, 3, 20, 16))
     with pytest.raises(ConfigError, match=r"\(B, 5, N, 1\)"):
         build("inlier_net")(torch.zeros(1, 4, 9, 1))
+
+
+@pytest.fixture
+def v1_state():
+    torch.manual_seed(0)
+    return build("kp2d", version="V1").state_dict()
+
+
+class CfgNode(dict):
+    """As yacs pickles the authors' configuration."""
+
+
+CfgNode.__module__ = "yacs.config"
+
+
+@pytest.mark.parametrize("kind", [dict, CfgNode])
+@pytest.mark.parametrize(("told", "version"), [((False, False), "V0"), ((True, False), "V1"), ((True, True), "V4")])
+def test_a_checkpoint_tells_its_version(tmp_path, monkeypatch, v1_state, kind, told, version):
+    yacs = ModuleType("yacs.config")
+    yacs.CfgNode = CfgNode
+    monkeypatch.setitem(sys.modules, "yacs", ModuleType("yacs"))
+    monkeypatch.setitem(sys.modules, "yacs.config", yacs)
+    params = kind(do_cross=told[0], do_upsample=told[1], use_color=True)
+    torch.save({"state_dict": v1_state, "config": kind(model=kind(params=params))}, tmp_path / "model.ckpt")
+    monkeypatch.delitem(sys.modules, "yacs.config")
+    assert load("kp2d", tmp_path / "model.ckpt").version == version
+
+
+@pytest.mark.parametrize("name", ["v1.ckpt", "kp2d_V1.pth", "my-v1-best.pth"])
+def test_a_files_name_tells_its_version(tmp_path, v1_state, name):
+    torch.save(v1_state, tmp_path / name)
+    assert load("kp2d", tmp_path / name).version == "V1"
+
+
+def test_a_version_that_nothing_tells_is_asked_for(tmp_path, v1_state):
+    torch.save(v1_state, tmp_path / "dev10.pth")
+    with pytest.raises(WeightsError, match=r"dev10\.pth: the version is not told; name the file like"):
+        load("kp2d", tmp_path / "dev10.pth")
+    assert load("kp2d", tmp_path / "dev10.pth", version="V2").version == "V2"
+
+
+def test_our_files_know_their_version(tmp_path):
+    pytest.importorskip("lightning_fabric")
+    from training.checkpoints import save_network
+
+    save_network(tmp_path / "best.safetensors", build("kp2d", version="V0"))
+    assert load("kp2d", tmp_path / "best.safetensors").version == "V0"

@@ -7,6 +7,10 @@ from letvins_ros.errors import ConfigError
 from letvins_ros.networks import build, from_state
 from letvins_ros.networks.lightglue import Keypoints, normalise
 from letvins_ros.networks.lightglue_layers import double_softmax, rotate
+from letvins_ros.weights import WeightsError, save_weights
+
+pytest.importorskip("lightning_fabric")
+from training.checkpoints import load_into
 
 
 def published(size, layers, heads=4, input_size=None):
@@ -24,7 +28,6 @@ def published(size, layers, heads=4, input_size=None):
         linear(f"{name}.ffn.3", size, 2 * size)
 
     layout.tensor("posenc.Wr.weight", size // heads // 2, 2)
-    layout.tensor("confidence_thresholds", layers)
     if input_size:
         linear("input_proj", size, input_size)
     for i in range(layers):
@@ -182,3 +185,22 @@ def test_wrong_sizes_are_refused(tiny):
         tiny(keypoints(5, 64), keypoints(5, 64))
     with pytest.raises(ConfigError, match="multiple of 8, got 36"):
         build("lightglue", size=36)
+
+
+def test_files_of_other_detectors_load(tmp_path):
+    """Some have the thresholds, which follow from the number of layers; DISK's has an unused number per layer."""
+    state = published(256, 9, input_size=128)
+    thresholds = {"confidence_thresholds": torch.ones(9).numpy()}
+    unused = {f"log_assignment.{i}.r": torch.ones(1).numpy() for i in range(9)}
+    for given in (state, state | thresholds, state | unused):
+        network = from_state("lightglue", given)
+        assert network.input_size == 128
+        assert network.confidence_thresholds[0] == pytest.approx(0.9)
+    save_weights(tmp_path / "w.safetensors", state | unused)
+    load_into(build("lightglue", input_size=128), tmp_path / "w.safetensors")
+
+
+def test_matchers_of_scale_and_direction_are_refused_with_the_reason():
+    state = {**published(256, 9, input_size=128), "posenc.Wr.weight": torch.ones(32, 4).numpy()}
+    with pytest.raises(WeightsError, match="it needs scale and direction of keypoints"):
+        from_state("lightglue", state)

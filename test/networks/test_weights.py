@@ -4,8 +4,9 @@ import os
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from letvins_ros.weights import WeightsError, load_weights, save_weights
+from letvins_ros.weights import WeightsError, load_checkpoint, load_weights, save_weights
 
 
 def test_weights_survive_the_round_trip(tmp_path):
@@ -30,7 +31,10 @@ class Evil:
 def test_pickled_code_is_refused_and_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(Evil(), tmp_path / "evil.pth")
-    with pytest.raises(WeightsError, match=r"evil\.pth: not a plain state dict"):
+    with pytest.raises(
+        WeightsError,
+        match=r"evil\.pth: .* \(it holds posix\.system, code that is not run\)",
+    ):
         load_weights(tmp_path / "evil.pth")
     assert not (tmp_path / "pwned").exists()
 
@@ -54,3 +58,32 @@ def test_unusable_files_are_named(tmp_path, name, content, message):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"none\.safetensors: no such weights file"):
         load_weights(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("wrap", ["state_dict", "model_state_dict", "model", "net", "network"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_wrappers_and_prefixes_are_taken_off(tmp_path, wrap, prefix):
+    state = {f"{prefix}a.weight": torch.arange(3.0), f"{prefix}b.module.bias": torch.ones(1)}
+    torch.save({"epoch": 3, wrap: state}, tmp_path / "w.pth")
+    found = load_weights(tmp_path / "w.pth")
+    assert {key: value.tolist() for key, value in found.items()} == {"a.weight": [0, 1, 2], "b.module.bias": [1]}
+
+
+def test_a_wrapper_may_lie_in_another(tmp_path):
+    torch.save({"model": {"state_dict": {"a": torch.ones(1)}, "epoch": 1}}, tmp_path / "w.ckpt")
+    assert list(load_weights(tmp_path / "w.ckpt")) == ["a"]
+
+
+def test_bfloat16_becomes_float32(tmp_path):
+    values = torch.tensor([[1.5, -2.25], [1e-20, 3e30]]).bfloat16()
+    torch.save({"a": values}, tmp_path / "w.pth")
+    save_file({"a": values, "b": torch.ones(2, dtype=torch.float16)}, tmp_path / "w.safetensors")
+    for name in ("w.pth", "w.safetensors"):
+        read = load_weights(tmp_path / name)["a"]
+        assert read.dtype == np.float32
+        assert np.array_equal(read, values.float().numpy())
+
+
+def test_a_configuration_is_kept_beside_the_weights(tmp_path):
+    save_weights(tmp_path / "w.safetensors", {"a": np.ones(2)}, {"version": "V1"})
+    assert load_checkpoint(tmp_path / "w.safetensors").config == {"version": "V1"}

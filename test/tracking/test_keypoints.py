@@ -40,7 +40,8 @@ def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     for name, options in NETWORKS.items():
         state = seeded(name, **options).state_dict()
-        save_weights(folder / f"{name}.safetensors", {key: value.numpy() for key, value in state.items()})
+        told = {"version": "V4"} if name == "kp2d" else None
+        save_weights(folder / f"{name}.safetensors", {key: value.numpy() for key, value in state.items()}, told)
     matcher = build("lightglue", size=32, layers=2)
     save_weights(folder / "lightglue.safetensors", {k: v.numpy() for k, v in matcher.state_dict().items()})
     return folder

@@ -12,6 +12,7 @@ from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader, Dataset
 
 from letvins_ros.errors import ConfigError
+from letvins_ros.networks.published import rename
 from letvins_ros.networks.superpoint import SuperPoint
 from letvins_ros.weights import load_weights
 from training.checkpoints import load_into, read_weights
@@ -66,7 +67,7 @@ class SuperPointRecipe(Recipe):
         network = make_superpoint(self.batch_norm, descriptors=True)
         if self.start:
             file = Path(self.start)
-            both = SuperPoint.options_of(load_weights(file))["descriptors"]
+            both = SuperPoint.options_of(rename(load_weights(file), SuperPoint.PUBLISHED))["descriptors"]
             load_into(network, file, [] if both else ["descriptor."])
         elif self.way < 1:
             raise ConfigError("way: without start there is nothing to be part of the way from")
