@@ -8,14 +8,16 @@ import numpy as np
 
 from letvins_ros.distortion import Distortion
 from letvins_ros.errors import CalibrationError
-from letvins_ros.lenses import AngleLens, DoubleSphere, Lens, UnifiedSphere
+from letvins_ros.lenses import AngleLens, DoubleSphere, EllipsoidLens, FovLens, Lens, UnifiedSphere
 
 # model: names of the intrinsics, and how many distortion coefficients there may be
 _MODELS = {
-    "pinhole-radtan": (("fx", "fy", "cx", "cy"), (0, 4, 5)),
+    "pinhole-radtan": (("fx", "fy", "cx", "cy"), (0, 4, 5, 8)),
     "pinhole-equidistant": (("fx", "fy", "cx", "cy"), (0, 4)),
     "mei-radtan": (("xi", "fx", "fy", "cx", "cy"), (0, 4, 5)),
     "double-sphere": (("xi", "alpha", "fx", "fy", "cx", "cy"), (0,)),
+    "eucm": (("alpha", "beta", "fx", "fy", "cx", "cy"), (0,)),
+    "fov": (("w", "fx", "fy", "cx", "cy"), (0,)),
 }
 
 
@@ -23,9 +25,10 @@ _MODELS = {
 class Camera:
     """A projection model with its parameters; raises CalibrationError when they make no sense.
 
-    model is one of: pinhole-radtan, pinhole-equidistant, mei-radtan, double-sphere.
-    intrinsics: (fx, fy, cx, cy), for mei-radtan (xi, fx, fy, cx, cy), for double-sphere (xi, alpha, fx, fy, cx, cy).
-    distortion: (k1, k2, p1, p2[, k3]) radtan; (k1, k2, k3, k4) equidistant; () none.
+    model is one of: pinhole-radtan, pinhole-equidistant, mei-radtan, double-sphere, eucm, fov.
+    intrinsics: (fx, fy, cx, cy), before these xi for mei-radtan, xi and alpha for double-sphere, alpha and beta for
+    eucm, w in rad for fov.
+    distortion: (k1, k2, p1, p2[, k3[, k4, k5, k6]]) radtan, as OpenCV has them; (k1, k2, k3, k4) equidistant; () none.
     """
 
     model: str
@@ -58,6 +61,12 @@ class Camera:
             raise CalibrationError(f"focal lengths must be positive, got {values['fx']}, {values['fy']}")
         if self.model == "mei-radtan" and values["xi"] < 0:
             raise CalibrationError(f"mei-radtan needs xi >= 0, got {values['xi']}")
+        if self.model == "eucm" and not (0 <= values["alpha"] <= 1 and values["beta"] > 0):
+            raise CalibrationError(
+                f"eucm needs 0 <= alpha <= 1 and beta > 0, got alpha {values['alpha']}, beta {values['beta']}"
+            )
+        if self.model == "fov" and not 0 < values["w"] < np.pi:
+            raise CalibrationError(f"fov needs 0 < w < pi, got {values['w']}")
         if self.model == "double-sphere" and not (-1 < values["xi"] < 1 and 0 <= values["alpha"] <= 1):
             raise CalibrationError(
                 f"double-sphere needs -1 < xi < 1 and 0 <= alpha <= 1, got xi {values['xi']}, alpha {values['alpha']}"
@@ -69,14 +78,18 @@ class Camera:
             return AngleLens()
         if self.model == "double-sphere":
             return DoubleSphere(*self.intrinsics[:2])
+        if self.model == "eucm":
+            return EllipsoidLens(*self.intrinsics[:2])
+        if self.model == "fov":
+            return FovLens(self.intrinsics[0])
         return UnifiedSphere(self.intrinsics[0] if self.model == "mei-radtan" else 0.0)
 
     @cached_property
     def _distortion(self) -> Distortion:
         if self.model == "pinhole-equidistant" or not self.distortion:
             return Distortion(self.distortion)
-        k1, k2, p1, p2, *k3 = self.distortion
-        return Distortion((k1, k2, *k3), (p1, p2))
+        k1, k2, p1, p2, *more = self.distortion
+        return Distortion((k1, k2, *more[:1]), (p1, p2), tuple(more[1:]))
 
     @cached_property
     def _focal(self) -> np.ndarray:

@@ -89,6 +89,75 @@ class AngleLens:
 
 
 @dataclass(frozen=True)
+class FovLens:
+    """Devernay and Faugeras 2001: the plane's radius grows as the angle seen from a point nearer by 2 tan(w / 2)."""
+
+    w: float  # rad
+
+    @property
+    def _stretch(self) -> float:
+        return 2 * float(np.tan(self.w / 2))
+
+    def flatten(self, p: np.ndarray) -> np.ndarray:
+        """See Lens."""
+        m: np.ndarray = p[:, :2] * self._ratio(p)[:, None]
+        return m
+
+    def jacobian(self, p: np.ndarray) -> np.ndarray:
+        """See Lens."""
+        xy, r2 = p[:, :2], np.einsum("ni,ni->n", p[:, :2], p[:, :2])
+        ratio, slope = self._ratio(p), self._stretch / (self.w * (p[:, 2] ** 2 + self._stretch**2 * r2))
+        bend = (slope * p[:, 2] - ratio) / np.where(r2 > 0, r2, np.inf)
+        out = np.empty((len(p), 2, 3))
+        out[:, :, :2] = xy[:, :, None] * xy[:, None, :] * bend[:, None, None] + ratio[:, None, None] * np.eye(2)
+        out[:, :, 2] = -xy * slope[:, None]
+        return out
+
+    def lift(self, m: np.ndarray) -> np.ndarray:
+        """See Lens."""
+        radius = np.hypot(m[:, 0], m[:, 1])
+        angle = np.where(radius * self.w < np.pi / 2, radius * self.w, np.nan)
+        p = np.column_stack([m * (self.w * np.sinc(angle / np.pi) / self._stretch)[:, None], np.cos(angle)])
+        return np.asarray(p / np.linalg.norm(p, axis=1, keepdims=True))
+
+    def _ratio(self, p: np.ndarray) -> np.ndarray:
+        """Radius in the plane over distance from the axis (N,); NaN behind the camera, where directions come again."""
+        r, z = np.hypot(p[:, 0], p[:, 1]), np.where(p[:, 2] > 0, p[:, 2], np.nan)
+        on_axis = self._stretch / (self.w * z)
+        return np.where(r > 0, np.arctan(self._stretch * r / z) / (self.w * np.where(r > 0, r, 1.0)), on_axis)
+
+
+@dataclass(frozen=True)
+class EllipsoidLens:
+    """The enhanced unified camera model of Khomutenko, Garcia and Martinet 2016; beta = 1 is a unified sphere."""
+
+    alpha: float
+    beta: float
+
+    def flatten(self, p: np.ndarray) -> np.ndarray:
+        """See Lens."""
+        d, z = self._distance(p), p[:, 2]
+        inside = z > -d * min(self.alpha, 1 - self.alpha) / max(self.alpha, 1 - self.alpha)
+        return p[:, :2] / np.where(inside, self.alpha * d + (1 - self.alpha) * z, np.nan)[:, None]
+
+    def jacobian(self, p: np.ndarray) -> np.ndarray:
+        """See Lens."""
+        d = self._distance(p)
+        dn = self.alpha * p * (self.beta, self.beta, 1.0) / d[:, None] + (0.0, 0.0, 1 - self.alpha)
+        return _ratio_jacobian(p, self.alpha * d + (1 - self.alpha) * p[:, 2], dn)
+
+    def lift(self, m: np.ndarray) -> np.ndarray:
+        """See Lens."""
+        r2, alpha, rest = np.einsum("ni,ni->n", m, m), self.alpha, 1 - self.alpha
+        root = np.sqrt(1 - (alpha - rest) * self.beta * r2)
+        p = np.column_stack([m, (1 - self.beta * alpha**2 * r2) / (alpha * root + rest)])
+        return np.asarray(p / np.linalg.norm(p, axis=1, keepdims=True))
+
+    def _distance(self, p: np.ndarray) -> np.ndarray:
+        return np.asarray(np.sqrt(self.beta * (p[:, 0] ** 2 + p[:, 1] ** 2) + p[:, 2] ** 2))
+
+
+@dataclass(frozen=True)
 class DoubleSphere:
     """Usenko, Demmel and Cremers 2018."""
 

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -33,7 +35,23 @@ DOUBLE_SPHERE = Camera("double-sphere", 512, 512, (-0.24, 0.57, 157.0, 158.0, 25
 DOUBLE_SPHERE_LOW = Camera("double-sphere", 512, 512, (0.3, 0.3, 300.0, 301.0, 255.0, 257.0))
 FOLDING = Camera("pinhole-radtan", 640, 480, (200.0, 200.0, 320.0, 240.0), (-0.3, 0.0, 0.01, 0.02))
 FOLDING_FISHEYE = Camera("pinhole-equidistant", 512, 512, (190.0, 190.0, 256.0, 256.0), (-0.1, 0.02, -0.01, -0.003))
+RATIONAL = Camera(  # the colour camera of an Azure Kinect
+    "pinhole-radtan",
+    1280,
+    720,
+    (608.0, 608.2, 637.1, 367.4),
+    (0.4735, -2.5869, 0.00099, -0.00015, 1.4759, 0.3536, -2.4094, 1.4054),
+)
+POLE = Camera("pinhole-radtan", 640, 480, (200.0, 200.0, 320.0, 240.0), (0.1, 0, 1e-3, 0, 0, -0.3, 0, 0))
+EUCM = Camera("eucm", 512, 512, (0.63, 1.07, 190.0, 191.0, 255.0, 257.0))
+EUCM_LOW = Camera("eucm", 512, 512, (0.3, 0.8, 250.0, 251.0, 255.0, 257.0))
+FOV = Camera("fov", 1280, 1024, (0.9271, 457.0, 457.8, 638.2, 511.6))  # of the TUM monocular data set's wide lens
 CAMERAS = {
+    "rational": RATIONAL,
+    "rational with a pole": POLE,
+    "eucm": EUCM,
+    "eucm alpha < 0.5": EUCM_LOW,
+    "fov": FOV,
     "radtan": EUROC,
     "radtan k3": RADTAN5,
     "no distortion": Camera("pinhole-radtan", 640, 480, (320.0, 320.0, 319.5, 239.5)),
@@ -70,7 +88,7 @@ def test_projection_inverts_unprojection_up_to_the_corners(camera):
     np.testing.assert_allclose(again, uv[seen], atol=1e-9 * camera.focal_px)
 
 
-@pytest.mark.parametrize("name", ["radtan", "radtan k3", "no distortion", "mei", "equidistant"])
+@pytest.mark.parametrize("name", ["radtan", "radtan k3", "rational", "no distortion", "mei", "equidistant"])
 def test_real_lenses_see_with_every_pixel(name):
     assert np.isfinite(CAMERAS[name].unproject(pixel_grid(CAMERAS[name]))).all()
 
@@ -111,7 +129,7 @@ def test_the_optical_axis_has_a_finite_jacobian_and_focal_length(camera):
     assert camera.focal_px == pytest.approx(np.mean(1 / angles), rel=1e-4)
 
 
-@pytest.mark.parametrize("camera", [EUROC, RADTAN5])
+@pytest.mark.parametrize("camera", [EUROC, RADTAN5, RATIONAL])
 def test_radtan_projects_as_opencv(camera):
     p = camera.unproject(pixel_grid(camera)) * 4.0
     K = np.array(
@@ -121,7 +139,7 @@ def test_radtan_projects_as_opencv(camera):
     np.testing.assert_allclose(camera.project(p)[0], expected[:, 0], atol=1e-9)
 
 
-@pytest.mark.parametrize("camera", [EUROC, RADTAN5])
+@pytest.mark.parametrize("camera", [EUROC, RADTAN5, RATIONAL])
 def test_radtan_unprojects_as_opencv(camera):
     uv = pixel_grid(camera)
     K = np.array(
@@ -186,6 +204,36 @@ def test_double_sphere_projects_as_the_paper():
     camera = Camera("double-sphere", 512, 512, (-0.2, 0.6, 100.0, 100.0, 256.0, 256.0))
     d2 = np.sqrt(9 + (-0.2 * 5 + 4) ** 2)
     np.testing.assert_allclose(camera.project(np.array([[3.0, 0, 4.0]]))[0], [[256 + 300 / (0.6 * d2 + 0.4 * 3), 256]])
+
+
+@pytest.mark.parametrize("camera", [EUCM, EUCM_LOW])
+def test_eucm_projects_as_the_paper(camera):
+    """Khomutenko 2016, eq. 5 to 8: perspective division by alpha rho + (1 - alpha) z, point by point."""
+    alpha, beta, fx, fy, cx, cy = camera.intrinsics
+    p = directions(500) + np.array([0, 0, 1.2])
+    for (u, v), (x, y, z) in zip(camera.project(p)[0], p, strict=True):
+        rho = math.sqrt(beta * (x * x + y * y) + z * z)
+        assert u == pytest.approx(fx * x / (alpha * rho + (1 - alpha) * z) + cx, abs=1e-9)
+        assert v == pytest.approx(fy * y / (alpha * rho + (1 - alpha) * z) + cy, abs=1e-9)
+
+
+def test_eucm_with_beta_one_is_the_unified_sphere():
+    """alpha = xi / (1 + xi), and focal lengths by 1 + xi apart."""
+    xi, p = 0.8, directions(500) + np.array([0, 0, 1.2])
+    sphere = Camera("mei-radtan", 512, 512, (xi, 300.0, 301.0, 255.0, 257.0))
+    eucm = Camera("eucm", 512, 512, (xi / (1 + xi), 1.0, 300.0 / (1 + xi), 301.0 / (1 + xi), 255.0, 257.0))
+    np.testing.assert_allclose(eucm.project(p)[0], sphere.project(p)[0], atol=1e-9)
+
+
+def test_fov_projects_as_the_paper():
+    """Devernay 2001, eq. 13: r_d = atan(2 r_u tan(w / 2)) / w, point by point."""
+    w, fx, fy, cx, cy = FOV.intrinsics
+    p = directions(500) + np.array([0, 0, 1.2])
+    for (u, v), (x, y, z) in zip(FOV.project(p)[0], p, strict=True):
+        r_u = math.hypot(x / z, y / z)
+        scale = math.atan(2 * r_u * math.tan(w / 2)) / w / r_u / z if z > 0 else math.nan
+        assert u == pytest.approx(fx * x * scale + cx, abs=1e-9, nan_ok=True)
+        assert v == pytest.approx(fy * y * scale + cy, abs=1e-9, nan_ok=True)
 
 
 @each_camera
@@ -258,13 +306,21 @@ PINHOLE = {"model": "pinhole-radtan", "width": 4, "height": 2, "intrinsics": (1.
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"model": "fov"}, "unknown camera model fov; known: pinhole-radtan, pinhole-equidistant, mei-radtan, double-"),
+        (
+            {"model": "cubic"},
+            "unknown camera model cubic; known: pinhole-radtan, pinhole-equidistant, mei-radtan, double-",
+        ),
         ({"intrinsics": (1.0, 1.0)}, "pinhole-radtan needs intrinsics fx, fy, cx, cy, got 2 numbers"),
-        ({"distortion": (0.1,)}, "pinhole-radtan takes 0 or 4 or 5 distortion coefficients, got 1"),
+        ({"distortion": (0.1,)}, "pinhole-radtan takes 0 or 4 or 5 or 8 distortion coefficients, got 1"),
         ({"intrinsics": (1.0, 1.0, np.nan, 0.0)}, "pinhole-radtan has parameters that are not finite: "),
         ({"intrinsics": (1.0, -1.0, 0.0, 0.0)}, "focal lengths must be positive, got 1.0, -1.0"),
         ({"height": 0}, "image size must be positive, got 4 x 0"),
         ({"model": "mei-radtan", "intrinsics": (-0.1, 1.0, 1.0, 0.0, 0.0)}, "mei-radtan needs xi >= 0, got -0.1"),
+        ({"model": "fov", "intrinsics": (0.0, 1.0, 1.0, 0.0, 0.0)}, "fov needs 0 < w < pi, got 0.0"),
+        (
+            {"model": "eucm", "intrinsics": (0.5, -1.0, 1.0, 1.0, 0.0, 0.0)},
+            "eucm needs 0 <= alpha <= 1 and beta > 0, got alpha 0.5, beta -1.0",
+        ),
         (
             {"model": "double-sphere", "intrinsics": (0.1, 1.2, 1.0, 1.0, 0.0, 0.0)},
             r"double-sphere needs -1 < xi < 1 and 0 <= alpha <= 1, got xi 0.1, alpha 1.2",

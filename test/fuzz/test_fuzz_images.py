@@ -11,7 +11,7 @@ import pytest
 from survival_check import survives
 
 from letvins_ros.datasets.images import open_images
-from letvins_ros.datasets.ros_image import _ENCODINGS, image_from_message
+from letvins_ros.datasets.ros_image import ENCODINGS, image_from_message
 from letvins_ros.image_files import read_image
 
 COLOR = np.kron(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
@@ -61,7 +61,7 @@ def damage_message(folder, rng):
     """The fields of an Image, whose height, width and step are often near what fits."""
     data = rng.randbytes(rng.choice((0, 1, 7, 48, 3072, 9216)))
     numbers = [rng.choice((0, 1, 2, 3, 7, 48, 64, 192, 2**31, 2**32 - 1)) for _ in range(3)]
-    encoding = rng.choice([*_ENCODINGS, "", "32FC1", "yuv422"])
+    encoding = rng.choice([*ENCODINGS, "", "32FC1", "yuv422"])
     (folder / "message").write_text(repr((data, encoding, *numbers, rng.randrange(2))))
     return folder / "message"
 
