@@ -129,7 +129,7 @@ def demo(out: OutOption = None) -> None:
 
 
 def _run(source: Path, out: Path | None, config: "Config", options: "RunOptions", name: str = "") -> None:
-    from letvins_ros.evaluation.summary import summary
+    from letvins_ros.evaluation.run_metrics import summary
     from letvins_ros.pipeline import run_offline
     from letvins_ros.run_folder import run_folder
     from letvins_ros.terminal import aligned, progress_bar
@@ -162,7 +162,7 @@ def evaluate(
 ) -> None:
     """Compare a trajectory with ground truth, after SE(3) alignment."""
     from letvins_ros.evaluation.evaluate import evaluate as compare
-    from letvins_ros.evaluation.summary import summary
+    from letvins_ros.evaluation.run_metrics import summary
     from letvins_ros.terminal import aligned
 
     print(aligned(summary(compare(estimate, reference, out))))

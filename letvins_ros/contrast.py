@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images brought to one brightness and contrast everywhere, so that neither lamps nor the lens show in a patch.
+"""Local contrast equalisation, so that neither lighting nor vignetting shows in a patch.
 
-Lucas-Kanade takes every difference between two patches for motion. What brightens or darkens with the place in the
-image (lamps, vignetting) so pulls its answer, on weak texture toward no motion at all: by 0.6 % on bare walls, from
-which the way comes out too short.
+Lucas-Kanade takes every difference between two patches for motion. Brightness that depends on the place in the image
+(lamps, vignetting) therefore biases it, on weak texture toward no motion: the estimated path length is 0.6 % too short
+on bare walls.
 """
 
 import cv2

@@ -31,7 +31,7 @@ def orthonormal(R: np.ndarray) -> np.ndarray:
 
 
 def yaw_rotation(angle: float) -> np.ndarray:
-    """The turn (3, 3) about z by an angle, rad."""
+    """The rotation (3, 3) about z by an angle, rad."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
 

@@ -130,16 +130,16 @@ class Keyframe:
 
 @dataclass(frozen=True, eq=False)
 class LoopClosure:
-    """A place that was recognised and believed."""
+    """A recognised place that was accepted as a loop."""
 
-    stamp_ns: int  # of the keyframe that made it sure
+    stamp_ns: int  # of the keyframe that completed the agreement
     stamp_a_ns: int  # of the place's keyframe
     a: int  # node of the map that was recognised
-    b: int | None  # node of the keyframe, None where it was not kept
+    b: int | None  # node of the keyframe, None where it has become none
     T_a_b: np.ndarray  # (4, 4), from the body there to the body here
     covariance: np.ndarray  # (6, 6) of it: position, rotation, both in the body here
     inliers: int
-    relocalised: bool  # it has placed the session in the map
+    relocalised: bool  # it has localised the session in the map
 
     def __post_init__(self) -> None:
         _check("T_a_b", self.T_a_b, (4, 4))

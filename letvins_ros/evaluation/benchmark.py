@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs sources x configurations x repeats in processes of their own and compares the medians with a baseline."""
+"""Runs sources x configurations x repeats in separate processes and compares the medians with a baseline."""
 
 import json
 import shutil
@@ -79,7 +79,7 @@ def run_job(job: Job) -> dict[str, Any]:
 
 
 def _inputs(sources: Sequence[Source], out: Path, echo: Callable[[str], None]) -> dict[str, list[Path]]:
-    """Folders or files to run on, by source; simulated ones are made."""
+    """Folders or files to run on, by source; simulates those that are to be simulated."""
     inputs: dict[str, list[Path]] = {}
     for source in sources:
         inputs[source.name] = [source.path] if source.path else []
@@ -115,7 +115,7 @@ def _options(configuration: Configuration) -> Iterator[str]:
 
 
 def _call(command: Sequence[str], timeout_s: float, log: Path) -> str | None:
-    """Run a command; None when it ended well, else why not in one line."""
+    """Run a command; None on success, else the error in one line."""
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
         with log.open("wb") as stream:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tracks drawn over their images."""
+"""Feature tracks drawn over images."""
 
 import cv2
 import numpy as np

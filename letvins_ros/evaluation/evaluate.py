@@ -57,12 +57,12 @@ def _errors(absolute: AbsoluteError) -> dict[str, float | None]:
 def _write_report(out: Path, absolute: AbsoluteError, metrics: dict[str, Any], title: str) -> None:
     from letvins_ros.evaluation.plots import ErrorSeries, Marks, error_figure, trajectory_figure
     from letvins_ros.evaluation.report import Page, write_report
-    from letvins_ros.evaluation.summary import summary
+    from letvins_ros.evaluation.run_metrics import summary
 
     stamps = absolute.truth.stamps_ns
     series = ErrorSeries((stamps - stamps[0]) / SECOND_NS, absolute.position, absolute.rotation_rad, None)
     figures = {
         "trajectory": trajectory_figure(absolute.aligned.positions, absolute.truth.positions, "Aligned to the truth"),
-        "error": error_figure(series, Marks(), "Error after alignment of the whole"),
+        "error": error_figure(series, Marks(), "Error after SE(3) alignment"),
     }
     write_report(out, Page(title, [], summary(metrics), figures, {}))

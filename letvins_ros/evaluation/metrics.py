@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far an estimate is from the truth, and whether its covariance says so."""
+"""Errors of an estimate against ground truth, and the consistency of its covariance."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from letvins_ros import geometry
 from letvins_ros.evaluation.trajectory import SECOND_NS, from_poses, poses
 from letvins_ros.types import Trajectory
 
-MAX_TILT_RAD = np.radians(10)  # a truth tilted more against the estimate has another "up": no 4-DoF comparison
+MAX_TILT_RAD = np.radians(10)  # a truth tilted more has another vertical: no 4-DoF comparison
 
 
 @dataclass(frozen=True, eq=False)
 class AbsoluteError:
-    """An estimate laid over the truth as a whole, by the SE(3) that fits its positions best (Umeyama 1991)."""
+    """An estimate aligned to the truth by the SE(3) that fits its positions best (Umeyama 1991)."""
 
     truth: Trajectory  # the N poses compared
     aligned: Trajectory  # the estimate in the truth's frame
@@ -24,7 +24,7 @@ class AbsoluteError:
 
 @dataclass(frozen=True, eq=False)
 class Drift:
-    """An estimate against the truth when both start at one position and heading (4-DoF) and are never refitted."""
+    """An estimate against the truth, aligned in position and heading (4-DoF) at the start only."""
 
     position: np.ndarray  # (N, 3) m, estimate - truth, odom frame
     rotation_rad: np.ndarray  # (N,) angle
@@ -59,14 +59,14 @@ def relative_error(truth: Trajectory, estimate: Trajectory, delta_s: float = 1.0
 
 
 def drift(truth: Trajectory, estimate: Trajectory, segments: np.ndarray) -> Drift:
-    """Error of paired poses, the truth moved and turned about the vertical onto the first pose of each segment.
+    """Error of paired poses, the truth aligned in position and heading to the first pose of each segment.
 
     segments: (N,) int, grows by one or more wherever the odom frame starts anew.
     """
     starts = np.searchsorted(segments, segments)  # of each pose: the first row of its segment
     T_true, T_est = poses(truth), poses(estimate)
     R = T_est[starts, :3, :3] @ np.swapaxes(T_true[starts, :3, :3], 1, 2)
-    yaw = np.arctan2(R[:, 1, 0] - R[:, 0, 1], R[:, 0, 0] + R[:, 1, 1])  # the turn about z nearest to R
+    yaw = np.arctan2(R[:, 1, 0] - R[:, 0, 1], R[:, 0, 0] + R[:, 1, 1])  # the rotation about z nearest to R
     R_odom_world = geometry.exp_so3(yaw[:, None] * np.array([0.0, 0.0, 1.0]))
     shift = T_est[starts, :3, 3] - (R_odom_world @ T_true[starts, :3, 3:])[..., 0]
     T_true_odom = geometry.transform(R_odom_world, shift) @ T_true
@@ -78,7 +78,7 @@ def drift(truth: Trajectory, estimate: Trajectory, segments: np.ndarray) -> Drif
 def nees(errors: np.ndarray, covariances: np.ndarray) -> np.ndarray:
     """Normalised estimation error squared e^T P^-1 e (M,) of errors (N, k) and covariances (N, k, k).
 
-    Their mean is k where the covariance tells the truth (Bar-Shalom 2001, section 5.4). Rows with a singular
+    Their mean is k where the covariance is consistent (Bar-Shalom 2001, section 5.4). Rows with a singular
     covariance are left out.
     """
     finite = np.isfinite(covariances).all(axis=(1, 2))
@@ -95,7 +95,7 @@ def path_length(positions: np.ndarray) -> float:
 
 
 def largest_distance_from_mean(positions: np.ndarray) -> float:
-    """How far the positions (N, 3) of something standing still wander from their mean, m."""
+    """Largest distance, m, of positions (N, 3) from their mean, as drift at standstill."""
     return float(np.linalg.norm(positions - positions.mean(axis=0), axis=1).max())
 
 

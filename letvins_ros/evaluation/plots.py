@@ -13,14 +13,14 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar  # type: ig
 
 TRUTH, ESTIMATE, BAD, WARN = "#8d949c", "#1f5fa8", "#d1495b", "#f2b84b"
 START = "#2b8a3e"
-LEAST_EXTENT_M = 1e-3  # of a drawn path; without it the scale bar of a single pose would be wider than the figure
+MIN_EXTENT_M = 1e-3  # of a drawn path; without it the scale bar of a single pose would be wider than the figure
 AXIS_COLOURS = ("#c1453c", "#3a8f4b", "#2f6fb7")
 STAGE_COLOURS = {"tracker": "#3a8f4b", "estimator": "#2f6fb7", "loop": "#c98a1b", "total": "#202124"}
 
 
 @dataclass(frozen=True)
 class Marks:
-    """Moments worth seeing, in seconds since the first frame."""
+    """Events to mark, in seconds since the first frame."""
 
     initialised_s: float | None = None
     resets_s: tuple[float, ...] = ()
@@ -29,7 +29,7 @@ class Marks:
 
 @dataclass(frozen=True, eq=False)
 class ErrorSeries:
-    """Errors over time; what is not known is None."""
+    """Errors over time; None where unknown."""
 
     time_s: np.ndarray  # (N,)
     position: np.ndarray | None  # (N, 3) m
@@ -100,7 +100,7 @@ def error_figure(series: ErrorSeries, marks: Marks, title: str = "") -> Figure:
 
 
 def timing_figure(time_s: np.ndarray, stages: Mapping[str, np.ndarray], budget_ms: float, marks: Marks) -> Figure:
-    """Milliseconds per frame of each stage, (N,) each, over time and as a distribution, beside the frame period."""
+    """Milliseconds per frame of each stage, (N,) each, over time and as a distribution, with the frame period."""
     figure = Figure(figsize=(13, 5.2), layout="constrained", dpi=110)
     figure.suptitle("Time per frame")
     series, spread = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
@@ -132,7 +132,7 @@ def _draw_path(axes: Axes, estimate: np.ndarray, truth: np.ndarray | None) -> No
         axes.plot(*truth.T, color=TRUTH, lw=3.5, alpha=0.55, label="truth")
     axes.plot(*estimate[0], "o", color=START, ms=9, mec="white", zorder=5, label="start")
     axes.plot(*estimate[-1], "s", color=BAD, ms=8, mec="white", zorder=5, label="end")
-    axes.update_datalim(estimate[0] + np.array([[-0.5], [0.5]]) * LEAST_EXTENT_M)
+    axes.update_datalim(estimate[0] + np.array([[-0.5], [0.5]]) * MIN_EXTENT_M)
     axes.autoscale_view()
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(alpha=0.25)
@@ -150,7 +150,7 @@ def _colour_path(axes: Axes, estimate: np.ndarray, error: np.ndarray) -> LineCol
 
 def _scale_bar(axes: Axes, estimate: np.ndarray) -> None:
     """A bar of a round length, up to a third of the path's extent."""
-    third = max(float(np.ptp(estimate[:, 0])), float(np.ptp(estimate[:, 1])), LEAST_EXTENT_M) / 3
+    third = max(float(np.ptp(estimate[:, 0])), float(np.ptp(estimate[:, 1])), MIN_EXTENT_M) / 3
     decade = 10.0 ** np.floor(np.log10(third))
     length = float(decade * max(step for step in (1, 2, 5) if step == 1 or step * decade <= third))
     axes.add_artist(AnchoredSizeBar(axes.transData, length, f"{length:g} m", "lower right", frameon=False))

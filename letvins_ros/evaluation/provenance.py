@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What made a result: versions, commit, machine."""
+"""Provenance of a result: versions, commit, machine."""
 
 import os
 import platform

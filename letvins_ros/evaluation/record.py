@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run leaves behind, filled frame by frame."""
+"""The record of a run, filled frame by frame."""
 
 import time
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ class FrameResult:
 
     @property
     def status(self) -> VioStatus:
-        """Where the estimator stood."""
+        """Status of the estimator."""
         return self.state.status if self.state else VioStatus.INITIALISING
 
 
@@ -39,12 +39,12 @@ def _clocks() -> tuple[float, float]:
 
 @dataclass
 class RunRecord:
-    """Everything a run is judged by. Wall and CPU time count from its creation to the last frame added or `end`."""
+    """What metrics and plots are made of. Wall and CPU time count from its creation to the last `add` or `end`."""
 
     frames_total: int  # that the source was expected to give
     source: str = ""
     report: ReadReport = field(default_factory=ReadReport)
-    frames_dropped: int = 0  # never processed: too late in real time, or unreadable
+    frames_dropped: int = 0  # not processed: too late in real time, or unreadable
     loops: int = 0
     loop_stamps_ns: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))  # the two ends of each
     loop_process: tuple[float, float] = (0.0, 0.0)  # CPU seconds and peak MB of the loop closer's process
@@ -86,7 +86,7 @@ class RunRecord:
         return [(f, f.state) for f in self.frames if f.state and f.status is not VioStatus.INITIALISING]
 
     def trajectory(self) -> Trajectory:
-        """T_odom_body of each frame with a pose, as it was when that frame was done."""
+        """T_odom_body of each frame with a pose, as estimated at that frame (causal)."""
         posed = self.posed()
         return _trajectory([f for f, _ in posed], [s.T_odom_body for _, s in posed])
 
@@ -97,7 +97,7 @@ class RunRecord:
         return _trajectory([f for f, _ in posed], T)
 
     def resets(self) -> list[tuple[float, str]]:
-        """When (s since the first frame) and why the odom frame started anew."""
+        """Time (s since the first frame) and reason of each reset of the odom frame."""
         known = [(f, f.state) for f in self.frames if f.state]
         pairs = pairwise(known)
         return [(self.seconds(f.stamp_ns), now.reason) for (_, before), (f, now) in pairs if now.resets > before.resets]

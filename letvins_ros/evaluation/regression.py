@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a benchmark's runs say together: medians, spread, and what is worse than a baseline."""
+"""Statistics of a benchmark's runs: medians, spread, and regressions against a baseline."""
 
 import json
 import statistics
@@ -29,7 +29,7 @@ COLUMNS = {
 
 
 def summarise(suite: Suite, runs: Rows, baseline: Rows | None) -> Rows:
-    """One row for each source and configuration: statistics of its runs, failures, and what is worse than before.
+    """One row for each source and configuration: statistics of its runs, failures and regressions.
 
     runs: each has source, configuration, and metrics or error.
     """
@@ -50,7 +50,7 @@ def summarise(suite: Suite, runs: Rows, baseline: Rows | None) -> Rows:
 def worse(metric: str, now: float | None, before: float | None, tolerance: Tolerance) -> bool:
     """Whether a median is worse than the baseline's by more than the relative and the absolute tolerance."""
     if before is None or now is None:
-        return before is not None  # a figure that can no longer be had
+        return before is not None  # a figure that is no longer available
     loss = before - now if metric in HIGHER_IS_BETTER else now - before
     return loss > max(tolerance.absolute, tolerance.relative * abs(before), 1e-9)  # 1e-9: rounding
 
@@ -67,7 +67,7 @@ def read_rows(path: Path) -> Rows:
 
 
 def benchmark_table(out: Path) -> Table:
-    """The table of the benchmark in a folder: median and, where runs differ, from least to greatest."""
+    """The table of the benchmark in a folder: median and, where runs differ, minimum and maximum."""
     table = Table(title="median (min, max)")
     for heading in ("source", "configuration", "runs", *COLUMNS, "verdict"):
         table.add_column(heading, justify="left" if heading in {"source", "configuration", "verdict"} else "right")

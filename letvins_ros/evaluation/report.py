@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""report.html: one file with figures, plots, what was skipped, the configuration and where it came from."""
+"""report.html: one file with figures, plots, what was skipped, the configuration and provenance."""
 
 import base64
 import io
@@ -22,7 +22,7 @@ class Page:
     """What a report shows, in this order."""
 
     title: str
-    notices: Sequence[str]  # what the reader must know before the figures
+    notices: Sequence[str]  # shown before the figures
     result: Rows
     figures: Mapping[str, Figure]  # by the stem of their file
     details: Mapping[str, Rows]  # tables by title

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The metrics of a run, and its comparison with the truth."""
+"""The metrics of a run with their labels, and its comparison with the truth."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,34 @@ from letvins_ros.memory import peak_rss_mb
 from letvins_ros.types import Trajectory, VioStatus
 
 ERRORS = ("ate_rmse_m", "ate_map_rmse_m", "rpe_trans_rmse_m", "rpe_rot_rmse_deg", "nees_position_mean")
+
+LABELS = {
+    "frames": ("Frames processed", "{:d}"),
+    "frames_dropped": ("Frames dropped", "{:d}"),
+    "poses": ("Poses", "{:d}"),
+    "matched": ("Poses with truth", "{:d}"),
+    "duration_s": ("Duration", "{:.2f} s"),
+    "path_length_m": ("Path length", "{:.2f} m"),
+    "initialised_after_s": ("Initialised after", "{:.2f} s"),
+    "coverage": ("Coverage", "{:.2%}"),
+    "resets": ("Resets", "{:d}"),
+    "loops": ("Loops", "{:d}"),
+    "ate_rmse_m": ("ATE, RMSE", "{:.4f} m"),
+    "ate_median_m": ("ATE, median", "{:.4f} m"),
+    "ate_max_m": ("ATE, max", "{:.4f} m"),
+    "ate_map_rmse_m": ("ATE in the map, RMSE", "{:.4f} m"),
+    "rot_rmse_deg": ("Rotation error, RMSE", "{:.3f}°"),
+    "rpe_trans_rmse_m": ("RPE over 1 s, translation", "{:.4f} m"),
+    "rpe_rot_rmse_deg": ("RPE over 1 s, rotation", "{:.3f}°"),
+    "nees_position_mean": ("NEES of position, mean (ideal: 3)", "{:.2f}"),
+    "realtime_factor": ("Real-time factor", "{:.2f}"),
+    "tracker_ms": ("Tracker per frame", ""),
+    "estimator_ms": ("Estimator per frame", ""),
+    "loop_ms": ("Loop closer per frame, in parallel", ""),
+    "total_ms": ("Total per frame", ""),
+    "cpu_ms_per_frame": ("CPU time per frame", "{:.1f} ms"),
+    "peak_rss_mb": ("Peak memory", "{:.0f} MB"),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +102,11 @@ def run_metrics(record: RunRecord, truth: Trajectory | None, comparison: Compari
     }
 
 
+def summary(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Label and value with unit of each figure present, in a fixed order; a dash where it is null."""
+    return [(label, _text(metrics[key], form)) for key, (label, form) in LABELS.items() if key in metrics]
+
+
 def _path_length(record: RunRecord, truth: Trajectory | None) -> float:
     """Of the truth over the run's time, else of the estimate."""
     if truth is None or not record.frames:
@@ -100,9 +134,9 @@ def _error_metrics(comparison: Comparison | None) -> dict[str, float | None]:
     absolute, drifted = comparison.absolute, comparison.drift
     translation, rotation = relative_error(absolute.truth, absolute.aligned)
     consistency = nees(drifted.position, comparison.covariances)
-    upright = drifted.tilt_rad < MAX_TILT_RAD
+    comparable = drifted.tilt_rad < MAX_TILT_RAD
     ate, ate_map = (rms(np.linalg.norm(e.position, axis=1)) for e in (absolute, comparison.absolute_map))
-    mean_nees = float(consistency.mean()) if upright and len(consistency) else None
+    mean_nees = float(consistency.mean()) if comparable and len(consistency) else None
     return dict(zip(ERRORS, (ate, ate_map, rms(translation), rms(np.degrees(rotation)), mean_nees), strict=True))
 
 
@@ -121,3 +155,11 @@ def _percentiles(record: RunRecord, stage: str) -> dict[str, float] | None:
     if not values:
         return None
     return {"median": float(np.median(values)), "p95": float(np.percentile(values, 95)), "max": float(max(values))}
+
+
+def _text(value: Any, form: str) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, Mapping):
+        return f"median {value['median']:.1f}, p95 {value['p95']:.1f}, max {value['max']:.1f} ms"
+    return form.format(value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report of a run: which plots and notes its record and its comparison with the truth give."""
+"""The report of a run: plots and notes made from its record and its comparison with the truth."""
 
 from collections.abc import Mapping
 from itertools import groupby
@@ -12,8 +12,7 @@ from letvins_ros.evaluation.metrics import MAX_TILT_RAD
 from letvins_ros.evaluation.plots import ErrorSeries, Marks, error_figure, map_figure, timing_figure, trajectory_figure
 from letvins_ros.evaluation.record import STAGES, RunRecord
 from letvins_ros.evaluation.report import Page, Rows
-from letvins_ros.evaluation.run_metrics import Comparison
-from letvins_ros.evaluation.summary import summary
+from letvins_ros.evaluation.run_metrics import Comparison, summary
 from letvins_ros.types import VioStatus
 
 
@@ -29,7 +28,7 @@ def run_page(
     }
     if len(record.loop_stamps_ns):
         figures["map"] = _map(record, comparison)
-    details = {"Skipped or mended while reading": _skipped(record), "Status": _status(metrics)}
+    details = {"Skipped or repaired while reading": _skipped(record), "Status": _status(metrics)}
     title = f"letvins run {record.source}".strip()
     return Page(title, _notices(record), summary(metrics), figures, details, config_text)
 
@@ -62,9 +61,9 @@ def _error(record: RunRecord, comparison: Comparison | None, marks: Marks) -> Fi
         series = ErrorSeries(_seconds(record, [f.stamp_ns for f, _ in posed]), None, None, _sigma(covariances))
         return error_figure(series, marks, "Position uncertainty; no truth to compare with")
     time_s, drift, absolute = _seconds(record, comparison.stamps_ns), comparison.drift, comparison.absolute
-    if drift.tilt_rad > MAX_TILT_RAD:  # bounds hold in odom, which this truth cannot be turned into by a heading
+    if drift.tilt_rad > MAX_TILT_RAD:  # bounds hold in odom, to which a heading alone cannot align this truth
         series = ErrorSeries(time_s, absolute.position, absolute.rotation_rad, None)
-        return error_figure(series, marks, "Error after alignment of the whole")
+        return error_figure(series, marks, "Error after SE(3) alignment")
     series = ErrorSeries(time_s, drift.position, drift.rotation_rad, _sigma(comparison.covariances))
     return error_figure(series, marks, "Error since the start (position and heading aligned at the first pose only)")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A benchmark suite: which sources, which configurations, how often, and what counts as worse."""
+"""A benchmark suite: sources, configurations, repeats, and the tolerances of a regression."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 
 from letvins_ros.errors import ConfigError
 from letvins_ros.evaluation.record import STAGES
-from letvins_ros.evaluation.summary import LABELS
+from letvins_ros.evaluation.run_metrics import LABELS
 from letvins_ros.keys import check_keys
 from letvins_ros.yaml_files import load_yaml
 
@@ -31,7 +31,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Configuration:
-    """What `letvins run` is given besides the source."""
+    """Options of `letvins run`."""
 
     name: str
     config: Path | None = None
@@ -56,7 +56,7 @@ class Suite:
     baseline: Path | None
     tolerance: Mapping[str, Tolerance]  # by metric, dotted where nested
     timeout_s: float  # of one run
-    cpus_per_run: float  # that a Ray cluster sets aside
+    cpus_per_run: float  # reserved on a Ray cluster
 
 
 DEFAULT_TOLERANCE = {"ate_rmse_m": Tolerance(0.05, 0.005), "coverage": Tolerance()}

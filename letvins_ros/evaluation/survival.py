@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long features live, and where in the image they do."""
+"""Lifetimes of features, and where in the image they survive."""
 
 from collections import Counter, deque
 from typing import Any

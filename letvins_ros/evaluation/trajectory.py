@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trajectories as files, and which poses of two trajectories belong together."""
+"""Trajectory files, and association of two trajectories by time."""
 
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -14,7 +14,7 @@ from letvins_ros.types import Trajectory
 from letvins_ros.writing import write_atomic
 
 SECOND_NS = 1_000_000_000
-MAX_DT_NS = 3_000_000  # poses further apart in time than this are not compared
+MAX_DT_NS = 3_000_000  # maximum time difference of associated poses
 BAGS = {".bag", ".db3", ".mcap"}
 
 
@@ -35,7 +35,7 @@ def take(trajectory: Trajectory, rows: np.ndarray) -> Trajectory:
 
 
 def between(trajectory: Trajectory, first_ns: int, last_ns: int) -> Trajectory:
-    """Its part from one time to another, give or take MAX_DT_NS."""
+    """Its part between two times, extended by MAX_DT_NS on both sides."""
     stamps = trajectory.stamps_ns
     return take(trajectory, (stamps >= first_ns - MAX_DT_NS) & (stamps <= last_ns + MAX_DT_NS))
 

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from letvins_ros.evaluation.summary import summary
+from letvins_ros.evaluation.run_metrics import summary
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,6 @@ def test_a_summary_has_units_and_a_dash_for_what_is_unknown():
     assert summary({**metrics, "nees_position_mean": None}) == [
         ("Coverage", "99.51%"),
         ("ATE, RMSE", "0.0123 m"),
-        ("NEES of position, mean (3 is perfect)", "–"),
+        ("NEES of position, mean (ideal: 3)", "–"),
         ("Total per frame", "median 17.0, p95 30.0, max 61.2 ms"),
     ]
