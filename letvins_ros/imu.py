@@ -37,7 +37,7 @@ class ImuSteps:
     def largest_gap_s(self) -> float:
         return float(self.dt_s.max(initial=0.0))
 
-    def joined(self, later: "ImuSteps") -> "ImuSteps":
+    def followed_by(self, later: "ImuSteps") -> "ImuSteps":
         """These steps, then the later ones."""
         return ImuSteps(
             np.concatenate([self.dt_s, later.dt_s]),
@@ -59,20 +59,18 @@ class ImuBuffer:
     def __init__(self, keep_s: float = 20.0) -> None:
         self._keep_ns = int(keep_s * 1e9)
         self._samples = ImuSamples(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3)))
-        self.dropped = 0  # readings refused: not finite, absurd, or not later than the last one
 
     @property
     def last_ns(self) -> int | None:
         return int(self._samples.stamps_ns[-1]) if len(self._samples) else None
 
-    def append(self, new: ImuSamples) -> None:
-        """Add readings; those not finite, absurd, or not newer than the last one are dropped and counted."""
+    def append(self, new: ImuSamples) -> int:
+        """Add readings; how many were dropped: not finite, absurd, or not newer than the last one."""
         # not finite, or beyond what any sensor measures; a comparison with NaN is false
         finite = (np.abs(new.gyro) < ABSURD_GYRO).all(1) & (np.abs(new.accel) < ABSURD_ACCEL).all(1)
         floor = self.last_ns if self.last_ns is not None else np.iinfo(np.int64).min
         newest_before = np.maximum.accumulate(np.r_[floor, np.where(finite, new.stamps_ns, floor)])[:-1]
         good = finite & (new.stamps_ns > newest_before)
-        self.dropped += len(new) - int(good.sum())
         old, start = self._samples, 0
         if good.any():
             start = int(np.searchsorted(old.stamps_ns, new.stamps_ns[good][-1] - self._keep_ns))
@@ -81,6 +79,7 @@ class ImuBuffer:
             np.concatenate([old.gyro[start:], new.gyro[good]]),
             np.concatenate([old.accel[start:], new.accel[good]]),
         )
+        return len(new) - int(good.sum())
 
     def steps(self, start_ns: int, end_ns: int) -> ImuSteps:
         """Trapezoid steps from start to end; readings at the ends are interpolated, beyond all readings held."""

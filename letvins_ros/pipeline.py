@@ -16,7 +16,7 @@ from letvins_ros.config import Config
 from letvins_ros.config_io import to_yaml
 from letvins_ros.contrast import to_gray
 from letvins_ros.datasets import Dataset, open_dataset
-from letvins_ros.estimation import VioEstimator
+from letvins_ros.estimation import Step, VioEstimator
 from letvins_ros.evaluation.record import FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
 from letvins_ros.loop.describers import describer_name
@@ -24,7 +24,7 @@ from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.worker import LoopResult, LoopWorker
 from letvins_ros.sensors import fit_to_data
 from letvins_ros.tracking import FeatureTracker
-from letvins_ros.types import FrameTracks, ImageFrame, ImuSamples, VioState
+from letvins_ros.types import FrameTracks, ImageFrame, ImuSamples
 
 LATE_S = 0.1  # in real time, a frame that waited longer is dropped
 
@@ -46,14 +46,14 @@ class Odometry:
         self.tracker = FeatureTracker(config.tracker, rig, seed=config.seed)
         self.estimator = VioEstimator(config, rig)
 
-    def process(self, frame: ImageFrame) -> tuple[FrameTracks, VioState, tuple[float, float]]:
-        """Tracks and state of one frame, and the milliseconds that each took."""
+    def process(self, frame: ImageFrame) -> tuple[FrameTracks, Step, tuple[float, float]]:
+        """Tracks of one frame, what the estimator made of it, and the milliseconds that each took."""
         start = time.perf_counter()
         turn = self.estimator.rotation_since_last(frame.stamp_ns)
         tracks = self.tracker.process(frame, turn, self.estimator.initialised)
         tracked = time.perf_counter()
-        state = self.estimator.process(tracks)
-        return tracks, state, ((tracked - start) * 1e3, (time.perf_counter() - tracked) * 1e3)
+        step = self.estimator.process(tracks)
+        return tracks, step, ((tracked - start) * 1e3, (time.perf_counter() - tracked) * 1e3)
 
 
 def run_offline(
@@ -80,8 +80,6 @@ def run_offline(
         _put_into_map(record, loops.finish())
     if odometry.tracker.stuck:
         dataset.report.add("left images as the one before while turning, not used", "", odometry.tracker.stuck)
-    if odometry.estimator.imu.dropped:
-        dataset.report.add("imu: readings out of order or absurd, dropped", "", odometry.estimator.imu.dropped)
     if record.frames and not record.posed():
         last = record.frames[-1].state
         dataset.report.add(f"frames without pose: {last.reason if last else ''}", dataset.name, len(record.frames))
@@ -101,8 +99,7 @@ def _frames_with_imu(
     frames = dataset.frames(options.start_s, options.duration_s)
     fed, began = 0, None
     for frame in frames:
-        if dataset.imu is not None:
-            fed = _feed(odometry.estimator, dataset.imu, fed, frame.stamp_ns)
+        fed = _feed(odometry.estimator, dataset, fed, frame.stamp_ns)
         if options.realtime:
             began = began or (time.perf_counter(), frame.stamp_ns)
             early_s = (frame.stamp_ns - began[1]) * 1e-9 - (time.perf_counter() - began[0])
@@ -113,11 +110,16 @@ def _frames_with_imu(
         yield frame
 
 
-def _feed(estimator: VioEstimator, imu: ImuSamples, fed: int, stamp_ns: int) -> int:
+def _feed(estimator: VioEstimator, dataset: Dataset, fed: int, stamp_ns: int) -> int:
     """Pass on the readings up to the first one after the frame; how many have been passed on in all."""
+    imu = dataset.imu
+    if imu is None:
+        return 0
     end = int(np.searchsorted(imu.stamps_ns, estimator.imu_time(stamp_ns))) + 1
     if end > fed:
-        estimator.add_imu(ImuSamples(imu.stamps_ns[fed:end], imu.gyro[fed:end], imu.accel[fed:end]))
+        refused = estimator.add_imu(ImuSamples(imu.stamps_ns[fed:end], imu.gyro[fed:end], imu.accel[fed:end]))
+        if refused:
+            dataset.report.add("imu: readings out of order or absurd, dropped", "", refused)
     return max(end, fed)
 
 
@@ -142,14 +144,14 @@ def _put_into_map(record: RunRecord, loops: LoopResult) -> None:
 
 
 def _process(odometry: Odometry, frame: ImageFrame, loops: LoopWorker | None) -> FrameResult:
-    tracks, state, (tracker_ms, estimator_ms) = odometry.process(frame)
+    tracks, step, (tracker_ms, estimator_ms) = odometry.process(frame)
     image = frame.images[0]
     start = time.perf_counter()
-    if loops is not None and odometry.estimator.keyframe is not None and image is not None:
-        loops.add(odometry.estimator.keyframe, to_gray(image))
+    if loops is not None and step.keyframe is not None and image is not None:
+        loops.add(step.keyframe, to_gray(image))
     return FrameResult(
         stamp_ns=frame.stamp_ns,
-        state=state,
+        state=step.state,
         T_map_odom=None,
         tracker_ms=tracker_ms,
         estimator_ms=estimator_ms,

@@ -49,7 +49,7 @@ def test_durations_of_neighbouring_slices_sum_to_the_whole_to_a_picosecond(seed)
         assert one.duration_s == pytest.approx((b - a) * 1e-9, abs=1e-12)
     whole = slices[0]
     for one in slices[1:]:
-        whole = whole.joined(one)
+        whole = whole.followed_by(one)
     assert whole.duration_s == pytest.approx((cuts[-1] - cuts[0]) * 1e-9, abs=1e-12)
     at_once = buffer.steps(int(cuts[0]), int(cuts[-1]))
     np.testing.assert_allclose(whole.gyro.T @ whole.dt_s, at_once.gyro.T @ at_once.dt_s, atol=1e-12)
@@ -74,12 +74,12 @@ def test_bad_readings_are_dropped_and_counted_and_the_good_ones_kept():
     t = START_NS + np.array([0, 5, 5, 3, 10, 15, 20, 18]) * MS  # two not newer than the one before, one late
     samples = ramp(t)
     samples.gyro[4, 1], samples.accel[5, 2] = np.nan, np.inf
-    buffer = buffer_of(samples)
-    assert buffer.dropped == 5
+    buffer = ImuBuffer()
+    assert buffer.append(samples) == 5
     assert buffer.last_ns == START_NS + 20 * MS
     np.testing.assert_allclose(buffer.steps(START_NS, START_NS + 20 * MS).dt_s, [0.005, 0.015])
-    buffer.append(ramp(START_NS + np.array([20, 19, 25]) * MS))
-    assert (buffer.dropped, buffer.last_ns) == (7, START_NS + 25 * MS)
+    assert buffer.append(ramp(START_NS + np.array([20, 19, 25]) * MS)) == 2
+    assert buffer.last_ns == START_NS + 25 * MS
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 50])
@@ -96,8 +96,8 @@ def test_readings_may_come_in_any_number_of_pieces(pieces):
 def test_a_reading_that_is_not_finite_does_not_stop_later_ones():
     samples = ramp(START_NS + np.array([0, SECOND, 5 * MS]))
     samples.gyro[1] = np.nan  # with a stamp far ahead
-    buffer = buffer_of(samples)
-    assert (buffer.dropped, buffer.last_ns) == (1, START_NS + 5 * MS)
+    buffer = ImuBuffer()
+    assert (buffer.append(samples), buffer.last_ns) == (1, START_NS + 5 * MS)
 
 
 def test_readings_older_than_is_kept_are_forgotten():

@@ -143,10 +143,11 @@ def test_each_frame_comes_after_the_readings_up_to_its_time(recording, monkeypat
 
         def add_imu(self, samples):
             self.stamps = (*self.stamps, *samples.stamps_ns.tolist())
+            return 0
 
     estimator, fed = Estimator(), 0
     for stamp_ns in recording.stamps_ns[:10].tolist():
-        fed = pipeline._feed(estimator, recording.imu, fed, stamp_ns)
+        fed = pipeline._feed(estimator, recording, fed, stamp_ns)
         assert len(estimator.stamps) == fed
         assert estimator.stamps[-1] >= stamp_ns + 7_000_000  # the state at the frame needs no guess
         assert estimator.stamps[-2] < stamp_ns + 7_000_000  # and nothing comes before its time

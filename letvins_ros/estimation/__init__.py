@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Motion from feature tracks and IMU readings."""
 
-from letvins_ros.estimation.estimator import VioEstimator
+from letvins_ros.estimation.estimator import Step, VioEstimator
 
-__all__ = ["VioEstimator"]
+__all__ = ["Step", "VioEstimator"]

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from letvins_ros.estimation.frame import State
+from letvins_ros.estimation.state import State
 from letvins_ros.imu import BRIDGED_GAP_S, ImuSteps
 
 MAX_SPEED = 50.0  # m/s

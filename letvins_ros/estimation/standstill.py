@@ -35,7 +35,7 @@ class StandstillDetector:
         later = list(self._past)[1:]
         steps = later[0][3]
         for _, _, _, more in later[1:]:
-            steps = steps.joined(more)
+            steps = steps.followed_by(more)
         return steps
 
     def _imu_quiet(self) -> bool:

@@ -1,35 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sliding window: frames joined by IMU factors, landmarks, and the prior that stands for all that has left."""
+"""The sliding window: which frames are in it, their landmarks, and the prior that stands for all that has left."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import cast
 
 import gtsam
 import numpy as np
-from scipy.linalg.lapack import dposv
 
-from letvins_ros.estimation.calibration_state import CLOCK, CalibrationState
-from letvins_ros.estimation.calibration_state import INDEX as CALIBRATION
-from letvins_ros.estimation.frame import STATE_SIZE as N
-from letvins_ros.estimation.frame import Frame, State
-from letvins_ros.estimation.quadratic import InertialCost, Movable, Quadratic, frame_keys, imu_factors, linearised
-from letvins_ros.estimation.vision import (
-    Linearised,
-    Observations,
-    Poses,
+from letvins_ros.calibration import MountedCamera
+from letvins_ros.estimation.calibration_variables import calibrated, calibration_values
+from letvins_ros.estimation.costs.gtsam_factors import GtsamCost, factor_keys
+from letvins_ros.estimation.costs.inertial import imu_factors
+from letvins_ros.estimation.costs.linear import NOTHING, Cost
+from letvins_ros.estimation.costs.vision import (
+    LinearVision,
     RobustPixels,
+    Sightings,
     VisionCost,
-    sightings,
-    step_landmarks,
-    triangulate,
+    camera_poses,
+    mounts_of,
 )
-from letvins_ros.geometry import exp_so3
+from letvins_ros.estimation.frame import Frame
+from letvins_ros.estimation.landmarks import Observations, sightings, triangulate
+from letvins_ros.estimation.solver import marginalised, minimise, solve_dense
+from letvins_ros.estimation.state import State
+from letvins_ros.estimation.variables import AnyKey, Key, Layout, Values
 
 MIN_RAY_INFORMATION = 1e-6  # a parallax of about 0.08 degrees
-# a step below which the next one would not matter: rad, m, m/s, m/s^2, rad/s
-SETTLED = np.repeat([1e-4, 3e-4, 2e-3, 5e-3, 5e-4], 3)
 MAX_RAY_MISS = 0.01  # rad; more is a wrong match, not noise
+
+Extra = Cost | gtsam.NonlinearFactor  # what else is known of the frames in the window
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,20 +39,27 @@ class Solution:
 
     cost: float
     steps: int
-    information: np.ndarray  # (15F, 15F) at the last linearisation
+    information: np.ndarray  # (n, n) at the last linearisation: the frames' states, then what is refined
     errors: np.ndarray  # (L,) px, each landmark's mean; 0 where it had no part
 
 
 class Window:
     """Keyframes and the newest frame, with their landmarks."""
 
-    def __init__(self, calibration: CalibrationState, refine: bool, noise: RobustPixels) -> None:
-        self.calibration, self._refine, self._noise = calibration, refine, noise
+    def __init__(self, cameras: tuple[MountedCamera, ...], refined: tuple[AnyKey, ...], noise: RobustPixels) -> None:
+        """refined: what of the calibration is estimated."""
+        self._cameras, self._refined, self._noise = cameras, refined, noise
+        self.calibration = calibration_values(cameras)
         self.frames: list[Frame] = []
         self.ids = np.zeros(0, np.int64)  # of landmarks, sorted
         self.points = np.zeros((0, 3))  # (L, 3) m, odom
-        self.prior = Quadratic((), (), np.zeros((0, 0)), np.zeros(0))
-        self.extra: list[gtsam.NonlinearFactor] = []  # factors on the frames in the window, such as no motion
+        self.prior = NOTHING
+        self.extra: list[Extra] = []
+
+    @property
+    def cameras(self) -> tuple[MountedCamera, ...]:
+        """The cameras as they are known now."""
+        return calibrated(self._cameras, self.calibration)
 
     # -- landmarks ----------------------------------------------------------------------------------------------------
 
@@ -61,7 +69,8 @@ class Window:
         if not len(new):
             return
         seen = sightings(new, self.frames)
-        found = triangulate(self._poses(self._states()), seen, len(new), self.calibration.mounts())
+        poses = camera_poses(self.frames, self._values())
+        found = triangulate(poses, seen, len(new), mounts_of(self.calibration, len(self._cameras)))
         good = (found.information > MIN_RAY_INFORMATION) & found.ahead & (found.miss_rad < MAX_RAY_MISS)
         good &= seen.counts(len(new)) >= 2
         ids = np.concatenate([self.ids, new[good]])
@@ -82,34 +91,25 @@ class Window:
     def solve(self, iterations: int) -> Solution:
         """Levenberg-Marquardt over all frames; landmarks are eliminated and follow."""
         active, seen = self._active()
-        points = self.points[active]
-        states, damping = self._states(), 0.0
-        inertial = InertialCost(self.frames, imu_factors(pairwise(self.frames)) + self.extra, self._fixed())
-        best, steps = np.inf, 0
-        accepted, last = (states, points), None
-        while True:
-            H, g, cost, vision = self._linearise(states, points, seen, inertial)
-            if last is not None and cost > best * (1 + 1e-6) + 1e-9:
-                states, points = accepted
-                damping = max(damping * 10, 1e-4)
-                H, g, cost, vision = last
-            else:
-                best, accepted, last = cost, (states, points), (H, g, cost, vision)
-                damping = damping / 10 if damping > 1e-6 else 0.0
-            if steps == iterations:
-                break
-            d = solve_dense(H + damping * np.diag(np.diag(H)), -g)
-            steps += 1
-            states = [state.stepped(d[N * i : N * i + N]) for i, state in enumerate(states)]
-            points = self._step_points(points, vision.landmark_steps(d[self._vision_rows()]), seen)
-            if (np.abs(d.reshape(-1, N)) < SETTLED).all():
-                break
-        for frame, state in zip(self.frames, states, strict=False):
-            frame.state = cast(State, state)
-        if self._refine:
-            self.calibration = cast(CalibrationState, states[-1])
-        self.points[active] = points
-        return Solution(best, steps, H, self._mean_errors(active, seen, vision.errors))
+        layout = self._layout()
+        vision = self._vision(seen, self.points[active])
+        costs = self._costs(layout, imu_factors(pairwise(self.frames)), self.extra, vision)
+        end = minimise(costs, self._values(), layout, self.prior.points, iterations)
+        for frame in self.frames:
+            frame.state = end.values[Key(State, frame.index)]
+        self.calibration = end.values.only(self.calibration)
+        self.points[active] = end.cost_of(VisionCost).sightings.points
+        errors = self._mean_errors(active, seen, end.linear_of(LinearVision).errors)
+        return Solution(end.cost, end.steps, end.information, errors)
+
+    def _costs(
+        self, layout: Layout, imu: list[gtsam.NonlinearFactor], extra: Sequence[Extra], vision: VisionCost | None
+    ) -> list[Cost]:
+        """All costs, GTSAM's factors joined in one."""
+        own = [one for one in extra if isinstance(one, Cost)]
+        factors = imu + [one for one in extra if not isinstance(one, Cost)]
+        of_images = [] if vision is None else [vision]
+        return [GtsamCost(factors, layout.keys), self.prior, *of_images, *own]
 
     def _active(self) -> tuple[np.ndarray, Observations]:
         """Rows of landmarks seen at least twice, and their sightings."""
@@ -120,94 +120,35 @@ class Window:
         enough = seen.counts(len(self.ids)) >= 2
         return np.flatnonzero(enough), seen.select(enough[seen.landmark], np.cumsum(enough) - 1)
 
+    def _vision(self, seen: Observations, points: np.ndarray) -> VisionCost:
+        """The cost of these sightings; a landmark's distance is stepped from the first frame that saw it."""
+        first = np.full(len(points), len(self.frames) - 1)
+        np.minimum.at(first, seen.landmark, seen.frame)
+        origin = np.stack([frame.state.p for frame in self.frames])[first]
+        joint = Sightings(tuple(self.frames), len(self._cameras), seen, points, origin)
+        return VisionCost(joint, self._noise, self._refined)
+
     def _mean_errors(self, active: np.ndarray, seen: Observations, errors: np.ndarray) -> np.ndarray:
         mean = np.zeros(len(self.ids))
         total = np.bincount(seen.landmark, errors, len(active))
         mean[active] = total / np.maximum(seen.counts(len(active)), 1)
         return mean
 
-    def _step_points(self, points: np.ndarray, steps: np.ndarray, seen: Observations) -> np.ndarray:
-        first = np.full(len(points), len(self.frames) - 1)
-        np.minimum.at(first, seen.landmark, seen.frame)
-        origin = np.stack([frame.state.p for frame in self.frames])[first]
-        return step_landmarks(points, steps, origin)
+    # -- what is estimated: the frames' states, then what is refined of the calibration -------------------------------
 
-    def _linearise(
-        self, states: list[Movable], points: np.ndarray, seen: Observations, inertial: InertialCost
-    ) -> tuple[np.ndarray, np.ndarray, float, Linearised]:
-        F = len(self.frames)
-        H, g = np.zeros((N * len(states), N * len(states))), np.zeros(N * len(states))
-        H[: N * F, : N * F], g[: N * F], cost = inertial.at(cast(list[State], states[:F]))
-        vision = self._vision_cost(states, seen).at(self._poses(states), self._poses(self._where(states)), points)
-        cost += vision.cost + self._add_prior(states, H, g)
-        rows = self._vision_rows()
-        H[np.ix_(rows, rows)] += vision.H
-        g[rows] += vision.g
-        return H, g, cost, vision
+    def _values(self) -> Values:
+        return Values({Key(State, frame.index): frame.state for frame in self.frames}) | self.calibration
 
-    def _vision_cost(self, states: list[Movable], seen: Observations) -> VisionCost:
-        calibration = cast(CalibrationState, states[-1]) if self._refine else self.calibration
-        return VisionCost(seen, calibration.mounts(), self._noise)
-
-    def _add_prior(self, states: list[Movable], H: np.ndarray, g: np.ndarray) -> float:
-        positions = self._positions(self.prior.indices)
-        if not positions:
-            return 0.0
-        gradient, cost = self.prior.at(self.prior.step_to([states[i] for i in positions]))
-        rows = _rows(positions)
-        H[np.ix_(rows, rows)] += self.prior.H
-        g[rows] += gradient
-        return cost
-
-    # -- what is estimated: the frames' states, then the calibration --------------------------------------------------
-
-    def _states(self) -> list[Movable]:
-        states: list[Movable] = [frame.state for frame in self.frames]
-        return [*states, self.calibration] if self._refine else states
-
-    def _indices(self) -> list[int]:
-        return [frame.index for frame in self.frames] + ([CALIBRATION] if self._refine else [])
-
-    def _positions(self, indices: tuple[int, ...]) -> list[int]:
-        where = {index: i for i, index in enumerate(self._indices())}
-        return [where[index] for index in indices]
-
-    def _fixed(self) -> dict[int, Movable]:
-        """Where the prior holds its states, by position."""
-        return dict(zip(self._positions(self.prior.indices), self.prior.states, strict=True))
-
-    def _where(self, states: list[Movable]) -> list[Movable]:
-        """Where derivatives are taken."""
-        fixed = self._fixed()
-        return [fixed.get(i, state) for i, state in enumerate(states)]
-
-    def _poses(self, states: list[Movable]) -> Poses:
-        """Body poses when the images were taken, as the time offset says now."""
-        frames = cast(list[State], states[: len(self.frames)])
-        R, p = np.stack([s.R for s in frames]), np.stack([s.p for s in frames])
-        if not self._refine:
-            return Poses(R, p)
-        offset_s = cast(CalibrationState, states[-1]).time_offset_s
-        late = np.array([offset_s - frame.offset_s for frame in self.frames])[:, None]
-        turn = np.stack([frame.turn - s.gyro_bias for frame, s in zip(self.frames, frames, strict=True)])
-        v = np.stack([s.v for s in frames])
-        v_body = np.matmul(v[:, None], R)[:, 0]
-        return Poses(R @ exp_so3(turn * late), p + v * late, np.concatenate([turn, v_body], 1))
-
-    def _vision_rows(self) -> np.ndarray:
-        """Rows of what the images bear on."""
-        F, C = len(self.frames), len(self.calibration.T_body_cams)
-        rows = (N * np.arange(F)[:, None] + np.arange(6)).ravel()
-        return np.concatenate([rows, N * F + np.r_[np.arange(6 * C), CLOCK]]) if self._refine else rows
+    def _layout(self) -> Layout:
+        return Layout([*(Key(State, frame.index) for frame in self.frames), *self._refined])
 
     def refix_prior(self) -> None:
-        """Fix the prior at the present states; only right while nothing has been marginalised into it."""
-        states = self._states()
-        self.prior = self.prior.fixed_at([states[i] for i in self._positions(self.prior.indices)])
+        """Fix the prior at the present values; only right while nothing has been marginalised into it."""
+        self.prior = self.prior.fixed_at(self._values())
 
     def covariance(self, information: np.ndarray, newest: int = 1) -> np.ndarray:
         """Joint covariance of the newest frames, oldest of them first, in the order of `State` steps."""
-        rows = _rows(list(range(len(self.frames) - newest, len(self.frames))))
+        rows = self._layout().rows(Key(State, frame.index) for frame in self.frames[-newest:])
         columns = np.zeros((len(information), len(rows)))
         columns[rows] = np.eye(len(rows))
         return np.asarray(solve_dense(information, columns)[rows])
@@ -221,60 +162,25 @@ class Window:
         sighting counts once, and none is lost.
         """
         leaving = self.frames[position]
-        gone = leaving.ids
+        key, gone = Key(State, leaving.index), leaving.ids
         lost = np.isin(self.ids, gone, assume_unique=True, kind="sort")
-        states = self._states()
-        where = self._where(states)
-        touching = [(self.frames[i - 1], self.frames[i]) for i in (position, position + 1) if 0 < i < len(self.frames)]
-        extra = [factor for factor in self.extra if frame_keys(leaving) & set(factor.keys())]
-        F, size = len(self.frames), N * len(states)
-        inertial = linearised(self.frames, cast(list[State], where[:F]), imu_factors(touching) + extra)
-        H, g = np.zeros((size, size)), np.zeros(size)
-        H[: N * F, : N * F], g[: N * F] = inertial.H, inertial.g
-        rows = _rows(self._positions(self.prior.indices))
-        H[np.ix_(rows, rows)] += self.prior.H
-        g[rows] += self.prior.g
-        if lost.any():
-            seen = sightings(self.ids[lost], self.frames[:-1])
-            poses = self._poses(states), self._poses(where)
-            vision = self._vision_cost(states, seen).at(*poses, self.points[lost])
-            rows = self._vision_rows()
-            moved = Quadratic((), tuple(where), H, g).step_to(states)[rows]
-            H[np.ix_(rows, rows)] += vision.H
-            g[rows] += vision.g - vision.H @ moved
-        self._replace_prior(position, H, g, where)
-        self.extra = [factor for factor in self.extra if factor not in extra]
+        frames = self.frames
+        neighbours = [(frames[i - 1], frames[i]) for i in (position, position + 1) if 0 < i < len(frames)]
+        extra = [one for one in self.extra if key in _keys(one)]
+        vision = self._vision(sightings(self.ids[lost], self.frames[:-1]), self.points[lost]) if lost.any() else None
+        layout = self._layout()
+        costs = self._costs(layout, imu_factors(neighbours), extra, vision)
+        self.prior = marginalised(costs, self._values(), layout, self.prior.points, key)
+        self.extra = [one for one in self.extra if one not in extra]
         self.ids, self.points = self.ids[~lost], self.points[~lost]
         for frame in self.frames[:-1]:
             frame.forget(gone)
         self._unlink(position)
 
-    def _replace_prior(self, position: int, H: np.ndarray, g: np.ndarray, where: list[Movable]) -> None:
-        out = np.arange(N * position, N * position + N)
-        indices = self._indices()
-        stay = [i for i in range(len(indices)) if i != position]
-        kept = _rows(stay)
-        # scaled so that a singular direction shows against its own size
-        scale = 1 / np.sqrt(np.maximum(np.diag(H)[out], 1e-12))
-        values, vectors = np.linalg.eigh(H[np.ix_(out, out)] * np.outer(scale, scale))
-        inverse = (vectors * np.where(values > 1e-10, 1 / np.maximum(values, 1e-10), 0)) @ vectors.T
-        inverse *= np.outer(scale, scale)
-        cross = H[np.ix_(kept, out)] @ inverse
-        H_new = H[np.ix_(kept, kept)] - cross @ H[np.ix_(out, kept)]
-        g_new = g[kept] - cross @ g[out]
-        linked = [k for k in range(len(stay)) if np.abs(H_new[N * k : N * k + N]).max() > 0]
-        rows = _rows(linked)
-        self.prior = Quadratic(
-            tuple(indices[stay[k]] for k in linked),
-            tuple(where[stay[k]] for k in linked),
-            (H_new[np.ix_(rows, rows)] + H_new[np.ix_(rows, rows)].T) / 2,
-            g_new[rows],
-        )
-
     def drop_newest(self) -> None:
         """Take the newest frame out as if it had not been; its IMU steps are the caller's to keep."""
-        mine = frame_keys(self.frames.pop())
-        self.extra = [factor for factor in self.extra if not mine & set(factor.keys())]
+        mine = Key(State, self.frames.pop().index)
+        self.extra = [one for one in self.extra if mine not in _keys(one)]
 
     def _unlink(self, position: int) -> None:
         """Remove a frame whose IMU factors are already in the prior."""
@@ -283,20 +189,5 @@ class Window:
         del self.frames[position]
 
 
-def solve_dense(H: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve the scaled system, with a tiny ridge against directions that nothing constrains.
-
-    Raises LinAlgError where H is not positive definite.
-    """
-    scale = 1 / np.sqrt(np.maximum(np.diag(H), 1e-9))
-    scaled = H * (scale[:, None] * scale)
-    scaled.ravel()[:: len(H) + 1] += 1e-10
-    # LAPACK itself: scipy's own functions around it take longer than the factorisation
-    _, solved, fault = dposv(scaled.T, (right.T * scale).T, overwrite_a=True)
-    if fault:
-        raise np.linalg.LinAlgError(f"not positive definite from row {fault} on")
-    return np.asarray((solved.T * scale).T)
-
-
-def _rows(positions: list[int]) -> np.ndarray:
-    return np.concatenate([np.arange(N * i, N * i + N) for i in positions]) if positions else np.zeros(0, int)
+def _keys(extra: Extra) -> set[AnyKey]:
+    return set(extra.keys) if isinstance(extra, Cost) else factor_keys(extra)

@@ -5,12 +5,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import numpy as np
 from sensor_msgs.msg import Imu
 from std_srvs.srv import Trigger
 
 from letvins_ros.estimation import VioEstimator
-from letvins_ros.imu import ImuBuffer
 from letvins_ros.msg import FeatureTracks
 from letvins_ros.ros import convert
 from letvins_ros.ros.checks import StampGate
@@ -128,19 +126,17 @@ class VioNode(LetvinsNode):
     def _feed_imu(self) -> None:
         new, restarted = self._imu.take(self._take_imu())
         if restarted:
-            self._estimator.imu = ImuBuffer()
+            self._estimator.forget_imu()
             if not self._fresh:
                 self._start_anew("the IMU's time has gone back")
         if new is None:
             return
-        dropped = self._estimator.imu.dropped
-        self._estimator.add_imu(new)
-        if self._estimator.imu.dropped > dropped:
+        if self._estimator.add_imu(new):
             self.problems.note("imu values", "readings absurdly large or out of order, dropped")
         mount = self._frames.mount
         if mount is not None and self._output.wants_imu_rate():  # only the newest where frames wait
             for stamp in new.stamps_ns.tolist() if not len(self._queue) else new.stamps_ns[-1:].tolist():
-                self._output.between(self._estimator.predict(stamp), self._estimator.imu, mount)
+                self._output.between(self._estimator.predict(stamp), self._estimator.mean_gyro(stamp), mount)
 
     def _ready(self, waiting: Waiting) -> bool:
         """Whether mount and readings up to the frame are there, or need not be waited for any longer."""
@@ -148,17 +144,15 @@ class VioNode(LetvinsNode):
             return False
         if not self._uses_imu:
             return True
-        last = self._estimator.imu.last_ns
-        ahead_s = np.inf if last is None else (self._estimator.imu_time(waiting.tracks.stamp_ns) - last) * 1e-9
+        ahead_s = self._estimator.ahead_of_imu_s(waiting.tracks.stamp_ns)
         waited_s = (time.monotonic_ns() - waiting.arrival_ns) * 1e-9
-        return bool(ahead_s <= 0 or waited_s > LATE_IMU_S or APART_S < ahead_s < np.inf)
+        return waited_s > LATE_IMU_S or (ahead_s is not None and not 0 < ahead_s <= APART_S)
 
     def _is_covered(self, waiting: Waiting) -> bool:
         """Whether frame and IMU are of one time; names it where their clocks differ."""
-        last = self._estimator.imu.last_ns
-        if not self._uses_imu or last is None or waiting.arrival_ns * 1e-9 - self._imu.at_s > APART_S:
+        ahead_s = self._estimator.ahead_of_imu_s(waiting.tracks.stamp_ns)
+        if not self._uses_imu or ahead_s is None or waiting.arrival_ns * 1e-9 - self._imu.at_s > APART_S:
             return True  # a silent IMU is another matter, which the estimator bridges and names
-        ahead_s = (self._estimator.imu_time(waiting.tracks.stamp_ns) - last) * 1e-9
         if not -BEHIND_S < ahead_s < APART_S:
             where = "ahead of" if ahead_s > 0 else "behind"
             text = f"image stamps are {abs(ahead_s):.1f} s {where} the IMU's: two clocks?"
@@ -167,24 +161,23 @@ class VioNode(LetvinsNode):
 
     def _process(self, waiting: Waiting) -> None:
         self._fresh = False
-        state, keyframe = self._estimator.process(waiting.tracks), self._estimator.keyframe
-        self._state = state
-        self._tell_reset(state.reason)
+        step = self._estimator.process(waiting.tracks)
+        state = self._state = step.state
+        self._tell_reset(state.resets, state.reason)
         mount = self._frames.mount
         if state.status is not Status.INITIALISING and mount is not None:
-            self._output.pose(state, self._estimator.imu, mount)
-        if keyframe is not None:
-            self._output.keyframe(keyframe)
+            self._output.pose(state, self._estimator.mean_gyro(state.stamp_ns), mount)
+        if step.keyframe is not None:
+            self._output.keyframe(step.keyframe)
         self._output.status(state, len(waiting.tracks), waiting.received_ns)
 
     def _start_anew(self, reason: str) -> None:
         self._fresh = True  # images and IMU both go back where a recording begins again: one reset
-        self._estimator.reset(reason)
-        self._tell_reset(reason)
+        self._tell_reset(self._estimator.reset(reason), reason)
 
-    def _tell_reset(self, reason: str) -> None:
-        if self._estimator.resets > self._resets_told:
-            self._resets_told = self._estimator.resets
+    def _tell_reset(self, resets: int, reason: str) -> None:
+        if resets > self._resets_told:
+            self._resets_told = resets
             self.get_logger().warning(f"reset {self._resets_told}: {reason}; odom starts anew")
 
     def state_of(self) -> tuple[str, dict[str, str]]:

@@ -9,7 +9,6 @@ from sensor_msgs.msg import PointCloud2
 
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.geometry import apply
-from letvins_ros.imu import ImuBuffer
 from letvins_ros.msg import Keyframe, VioStatus
 from letvins_ros.ros import convert
 from letvins_ros.ros.mount import Mount
@@ -18,7 +17,6 @@ from letvins_ros.ros.paths import ThinnedPath
 from letvins_ros.types import Keyframe as CoreKeyframe
 from letvins_ros.types import VioState
 
-RATE_WINDOW_NS = 10_000_000
 PATH_PERIOD_S = 1.0
 
 
@@ -41,10 +39,10 @@ class VioOutput:
         """Whether anybody listens to the odometry at the IMU's rate."""
         return bool(self._imu_odometry.get_subscription_count())
 
-    def pose(self, state: VioState, imu: ImuBuffer, mount: Mount) -> None:
-        """A frame's pose as odometry, in the path and as a transform."""
+    def pose(self, state: VioState, gyro: np.ndarray | None, mount: Mount) -> None:
+        """A frame's pose as odometry, in the path and as a transform; gyro: its mean reading (3,) rad/s then."""
         ros, T_odom_base = self._node.config.ros, mount.pose(state.T_odom_body)
-        self._odometry.publish(self._message(state, imu, mount))
+        self._odometry.publish(self._message(state, gyro, mount))
         self._node.stats.count("odometry")
         self._path.add(state.stamp_ns, T_odom_base)
         due = time.monotonic() - self._path_at > PATH_PERIOD_S
@@ -55,10 +53,10 @@ class VioOutput:
             T = convert.transform_to_message(T_odom_base, state.stamp_ns, ros.odom_frame, ros.base_frame)
             self._send_transform(T)
 
-    def between(self, state: VioState | None, imu: ImuBuffer, mount: Mount) -> None:
+    def between(self, state: VioState | None, gyro: np.ndarray | None, mount: Mount) -> None:
         """A pose at a reading's time, if it is newer than the last one."""
         if state is not None and state.stamp_ns > self._sent_ns:
-            self._imu_odometry.publish(self._message(state, imu, mount))
+            self._imu_odometry.publish(self._message(state, gyro, mount))
             self._sent_ns = state.stamp_ns
 
     def keyframe(self, keyframe: CoreKeyframe) -> None:
@@ -79,8 +77,7 @@ class VioOutput:
         status.latency_s = late_s
         self._statuses.publish(status)
 
-    def _message(self, state: VioState, imu: ImuBuffer, mount: Mount) -> Odometry:
-        steps, ros = imu.steps(state.stamp_ns - RATE_WINDOW_NS, state.stamp_ns), self._node.config.ros
-        rate = steps.gyro.mean(0) - state.gyro_bias if len(steps.gyro) else np.zeros(3)
+    def _message(self, state: VioState, gyro: np.ndarray | None, mount: Mount) -> Odometry:
+        ros, rate = self._node.config.ros, np.zeros(3) if gyro is None else gyro - state.gyro_bias
         std = self._noise.gyro_noise * np.sqrt(self._noise.rate_hz)
         return convert.odometry_to_message(state, rate, std, (ros.odom_frame, ros.base_frame), mount)

@@ -108,7 +108,7 @@ def step(estimator: VioEstimator, recording: Recording, i: int, mode: str) -> Vi
     """Frame i, after the readings since the frame before it."""
     if mode != "stereo":
         add_imu(estimator, recording, i)
-    return estimator.process(recording.tracks[i])
+    return estimator.process(recording.tracks[i]).state
 
 
 def add_imu(estimator: VioEstimator, recording: Recording, i: int) -> None:

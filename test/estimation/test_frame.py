@@ -3,44 +3,13 @@ import numpy as np
 import pytest
 from synthetic import record
 
-from letvins_ros.estimation.frame import State, frame_of
-from letvins_ros.geometry import exp_so3
+from letvins_ros.estimation.frame import frame_of
+from letvins_ros.estimation.state import State
 from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.types import FrameTracks
 
 SIZES = [1, 2, 50]
 RIG = (EUROC_RIG.cameras, State(np.eye(3), np.zeros(3)))
-
-
-def random_state(rng):
-    return State(exp_so3(rng.normal(size=3)), *rng.normal(size=(4, 3)))
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_step_to_another_state_leads_there(seed):
-    rng = np.random.default_rng(seed)
-    a, b = random_state(rng), random_state(rng)
-    again = a.stepped(a.step_to(b))
-    np.testing.assert_allclose(again.T_odom_body, b.T_odom_body, atol=1e-9)
-    for name in ("v", "accel_bias", "gyro_bias"):
-        np.testing.assert_allclose(getattr(again, name), getattr(b, name), atol=1e-12)
-    d = rng.normal(0, 0.5, 15)
-    np.testing.assert_allclose(a.step_to(a.stepped(d)), d, atol=1e-9)
-
-
-def test_pose_steps_are_in_body_axes_and_the_others_in_odom():
-    state = State(exp_so3(np.array([0, 0, np.pi / 2])), np.array([1.0, 2.0, 3.0]))
-    after = state.stepped(np.r_[0.1, 0, 0, 1, 0, 0, 1, 0, 0, np.zeros(6)])
-    np.testing.assert_allclose(after.p, [1, 3, 3], atol=1e-12)
-    np.testing.assert_allclose(after.v, [1, 0, 0], atol=1e-12)
-    np.testing.assert_allclose(after.R, state.R @ exp_so3(np.array([0.1, 0, 0])), atol=1e-12)
-
-
-def test_ten_thousand_steps_leave_a_rotation_a_rotation():
-    state = State(np.eye(3), np.zeros(3))
-    for d in np.random.default_rng(0).normal(0, 0.1, (10_000, 15)):
-        state = state.stepped(d)
-    np.testing.assert_allclose(state.R @ state.R.T, np.eye(3), atol=1e-14)
 
 
 @pytest.mark.parametrize("n", SIZES)

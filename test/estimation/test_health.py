@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from letvins_ros.estimation.frame import State
 from letvins_ros.estimation.health import (
     CONTRADICTED_FRAMES,
     MAX_ACCEL_BIAS,
@@ -13,6 +12,7 @@ from letvins_ros.estimation.health import (
     Health,
     weakness,
 )
+from letvins_ros.estimation.state import State
 from letvins_ros.imu import BRIDGED_GAP_S, SATURATED_ACCEL, ImuSteps
 
 SOUND = State(np.eye(3), np.zeros(3))

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from letvins_ros.estimation.frame import Frame, State
+from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.standstill import (
     MAX_ACCEL_STD,
     MAX_GYRO_STD,
@@ -10,6 +10,7 @@ from letvins_ros.estimation.standstill import (
     MIN_FEATURES,
     StandstillDetector,
 )
+from letvins_ros.estimation.state import State
 from letvins_ros.geometry import exp_so3
 from letvins_ros.imu import GRAVITY, ImuSteps
 

@@ -4,18 +4,13 @@ from itertools import product
 import numpy as np
 import pytest
 
-from letvins_ros.estimation.frame import Frame, State
-from letvins_ros.estimation.vision import (
-    BEHIND_PX,
-    CameraMounts,
-    Observations,
-    Poses,
-    RobustPixels,
-    VisionCost,
-    sightings,
-    step_landmarks,
-    triangulate,
-)
+from letvins_ros.estimation.calibration_variables import TIME_OFFSET, Mount, TimeOffset
+from letvins_ros.estimation.costs.vision import RobustPixels, Sightings, VisionCost
+from letvins_ros.estimation.costs.vision_kernels import BEHIND_PX
+from letvins_ros.estimation.frame import Frame
+from letvins_ros.estimation.landmarks import CameraMounts, Observations, Poses, sightings, step_landmarks, triangulate
+from letvins_ros.estimation.state import State
+from letvins_ros.estimation.variables import Key, Values
 from letvins_ros.geometry import exp_so3, transform
 
 FOCAL = 400.0
@@ -23,9 +18,13 @@ GAUSS = RobustPixels(0.5, 1e9)  # no error is beyond this Huber threshold
 SIZES = [(2, 1), (2, 2), (4, 50)]  # frames, landmarks
 
 
-def random_mounts(rng):
+def random_T_body_cams(rng):
     """Two cameras 0.1 to 0.3 m apart, looking roughly along the body's z."""
-    return CameraMounts([transform(exp_so3(rng.normal(0, 0.2, 3)), rng.normal(0, 0.15, 3)) for _ in range(2)])
+    return [transform(exp_so3(rng.normal(0, 0.2, 3)), rng.normal(0, 0.15, 3)) for _ in range(2)]
+
+
+def random_mounts(rng):
+    return CameraMounts(random_T_body_cams(rng))
 
 
 def random_poses(rng, frames):
@@ -95,6 +94,33 @@ def dense_normal_equations(seen, mounts, poses, points, noise):
     return (J * weight[:, None]).T @ J, (J * weight[:, None]).T @ r
 
 
+class ImageCost:
+    """The vision cost of some sightings, asked with plain poses and landmarks."""
+
+    def __init__(self, seen, mounts, noise, refined=()):
+        self.seen, self.noise, self.refined = seen, noise, refined
+        T_body_cams = transform(np.swapaxes(mounts.R_cam_body, 1, 2), mounts.p_body_cam)
+        self.calibration = Values({Key(Mount, i): Mount(T) for i, T in enumerate(T_body_cams)})
+        self.calibration |= Values({TIME_OFFSET: TimeOffset(0.0)})
+
+    def at(self, poses, fixed, points, rates=None):
+        """rates (F, 6): of the frames, rad/s and m/s in the body."""
+        rates = np.zeros((len(poses.R), 6)) if rates is None else rates
+        frames = [blank_frame(i, rate[:3]) for i, rate in enumerate(rates)]
+        cost = VisionCost(Sightings(frames, 2, self.seen, points, points * 0), self.noise, self.refined)
+        values, where = (self.states(one, rates) | self.calibration for one in (poses, fixed))
+        return cost.linearised(values, where)
+
+    def states(self, poses, rates):
+        every = enumerate(zip(poses.R, poses.p, rates, strict=True))
+        return Values({Key(State, i): State(R, p, R @ rate[3:]) for i, (R, p, rate) in every})
+
+
+def blank_frame(index, gyro):
+    none = np.zeros(0, np.int64), np.zeros((2, 0, 3)), np.zeros((2, 0, 2, 3)), np.zeros((2, 0), bool)
+    return Frame(index, index, State(np.eye(3), np.zeros(3)), *none, gyro=gyro)
+
+
 # -- the cost ---------------------------------------------------------------------------------------------------------
 
 
@@ -102,7 +128,7 @@ def dense_normal_equations(seen, mounts, poses, points, noise):
 @pytest.mark.parametrize("noise", [GAUSS, RobustPixels(0.7, 1.5)])
 def test_normal_equations_are_the_schur_complement_of_the_dense_ones(frames, landmarks, noise):
     seen, mounts, poses, points = problem(frames + landmarks, frames, landmarks)
-    got = VisionCost(seen, mounts, noise).at(poses, poses, points)
+    got = ImageCost(seen, mounts, noise).at(poses, poses, points)
     H, g = dense_normal_equations(seen, mounts, poses, points, noise)
     P, Q = slice(None, 6 * frames), slice(6 * frames, None)
     pull = H[P, Q] @ np.linalg.inv(H[Q, Q])
@@ -118,7 +144,7 @@ def test_normal_equations_are_the_schur_complement_of_the_dense_ones(frames, lan
 @pytest.mark.parametrize("huber", [1e9, 1.5, 0.2])
 def test_cost_is_half_the_sum_of_squares_up_to_the_threshold_and_linear_beyond(huber):
     seen, mounts, poses, points = problem(3, 3, 10, off=0.002)
-    got = VisionCost(seen, mounts, RobustPixels(0.7, huber)).at(poses, poses, points)
+    got = ImageCost(seen, mounts, RobustPixels(0.7, huber)).at(poses, poses, points)
     error = np.linalg.norm(residuals(seen, mounts, poses, points), axis=1)
     np.testing.assert_allclose(got.errors, error, atol=1e-9)
     by_hand = sum(e * e / 2 if e <= huber else huber * (e - huber / 2) for e in error) / 0.7**2
@@ -129,7 +155,7 @@ def test_cost_is_half_the_sum_of_squares_up_to_the_threshold_and_linear_beyond(h
 @pytest.mark.parametrize("noise", [GAUSS, RobustPixels(0.7, 1.5)])
 def test_gradient_is_the_slope_of_the_cost_with_the_landmarks_at_their_best(noise):
     seen, mounts, poses, points = problem(4, 3, 20, off=0.003)
-    cost = VisionCost(seen, mounts, noise)
+    cost = ImageCost(seen, mounts, noise)
 
     def best(d, points):
         moved = stepped(poses, d)
@@ -144,7 +170,7 @@ def test_gradient_is_the_slope_of_the_cost_with_the_landmarks_at_their_best(nois
 
 def test_curvature_is_that_of_the_cost_where_every_ray_meets():
     seen, mounts, poses, points = problem(5, 3, 20, noise_px=0.0, off=0.0)
-    cost = VisionCost(seen, mounts, GAUSS)
+    cost = ImageCost(seen, mounts, GAUSS)
     here = cost.at(poses, poses, points)
     np.testing.assert_allclose(here.g, 0, atol=1e-6 * np.sqrt(np.abs(here.H).max()))
 
@@ -161,7 +187,7 @@ def test_curvature_is_that_of_the_cost_where_every_ray_meets():
 def test_moving_the_whole_scene_costs_nothing():
     """Cameras alone know neither place nor heading of the whole."""
     seen, mounts, poses, points = problem(7, 4, 30, noise_px=0.0, off=0.0)
-    H = VisionCost(seen, mounts, GAUSS).at(poses, poses, points).H
+    H = ImageCost(seen, mounts, GAUSS).at(poses, poses, points).H
     for axis in np.eye(3):
         shift = np.concatenate([np.r_[0, 0, 0, R.T @ axis] for R in poses.R])
         turn = np.concatenate(
@@ -175,7 +201,7 @@ def test_moving_the_whole_scene_costs_nothing():
 def test_derivatives_come_from_the_fixed_poses_and_errors_from_the_present_ones():
     seen, mounts, poses, points = problem(8, 3, 10)
     other = stepped(poses, np.random.default_rng(9).normal(0, 0.05, 18))
-    cost = VisionCost(seen, mounts, GAUSS)
+    cost = ImageCost(seen, mounts, GAUSS)
     mixed = cost.at(poses, other, points)
     np.testing.assert_array_equal(mixed.errors, cost.at(poses, poses, points).errors)
     np.testing.assert_allclose(mixed.H, cost.at(other, other, points).H, rtol=1e-12)
@@ -184,7 +210,7 @@ def test_derivatives_come_from_the_fixed_poses_and_errors_from_the_present_ones(
 
 def test_a_landmark_behind_its_camera_costs_a_constant_and_pulls_at_nothing():
     seen, mounts, poses, points = problem(10, 2, 1)
-    behind = VisionCost(seen, mounts, RobustPixels(1.0, 2.0)).at(poses, poses, -points)
+    behind = ImageCost(seen, mounts, RobustPixels(1.0, 2.0)).at(poses, poses, -points)
     assert (behind.errors == BEHIND_PX).all()
     assert behind.cost == pytest.approx(len(behind.errors) * 2.0 * (BEHIND_PX - 1.0))
     assert (behind.H == 0).all()
@@ -199,7 +225,7 @@ def test_beyond_the_threshold_a_bad_sighting_pulls_no_harder_however_bad_it_is()
         bearing = seen.bearing.copy()
         bearing[0] = exp_so3(np.array([0, off, 0])) @ bearing[0]
         bad = Observations(seen.frame, seen.camera, seen.landmark, bearing, resolution(bearing))
-        got = VisionCost(bad, mounts, RobustPixels(1.0, huber)).at(poses, poses, points)
+        got = ImageCost(bad, mounts, RobustPixels(1.0, huber)).at(poses, poses, points)
         assert got.errors[0] == pytest.approx(FOCAL * off, rel=0.1)
         return np.linalg.norm(got.g)
 
@@ -227,12 +253,25 @@ def test_with_rates_the_equations_tell_of_mounts_and_time_offset_too():
     eye = np.eye(size + 3 * landmarks) * 1e-6
     J = np.stack([(at(e) - at(-e)) / 2e-6 for e in eye], 1) / GAUSS.sigma
     H, g = J.T @ J, J.T @ at(0 * eye[0]) / GAUSS.sigma
-    here = Poses(poses.R, poses.p, rates)
-    got = VisionCost(seen, CameraMounts(T_body_cams), GAUSS).at(here, here, points)
+    cost = ImageCost(seen, CameraMounts(T_body_cams), GAUSS, (Key(Mount, 0), Key(Mount, 1), TIME_OFFSET))
+    got = cost.at(poses, poses, points, rates)
     pull = H[:size, size:] @ np.linalg.inv(H[size:, size:])
     assert got.H.shape == (size, size)
     np.testing.assert_allclose(got.H, H[:size, :size] - pull @ H[size:, :size], atol=1e-5 * np.abs(H).max())
     np.testing.assert_allclose(got.g, g[:size] - pull @ g[size:], atol=1e-5 * np.abs(g).max())
+
+
+@pytest.mark.parametrize("refined", [(TIME_OFFSET,), (Key(Mount, 1),), (Key(Mount, 1), TIME_OFFSET)])
+def test_what_is_refined_alone_has_the_equations_that_it_has_beside_the_others(refined):
+    seen, mounts, poses, points = problem(16, 3, 20)
+    rates = np.random.default_rng(17).normal(0, 1, (3, 6))
+    every = (Key(Mount, 0), Key(Mount, 1), TIME_OFFSET)
+    whole = ImageCost(seen, mounts, GAUSS, every).at(poses, poses, points, rates)
+    some = ImageCost(seen, mounts, GAUSS, refined).at(poses, poses, points, rates)
+    columns = {every[0]: range(18, 24), every[1]: range(24, 30), TIME_OFFSET: [30]}
+    rows = np.r_[:18, np.concatenate([columns[key] for key in refined])].astype(int)
+    np.testing.assert_allclose(some.H, whole.H[np.ix_(rows, rows)], atol=1e-9 * np.abs(whole.H).max())
+    np.testing.assert_allclose(some.g, whole.g[rows], atol=1e-9 * np.abs(whole.g).max())
 
 
 # -- landmarks --------------------------------------------------------------------------------------------------------
@@ -258,7 +297,7 @@ def test_two_gauss_newton_steps_bring_far_landmarks_home():
     mounts, poses = random_mounts(rng), random_poses(rng, 3)
     true = random_landmarks(rng, 20) * 8
     seen = observe(rng, poses, mounts, true)
-    cost, origin = VisionCost(seen, mounts, GAUSS), np.tile(poses.p[0], (20, 1))
+    cost, origin = ImageCost(seen, mounts, GAUSS), np.tile(poses.p[0], (20, 1))
     points = origin + (true - origin) * 0.3
     for _ in range(4):
         points = step_landmarks(points, cost.at(poses, poses, points).landmark_steps(np.zeros(18)), origin)

@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-from dataclasses import replace
 from itertools import pairwise
 
 import gtsam
@@ -8,13 +7,14 @@ import pytest
 from synthetic import Quality, record
 
 from letvins_ros.calibration import ImuNoise
-from letvins_ros.estimation.calibration_state import calibration_of
-from letvins_ros.estimation.frame import State, frame_of
+from letvins_ros.estimation.costs.linear import LinearCost, Quadratic
+from letvins_ros.estimation.costs.vision import RobustPixels
+from letvins_ros.estimation.frame import frame_of
+from letvins_ros.estimation.initialiser import first_prior
 from letvins_ros.estimation.preintegration import preintegrate
-from letvins_ros.estimation.quadratic import V, X
-from letvins_ros.estimation.start import first_prior
-from letvins_ros.estimation.vision import RobustPixels
-from letvins_ros.estimation.window import Window, solve_dense
+from letvins_ros.estimation.state import State, V, X
+from letvins_ros.estimation.variables import Key, Values
+from letvins_ros.estimation.window import Window
 from letvins_ros.imu import ImuBuffer
 from letvins_ros.simulation.imu import seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
@@ -39,7 +39,7 @@ def window_of(recording, count, off=0.3, first=25):
     """A window of keyframes 0.2 s apart at states that are `off` standard deviations of a good start off the truth."""
     rng, imu = np.random.default_rng(0), ImuBuffer()
     imu.append(recording.imu)
-    window = Window(calibration_of(EUROC_RIG.cameras), False, GAUSS)
+    window = Window(EUROC_RIG.cameras, (), GAUSS)
     for i, tracks in enumerate(recording.tracks[first : first + 2 * count : 2]):
         state = true_state(recording, tracks.stamp_ns)
         state = state.stepped(off * rng.normal(0, SIGMAS)) if i else state
@@ -148,17 +148,6 @@ def test_covariance_is_the_last_block_of_the_inverse_information(recording, coun
     np.testing.assert_allclose(covariance / np.outer(size, size), inverse[-15:, -15:] / np.outer(size, size), atol=1e-4)
 
 
-@pytest.mark.parametrize("n", [1, 2, 50])
-@pytest.mark.parametrize("columns", [(), (3,)])
-def test_solve_dense_solves_badly_scaled_systems(n, columns):
-    rng = np.random.default_rng(n)
-    A, scale = rng.normal(size=(n, 2 * n + 2)), 10 ** rng.uniform(-4, 4, n)
-    H = A @ A.T * np.outer(scale, scale)
-    x = rng.normal(size=(n, *columns))
-    x = (x.T / scale).T
-    np.testing.assert_allclose(((solve_dense(H, H @ x) - x).T * scale).T, 0, atol=1e-6)
-
-
 # -- leaving the window -----------------------------------------------------------------------------------------------
 
 
@@ -190,7 +179,7 @@ def keep_sightings_that_leave_together(window, position):
 def pull_biases(window):
     """Let the prior have a slope, as if it had seen half a sigma more of the biases."""
     slope = 0.5 * np.sqrt(np.diag(window.prior.H)) * (np.arange(15) >= 9)
-    window.prior = replace(window.prior, g=slope)
+    window.prior = LinearCost(window.prior.keys, window.prior.points, Quadratic(window.prior.H, slope))
 
 
 def test_marginalising_all_but_the_newest_keeps_what_is_known_of_it(recording):
@@ -207,7 +196,7 @@ def test_marginalising_all_but_the_newest_keeps_what_is_known_of_it(recording):
     assert (np.abs(moved) < 0.05 * np.sqrt(np.diag(P_before))).all()
     # its own stereo sightings are still there; what the gone frames saw is in the prior
     assert np.sqrt(np.diag(P_after) / np.diag(P_before)) == pytest.approx(np.ones(15), rel=0.02)
-    assert less.prior.indices == (14,)
+    assert less.prior.keys == (Key(State, 14),)
 
 
 def test_marginalising_never_makes_more_certain(recording):
@@ -230,7 +219,7 @@ def test_a_marginalised_frame_takes_its_factors_and_landmarks_along(recording):
     assert not np.isin(gone, window.ids).any()
     assert not any(np.isin(gone, frame.ids).any() for frame in window.frames)
     assert window.frames[0].pim is None
-    assert window.prior.indices[0] == 11
+    assert window.prior.keys[0] == Key(State, 11)
     np.testing.assert_allclose(window.prior.H, window.prior.H.T)
     assert np.linalg.eigvalsh(window.prior.H).min() > -1e-6 * np.abs(window.prior.H).max()
 
@@ -239,12 +228,12 @@ def test_the_prior_holds_its_frames_at_one_linearisation(recording):
     window = window_of(recording, 5)
     solved(window)
     window.marginalise(0)
-    held = dict(zip(window.prior.indices, window.prior.states, strict=True))
+    held = window.prior.points
     solved(window)
     window.marginalise(0)
-    for index, state in zip(window.prior.indices, window.prior.states, strict=True):
-        if index in held:
-            assert state is held[index]
+    shared = [key for key in window.prior.keys if key in held]
+    assert len(shared) >= 2
+    assert all(window.prior.points[key] is held[key] for key in shared)
 
 
 def test_dropping_the_newest_undoes_appending_it(recording):
@@ -260,3 +249,28 @@ def test_dropping_the_newest_undoes_appending_it(recording):
     window.drop_newest()
     assert state_of(window) == before
     assert window.solve(0).cost == pytest.approx(cost, rel=1e-12)
+
+
+def test_a_cost_of_ones_own_counts_is_marginalised_and_leaves_with_its_frame(recording):
+    """A cost that GTSAM knows nothing of pulls at the window as the same thing does as a factor."""
+
+    def pulled(extra):
+        window = window_of(recording, 4)
+        window.extra = [extra]
+        solved(window, 6)
+        window.marginalise(0)
+        assert window.extra == []
+        solved(window, 3)
+        return [frame.state for frame in window.frames]
+
+    key, sigma = Key(State, 10), 0.002
+    H = np.zeros((15, 15))
+    H[6:9, 6:9] = np.eye(3) / sigma**2
+    still = Values({key: State(np.eye(3), np.zeros(3))})
+    model = gtsam.noiseModel.Isotropic.Sigma(3, sigma)
+    own = pulled(LinearCost((key,), still, Quadratic(H, np.zeros(15))))
+    by_gtsam = pulled(gtsam.PriorFactorVector(V(10), np.zeros(3), model))
+    free = pulled(LinearCost((key,), still, Quadratic(0 * H, np.zeros(15))))
+    for a, b, c in zip(own, by_gtsam, free, strict=True):
+        np.testing.assert_allclose(a.step_to(b), 0, atol=2e-4)
+        assert np.abs(a.step_to(c)).max() > 2e-3

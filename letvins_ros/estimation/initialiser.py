@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for the first states: frames are collected until gravity, velocity and biases are known."""
+"""The first states: frames are collected until gravity, velocity and biases are known."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -11,22 +11,24 @@ import numpy as np
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.config import EstimatorConfig
 from letvins_ros.errors import Rejected
-from letvins_ros.estimation.frame import STATE_SIZE as N
-from letvins_ros.estimation.frame import Frame, State
-from letvins_ros.estimation.initialisation import heading, initialise_at_rest, initialise_moving
+from letvins_ros.estimation.closed_form import heading, initialise_at_rest, initialise_moving
+from letvins_ros.estimation.costs.linear import LinearCost, Quadratic
+from letvins_ros.estimation.costs.rest import REST_VELOCITY_STD
+from letvins_ros.estimation.frame import Frame
+from letvins_ros.estimation.landmarks import CameraMounts, sightings
 from letvins_ros.estimation.preintegration import preintegrate
-from letvins_ros.estimation.quadratic import Quadratic
-from letvins_ros.estimation.vision import CameraMounts, sightings
+from letvins_ros.estimation.state import STATE_SIZE as N
+from letvins_ros.estimation.state import State
+from letvins_ros.estimation.variables import Key, Values
 from letvins_ros.geometry import transform, yaw_rotation
 from letvins_ros.imu import ImuSteps
 
-REST_VELOCITY_STD = 0.01  # m/s
 TILT_STD, VELOCITY_STD, ACCEL_BIAS_STD, GYRO_BIAS_STD = 0.1, 1.0, 0.15, 0.05  # rad, m/s, m/s^2, rad/s
 ONE_CAMERA_S = 1.5  # least stretch from which one camera starts in motion
 FIXED_STD = 1e-3  # rad, m: the first pose's heading and place define odom
 
 
-class Starter:
+class Initialiser:
     """Collects frames; `frames_to_start` gives those that the window begins with."""
 
     def __init__(self, config: EstimatorConfig, mounts: CameraMounts, noise: ImuNoise | None) -> None:
@@ -63,7 +65,7 @@ class Starter:
         chosen = sorted({round(i) for i in np.linspace(0, len(waiting) - 1, self._config.window_keyframes)})
         frames = [replace(waiting[chosen[0]])]
         for before, i in pairwise(chosen):
-            frames.append(replace(waiting[i], steps=joined(f.steps for f in waiting[before + 1 : i + 1])))
+            frames.append(replace(waiting[i], steps=consecutive(f.steps for f in waiting[before + 1 : i + 1])))
         ids, counts = np.unique(np.concatenate([f.ids[f.seen[0]] for f in frames]), return_counts=True)
         common = ids[counts >= max(3, len(frames) // 2)]
         if len(common) < 15:
@@ -72,7 +74,7 @@ class Starter:
         if isinstance(states, Rejected):
             return states
         for frame, state in zip(frames[1:], states[1:], strict=True):
-            frame.pim = preintegrate(joined([frame.steps]), noise, state.accel_bias, state.gyro_bias)
+            frame.pim = preintegrate(consecutive([frame.steps]), noise, state.accel_bias, state.gyro_bias)
         return self._placed(frames, states)
 
     def _placed(self, frames: list[Frame], states: list[State]) -> list[Frame]:
@@ -85,12 +87,12 @@ class Starter:
         return frames
 
 
-def joined(steps: Iterable[ImuSteps | None]) -> ImuSteps:
+def consecutive(steps: Iterable[ImuSteps | None]) -> ImuSteps:
     """Consecutive stretches of readings as one."""
-    return reduce(ImuSteps.joined, [one for one in steps if one is not None])
+    return reduce(ImuSteps.followed_by, [one for one in steps if one is not None])
 
 
-def first_prior(frame: Frame, at_rest: bool) -> Quadratic:
+def first_prior(frame: Frame, at_rest: bool) -> LinearCost:
     """Place and heading are the odom frame's by definition; the rest is loosely known."""
     up = frame.state.R.T @ np.array([0.0, 0.0, 1.0])
     H = np.zeros((N, N))
@@ -99,9 +101,10 @@ def first_prior(frame: Frame, at_rest: bool) -> Quadratic:
     H[6:9, 6:9] = np.eye(3) / (REST_VELOCITY_STD if at_rest else VELOCITY_STD) ** 2
     H[9:12, 9:12] = np.eye(3) / ACCEL_BIAS_STD**2
     H[12:, 12:] = np.eye(3) / GYRO_BIAS_STD**2
-    return Quadratic((frame.index,), (frame.state,), H, np.zeros(N))
+    key = Key(State, frame.index)
+    return LinearCost((key,), Values({key: frame.state}), Quadratic(H, np.zeros(N)))
 
 
-def upright(T_odom_body: np.ndarray) -> np.ndarray:
+def level_start(T_odom_body: np.ndarray) -> np.ndarray:
     """T_odom_start (4, 4), turned about the vertical only, that lets a new start go on at a pose."""
     return transform(yaw_rotation(heading(T_odom_body[:3, :3])), T_odom_body[:3, 3])

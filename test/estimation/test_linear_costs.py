@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from letvins_ros.calibration import ImuNoise
-from letvins_ros.estimation import quadratic
-from letvins_ros.estimation.frame import Frame, State
+from letvins_ros.estimation.costs.gtsam_factors import GtsamCost
+from letvins_ros.estimation.costs.inertial import imu_factors
+from letvins_ros.estimation.costs.linear import LinearCost, Quadratic
+from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.preintegration import preintegrate
-from letvins_ros.estimation.quadratic import B, InertialCost, Quadratic, V, X, imu_factors, linearised
+from letvins_ros.estimation.state import B, State, V, X
+from letvins_ros.estimation.variables import Key, Layout, Values
 from letvins_ros.geometry import exp_so3
 from letvins_ros.imu import ImuSteps
 
@@ -69,10 +72,28 @@ def off_states(frames, seed):
     return [frame.state.stepped(rng.normal(0, STEP_SCALE)) for frame in frames]
 
 
-def random_quadratic(rng, count):
+def keys_of(frames):
+    return [Key(State, frame.index) for frame in frames]
+
+
+def values_of(frames, states):
+    return Values(dict(zip(keys_of(frames), states, strict=True)))
+
+
+def linearised(frames, states, factors):
+    values = values_of(frames, states)
+    return GtsamCost(factors, keys_of(frames)).linearised(values, values)
+
+
+def random_cost(rng, count):
     A = rng.normal(size=(15 * count, 15 * count))
-    states = tuple(random_state(rng) for _ in range(count))
-    return Quadratic(tuple(range(count)), states, A @ A.T, rng.normal(size=15 * count), 7.0)
+    keys = [Key(State, i) for i in range(count)]
+    points = Values({key: random_state(rng) for key in keys})
+    return LinearCost(keys, points, Quadratic(A @ A.T, rng.normal(size=15 * count), 7.0))
+
+
+def stepped(cost, d):
+    return Layout(cost.keys).stepped(cost.points, d)
 
 
 @pytest.mark.parametrize("count", SIZES)
@@ -118,39 +139,76 @@ def test_frames_without_readings_between_them_have_no_factor():
 @pytest.mark.parametrize("count", [0, *SIZES])
 def test_gradient_and_cost_after_a_step_are_those_of_the_polynomial(count):
     rng = np.random.default_rng(count)
-    one = random_quadratic(rng, count)
-    d = rng.normal(size=15 * count)
-    gradient, cost = one.at(d)
-    np.testing.assert_allclose(gradient, one.g + one.H @ d)
+    one = random_cost(rng, count)
+    d = 1e-3 * rng.normal(size=15 * count)
+    gradient, cost = one.at(stepped(one, d))
+    np.testing.assert_allclose(gradient, one.g + one.H @ d, rtol=1e-9)
     assert cost == pytest.approx(7.0 + one.g @ d + d @ one.H @ d / 2)
-    np.testing.assert_allclose(one.step_to(moved(one.states, 1e-3 * d)), 1e-3 * d, atol=1e-12)
+    assert one.at(one.points)[0] is one.g
 
 
 @pytest.mark.parametrize("count", SIZES)
 def test_fixed_elsewhere_it_is_the_same_cost_to_first_order(count):
     rng = np.random.default_rng(count)
-    one = random_quadratic(rng, count)
-    elsewhere = moved(one.states, rng.normal(0, 1e-3, 15 * count))
+    one = random_cost(rng, count)
+    elsewhere = stepped(one, rng.normal(0, 1e-3, 15 * count))
     other = one.fixed_at(elsewhere)
     np.testing.assert_array_equal(other.H, one.H)
-    assert other.at(np.zeros(15 * count))[1] == pytest.approx(one.at(one.step_to(elsewhere))[1])
+    assert other.at(elsewhere)[1] == pytest.approx(one.at(elsewhere)[1])
     for _ in range(5):
-        near = moved(elsewhere, rng.normal(0, 1e-4, 15 * count))
-        by_one, by_other = (q.at(q.step_to(near))[1] for q in (one, other))
+        near = stepped(other, rng.normal(0, 1e-4, 15 * count))
+        by_one, by_other = (cost.at(near)[1] for cost in (one, other))
         assert by_other == pytest.approx(by_one, abs=1e-4)
         assert by_other != pytest.approx(7.0, abs=1e-4)
 
 
+def test_known_away_from_its_points_it_has_its_gradient_there():
+    """Derivatives taken at one place and errors at another: the step counts from where the errors are."""
+    rng = np.random.default_rng(0)
+    one = random_cost(rng, 2)
+    d = 1e-3 * rng.normal(size=30)
+    away = stepped(one, d)
+    other = LinearCost(one.keys, one.points, Quadratic(one.H, one.g, 7.0), values=away)
+    np.testing.assert_array_equal(other.at(away)[0], one.g)
+    np.testing.assert_allclose(other.at(one.points)[0], one.g - one.H @ d, rtol=1e-9)
+
+
+def test_some_components_have_only_their_rows_and_steps():
+    rng = np.random.default_rng(1)
+    A, picked = rng.normal(size=(6, 6)), np.r_[:3, 15:18]
+    keys = [Key(State, 0), Key(State, 1)]
+    points = Values({key: random_state(rng) for key in keys})
+    cost = LinearCost(keys, points, Quadratic(A @ A.T, rng.normal(size=6)), components=picked)
+    assert cost.rows(Layout([keys[1], keys[0]])).tolist() == [15, 16, 17, 0, 1, 2]
+    d = 1e-3 * rng.normal(size=30)
+    np.testing.assert_allclose(cost.at(stepped(cost, d))[0], cost.g + cost.H @ d[picked], rtol=1e-9)
+
+
+def test_beside_another_cost_neither_changes():
+    rng = np.random.default_rng(2)
+    one, other = random_cost(rng, 1), random_cost(rng, 2)
+    other = LinearCost(
+        [Key(State, 5), Key(State, 6)],
+        Values({Key(State, 5): other.points[Key(State, 0)], Key(State, 6): other.points[Key(State, 1)]}),
+        Quadratic(other.H, other.g, 2.0),
+    )
+    both = one.beside(other)
+    d = 1e-3 * rng.normal(size=45)
+    values = stepped(both, d)
+    np.testing.assert_allclose(both.at(values)[0], np.r_[one.at(values)[0], other.at(values)[0]])
+    assert both.at(values)[1] == pytest.approx(one.at(values)[1] + other.at(values)[1])
+
+
 @pytest.fixture
 def linearisations(monkeypatch):
-    """States at which the factors were linearised, one entry for each time."""
-    calls = []
+    """Values at which the factors were linearised, one entry for each time."""
+    calls, at = [], GtsamCost._at
 
-    def counted(frames, states, factors):
-        calls.append(states)
-        return linearised(frames, states, factors)
+    def counted(self, where):
+        calls.append(where)
+        return at(self, where)
 
-    monkeypatch.setattr(quadratic, "linearised", counted)
+    monkeypatch.setattr(GtsamCost, "_at", counted)
     return calls
 
 
@@ -163,27 +221,38 @@ def nudged(states, which, part, size):
 @pytest.mark.parametrize("part", range(5))
 def test_factors_are_linearised_anew_only_after_a_far_move(part, linearisations):
     frames = chain(1, 3)
-    cost, states = InertialCost(frames, factors_of(frames), {}), off_states(frames, 1)
-    first = cost.at(states)
-    near, far = (nudged(states, 1, part, k * quadratic.FAR[3 * part]) for k in (0.99, 1.02))
-    H, g, value = cost.at(near)
+    cost, states = GtsamCost(factors_of(frames), keys_of(frames)), off_states(frames, 1)
+
+    def at(states):
+        values = values_of(frames, states)
+        linear = cost.linearised(values, values)
+        return (linear.H, *linear.at(values))
+
+    first = at(states)
+    near, far = (nudged(states, 1, part, k * State.nonlinear[3 * part]) for k in (0.99, 1.02))
+    H, g, value = at(near)
     assert len(linearisations) == 1
     d = np.concatenate([a.step_to(b) for a, b in zip(states, near, strict=True)])
     np.testing.assert_array_equal(H, first[0])
     np.testing.assert_allclose(g, first[1] + first[0] @ d)
     assert value == pytest.approx(first[2] + first[1] @ d + d @ first[0] @ d / 2)
-    assert cost.at(far)[2] == pytest.approx(gtsam_error(frames, far, factors_of(frames)), rel=1e-9)
+    assert at(far)[2] == pytest.approx(gtsam_error(frames, far, factors_of(frames)), rel=1e-9)
     assert len(linearisations) == 2
 
 
-def test_frames_of_the_prior_stay_linearised_where_it_is(linearisations):
+def test_variables_of_the_prior_stay_linearised_where_it_is(linearisations):
     frames = chain(2, 3)
-    states, held = off_states(frames, 2), frames[0].state
-    cost = InertialCost(frames, factors_of(frames), {0: held})
-    cost.at(states)
-    cost.at(nudged(states, 0, 0, 1.0))
+    states, held = off_states(frames, 2), values_of(frames[:1], [frames[0].state])
+    cost, first = GtsamCost(factors_of(frames), keys_of(frames)), keys_of(frames)[0]
+
+    def at(states):
+        values = values_of(frames, states)
+        cost.linearised(values, values | held)
+
+    at(states)
+    at(nudged(states, 0, 0, 1.0))
     assert len(linearisations) == 1
-    assert linearisations[0][0] is held
-    cost.at(nudged(states, 2, 0, 1.0))
+    assert linearisations[0][first] is held[first]
+    at(nudged(states, 2, 0, 1.0))
     assert len(linearisations) == 2
-    assert linearisations[1][0] is held
+    assert linearisations[1][first] is held[first]

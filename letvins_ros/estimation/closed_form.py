@@ -15,9 +15,10 @@ from scipy.sparse import csr_array
 
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.errors import Rejected
-from letvins_ros.estimation.frame import Frame, State
+from letvins_ros.estimation.frame import Frame
+from letvins_ros.estimation.landmarks import CameraMounts, Observations
 from letvins_ros.estimation.preintegration import integrate, preintegrate
-from letvins_ros.estimation.vision import CameraMounts, Observations
+from letvins_ros.estimation.state import State
 from letvins_ros.geometry import rotation_between, yaw_rotation
 from letvins_ros.imu import GRAVITY, ImuSteps
 
@@ -30,7 +31,7 @@ UP = np.array([0.0, 0.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
-class _Motion:
+class _ImuMotion:
     """What the IMU says of the frames' motion relative to the first, gravity and first velocity apart."""
 
     t: np.ndarray  # (F,) s
@@ -117,7 +118,7 @@ def _without_yaw(R_odom_body: np.ndarray) -> np.ndarray:
     return yaw_rotation(-heading(R_odom_body)) @ R_odom_body
 
 
-def _states(motion: _Motion, fit: _Fit, gyro_bias: np.ndarray) -> list[State]:
+def _states(motion: _ImuMotion, fit: _Fit, gyro_bias: np.ndarray) -> list[State]:
     R_odom_first = _without_yaw(rotation_between(-fit.gravity, UP))
     t = motion.t[:, None]
     p = t * fit.velocity + t**2 / 2 * fit.gravity + motion.dp + motion.dp_by_bias @ fit.accel_bias
@@ -128,13 +129,13 @@ def _states(motion: _Motion, fit: _Fit, gyro_bias: np.ndarray) -> list[State]:
     ]
 
 
-def _motion(frames: list[Frame], noise: ImuNoise, gyro_bias: np.ndarray) -> _Motion:
+def _motion(frames: list[Frame], noise: ImuNoise, gyro_bias: np.ndarray) -> _ImuMotion:
     """Integrate the frames' readings once, and once more for each axis of the accelerometer's bias."""
     t, R, dp, dv = _integrated(frames, noise, gyro_bias, np.zeros(3))
     nudged = [_integrated(frames, noise, gyro_bias, axis) for axis in np.eye(3)]  # linear in this bias
     dp_by_bias = np.stack([moved[2] - dp for moved in nudged], 2)
     dv_by_bias = np.stack([moved[3] - dv for moved in nudged], 2)
-    return _Motion(t, R, dp, dv, dp_by_bias, dv_by_bias)
+    return _ImuMotion(t, R, dp, dv, dp_by_bias, dv_by_bias)
 
 
 def _integrated(
@@ -153,7 +154,7 @@ def _integrated(
     return np.array(t), np.stack(R), np.stack(dp), np.stack(dv)
 
 
-def _fit(motion: _Motion, seen: Observations, mounts: CameraMounts) -> _Fit:
+def _fit(motion: _ImuMotion, seen: Observations, mounts: CameraMounts) -> _Fit:
     """Velocity, gravity of known length, and points that fit the rays best, weighted by inverse distance.
 
     Rays that miss count less (Cauchy): one wrong match that seems near would else outweigh all others.

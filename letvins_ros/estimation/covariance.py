@@ -4,7 +4,7 @@
 import numpy as np
 
 from letvins_ros.calibration import ImuNoise
-from letvins_ros.estimation.frame import STATE_SIZE as N
+from letvins_ros.estimation.state import STATE_SIZE as N
 from letvins_ros.geometry import adjoint, inverse, skew
 from letvins_ros.imu import ImuSteps
 
@@ -19,7 +19,7 @@ def in_output_order(P: np.ndarray, R_odom_body: np.ndarray) -> np.ndarray:
     return np.asarray(swap @ P @ swap.T)
 
 
-def of_motion(P: np.ndarray, T_a_b: np.ndarray) -> np.ndarray:
+def motion_covariance(P: np.ndarray, T_a_b: np.ndarray) -> np.ndarray:
     """Covariance (6, 6) of T_a_b, position then rotation in b's body, from the joint one of a and b.
 
     P (12, 12): GTSAM's order, rotation and position of a, then of b, each in its own body.

@@ -6,9 +6,10 @@ import pytest
 from synthetic import FRAME_HZ, Quality, Recording, follow, record, wall_points
 
 from letvins_ros.errors import Rejected
-from letvins_ros.estimation.frame import State, frame_of
-from letvins_ros.estimation.initialisation import heading, initialise_at_rest, initialise_moving
-from letvins_ros.estimation.vision import CameraMounts, sightings
+from letvins_ros.estimation.closed_form import heading, initialise_at_rest, initialise_moving
+from letvins_ros.estimation.frame import frame_of
+from letvins_ros.estimation.landmarks import CameraMounts, sightings
+from letvins_ros.estimation.state import State
 from letvins_ros.geometry import exp_so3, yaw_rotation
 from letvins_ros.imu import GRAVITY, ImuBuffer, ImuSteps
 from letvins_ros.simulation.imu import exact_imu, seconds, stamps

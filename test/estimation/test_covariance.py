@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from letvins_ros.calibration import ImuNoise
-from letvins_ros.estimation.frame import State
-from letvins_ros.estimation.prediction import in_output_order, of_motion, propagated
+from letvins_ros.estimation.covariance import in_output_order, motion_covariance, propagated
 from letvins_ros.estimation.preintegration import preintegrate
+from letvins_ros.estimation.state import State
 from letvins_ros.geometry import exp_so3, inverse, log_so3
 from letvins_ros.imu import GRAVITY, ImuSteps
 
@@ -84,12 +84,12 @@ def test_uncertainty_grows_with_time_and_stays_a_covariance():
     assert sizes[0] < sizes[1] < sizes[2]
 
 
-def test_covariance_of_motion_is_that_of_disturbed_pairs():
+def test_covariance_motion_covariance_is_that_of_disturbed_pairs():
     rng = np.random.default_rng(1)
     a, b = (State(exp_so3(rng.normal(size=3)), rng.normal(size=3)) for _ in "ab")
     A = rng.normal(size=(12, 12)) * 1e-4
     T_a_b = inverse(a.T_odom_body) @ b.T_odom_body
-    got = of_motion(A @ A.T, T_a_b)
+    got = motion_covariance(A @ A.T, T_a_b)
 
     def moved(d):
         ends = [one.stepped(np.r_[step, np.zeros(9)]).T_odom_body for one, step in ((a, d[:6]), (b, d[6:]))]
