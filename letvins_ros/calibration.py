@@ -2,7 +2,7 @@
 """The sensor rig: cameras on the body, IMU noise, and the files they come from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,19 @@ class Rig:
         for i, other in enumerate(self.cameras[1:], start=1):
             if np.linalg.norm(other.T_body_cam[:3, 3] - left) < 1e-3:
                 raise CalibrationError(f"camera0 and camera{i} are less than 1 mm apart: stereo needs a baseline")
+
+
+TYPICAL_IMU = ImuNoise(1.7e-4, 2e-3, 2e-5, 3e-3)  # of a good MEMS sensor, where the calibration says nothing
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What a calibration file of another program says."""
+
+    rig: Rig
+    notes: tuple[str, ...] = ()  # what is odd in it, or was assumed
+    estimate_extrinsics: bool = False  # the mounts are guesses
+    estimate_time_offset: bool = False
 
 
 def choose_cameras(rig: Rig, numbers: Sequence[int]) -> Rig:
@@ -147,12 +160,30 @@ def _read_mask(path: str) -> np.ndarray:
     return np.asarray(mask, np.uint8)
 
 
-def read_rig(path: Path, imu_yaml: Path | None = None) -> Rig:
-    """Rig of a EuRoC folder, a Kalibr camera chain or a VINS-Fusion configuration, told apart by content.
+def read_calibration(path: Path, imu_yaml: Path | None = None, others: Sequence[Path] = ()) -> Calibration:
+    """A calibration of any style that `calibration_files` knows, told apart by content.
 
-    Kalibr's IMU file is `imu_yaml`, or the one beside the chain. Raises CalibrationError that names file and key, or
-    ConfigError for invalid yaml.
+    Kalibr's IMU file is `imu_yaml`, or the one beside the chain; others: camera_info of the right camera. An IMU that
+    has a place but no noise gets typical values. Raises CalibrationError that names file and key, or ConfigError for
+    invalid yaml.
     """
+    plain = files.read(path, imu_yaml, others)
+    with files.named(path):
+        rig = rig_from_dict(plain)
+    notes = [str(note) for note in plain.get("notes", ())]
+    if rig.imu is None and plain.get("imu_is_placed"):
+        rig = replace(rig, imu=TYPICAL_IMU)
+        notes.append("no IMU file beside it: typical noise used; name the IMU file with --imu")
+    sizes = {f"{m.camera.width}x{m.camera.height}" for m in rig.cameras}
+    if len(sizes) > 1:
+        notes.append(f"the cameras have images of different sizes: {', '.join(sorted(sizes))}")
+    return Calibration(
+        rig, tuple(notes), bool(plain.get("estimate_extrinsics")), bool(plain.get("estimate_time_offset"))
+    )
+
+
+def read_rig(path: Path, imu_yaml: Path | None = None) -> Rig:
+    """Rig of a calibration of any style, as `read_calibration`; its IMU is None where the files have no noise of it."""
     plain = files.read(path, imu_yaml)
     with files.named(path):
         return rig_from_dict(plain)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The commands of `letvins` for configurations, maps and weights."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,26 +59,60 @@ def config_check(file: Annotated[Path, typer.Argument(metavar="FILE", help="Conf
 @config_app.command("import")
 def config_import(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="EuRoC folder, Kalibr camera chain or VINS-Fusion yaml.")
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE",
+            help="EuRoC folder; file of Kalibr, VINS-Fusion, VINS-Mono, OpenVINS, ORB-SLAM3, OKVIS, Basalt, XRSLAM;"
+            " camera_info yaml, of the left camera and of the right one.",
+        ),
     ],
+    imu: Annotated[Path | None, typer.Option("--imu", metavar="FILE", help="IMU file of a Kalibr chain.")] = None,
+    cameras: CamerasOption = "",
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write to this file instead of stdout.")
     ] = None,
 ) -> None:
     """Convert the calibration of another program to a configuration."""
-    from letvins_ros.calibration import read_rig
-    from letvins_ros.config import Config
+    from letvins_ros.calibration import choose_cameras, read_calibration
+    from letvins_ros.config import Config, InputConfig
     from letvins_ros.config_io import to_yaml
     from letvins_ros.writing import write_atomic
 
-    rig = read_rig(source)
+    read = read_calibration(source[0], imu, source[1:])
+    rig, default = choose_cameras(read.rig, InputConfig(cameras=cameras).camera_numbers), Config()
     mode = "mono_imu" if len(rig.cameras) == 1 else "stereo_imu" if rig.imu else "stereo"
-    text = to_yaml(replace(Config(), rig=rig, mode=mode))
+    guesses = {"estimate_extrinsics": read.estimate_extrinsics, "estimate_time_offset": read.estimate_time_offset}
+    config = replace(default, rig=rig, mode=mode, estimator=replace(default.estimator, **guesses))
+    text = to_yaml(config)
+    guessed = [f"{key} is on, as the file calls its values guesses" for key, value in guesses.items() if value]
+    for note in [*read.notes, *guessed]:
+        print(f"Note: {note}", file=sys.stderr)
     if out is None:
         print(text, end="")
     else:
         write_atomic(out, text)
         print(f"Written: {out} ({mode})")
+
+
+@config_app.command("export")
+def config_export(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Configuration with cameras, or what `config import` takes.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write to.")],
+    to: Annotated[str, typer.Option(metavar="STYLE", help="kalibr, camera_info, vins or basalt.")] = "kalibr",
+    cameras: CamerasOption = "",
+) -> None:
+    """Write a calibration for another program."""
+    from letvins_ros.calibration import choose_cameras
+    from letvins_ros.calibration_export import calibration_of, export
+    from letvins_ros.config import InputConfig
+    from letvins_ros.writing import write_atomic
+
+    rig = choose_cameras(calibration_of(source), InputConfig(cameras=cameras).camera_numbers)
+    for name, text in export(rig, to).items():
+        write_atomic(out / name, text)
+        print(f"Written: {out / name}")
 
 
 @map_app.command("info")

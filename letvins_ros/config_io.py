@@ -17,7 +17,7 @@ from letvins_ros.yaml_files import load_yaml, parse_yaml
 
 _CAMERA_KEYS = ("model", "width", "height", "intrinsics", "distortion", "T_body_cam", "time_offset_s", "mask")
 _RIG_KEYS = tuple(  # what calibration.rig_from_dict reads
-    [f"{camera}.{key}" for camera in ("camera0", "camera1") for key in _CAMERA_KEYS]
+    [f"{camera}.{key}" for camera in ("camera0", "camera1", "camera2", "camera3") for key in _CAMERA_KEYS]
     + [f"imu.{f.name}" for f in fields(ImuNoise)]
 )
 _HEADER = "/**:\n  ros__parameters:\n"

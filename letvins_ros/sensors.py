@@ -5,12 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from letvins_ros.calibration import ImuNoise, Rig, choose_cameras
+from letvins_ros.calibration import TYPICAL_IMU, Rig, choose_cameras
 from letvins_ros.config import Config
 from letvins_ros.datasets import Dataset
 from letvins_ros.errors import CalibrationError, DataError
-
-TYPICAL_IMU = ImuNoise(1.7e-4, 2e-3, 2e-5, 3e-3)  # of a good MEMS sensor, where the calibration says nothing
 
 
 def fit_to_data(config: Config, dataset: Dataset) -> tuple[Config, Rig]:

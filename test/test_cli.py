@@ -72,6 +72,22 @@ def test_a_topic_for_no_role_is_told(letvins, text):
     )
 
 
+def test_calibrations_are_imported_with_a_choice_of_cameras_and_exported(letvins, tmp_path, root):
+    rows = "[1, 0, 0, {x}], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]"
+    cameras = "".join(
+        f"cam{i}: {{T_cam_imu: [{rows.format(x=-0.1 * i)}], camera_model: pinhole, distortion_model: none,"
+        f" intrinsics: [{400 + i}, 400, 320, 240], resolution: [640, 480]}}\n"
+        for i in range(4)
+    )
+    (tmp_path / "chain.yaml").write_text(cameras)
+    code, out, told = letvins("config", "import", "chain.yaml", "--cameras", "3,1", "-o", "my.yaml")
+    assert (code, out) == (0, "Written: my.yaml (stereo_imu)\n")
+    assert "Note: no IMU file beside it: typical noise used" in told
+    code, out, _ = letvins("config", "export", "my.yaml", "out", "--to", "basalt")
+    assert (code, out) == (0, "Written: out/calib.json\n")
+    assert '"fx": 403.0' in (tmp_path / "out" / "calib.json").read_text()
+
+
 def shell(*arguments, **options):
     command = [sys.executable, "-m", "letvins_ros.cli", *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, **options)
@@ -101,7 +117,7 @@ def test_help_is_shown_when_nothing_is_asked(letvins):
 
 
 COMMANDS = ["run", "evaluate", "track", "simulate", "demo", "benchmark", "export", "config show", "config check",
-            "config import", "weights list", "weights check", "up"]  # fmt: skip
+            "config import", "config export", "weights list", "weights check", "up"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from letvins_ros import pipeline
-from letvins_ros.calibration import Rig
+from letvins_ros.calibration import TYPICAL_IMU, Rig
 from letvins_ros.camera import Camera
 from letvins_ros.config import Config
 from letvins_ros.config_io import load_config
@@ -16,7 +16,7 @@ from letvins_ros.datasets import ReadReport
 from letvins_ros.errors import CalibrationError, DataError
 from letvins_ros.evaluation.suite import load_suite
 from letvins_ros.pipeline import RunOptions, run_offline
-from letvins_ros.sensors import TYPICAL_IMU, fit_to_data
+from letvins_ros.sensors import fit_to_data
 from letvins_ros.simulation import SCENARIOS, Equipment, Simulation
 from letvins_ros.simulation.imu import START_NS
 from letvins_ros.simulation.rigs import EUROC_RIG

@@ -8,17 +8,28 @@ import numpy as np
 
 from letvins_ros.calibration_files.kalibr_camera import read_camera, read_noise
 from letvins_ros.calibration_files.values import Plain, named, number, rigid
-from letvins_ros.errors import CalibrationError
+from letvins_ros.errors import CalibrationError, LetvinsError
 from letvins_ros.geometry import inverse
 from letvins_ros.yaml_files import load_yaml
 
 
 def imu_beside(camchain: Path) -> Path | None:
-    """Find Kalibr's IMU file in the folder of the camera chain."""
-    found = sorted(p for p in camchain.parent.glob("*imu*.y*ml") if "cam" not in p.name)
-    if len(found) > 1:
-        raise CalibrationError(f"several IMU files beside it ({', '.join(p.name for p in found)}): name one")
-    return found[0] if found else None
+    """Find Kalibr's IMU file in the folder of the camera chain, by content; of several the one named alike."""
+    found = sorted(path for path in camchain.parent.glob("*imu*.y*ml") if path != camchain and _is_imu(path))
+    name = re.split(r"cam", camchain.name)[0]
+    alike = [path for path in found if name and path.name.startswith(name)] or found
+    if len(alike) > 1:
+        names = ", ".join(path.name for path in alike)
+        raise CalibrationError(f"several IMU files beside it ({names}): name one with --imu")
+    return alike[0] if alike else None
+
+
+def _is_imu(path: Path) -> bool:
+    try:
+        content = load_yaml(path, lenient=True)
+    except LetvinsError:  # not ours to complain of
+        return False
+    return "gyroscope_noise_density" in (content.get("imu0") or content) and "cam0" not in content
 
 
 def read_kalibr(chain: Plain, imu_yaml: Path | None) -> Plain:
@@ -28,6 +39,7 @@ def read_kalibr(chain: Plain, imu_yaml: Path | None) -> Plain:
         content = load_yaml(imu_yaml, lenient=True)
         with named(imu_yaml):
             out["imu"] = read_noise(content.get("imu0", content), "update_rate")
+    out["imu_is_placed"] = isinstance(chain.get("cam0"), dict) and bool({"T_cam_imu", "T_imu_cam"} & set(chain["cam0"]))
     T_cam_body = np.eye(4)
     for i, name in enumerate(sorted(key for key in chain if re.fullmatch(r"cam\d", str(key)))):
         cam = chain[name]

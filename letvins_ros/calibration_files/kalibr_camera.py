@@ -13,6 +13,8 @@ _MODELS = {  # (projection, distortion) as EuRoC and Kalibr name them
     ("omni", "radtan"): "mei-radtan",
     ("omni", "radial-tangential"): "mei-radtan",
     ("ds", "none"): "double-sphere",
+    ("eucm", "none"): "eucm",
+    ("pinhole", "fov"): "fov",
 }
 
 
@@ -25,6 +27,8 @@ def read_camera(d: Plain, coefficients: str) -> Plain:
     width, height = numbers(d, "resolution", 2)
     distortion = [] if kind[1] == "none" else numbers(d, coefficients)
     intrinsics = numbers(d, "intrinsics")
+    if kind == ("pinhole", "fov"):  # its one coefficient is the lens's own
+        intrinsics, distortion = distortion + intrinsics, []
     return {
         "model": _MODELS[kind],
         "width": width,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from letvins_ros.errors import CalibrationError
+from letvins_ros.geometry import from_quaternion
 
 Plain = dict[str, Any]
 
@@ -60,7 +61,19 @@ def rigid_error(T: np.ndarray) -> float:
 
 def rigid(d: object, key: str) -> np.ndarray:
     """Read the rigid transform (4, 4) under a key, row by row; a rotation rounded to few digits is mended."""
-    T = np.reshape(numbers(d, key, 16), (4, 4))
+    return mended(np.reshape(numbers(d, key, 16), (4, 4)), key)
+
+
+def pose(position: list[float], quaternion: list[float], key: str) -> np.ndarray:
+    """T (4, 4) of a position and a quaternion x y z w, which may be rounded; CalibrationError where it is no unit."""
+    norm = float(np.linalg.norm(quaternion))
+    if abs(norm - 1) > 1e-2:
+        raise CalibrationError(f"{key} must be a unit quaternion, its length is {norm:.3g}")
+    return from_quaternion(np.array([position]), np.array([quaternion]) / norm)[0]
+
+
+def mended(T: np.ndarray, key: str) -> np.ndarray:
+    """T (4, 4) with a rotation that is one to the last digit; CalibrationError where it is none by far."""
     error = rigid_error(T)
     if error > _ROTATION_TOLERANCE:
         raise CalibrationError(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sensor_msgs.msg import Imu
 from std_srvs.srv import Trigger
 
+from letvins_ros.calibration import TYPICAL_IMU
 from letvins_ros.estimation import VioEstimator
 from letvins_ros.msg import FeatureTracks
 from letvins_ros.ros import convert
@@ -17,7 +18,7 @@ from letvins_ros.ros.node import IMU_DEPTH, LetvinsNode, run_node
 from letvins_ros.ros.robot import RobotFrames
 from letvins_ros.ros.vio_output import VioOutput
 from letvins_ros.ros.worker import DropQueue
-from letvins_ros.sensors import TYPICAL_IMU, calibrated_rig
+from letvins_ros.sensors import calibrated_rig
 from letvins_ros.types import FrameTracks, VioState
 from letvins_ros.types import VioStatus as Status
 
