@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from walk import CAMERA
 
-from letvins_ros.loop import index
-from letvins_ros.loop.index import PlaceIndex
+from letvins_ros.loop import place_map
 from letvins_ros.loop.orb import OrbDescriber, Vlad
+from letvins_ros.loop.place_map import PlaceIndex
 from letvins_ros.types import Keyframe
 
 
@@ -111,8 +111,8 @@ def test_the_search_finds_what_brute_force_finds(count):
 
 
 def test_a_large_index_goes_over_to_lists_and_still_finds(monkeypatch):
-    monkeypatch.setattr(index, "EXACT_UP_TO", 2000)
-    monkeypatch.setattr(index, "LISTS", 16)
+    monkeypatch.setattr(place_map, "EXACT_UP_TO", 2000)
+    monkeypatch.setattr(place_map, "LISTS", 16)
     rng = np.random.default_rng(0)
     places, found = unit(rng, 3000), PlaceIndex(32)
     for start in range(0, 3000, 500):
