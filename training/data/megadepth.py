@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import inverse
+from letvins_ros.writing import atomic_path
 from training.data.images import read_rgb, to_tensor
 from training.data.pair import Pair
 from training.data.scene_info import SceneInfo, read_scene_info
@@ -117,14 +118,11 @@ def read_depth(path: Path) -> np.ndarray:
 
 
 def write_depth(path: Path, depth: np.ndarray) -> None:
-    """Write what `read_depth` reads, whole or not at all."""
+    """Write what `read_depth` reads, complete or not at all."""
     import h5py
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with h5py.File(part, "w") as file:
+    with atomic_path(path) as part, h5py.File(part, "w") as file:
         file.create_dataset("depth", data=depth.astype(np.float32), compression="gzip")
-    part.replace(path)
 
 
 def scale_K(K: np.ndarray, scale: float) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from letvins_ros.errors import DataError
+from letvins_ros.writing import atomic_path
 
 _HARMLESS = {"_reconstruct", "_frombuffer", "ndarray", "dtype", "scalar"}  # of numpy; enough for arrays of any kind
 _PAIR = np.dtype([("pair", np.int64, 2), ("overlap", np.float32), ("central_matches", np.float32, (0,))])
@@ -44,17 +45,15 @@ def write_scene_info(path: Path, scene: SceneInfo) -> None:
     """Write one that LoFTR's loader reads too; in it is nothing pickled."""
     infos = np.zeros(len(scene.pairs), _PAIR)
     infos["pair"], infos["overlap"] = scene.pairs, scene.overlaps
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.part.npz")
-    np.savez_compressed(
-        part,
-        image_paths=np.array([p or "" for p in scene.image_paths]),
-        depth_paths=np.array([p or "" for p in scene.depth_paths]),
-        intrinsics=scene.intrinsics.astype(np.float32),
-        poses=scene.poses.astype(np.float32),
-        pair_infos=infos,
-    )
-    part.replace(path)
+    with atomic_path(path) as part:
+        np.savez_compressed(
+            part,
+            image_paths=np.array([p or "" for p in scene.image_paths]),
+            depth_paths=np.array([p or "" for p in scene.depth_paths]),
+            intrinsics=scene.intrinsics.astype(np.float32),
+            poses=scene.poses.astype(np.float32),
+            pair_infos=infos,
+        )
 
 
 class _NumpyOnly(pickle.Unpickler):

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from letvins_ros.errors import DataError
+from letvins_ros.matching import mutual
 from letvins_ros.writing import atomic_path
 from training.data.homographies import transfer
 from training.data.pair import Pair
@@ -117,11 +118,11 @@ def _match(a: Features, b: Features, best: tuple[np.ndarray, np.ndarray]) -> Pre
         return Prediction(a.uv, b.uv, *lost, *unsure, none, none[:, 0], *best)
     distance = _distances(a.descriptor, b.descriptor)
     to_b, to_a = distance.argmin(axis=1), distance.argmin(axis=0)
-    mutual = to_a[to_b] == np.arange(len(to_b))
+    agree = mutual(to_b, to_a)
     forward, backward = b.uv[to_b], a.uv[to_a]
     sure = -distance.min(axis=1), -distance.min(axis=0)
-    matches = np.hstack([a.uv, forward])[mutual]
-    return Prediction(a.uv, b.uv, forward, backward, *sure, matches, sure[0][mutual], *best)
+    matches = np.hstack([a.uv, forward])[agree]
+    return Prediction(a.uv, b.uv, forward, backward, *sure, matches, sure[0][agree], *best)
 
 
 def _partners(a: Features, b: Features) -> np.ndarray:
