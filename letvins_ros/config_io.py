@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The configuration as a ROS parameter file (`/**: ros__parameters:`): read, overridden, checked, written."""
+"""Reads, overrides, checks and writes the configuration as a ROS parameter file (`/**: ros__parameters:`)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -44,14 +44,14 @@ def load_config(
 
 
 def config_from_flat(given: Mapping[str, object], folder: Path = Path()) -> Config:
-    """Build the configuration from values by dotted key; ConfigError holds all problems in one line.
+    """Build the configuration from values by dotted key; a ConfigError lists all problems in one line.
 
     `tracker: letnet2` is short for `tracker.method: letnet2`; so it is for every section with a method.
     Masks of cameras are found relative to `folder`.
     """
     known = parameters(Config)
     values: dict[str, Any] = {}
-    rig: dict[str, Any] = {}  # as nested as rig_from_dict wants it
+    rig: dict[str, Any] = {}  # nested as rig_from_dict reads it
     problems: list[str] = []
     for key, value in given.items():
         name = f"{key}.method" if f"{key}.method" in known else key
@@ -71,7 +71,7 @@ def config_from_flat(given: Mapping[str, object], folder: Path = Path()) -> Conf
 
 
 def to_yaml(config: Config) -> str:
-    """The whole configuration as a ROS parameter file, each key with its unit, meaning and bounds after it."""
+    """The configuration as a ROS parameter file, each key followed by its unit, meaning and bounds."""
     lines = [_HEADER, *_section_lines(config, "    ")]
     if config.rig is not None:
         text = yaml.safe_dump(rig_to_dict(config.rig), sort_keys=False, default_flow_style=None, width=120)
@@ -80,14 +80,14 @@ def to_yaml(config: Config) -> str:
 
 
 def _build(section: type[_S], values: Mapping[str, Any], prefix: str = "") -> _S:
-    """Make a section and those in it, from values by dotted name; what is not given keeps its default."""
+    """Make a section and its subsections from values by dotted name; others keep their defaults."""
     own = {name: values[prefix + name] for name in own_parameters(section) if prefix + name in values}
     inner = {name: _build(kind, values, f"{prefix}{name}.") for name, kind in subsections(section).items()}
     return section(**own, **inner)
 
 
 def _unknown(name: str) -> str:
-    """Name the key that does not exist and those that do, the nearest first."""
+    """The error of an unknown key, with the known ones, the most similar first."""
     known = [*parameters(Config), *_RIG_KEYS]
     section, _, leaf = name.rpartition(".")
     inside = [key for key in known if key.startswith(f"{name}.")]
@@ -103,7 +103,7 @@ def _unknown(name: str) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The tree under `/**: ros__parameters:` of a file, or the whole file where these are left out."""
+    """The tree under `/**: ros__parameters:` of a file, or all of the file without these."""
     tree: Any = load_yaml(path)
     for name in ("/**", "ros__parameters"):
         if isinstance(tree, dict) and name in tree:
@@ -114,7 +114,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted key; a section without content is nothing."""
+    """Values by dotted key; an empty section has none."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -126,14 +126,14 @@ def _flatten(tree: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
 
 def _section_lines(section: Section, indent: str) -> Iterator[str]:
     for name, parameter in own_parameters(type(section)).items():
-        yield f"{indent}{name}: {_scalar(getattr(section, name))}  # {_remark(parameter)}\n"
+        yield f"{indent}{name}: {_scalar(getattr(section, name))}  # {_comment(parameter)}\n"
     for name in subsections(type(section)):
         inner = getattr(section, name)
         yield f"{indent}{name}:  # {(type(inner).__doc__ or '').splitlines()[0]}\n"
         yield from _section_lines(inner, indent + "  ")
 
 
-def _remark(parameter: Parameter) -> str:
+def _comment(parameter: Parameter) -> str:
     unit = f"[{parameter.unit}] " if parameter.unit else ""
     return f"{unit}{parameter.meaning} ({parameter.rule})"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A parameter: default, meaning, unit and bounds, kept on the field of a dataclass, and the rules it must keep."""
+"""Parameters: dataclass fields with default, meaning, unit and bounds, which are checked."""
 
 import math
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ Scalar = bool | int | float | str
 
 @dataclass(frozen=True)
 class Parameter:
-    """What is known of one key of the configuration."""
+    """One key of the configuration."""
 
     name: str  # dotted, such as tracker.max_features
     kind: type  # bool, int, float or str
     default: Scalar
     meaning: str
     unit: str = ""
-    low: float | None = None  # least value allowed
-    high: float | None = None  # greatest value allowed
-    choices: tuple[str, ...] = ()  # the only texts allowed
+    low: float | None = None  # minimum
+    high: float | None = None  # maximum
+    choices: tuple[str, ...] = ()  # allowed strings
 
     @property
     def rule(self) -> str:
-        """What values are allowed, in words."""
+        """The allowed values, in words."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
         bounds = {
@@ -39,7 +39,7 @@ class Parameter:
         return f"{kind_text(self.kind)} {bounds}".strip()
 
     def convert(self, value: object) -> Scalar:
-        """Return the value in the parameter's own type; raise ConfigError where it breaks the rule."""
+        """Return the value in the parameter's type; raise ConfigError where it is not allowed."""
         scalar = cast(Scalar, value)
         if not fits(value, self.kind) or not self._allows(scalar):
             raise ConfigError(f"{self.name} must be {self.rule}, got {'nothing' if value is None else repr(value)}")
@@ -67,17 +67,17 @@ def param(  # noqa: PLR0913
 
 
 class Section:
-    """Base of the dataclasses that hold parameters: an instance with a value out of bounds cannot be made."""
+    """Base of the dataclasses of parameters, which check their values when they are made."""
 
     def __post_init__(self) -> None:
-        """Raise ConfigError that names the parameter and its rule."""
+        """Raise ConfigError that names the parameter and the allowed values."""
         for name, parameter in own_parameters(type(self)).items():
             # set anew, since an int is turned into the float it stands for
             object.__setattr__(self, name, parameter.convert(getattr(self, name)))
 
 
 def own_parameters(section: type[Section], prefix: str = "") -> dict[str, Parameter]:
-    """Describe the parameters of one section, not of those in it, by name with the prefix."""
+    """The parameters of one section without its subsections, by name with the prefix."""
     kinds = get_type_hints(section)
     found: dict[str, Parameter] = {}
     for f in fields(cast(Any, section)):
@@ -88,7 +88,7 @@ def own_parameters(section: type[Section], prefix: str = "") -> dict[str, Parame
 
 
 def parameters(section: type[Section], prefix: str = "") -> dict[str, Parameter]:
-    """Describe every parameter of a section and of those in it, by dotted name."""
+    """The parameters of a section and its subsections, by dotted name."""
     found = own_parameters(section, prefix)
     for name, kind in subsections(section).items():
         found |= parameters(kind, f"{prefix}{name}.")
@@ -96,6 +96,6 @@ def parameters(section: type[Section], prefix: str = "") -> dict[str, Parameter]
 
 
 def subsections(section: type[Section]) -> dict[str, type[Section]]:
-    """Return the sections in a section, by name."""
+    """The subsections of a section, by name."""
     kinds = get_type_hints(section)
     return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Section)}

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much memory a process takes."""
+"""Memory of a process."""
 
 import resource
 from pathlib import Path
 
 
 def peak_rss_mb() -> float:
-    """The most memory this process ever held, MB."""
+    """Peak memory of this process, MB."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     for line in lines:  # getrusage would count a parent's memory from before exec

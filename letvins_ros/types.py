@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data that flows between the parts. `T_a_b` takes points of b to a; time is int ns; body is the IMU frame."""
+"""Data passed between the parts. `T_a_b` takes points of b to a; time is int ns; body is the IMU frame."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -71,7 +71,7 @@ class FrameTracks:
 
 
 class VioStatus(Enum):
-    """Where the estimator stands."""
+    """Status of the estimator."""
 
     INITIALISING = "initialising"
     TRACKING = "tracking"
@@ -80,7 +80,7 @@ class VioStatus(Enum):
 
 @dataclass(frozen=True, eq=False)
 class VioState:
-    """The body's state at one frame or IMU sample, as it was when that was done."""
+    """The body's state at one frame or IMU sample, as estimated then (causal)."""
 
     stamp_ns: int
     status: VioStatus
@@ -100,7 +100,7 @@ class VioState:
 
 @dataclass(frozen=True, eq=False)
 class Keyframe:
-    """A frame that is kept for the map: what the loop closer needs to recognise the place."""
+    """A frame with what the loop closer needs to recognise its place."""
 
     index: int  # counts up, never reused
     stamp_ns: int
@@ -123,7 +123,7 @@ class Keyframe:
         _check("points_body", self.points_body, (n, 3))
 
     def T_odom_of(self, index: int) -> np.ndarray | None:
-        """An earlier keyframe's pose (4, 4) as known now; None where the estimator has done with it."""
+        """An earlier keyframe's pose (4, 4) as estimated now; None where it has left the window."""
         back = self.index - index
         return self.T_odom_before[-back] if 1 <= back <= len(self.T_odom_before) else None
 

@@ -175,13 +175,13 @@ def test_covariances_travel_with_the_motion():
     rng = np.random.default_rng(4)
     ab, bc = (exp(rng.normal(0, 0.5, 6)) for _ in range(2))
     P, Q = np.diag(rng.uniform(1, 2, 6) * 1e-6), np.diag(rng.uniform(1, 2, 6) * 1e-6)
-    joined = Motion(ab, P).then(Motion(bc, Q))
+    composed = Motion(ab, P).then(Motion(bc, Q))
     draws = [
-        log(inverse(joined.T_a_b) @ ab @ exp(rng.multivariate_normal(np.zeros(6), P)) @ bc
+        log(inverse(composed.T_a_b) @ ab @ exp(rng.multivariate_normal(np.zeros(6), P)) @ bc
             @ exp(rng.multivariate_normal(np.zeros(6), Q)))
         for _ in range(4000)
     ]  # fmt: skip
-    np.testing.assert_allclose(np.cov(np.array(draws).T), joined.covariance, atol=4e-7)
+    np.testing.assert_allclose(np.cov(np.array(draws).T), composed.covariance, atol=4e-7)
 
 
 def test_fusing_weighs_by_covariance():
