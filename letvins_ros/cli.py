@@ -143,6 +143,8 @@ def _run(source: Path, out: Path | None, config: "Config", options: "RunOptions"
     print(aligned(summary(metrics)))
     _show_skipped(metrics)
     print(f"Results: {folder}/ (report.html, trajectory.png, error.png, timing.png)")
+    if metrics.get("missing"):
+        raise LetvinsError(f"the results lack {metrics['missing']}")
 
 
 def _show_skipped(figures: dict[str, Any]) -> None:

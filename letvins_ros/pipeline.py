@@ -16,6 +16,7 @@ from letvins_ros.config import Config
 from letvins_ros.config_io import to_yaml
 from letvins_ros.contrast import to_gray
 from letvins_ros.datasets import Dataset, open_dataset
+from letvins_ros.errors import Rejected
 from letvins_ros.estimation import Step, VioEstimator
 from letvins_ros.evaluation.record import FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
@@ -131,8 +132,13 @@ def _loop_worker(config: Config, rig: Rig, dataset: Dataset) -> LoopWorker:
     return LoopWorker(config.loop, camera, info)
 
 
-def _put_into_map(record: RunRecord, loops: LoopResult) -> None:
+def _put_into_map(record: RunRecord, loops: LoopResult | Rejected) -> None:
     """Correct every frame by the map as it stands at the end."""
+    if isinstance(loops, Rejected):
+        record.missing = f"loops and map: loop closure failed: {loops.reason}"
+        return
+    if loops.unsaved:
+        record.missing = f"the map: {loops.unsaved}"
     corrections = loops.T_map_odom_at([frame.stamp_ns for frame in record.frames])
     for i, (frame, T_map_odom) in enumerate(zip(record.frames, corrections, strict=True)):
         cost_ms = loops.costs_ms.get(frame.stamp_ns, 0.0)

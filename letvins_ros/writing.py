@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from letvins_ros.errors import DataError
@@ -33,6 +33,17 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file that appears complete or not at all. Raises DataError where it cannot be written."""
     with atomic_path(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def check_writable(path: Path) -> None:
+    """Raise DataError where a file could not be written to `path`; its folder is made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error
+    if path.is_dir():
+        raise DataError(f"cannot write {path}: it is a folder")
 
 
 def sync(path: Path) -> None:

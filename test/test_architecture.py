@@ -15,8 +15,8 @@ PACKAGE = ROOT / "letvins_ros"
 BASE = {
     "__init__", "calibration", "calibration_export", "calibration_files", "camera", "config", "config_io",
     "config_params", "contrast",
-    "distortion", "errors", "geometry", "image_files", "imu", "keys", "lenses", "matching", "memory", "types",
-    "writing", "yaml_files",
+    "distortion", "errors", "geometry", "image_files", "imu", "keys", "lenses", "matching", "memory", "processes",
+    "types", "writing", "yaml_files",
 }  # fmt: skip
 ALLOWED = {  # what each part may import besides itself and the base
     "weights": set(),

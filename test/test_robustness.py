@@ -5,10 +5,14 @@ import fcntl
 import json
 import os
 import random
+import re
+import resource
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -291,6 +295,88 @@ def test_a_signal_in_the_middle_keeps_what_is_done(sent, hall, tmp_path):
     assert 5 <= metrics["frames"] < FRAMES
     assert metrics["frames_total"] == FRAMES
     assert (out / "report.html").exists()
+
+
+# -- parts that are killed, disks that are full -----------------------------------------------------------------------
+
+RESULTS = {
+    *("trajectory.tum", "trajectory_map.tum", "metrics.json", "timing.csv", "config.yaml"),
+    *("trajectory.png", "error.png", "timing.png", "report.html"),
+}
+
+
+def family(pid):
+    """A process and its children, by the name of what they do."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    words = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    return {"run": pid} | {
+        name: int(child) for child, text in words.items() for name in ("spawn_main", "resource_tracker")
+        if name.encode() in text
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("delay_s", [0.5, 3.0])
+def test_a_killed_loop_closer_costs_only_loops_and_map(delay_s, hall, tmp_path):
+    arguments = ("-o", tmp_path / "out", "--set", f"loop.save_map={tmp_path / 'a.map'}")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
+    with subprocess.Popen(command(hall, *arguments, "--realtime"), **pipes) as process:
+        until = time.monotonic() + 60
+        while "spawn_main" not in family(process.pid):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        time.sleep(delay_s)
+        os.kill(family(process.pid)["spawn_main"], signal.SIGKILL)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    message = "the results lack loops and map: loop closure failed: its process ended with SIGKILL"
+    assert err.splitlines()[-1] == f"error: {message}"
+    assert "Traceback" not in err and "Results:" in out
+    assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert f"the results lack {metrics['missing']}" == message
+    assert len((tmp_path / "out" / "trajectory.tum").read_text().splitlines()) > 0
+    assert not (tmp_path / "a.map").exists()
+
+
+def test_a_killed_run_leaves_no_process(hall, tmp_path):
+    with subprocess.Popen(command(hall, "-o", tmp_path / "out"), stderr=subprocess.DEVNULL, env=ENVIRONMENT) as process:
+        until = time.monotonic() + 60
+        while "spawn_main" not in family(process.pid):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        pids = family(process.pid).values()
+        process.kill()
+    until = time.monotonic() + 3
+    while (alive := [pid for pid in pids if Path(f"/proc/{pid}").exists()]) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not alive
+
+
+@pytest.mark.parametrize("kilobytes", [1, 20, 100])
+def test_a_full_disk_costs_only_what_does_not_fit(kilobytes, hall, tmp_path):
+    """Files may not grow beyond a size, which fails in every writer as a full disk does."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, kilobytes * 1024))
+
+    arguments = command(hall, "-o", tmp_path / "out", "--duration", 2, "--no-loop")
+    done = subprocess.run(arguments, check=False, capture_output=True, text=True, env=ENVIRONMENT, preexec_fn=limit)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr, done.stderr
+    assert re.fullmatch(r"error: cannot write .*/out/\S+: File too large", done.stderr.splitlines()[-1])
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left < RESULTS
+    assert not left or {"trajectory.tum", "trajectory_map.tum"} <= left
+    assert all(path.stat().st_size for path in (tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("redirection", [">&-", "| true", ">/dev/full"])
+def test_a_closed_output_costs_no_results(redirection, hall, tmp_path):
+    words = shlex.join(command(hall, "-o", tmp_path / "out", "--duration", 2, "--no-loop"))
+    shell = ["bash", "-c", f"{words} {redirection}"]
+    done = subprocess.run(shell, check=False, capture_output=True, text=True, env=ENVIRONMENT)
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

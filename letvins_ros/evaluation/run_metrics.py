@@ -99,6 +99,7 @@ def run_metrics(record: RunRecord, truth: Trajectory | None, comparison: Compari
         "skipped": dict(record.report.counts),
         "notes": record.report.notes,
         "interrupted": record.interrupted,
+        "missing": record.missing or None,
     }
 
 

@@ -6,10 +6,11 @@ The result depends on the keyframes alone, not on when they were processed.
 
 import multiprocessing
 import os
+import pickle
 import signal
 import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from multiprocessing.queues import Queue
@@ -23,15 +24,20 @@ from threadpoolctl import threadpool_limits
 
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.config import LoopConfig
-from letvins_ros.errors import LetvinsError
+from letvins_ros.errors import DataError, LetvinsError, Rejected
 from letvins_ros.geometry import inverse
 from letvins_ros.loop.closer import LoopCloser, MapSnapshot
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.motion import exp, log
+from letvins_ros.loop.place_map import PlaceMap
 from letvins_ros.memory import peak_rss_mb
+from letvins_ros.processes import end_with_parent
 from letvins_ros.types import Keyframe, LoopClosure
+from letvins_ros.writing import check_writable
 
 NICENESS = 19  # odometry goes first where cores are few
+PATIENCE_S = 600.0  # without a keyframe processed; the process gets only what time others leave
+MAX_QUEUED = 1000  # keyframes, some 400 MB of images
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +51,7 @@ class LoopResult:
     snapshot: MapSnapshot
     cpu_s: float
     peak_rss_mb: float
+    unsaved: str = ""  # why the map could not be saved
 
     def T_map_odom_at(self, stamps_ns: list[int]) -> list[np.ndarray] | list[None]:
         """Corrections (4, 4) at any times, interpolated between keyframes; None without a pose in the map."""
@@ -60,41 +67,65 @@ class LoopResult:
 
 
 class LoopWorker:
-    """Queues keyframes and processes them in its own process."""
+    """Queues keyframes and processes them in its own process, whose end or failure harms nobody else."""
 
     def __init__(self, config: LoopConfig, camera: MountedCamera, info: MapInfo) -> None:
-        """Raises LetvinsError where the map to start with, or the describer's network, cannot be used."""
+        """Raises LetvinsError where the map to start with, or the describer's network, cannot be used.
+
+        So it does where the map cannot be saved at the end. Must be made in a thread that lasts until `finish`.
+        """
+        if config.save_map:
+            check_writable(Path(config.save_map))
         context = multiprocessing.get_context("spawn")
         self._keyframes: Queue[Any] = context.Queue()
+        self._keyframes.cancel_join_thread()  # nobody may wait for a pipe that a dead process was to read
         self._result, theirs = context.Pipe(duplex=False)
-        arguments = (config, camera, info, self._keyframes, theirs)
+        arguments = (os.getpid(), config, camera, info, self._keyframes, theirs)
         self._process = context.Process(target=_work, args=arguments, name="loop", daemon=True)
         self._process.start()
         theirs.close()
         if _may_fail_at_start(config):
-            self._receive()
+            started = self._receive()
+            if started is not None:
+                raise started if isinstance(started, LetvinsError) else LetvinsError(f"loop closure: {started.reason}")
 
     def add(self, keyframe: Keyframe, image: np.ndarray) -> None:
-        """Queue a keyframe with its left gray image (H, W) uint8; returns at once."""
-        self._keyframes.put((keyframe, image))
+        """Queue a keyframe with its left gray image (H, W) uint8; returns at once unless very many are queued."""
+        until = time.monotonic() + PATIENCE_S
+        while self._keyframes.qsize() >= MAX_QUEUED and self._process.is_alive() and time.monotonic() < until:
+            time.sleep(0.01)
+        if self._process.is_alive():
+            self._keyframes.put((keyframe, image))
 
-    def finish(self) -> LoopResult:
-        """Wait until every keyframe is processed. Raises RuntimeError where the worker has failed."""
-        self._keyframes.put(None)
-        result = self._receive()
+    def finish(self) -> LoopResult | Rejected:
+        """Wait until every keyframe is processed; Rejected where the process has failed, hangs or is interrupted."""
+        if self._process.is_alive():
+            self._keyframes.put(None)
+        try:
+            result = self._receive()
+        except KeyboardInterrupt:
+            result = Rejected("interrupted")
+        self._process.join(0 if isinstance(result, Rejected) else PATIENCE_S)
+        self._process.kill()
         self._process.join()
-        return result
+        return Rejected(str(result)) if isinstance(result, LetvinsError) else result
 
     def _receive(self) -> Any:
-        wait([self._result, self._process.sentinel])
-        if not self._result.poll():
-            raise RuntimeError(f"the loop closer's process has ended with code {self._process.exitcode}")
-        answer = self._result.recv()
-        if isinstance(answer, LetvinsError):
-            raise answer
-        if isinstance(answer, str):
-            raise RuntimeError(f"the loop closer has failed:\n{answer}")
-        return answer
+        """What the process sends; Rejected where it ends without, or does nothing for too long."""
+        queued, since = -1, time.monotonic()
+        while not wait([self._result, self._process.sentinel], timeout=1.0):
+            if self._keyframes.qsize() != queued:
+                queued, since = self._keyframes.qsize(), time.monotonic()
+            if time.monotonic() - since > PATIENCE_S:
+                return Rejected(f"no progress for {PATIENCE_S:.0f} s, {queued} keyframes are queued")
+        try:
+            if self._result.poll():
+                return self._result.recv()
+        except (EOFError, OSError, pickle.UnpicklingError):  # it ended while it sent
+            pass
+        self._process.join(PATIENCE_S)
+        code = self._process.exitcode or 0
+        return Rejected(f"its process ended with {f'exit code {code}' if code >= 0 else signal.Signals(-code).name}")
 
 
 def _may_fail_at_start(config: LoopConfig) -> bool:
@@ -102,9 +133,12 @@ def _may_fail_at_start(config: LoopConfig) -> bool:
     return bool(config.load_map) or config.describer != "orb"
 
 
-def _work(config: LoopConfig, camera: MountedCamera, info: MapInfo, keyframes: "Queue[Any]", out: Connection) -> None:
+def _work(  # noqa: PLR0913  (all that the process is given)
+    parent: int, config: LoopConfig, camera: MountedCamera, info: MapInfo, keyframes: "Queue[Any]", out: Connection
+) -> None:
     """Run in the child."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the run
+    end_with_parent(parent)
     _lower_priority()
     cv2.setNumThreads(1)
     faiss.omp_set_num_threads(1)
@@ -113,8 +147,9 @@ def _work(config: LoopConfig, camera: MountedCamera, info: MapInfo, keyframes: "
             out.send(_close_loops(config, camera, info, keyframes, out))
     except LetvinsError as error:
         out.send(error)
-    except Exception:
-        out.send(traceback.format_exc())
+    except Exception as error:
+        traceback.print_exc()
+        out.send(Rejected(f"{type(error).__name__}: {error}"))
 
 
 def _lower_priority() -> None:
@@ -135,9 +170,17 @@ def _close_loops(
     while (item := keyframes.get()) is not None:
         records.add(*item)
     final = closer.optimised_map()
-    if config.save_map:
-        save_map(Path(config.save_map), final, info)
-    return records.result()
+    return replace(records.result(), unsaved=_save(config.save_map, final, info))
+
+
+def _save(path: str, places: PlaceMap, info: MapInfo) -> str:
+    """Write the map if it is wanted; why it could not be."""
+    try:
+        if path:
+            save_map(Path(path), places, info)
+    except DataError as error:
+        return str(error)
+    return ""
 
 
 class LoopLog:

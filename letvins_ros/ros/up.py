@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts the nodes as processes, shows what they say, restarts those that were killed, ends them together."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from letvins_ros.errors import LetvinsError
 from letvins_ros.ros.resolve import resolve
-from letvins_ros.ros.start import SIGNALS, signals_noted
+from letvins_ros.ros.start import PARENT, SIGNALS, signals_noted
 from letvins_ros.ros.system import System, environment, programs
 
 PATIENCE_S = 5.0  # a node has so long to end after SIGINT, then after SIGTERM
@@ -33,8 +34,8 @@ class Process:
         """Start, or start again."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # for the child, until it can answer them
         self.popen = subprocess.Popen(  # noqa: S603  (our own nodes)  its own session, so that Ctrl-C reaches it through us only
-            self._command, env=dict(self._env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", start_new_session=True,
+            self._command, env={**self._env, PARENT: str(os.getpid())}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._relaying = threading.Thread(target=self._relay, args=(self.popen,), daemon=True)

@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from letvins_ros.config import LoopConfig
-from letvins_ros.errors import DataError
+from letvins_ros.errors import DataError, Rejected
 from letvins_ros.loop.closer import MapSnapshot
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.motion import exp
@@ -14,6 +21,7 @@ from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.types import Keyframe
 
 CAMERA = EUROC_RIG.cameras[0]
+ROOT = Path(__file__).parents[2]
 INFO = MapInfo.of(CAMERA, True)
 
 
@@ -57,8 +65,94 @@ def test_a_map_that_cannot_be_loaded_stops_the_start(tmp_path):
 def test_a_failure_in_the_worker_is_told():
     worker = LoopWorker(LoopConfig(), CAMERA, INFO)
     worker.add(keyframes(1)[0], "no image")
-    with pytest.raises(RuntimeError, match="the loop closer has failed"):
-        worker.finish()
+    answer = worker.finish()
+    assert isinstance(answer, Rejected) and "Error: " in answer.reason
+
+
+def test_a_killed_worker_is_told_and_holds_nobody_up():
+    """The pipe to it takes 64 kB: a run that hands over more must neither wait for it nor at its own end."""
+    code = """
+import numpy as np, os, signal, sys
+sys.path.insert(0, "test/loop")
+from test_loop_worker import CAMERA, INFO, keyframes
+from letvins_ros.config import LoopConfig
+from letvins_ros.loop.worker import LoopWorker
+if __name__ == "__main__":
+    worker = LoopWorker(LoopConfig(), CAMERA, INFO)
+    os.kill(worker._process.pid, signal.SIGSTOP)  # so that it reads nothing
+    for keyframe in keyframes(20):
+        worker.add(keyframe, np.zeros((480, 752), np.uint8))
+    os.kill(worker._process.pid, signal.SIGKILL)
+    for keyframe in keyframes(20):
+        worker.add(keyframe, np.zeros((480, 752), np.uint8))
+    print(worker.finish())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "Rejected(reason='its process ended with SIGKILL')\n"
+    assert not done.stderr
+
+
+def test_a_worker_that_does_nothing_is_given_up(monkeypatch):
+    monkeypatch.setattr("letvins_ros.loop.worker.PATIENCE_S", 2.0)
+    monkeypatch.setattr("letvins_ros.loop.worker.MAX_QUEUED", 2)
+    worker = LoopWorker(LoopConfig(), CAMERA, INFO)
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    for keyframe in keyframes(3):
+        worker.add(keyframe, np.zeros((480, 752), np.uint8))
+    assert worker.finish() == Rejected("no progress for 2 s, 4 keyframes are queued")
+    assert not worker._process.is_alive()
+
+
+def test_ctrl_c_while_loops_are_closed_ends_the_waiting(monkeypatch):
+    worker = LoopWorker(LoopConfig(), CAMERA, INFO)
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    assert worker.finish() == Rejected("interrupted")
+    assert not worker._process.is_alive()
+
+
+def test_the_worker_ends_with_its_parent():
+    code = """
+import sys, time
+sys.path.insert(0, "test/loop")
+from test_loop_worker import CAMERA, INFO
+from letvins_ros.config import LoopConfig
+from letvins_ros.loop.worker import LoopWorker
+if __name__ == "__main__":
+    worker = LoopWorker(LoopConfig(), CAMERA, INFO)
+    print(worker._process.pid, flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        worker = Path(f"/proc/{int(parent.stdout.readline())}")
+        time.sleep(3.0)  # until it imports what it needs, or later
+        assert worker.exists()
+        parent.kill()
+    until = time.monotonic() + 3.0
+    while worker.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not worker.exists()
+
+
+def test_a_map_that_cannot_be_saved_costs_only_itself(tmp_path):
+    file = tmp_path / "maps" / "a.map"
+    worker = LoopWorker(replace(LoopConfig(), save_map=str(file)), CAMERA, INFO)
+    for keyframe in keyframes(2):
+        worker.add(keyframe, np.zeros((480, 752), np.uint8))
+    file.mkdir()
+    (file / "full").touch()
+    result = worker.finish()
+    assert len(result.costs_ms) == 2
+    assert result.unsaved.startswith(f"cannot write {file}: ")
+
+
+def test_a_map_that_can_never_be_saved_stops_the_start(tmp_path):
+    (tmp_path / "file").touch()
+    for path, problem in ((tmp_path / "file" / "a.map", "Not a directory|File exists"), (tmp_path, "it is a folder")):
+        with pytest.raises(DataError, match=f"cannot write .*: ({problem})"):
+            LoopWorker(replace(LoopConfig(), save_map=str(path)), CAMERA, INFO)
 
 
 def result_of(stamps, T) -> LoopResult:
