@@ -20,6 +20,7 @@ _RIG_KEYS = tuple(  # what calibration.rig_from_dict reads
     [f"{camera}.{key}" for camera in ("camera0", "camera1", "camera2", "camera3") for key in _CAMERA_KEYS]
     + [f"imu.{f.name}" for f in fields(ImuNoise)]
 )
+MAX_PROBLEMS = 20  # that one error names
 _HEADER = "/**:\n  ros__parameters:\n"
 _S = TypeVar("_S", bound=Section)
 
@@ -54,6 +55,8 @@ def config_from_flat(given: Mapping[str, object], folder: Path = Path()) -> Conf
     rig: dict[str, Any] = {}  # nested as rig_from_dict reads it
     problems: list[str] = []
     for key, value in given.items():
+        if len(problems) == MAX_PROBLEMS:
+            raise ConfigError(" | ".join([*problems, "and perhaps more"]))
         name = f"{key}.method" if f"{key}.method" in known else key
         if name in _RIG_KEYS:
             section, _, leaf = name.partition(".")

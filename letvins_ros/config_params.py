@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast, get_type_hints
 
 from letvins_ros.errors import ConfigError
-from letvins_ros.keys import fits, kind_text
+from letvins_ros.keys import brief, fits, kind_text
 
 Scalar = bool | int | float | str
 
@@ -42,14 +42,14 @@ class Parameter:
         """Return the value in the parameter's type; raise ConfigError where it is not allowed."""
         scalar = cast(Scalar, value)
         if not fits(value, self.kind) or not self._allows(scalar):
-            raise ConfigError(f"{self.name} must be {self.rule}, got {'nothing' if value is None else repr(value)}")
+            raise ConfigError(f"{self.name} must be {self.rule}, got {'nothing' if value is None else brief(value)}")
         return float(scalar) if self.kind is float else scalar
 
     def _allows(self, value: Scalar) -> bool:
         if isinstance(value, str):
             return not self.choices or value in self.choices
-        finite = math.isfinite(value)
-        return finite and (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        representable = abs(value) < 2**63 if isinstance(value, int) else math.isfinite(value)  # as ROS parameters are
+        return representable and (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
 
 def param(  # noqa: PLR0913

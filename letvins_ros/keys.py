@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from letvins_ros.errors import ConfigError
 
+MAX_SHOWN = 200  # characters
 _WORDS = {
     bool: "true or false",
     int: "an integer",
@@ -39,6 +40,12 @@ def kind_text(kind: Any) -> str:
     return _WORDS.get(kind, getattr(kind, "__name__", str(kind)))
 
 
+def brief(value: object) -> str:
+    """A value as an error shows it: its beginning where it is long."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
 def nearest_first(name: str, known: Collection[str]) -> list[str]:
     """The known names, the most similar to this one first."""
     return sorted(known, key=lambda key: -difflib.SequenceMatcher(None, name, key).ratio())
@@ -51,12 +58,12 @@ def check_keys(content: object, where: str, kinds: Mapping[str, Any], required: 
     """
     if not isinstance(content, dict):
         name = where.rstrip(".: ")
-        raise ConfigError(f"{name + ' ' if name else ''}must be a mapping of keys, got {content!r}")
+        raise ConfigError(f"{name + ' ' if name else ''}must be a mapping of keys, got {brief(content)}")
     for key, value in content.items():
         if key not in kinds:
             raise ConfigError(f"unknown key {where}{key}; known: {', '.join(nearest_first(str(key), kinds))}")
         if not fits(value, kinds[key]):
-            raise ConfigError(f"{where}{key} must be {kind_text(kinds[key])}, got {value!r}")
+            raise ConfigError(f"{where}{key} must be {kind_text(kinds[key])}, got {brief(value)}")
     for key in required:
         if content.get(key) in (None, "", [], {}):
             raise ConfigError(f"{where}{key} is missing")

@@ -9,6 +9,10 @@ import yaml
 
 from letvins_ros.errors import ConfigError
 
+MAX_CHARACTERS = 500_000  # takes seconds
+MAX_VALUES = 100_000
+_BAD_VALUES = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)  # such as of !!int x
+
 
 class _Loader(yaml.SafeLoader):
     """Reads 1e-3 as ROS does, as a number, and OpenCV's matrices as the mappings they are; refuses repeated keys."""
@@ -41,13 +45,45 @@ def load_yaml(path: Path, lenient: bool = False) -> dict[Any, Any]:
 
 def parse_yaml(text: str, where: str, lenient: bool = False) -> Any:
     """The value that a text holds; ConfigError with `where` and the line where it is not valid."""
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{where}: {len(text)} characters, at most {MAX_CHARACTERS} are read")
     try:
-        return yaml.load(text, _LenientLoader if lenient else _Loader)  # noqa: S506  (derived from SafeLoader)
+        return _construct(text, _LenientLoader if lenient else _Loader)
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{where}{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as the date 2020-13-13
+    except RecursionError:
+        raise ConfigError(f"{where}: not valid YAML: nested too deeply") from None
+    except (yaml.YAMLError, *_BAD_VALUES) as error:
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _construct(text: str, kind: type[_Loader]) -> Any:
+    """The value of a text; raises what PyYAML does."""
+    loader = kind(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _values(node, {}) > MAX_VALUES:
+            raise yaml.YAMLError(f"its aliases stand for more than {MAX_VALUES} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node has, those of an alias each time; `known` holds those of nodes that were counted.
+
+    Raises ConstructorError for an alias within what it stands for.
+    """
+    if id(node) not in known:
+        known[id(node)] = 0
+        inner = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_values(one, known) for one in inner if isinstance(one, yaml.Node))
+    elif known[id(node)] == 0:
+        raise yaml.constructor.ConstructorError(None, None, "an alias within what it stands for", node.start_mark)
+    return known[id(node)]
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[object, object]:

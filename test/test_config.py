@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import re
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -222,3 +223,18 @@ def test_a_section_with_a_value_out_of_bounds_cannot_be_made():
         TrackerConfig(max_features=1)
     with pytest.raises(ConfigError, match="mode must be one of"):
         replace(Config(), mode="mono")
+
+
+@pytest.mark.parametrize("value", ["1" * 400, "-9223372036854775809", "1e400", ".nan"])
+def test_a_number_that_no_parameter_can_hold_is_refused(value):
+    for key in ("seed", "tracker.max_features"):
+        with pytest.raises(ConfigError, match=key):
+            load_config(None, [f"{key}={value}"])
+
+
+def test_of_very_many_problems_the_first_are_named(tmp_path):
+    (tmp_path / "a.yaml").write_text("".join(f"unknown_{i}: 1\n" for i in range(5000)))
+    before = time.process_time()
+    with pytest.raises(ConfigError, match=r"unknown_19.*and perhaps more"):
+        load_config(tmp_path / "a.yaml")
+    assert time.process_time() - before < 5

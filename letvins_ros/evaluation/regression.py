@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.table import Table
 
-from letvins_ros.errors import DataError
+from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.evaluation.suite import Suite, Tolerance
+from letvins_ros.keys import brief, check_keys
 
 Rows = list[dict[str, Any]]
 Statistics = dict[str, dict[str, float]]
@@ -26,6 +27,16 @@ COLUMNS = {
     "real time": ("realtime_factor", "{:.1f}x"),
     "MB": ("peak_rss_mb", "{:.0f}"),
 }
+_ROW = {  # what a row of benchmark.json holds
+    "source": str,
+    "configuration": str,
+    "runs": int,
+    "failed": int,
+    "new": bool,
+    "worse": list,
+    "statistics": dict,
+}
+_LOSS = {"metric": str, "now": object, "before": float}  # now: none where a figure is no longer available
 
 
 def summarise(suite: Suite, runs: Rows, baseline: Rows | None) -> Rows:
@@ -58,12 +69,31 @@ def worse(metric: str, now: float | None, before: float | None, tolerance: Toler
 def read_rows(path: Path) -> Rows:
     """The rows of a benchmark.json. Raises DataError where it is none."""
     try:
-        rows: Rows = json.loads(path.read_text())["rows"]
-        if all({"source", "configuration", "statistics"} <= row.keys() for row in rows):
-            return rows
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        for i, row in enumerate(rows):
+            _check_row(row, f"rows[{i}].")
+        return list(rows)
+    except ConfigError as error:
+        raise DataError(f"{path} is not a benchmark.json: {error}") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is not a benchmark.json: {error!r}") from error
-    raise DataError(f"{path} is not a benchmark.json: a row lacks source, configuration or statistics")
+
+
+def _check_row(row: object, where: str) -> None:
+    """Raise ConfigError where it is not as `summarise` makes it."""
+    given = check_keys(row, where, _ROW)
+    for key in _ROW.keys() - given.keys():
+        raise ConfigError(f"{where}{key} is missing")
+    numbers = dict.fromkeys(("median", "mean", "min", "max"), float)
+    for name, stats in given["statistics"].items():
+        at = f"{where}statistics.{name}."
+        for key, value in check_keys(stats, at, numbers, numbers).items():
+            if not abs(value) < 1e300:
+                raise ConfigError(f"{at}{key} must be a finite number, got {brief(value)}")
+    for loss in given["worse"]:
+        for key, value in check_keys(loss, f"{where}worse.", _LOSS, ["metric", "before"]).items():
+            if key != "metric" and value is not None and not (isinstance(value, int | float) and abs(value) < 1e300):
+                raise ConfigError(f"{where}worse.{key} must be a finite number, got {brief(value)}")
 
 
 def benchmark_table(out: Path) -> Table:
@@ -117,7 +147,7 @@ def _cell(stats: dict[str, float] | None, form: str) -> str:
 def _verdict(row: dict[str, Any]) -> str:
     problems = [f"{row['failed']} of {row['runs']} runs failed"] if row["failed"] else []
     for change in row["worse"]:
-        now = "none" if change["now"] is None else f"{change['now']:.4g}"
+        now = "none" if change.get("now") is None else f"{change['now']:.4g}"
         problems.append(f"{change['metric']} {change['before']:.4g} -> {now}")
     if problems:
         return "[red]worse: " + "; ".join(problems)

@@ -10,7 +10,7 @@ from typing import Any
 from letvins_ros.errors import ConfigError
 from letvins_ros.evaluation.record import STAGES
 from letvins_ros.evaluation.run_metrics import LABELS
-from letvins_ros.keys import check_keys
+from letvins_ros.keys import brief, check_keys
 from letvins_ros.yaml_files import load_yaml
 
 METRICS = sorted(
@@ -59,6 +59,7 @@ class Suite:
     cpus_per_run: float  # reserved on a Ray cluster
 
 
+MAX_RUNS = 10_000
 DEFAULT_TOLERANCE = {"ate_rmse_m": Tolerance(0.05, 0.005), "coverage": Tolerance()}
 
 
@@ -87,12 +88,17 @@ def _suite(content: object, folder: Path) -> Suite:
     configurations = tuple(_configuration(item, f"configurations[{i}].", folder) for i, item in enumerate(items))
     for where, names in (("sources", [s.name for s in sources]), ("configurations", [c.name for c in configurations])):
         _check_names(where, names)
-    if given.get("repeats", 3) < 1:
-        raise ConfigError(f"repeats must be at least 1, got {given['repeats']}")
+    for key in ("timeout_s", "cpus_per_run"):
+        _check_range(key, given.get(key, 1), 0.01, 1e7)
+    repeats = given.get("repeats", 3)
+    _check_range("repeats", repeats, 1, MAX_RUNS)
+    runs = repeats * len(configurations) * sum(len(source.seeds) or 1 for source in sources)
+    if runs > MAX_RUNS:
+        raise ConfigError(f"{runs} runs, a suite may have {MAX_RUNS}")
     return Suite(
         sources,
         configurations,
-        repeats=given.get("repeats", 3),
+        repeats=repeats,
         baseline=folder / given["baseline"] if "baseline" in given else None,
         tolerance=DEFAULT_TOLERANCE | _tolerance(given.get("tolerance", {})),
         timeout_s=given.get("timeout_s", 3600.0),
@@ -108,10 +114,11 @@ def _source(content: object, where: str, folder: Path) -> Source:
         return Source(given["name"], _existing(given["path"], f"{where}path", folder))
     kinds = {"scenario": str, "duration_s": float, "seed": (int, list)}
     simulate = check_keys(given["simulate"], f"{where}simulate.", kinds, ["scenario", "duration_s"])
+    _check_range(f"{where}simulate.duration_s", simulate["duration_s"], 1, 1e5)
     seeds = simulate.get("seed", 0)
     seeds = seeds if isinstance(seeds, list) else [seeds]
     if not seeds or not all(type(seed) is int for seed in seeds):
-        raise ConfigError(f"{where}simulate.seed must be an integer or a list of them, got {seeds!r}")
+        raise ConfigError(f"{where}simulate.seed must be an integer or a list of them, got {brief(seeds)}")
     return Source(given["name"], None, simulate["scenario"], simulate["duration_s"], tuple(seeds))
 
 
@@ -122,16 +129,24 @@ def _configuration(content: object, where: str, folder: Path) -> Configuration:
 
 
 def _existing(text: str, where: str, folder: Path) -> Path:
-    path = (folder / Path(text).expanduser()).resolve()
-    if not path.exists():
-        raise ConfigError(f"{where}: there is no {path}")
-    return path
+    try:
+        path = (folder / Path(text).expanduser()).resolve()
+        if path.exists():
+            return path
+    except (OSError, ValueError, RuntimeError) as error:  # too long, with a zero byte, of an unknown user
+        raise ConfigError(f"{where}: {brief(text)}: {error}") from None
+    raise ConfigError(f"{where}: there is no {path}")
 
 
 def _tolerance(content: dict[str, Any]) -> dict[str, Tolerance]:
     check_keys(content, "tolerance.", dict.fromkeys(METRICS, dict))
     kinds = {"relative": float, "absolute": float}
     return {name: Tolerance(**check_keys(item, f"tolerance.{name}.", kinds)) for name, item in content.items()}
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{name} must be from {low:g} to {high:g}, got {brief(value)}")
 
 
 def _check_names(where: str, names: list[str]) -> None:

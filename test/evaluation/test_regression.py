@@ -75,3 +75,25 @@ def test_rows_are_read_back(tmp_path):
     rows = summarise(_suite(), _runs(1.0), None)
     (tmp_path / "b.json").write_text(json.dumps({"rows": rows}))
     assert read_rows(tmp_path / "b.json") == rows
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"source": ["s"]}, r"rows\[0\]\.source must be a string"),
+        ({"statistics": {"ate_rmse_m": {"median": 1.0}}}, r"rows\[0\]\.statistics\.ate_rmse_m\.\w+ is missing"),
+        ({"statistics": {"ate_rmse_m": 3.0}}, r"rows\[0\]\.statistics\.ate_rmse_m must be a mapping"),
+        ({"statistics": {"a": dict.fromkeys(("median", "mean", "min", "max"), 10**400)}}, "must be a finite number"),
+        (
+            {"statistics": {"a": dict.fromkeys(("median", "mean", "min", "max"), float("nan"))}},
+            "must be a finite number",
+        ),
+        ({"worse": [{"metric": "a", "now": "x", "before": 1.0}]}, r"rows\[0\]\.worse\.now must be a finite number"),
+        ({"runs": None}, r"rows\[0\]\.runs must be an integer"),
+    ],
+)
+def test_a_baseline_with_impossible_values_names_them(change, complaint, tmp_path):
+    (row,) = summarise(_suite(), _runs(1.0), None)
+    (tmp_path / "b.json").write_text(json.dumps({"rows": [row | change]}))
+    with pytest.raises(DataError, match=complaint):
+        read_rows(tmp_path / "b.json")
