@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Comma-separated tables as EuRoC writes them: integer nanoseconds first, faulty rows skipped and counted."""
+"""Tables as EuRoC writes them, a stamp first, in any dialect of csv; faulty rows are skipped and counted."""
 
 from pathlib import Path
 
 import numpy as np
 
 from letvins_ros.datasets.base import ReadReport
+from letvins_ros.datasets.stamps import NANOSECONDS, decimal, to_nanoseconds, unit_of
 from letvins_ros.datasets.stream import clean, time_order
 from letvins_ros.errors import DataError
 from letvins_ros.types import ImuSamples, Trajectory
+
+MAX_FILE = 2 << 30  # bytes; a day of an IMU at 1 kHz has 8 GB, an hour 0.4
 
 
 def read_imu(path: Path, report: ReadReport) -> ImuSamples:
@@ -32,70 +35,116 @@ def read_truth(path: Path, report: ReadReport) -> Trajectory:
 
 
 def read_table(path: Path, columns: int, report: ReadReport) -> tuple[np.ndarray, np.ndarray]:
-    """Stamps (N,) int64 ns, strictly increasing, and the next `columns` values (N, columns) float64, all finite."""
+    """Stamps (N,) int64 ns, strictly increasing, and the next `columns` values (N, columns) float64, all finite.
+
+    Cells may be quoted, and lie between commas, semicolons, tabs or spaces; stamps may be in s, ms, us or ns.
+    """
     lines = _lines(path)
     row = np.dtype([("stamp", np.int64), ("values", np.float64, (columns,))])
     try:
         table = np.loadtxt(lines or ["none"], row, delimiter=",", usecols=range(columns + 1), ndmin=1)
-    except (ValueError, OverflowError):  # slower, but it says which rows are bad
-        table = np.array([parsed for line in lines if (parsed := _parse(path, line, columns, report))], row)
-    stamps_ns, values = clean(_short(path), table["stamp"], table["values"], report)
+        stamps, values = table["stamp"], table["values"]
+        unit = unit_of(stamps, integers=True)
+        if unit != "ns":
+            stamps = stamps * NANOSECONDS[unit]
+    except (ValueError, OverflowError):  # slower, but it reads more and says which rows are bad
+        rows = _cells(path, lines, columns + 1, report)
+        numbers = [[_float(cell) for cell in cells[1:]] for cells in rows]
+        stamps, unit, good = _stamps(path, [cells[0] for cells in rows], report)
+        values = np.array([numbers[i] for i in good], float).reshape(-1, columns)
+    _note_unit(path, unit, report)
+    stamps_ns, values = clean(_short(path), stamps, values, report)
     if not len(stamps_ns):
-        raise DataError(f"{path}: no usable row in {len(lines)}: stamp in ns, then {columns} numbers, between commas")
+        raise DataError(f"{path}: no usable row in {len(lines)}: a stamp and then {columns} numbers needed")
     return stamps_ns, values
 
 
 def read_numbers(path: Path) -> np.ndarray:
-    """Rows (N, C) float64, N > 0, of a text file with spaces between its numbers; DataError where it is another."""
+    """Rows (N, C) float64, N > 0, of a text file with numbers between spaces or commas; DataError for any other."""
     lines = _lines(path)
     if not lines:
         raise DataError(f"{path}: no rows")
     try:
-        return np.array([line.split() for line in lines], np.float64)
+        return np.array([line.replace(",", " ").split() for line in lines], np.float64)
     except ValueError as error:
         raise DataError(f"{path}: rows with equally many numbers needed ({error})") from error
 
 
 def read_image_list(path: Path, report: ReadReport) -> tuple[np.ndarray, list[str]]:
     """Stamps (N,) int64 ns, strictly increasing, and file names of a csv: stamp, file name."""
-    rows = []
-    for line in _lines(path):
-        stamp, _, name = (part.strip() for part in line.partition(","))
-        if stamp.isdecimal() and int(stamp) < 2**63 and name:
-            rows.append((int(stamp), name))
-        else:
-            _report_bad(path, line, report)
-    stamps_ns = np.array([stamp for stamp, _ in rows], np.int64)
+    rows = _cells(path, _lines(path), 2, report)
+    stamps_ns, unit, good = _stamps(path, [cells[0] for cells in rows], report)
+    _note_unit(path, unit, report)
     order = time_order(_short(path), stamps_ns, report)
-    return stamps_ns[order], [rows[i][1] for i in order]
+    return stamps_ns[order], [rows[good[i]][1] for i in order]
 
 
 def _lines(path: Path) -> list[str]:
     """Read the rows without comments and without a heading that is not marked as a comment."""
     try:
+        if path.stat().st_size > MAX_FILE:
+            raise DataError(f"{path}: {path.stat().st_size} bytes are too many for a table")
         lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
-    if lines and lines[0][:1].isalpha():
+    if lines and lines[0].lstrip(" \"'")[:1].isalpha():
         del lines[0]
-    return [line for line in lines if line.strip() and not line.startswith("#")]
+    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def _parse(path: Path, line: str, columns: int, report: ReadReport) -> tuple[np.int64, list[float]] | None:
-    """One row, or None where it is not a stamp with enough numbers."""
-    cells = line.split(",")
+def _cells(path: Path, lines: list[str], count: int, report: ReadReport) -> list[list[str]]:
+    """The first `count` cells of each row that has a stamp and as many, without quotes and spaces."""
+    separator = _separator(lines)
+    rows = []
+    for line in lines:
+        cells = [cell.strip(" \t\"'") for cell in line.strip().split(separator)[:count]]
+        if len(cells) == count and all(cells) and decimal(cells[0]) is not None:
+            if count == 2 or all(_float(cell) is not None for cell in cells[1:]):
+                rows.append(cells)
+                continue
+        report.add(f"{_short(path)}: rows that are torn or not numbers, skipped", repr(line[:60]))
+    return rows
+
+
+def _separator(lines: list[str]) -> str | None:
+    """What stands between the cells of most of the first rows; None: spaces and tabs."""
+    some = lines[:20]
+    return next((mark for mark in ",;" if sum(mark in line for line in some) * 2 > len(some)), None)
+
+
+def _stamps(path: Path, texts: list[str], report: ReadReport) -> tuple[np.ndarray, str, list[int]]:
+    """Stamps (M,) int64 ns, the unit that they had, and which of the texts they are.
+
+    Where most are integers, the others are torn.
+    """
+    whole = [text.lstrip("-").isdecimal() for text in texts]
+    integers = sum(whole) * 2 >= len(whole)
+    limit = 2**63 if integers else 2**53
+    numbers = [decimal(text) for text in texts]
+    good = [
+        i
+        for i, number in enumerate(numbers)
+        if number is not None and abs(number) < limit and (whole[i] or not integers)
+    ]
+    if lost := len(texts) - len(good):
+        report.add(f"{_short(path)}: rows that are torn or not numbers, skipped", texts[0], lost)
     try:
-        values = [float(cell) for cell in cells[1 : columns + 1]]
-        if len(values) == columns:
-            return np.int64(int(cells[0])), values
-    except (ValueError, OverflowError):
-        pass
-    _report_bad(path, line, report)
-    return None
+        stamps_ns, unit = to_nanoseconds([number for i in good if (number := numbers[i]) is not None], integers)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+    return stamps_ns, unit, good
 
 
-def _report_bad(path: Path, line: str, report: ReadReport) -> None:
-    report.add(f"{_short(path)}: rows that are torn or not numbers, skipped", repr(line[:60]))
+def _note_unit(path: Path, unit: str, report: ReadReport) -> None:
+    if unit != "ns":
+        report.note(f"{_short(path)}: stamps are in {unit}")
+
+
+def _float(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
 
 
 def _short(path: Path) -> str:

@@ -69,3 +69,67 @@ def test_a_table_of_six_minutes_is_read_within_seconds_even_with_a_bad_row(tmp_p
     start = time.process_time()
     assert len(read_table(tmp_path / "data.csv", 6, ReadReport())[0]) == 72_000
     assert time.process_time() - start < 5
+
+
+def dialect(rows, separator=",", quoted=False, newline="\n", unit=1, start=0):
+    """Rows with stamps in another unit, divided exactly."""
+    out = []
+    for row in rows:
+        stamp, *values = row.split(",")
+        whole, part = divmod(int(stamp), unit)
+        text = str(whole) if unit == 1 else f"{whole}.{part:0{len(str(unit)) - 1}d}"
+        cells = [text, *values]
+        out.append(separator.join(f'"{cell}"' if quoted else cell for cell in cells))
+    return newline.join(out) + newline
+
+
+@pytest.mark.parametrize(
+    ("about", "noted"),
+    [
+        ({"separator": ";"}, []),
+        ({"separator": " "}, []),
+        ({"separator": ", "}, []),
+        ({"separator": "\t"}, []),
+        ({"quoted": True}, []),
+        ({"newline": "\r\n"}, []),
+        ({"unit": 10**9}, ["{}/data.csv: stamps are in s"]),
+        ({"unit": 10**6}, ["{}/data.csv: stamps are in ms"]),
+        ({"unit": 10**3, "separator": ";"}, ["{}/data.csv: stamps are in us"]),
+    ],
+)
+@pytest.mark.parametrize("heading", ["", "#timestamp [ns],w_x\n", "timestamp,w_x\n", '"timestamp","w_x"\n', "\ufeff"])
+def test_every_dialect_gives_the_same_numbers(tmp_path, about, noted, heading):
+    rows, values = lines(50)
+    with (tmp_path / "data.csv").open("w", newline="", encoding="utf-8") as file:
+        file.write(heading + dialect(rows, **about))
+    report = ReadReport()
+    stamps, found = read_table(tmp_path / "data.csv", 6, report)
+    assert stamps.tolist() == [STAMP + 5_000_000 * i for i in range(50)]
+    assert np.array_equal(found, values)
+    assert not report.counts
+    assert report.notes == [note.format(tmp_path.name) for note in noted]
+
+
+@pytest.mark.parametrize(("step", "unit", "scale"), [(5_000_000, "ns", 1), (5_000, "us", 1000), (5, "ms", 10**6)])
+def test_integers_that_count_from_zero_have_the_unit_that_their_step_tells(tmp_path, step, unit, scale):
+    (tmp_path / "data.csv").write_text("".join(f"{i * step},1,2,3,4,5,6\n" for i in range(20)))
+    report = ReadReport()
+    stamps, _ = read_table(tmp_path / "data.csv", 6, report)
+    assert stamps.tolist() == [i * step * scale for i in range(20)]
+    assert bool(report.notes) == (unit != "ns")
+
+
+@pytest.mark.parametrize(("separator", "quote"), [(",", ""), (", ", ""), (";", '"'), (" ", "")])
+def test_image_lists_are_read_in_any_dialect(tmp_path, separator, quote):
+    text = "".join(f"{quote}{1.5e9 + i / 20:.2f}{quote}{separator}{quote}{i}.png{quote}\r\n" for i in range(5))
+    (tmp_path / "data.csv").write_text(text, newline="")
+    stamps, names = read_image_list(tmp_path / "data.csv", ReadReport())
+    assert stamps.tolist() == [1_500_000_000_000_000_000 + i * 50_000_000 for i in range(5)]
+    assert names == [f"{i}.png" for i in range(5)]
+
+
+def test_a_table_that_is_still_written_gives_its_whole_rows(tmp_path):
+    rows, _ = lines(50)
+    text = "\n".join(rows)
+    (tmp_path / "data.csv").write_text(text[: -len(rows[-1]) // 2])
+    assert len(read_table(tmp_path / "data.csv", 6, ReadReport())[0]) == 49
