@@ -155,19 +155,37 @@ def _show_skipped(figures: dict[str, Any]) -> None:
 
 
 @app.command()
-def evaluate(
-    estimate: Annotated[Path, typer.Argument(metavar="ESTIMATE", help="Trajectory in TUM format.")],
+def evaluate(  # noqa: PLR0913  (as many options as the command has)
+    estimates: Annotated[list[Path], typer.Argument(metavar="ESTIMATE...", help="Trajectories in TUM format.")],
     reference: Annotated[
         Path, typer.Argument(metavar="REFERENCE", help="Ground truth in TUM format, or a recording with ground truth.")
     ],
     out: OutOption = None,
+    max_diff: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="S", help="Pair nearest poses up to this apart, without interpolation."),
+    ] = None,
+    offset: Annotated[float, typer.Option(metavar="S", help="Time to add to the estimate's stamps.")] = 0.0,
+    find_offset: Annotated[
+        bool, typer.Option("--estimate-offset", help="Estimate the time offset, up to 1 s around --offset.")
+    ] = False,
+    scale: Annotated[bool, typer.Option("--scale", help="Sim(3) instead of SE(3) alignment.")] = False,
 ) -> None:
-    """Compare a trajectory with ground truth, after SE(3) alignment."""
+    """Compare trajectories with ground truth, after SE(3) alignment."""
+    from letvins_ros.evaluation.evaluate import Comparing, evaluate_all
     from letvins_ros.evaluation.evaluate import evaluate as compare
     from letvins_ros.evaluation.run_metrics import summary
-    from letvins_ros.terminal import aligned
+    from letvins_ros.terminal import aligned, columns
 
-    print(aligned(summary(compare(estimate, reference, out))))
+    how = Comparing(max_diff, offset, find_offset, scale)
+    if len(estimates) == 1:
+        metrics = compare(estimates[0], reference, out, how)
+        print(aligned(summary(metrics)))
+        _show_skipped(metrics)
+    else:
+        found = evaluate_all(estimates, reference, out, how)
+        print(columns({name: summary(metrics) for name, metrics in found.items()}))
+        _show_skipped({"notes": dict.fromkeys(note for metrics in found.values() for note in metrics["notes"])})
     if out:
         print(f"Results: {out}/")
 

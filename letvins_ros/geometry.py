@@ -91,6 +91,15 @@ def align_se3(p_a: np.ndarray, p_b: np.ndarray) -> np.ndarray:
     return transform(R, mean_a - R @ mean_b)
 
 
+def align_sim3(p_a: np.ndarray, p_b: np.ndarray) -> tuple[float, np.ndarray]:
+    """Scale s and T_a_b (4, 4) with which T_a_b (s p_b) fits p_a best, points (N, 3) (Umeyama 1991, eq. 40 to 43)."""
+    mean_a, mean_b = p_a.mean(0), p_b.mean(0)
+    u, singular, vt = np.linalg.svd((p_a - mean_a).T @ (p_b - mean_b))
+    signs = np.array([1.0, 1.0, np.linalg.det(u @ vt)])
+    scale = float(singular @ signs / ((p_b - mean_b) ** 2).sum())
+    return scale, align_se3(p_a, scale * p_b)
+
+
 def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The smallest rotation (3, 3) that takes direction a to direction b."""
     a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)

@@ -2,7 +2,7 @@
 """Progress and tables on the command line."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 Progress = Callable[[int, int], None]  # done, total
@@ -28,6 +28,17 @@ def aligned(rows: Sequence[tuple[str, str]]) -> str:
     """Labels and values in two columns, a line per row."""
     width = max((len(label) for label, _ in rows), default=0)
     return "\n".join(f"{label:<{width}}  {value}" for label, value in rows)
+
+
+def columns(tables: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+    """Tables of the same labels side by side, each under its name."""
+    labels = [label for label, _ in next(iter(tables.values()))]
+    rows = [["", *labels]] + [[name, *(value for _, value in table)] for name, table in tables.items()]
+    widths = [max(map(len, column)) for column in rows]
+    lines = zip(
+        *([cell.ljust(width) for cell in column] for column, width in zip(rows, widths, strict=True)), strict=True
+    )
+    return "\n".join("  ".join(line).rstrip() for line in lines)
 
 
 def _tenths(label: str) -> Progress:

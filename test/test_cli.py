@@ -88,6 +88,23 @@ def test_calibrations_are_imported_with_a_choice_of_cameras_and_exported(letvins
     assert '"fx": 403.0' in (tmp_path / "out" / "calib.json").read_text()
 
 
+def test_several_trajectories_are_evaluated_in_one_table(letvins, tmp_path):
+    rows = [f"{i * 0.1:.3f} {i * 0.5} {i % 3} 0 0 0 0 1\n" for i in range(40)]
+    (tmp_path / "truth.tum").write_text("".join(rows))
+    (tmp_path / "good.tum").write_text("".join(rows[::2]))
+    (tmp_path / "late.tum").write_text(
+        "".join(f"{i * 0.1 + 0.05:.3f} {i * 0.5} {i % 3} 0 0 0 0 1\n" for i in range(39))
+    )
+    code, out, _ = letvins("evaluate", "good.tum", "late.tum", "truth.tum", "-o", "out")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].split() == ["good", "late"]
+    assert next(line for line in lines if line.startswith("ATE, RMSE")).split()[2:4] == ["0.0000", "m"]
+    assert lines[-1] == "Results: out/"
+    code, out, _ = letvins("evaluate", "late.tum", "truth.tum", "--offset=-0.05")
+    assert "ATE, RMSE                   0.0000 m" in out
+
+
 def shell(*arguments, **options):
     command = [sys.executable, "-m", "letvins_ros.cli", *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, **options)

@@ -34,7 +34,7 @@ def unit_of(stamps: np.ndarray, integers: bool) -> str:
     if known:
         return known[0]
     steps = np.abs(np.diff(stamps.astype(float)))
-    step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+    step = float(np.median(steps[steps > 0])) if np.count_nonzero(steps) > 1 else 0.0
     rules = _STEPS_OF_INTEGERS if integers else _STEPS_OF_SECONDS
     return next((unit for least, unit in rules if step >= least), "ns" if integers else "s")
 

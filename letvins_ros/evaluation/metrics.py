@@ -20,6 +20,7 @@ class AbsoluteError:
     aligned: Trajectory  # the estimate in the truth's frame
     position: np.ndarray  # (N, 3) m, aligned - truth, truth's frame
     rotation_rad: np.ndarray  # (N,) angle
+    scale: float = 1.0  # that the estimate was multiplied by
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,25 +32,34 @@ class Drift:
     tilt_rad: float  # between the two verticals at the start
 
 
-def absolute_error(truth: Trajectory, estimate: Trajectory) -> AbsoluteError:
-    """Absolute trajectory error of paired poses; needs 3 or more."""
-    T_truth_odom = geometry.align_se3(truth.positions, estimate.positions)
-    T_est = T_truth_odom @ poses(estimate)
+def absolute_error(truth: Trajectory, estimate: Trajectory, with_scale: bool = False) -> AbsoluteError:
+    """Absolute trajectory error of paired poses after SE(3) or, with scale, Sim(3) alignment; needs 3 or more."""
+    scale, T_truth_odom = 1.0, geometry.align_se3(truth.positions, estimate.positions)
+    T_est = poses(estimate)
+    if with_scale:
+        scale, T_truth_odom = geometry.align_sim3(truth.positions, estimate.positions)
+        T_est[:, :3, 3] *= scale
+    T_est = T_truth_odom @ T_est
     T_true = poses(truth)
     rotation = _angles(geometry.inverse(T_true) @ T_est)
     aligned = from_poses(estimate.stamps_ns.tolist(), T_est)
-    return AbsoluteError(truth, aligned, T_est[:, :3, 3] - T_true[:, :3, 3], rotation)
+    return AbsoluteError(truth, aligned, T_est[:, :3, 3] - T_true[:, :3, 3], rotation, scale)
 
 
 def relative_error(truth: Trajectory, estimate: Trajectory, delta_s: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Relative pose errors over delta_s of paired poses: translation (M,) m and rotation (M,) rad (Sturm 2012, eq. 2).
 
-    A pair is a pose and the first one at least delta_s - 1 ms later, if that is within 30 ms of delta_s.
+    A pair is a pose and the one nearest to delta_s later, if that is within 30 ms of delta_s or, where poses are more
+    than 60 ms apart, within half a period.
     """
     delta = round(delta_s * SECOND_NS)
     stamps = truth.stamps_ns
-    later = np.searchsorted(stamps, stamps + delta - 1_000_000).clip(max=len(stamps) - 1)
-    first = np.flatnonzero(np.abs(stamps[later] - stamps - delta) < 30_000_000)
+    after = np.searchsorted(stamps, stamps + delta).clip(1, max(len(stamps) - 1, 1))
+    if len(stamps) < 2:
+        return np.empty(0), np.empty(0)
+    later = after - (2 * (stamps + delta) < stamps[after - 1] + stamps[after])
+    tolerance = max(30_000_000, 0.5 * float(np.median(np.diff(stamps))) + 1_000_000)
+    first = np.flatnonzero((np.abs(stamps[later] - stamps - delta) < tolerance) & (later > np.arange(len(stamps))))
     later = later[first]
     T_true, T_est = poses(truth), poses(estimate)
     moved_true = geometry.inverse(T_true[first]) @ T_true[later]

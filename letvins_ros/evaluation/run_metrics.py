@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from letvins_ros.evaluation.kitti_error import kitti_metrics
 from letvins_ros.evaluation.metrics import (
     MAX_TILT_RAD,
     AbsoluteError,
@@ -19,11 +20,12 @@ from letvins_ros.evaluation.metrics import (
     rms,
 )
 from letvins_ros.evaluation.record import STAGES, RunRecord
-from letvins_ros.evaluation.trajectory import associate, between, take
+from letvins_ros.evaluation.trajectory import at_times, between, take
 from letvins_ros.memory import peak_rss_mb
 from letvins_ros.types import Trajectory, VioStatus
 
 ERRORS = ("ate_rmse_m", "ate_map_rmse_m", "rpe_trans_rmse_m", "rpe_rot_rmse_deg", "nees_position_mean")
+KITTI = ("kitti_trans_percent", "kitti_rot_deg_per_m", "kitti_shortest_m")
 
 LABELS = {
     "frames": ("Frames processed", "{:d}"),
@@ -43,6 +45,11 @@ LABELS = {
     "rot_rmse_deg": ("Rotation error, RMSE", "{:.3f}°"),
     "rpe_trans_rmse_m": ("RPE over 1 s, translation", "{:.4f} m"),
     "rpe_rot_rmse_deg": ("RPE over 1 s, rotation", "{:.3f}°"),
+    "kitti_trans_percent": ("KITTI error, translation", "{:.3f} %"),
+    "kitti_rot_deg_per_m": ("KITTI error, rotation", "{:.5f}°/m"),
+    "kitti_shortest_m": ("KITTI error over parts from", "{:g} m"),
+    "scale": ("Scale of the estimate", "{:.5f}"),
+    "offset_s": ("Added to the estimate's stamps", "{:.4f} s"),
     "nees_position_mean": ("NEES of position, mean (ideal: 3)", "{:.2f}"),
     "realtime_factor": ("Real-time factor", "{:.2f}"),
     "tracker_ms": ("Tracker per frame", ""),
@@ -70,10 +77,10 @@ def compare(record: RunRecord, truth: Trajectory | None) -> Comparison | None:
     if truth is None:
         return None
     estimate, states = record.trajectory(), [state for _, state in record.posed()]
-    true_rows, rows = associate(truth, estimate)
+    truth, rows = at_times(truth, estimate.stamps_ns)
     if len(rows) < 3:
         return None
-    truth, matched = take(truth, true_rows), take(estimate, rows)
+    matched = take(estimate, rows)
     return Comparison(
         absolute_error(truth, matched),
         absolute_error(truth, take(record.map_trajectory(), rows)),
@@ -131,14 +138,15 @@ def _status_metrics(record: RunRecord) -> dict[str, Any]:
 
 def _error_metrics(comparison: Comparison | None) -> dict[str, float | None]:
     if comparison is None:
-        return dict.fromkeys(ERRORS)
+        return dict.fromkeys((*ERRORS, *KITTI))
     absolute, drifted = comparison.absolute, comparison.drift
     translation, rotation = relative_error(absolute.truth, absolute.aligned)
     consistency = nees(drifted.position, comparison.covariances)
     comparable = drifted.tilt_rad < MAX_TILT_RAD
     ate, ate_map = (rms(np.linalg.norm(e.position, axis=1)) for e in (absolute, comparison.absolute_map))
     mean_nees = float(consistency.mean()) if comparable and len(consistency) else None
-    return dict(zip(ERRORS, (ate, ate_map, rms(translation), rms(np.degrees(rotation)), mean_nees), strict=True))
+    errors = (ate, ate_map, rms(translation), rms(np.degrees(rotation)), mean_nees)
+    return dict(zip(ERRORS, errors, strict=True)) | kitti_metrics(absolute.truth, absolute.aligned)
 
 
 def _cost_metrics(record: RunRecord) -> dict[str, Any]:

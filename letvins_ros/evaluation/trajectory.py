@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trajectory files, and association of two trajectories by time."""
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from letvins_ros import geometry
 from letvins_ros.datasets import ReadReport, open_dataset
+from letvins_ros.datasets.bags import storage
+from letvins_ros.datasets.stamps import decimal, to_nanoseconds
 from letvins_ros.datasets.table import read_truth
 from letvins_ros.errors import DataError
 from letvins_ros.types import Trajectory
@@ -15,7 +18,7 @@ from letvins_ros.writing import write_atomic
 
 SECOND_NS = 1_000_000_000
 MAX_DT_NS = 3_000_000  # maximum time difference of associated poses
-BAGS = {".bag", ".db3", ".mcap"}
+MAX_GAP_NS = 500_000_000  # between poses further apart none is interpolated
 
 
 def from_poses(stamps_ns: list[int], T: np.ndarray) -> Trajectory:
@@ -46,11 +49,6 @@ def stamp_text(stamp_ns: int) -> str:
     return f"{'-' * (stamp_ns < 0)}{seconds}.{nanoseconds:09d}"
 
 
-def stamp_from_text(text: str) -> int:
-    """Nanoseconds of decimal seconds, rounded to the nearest; also reads `1.4e+09`."""
-    return int((Decimal(text) * SECOND_NS).to_integral_value())
-
-
 def write_tum(path: Path, trajectory: Trajectory) -> None:
     """`stamp x y z qx qy qz qw` a row: s, m, unit quaternion, nine decimals each, so equal runs give equal bytes."""
     numbers = np.hstack((trajectory.positions, trajectory.quaternions)).tolist()
@@ -58,36 +56,52 @@ def write_tum(path: Path, trajectory: Trajectory) -> None:
     write_atomic(path, "".join(f"{stamp_text(stamp)} {' '.join(f'{x:.9f}' for x in row)}\n" for stamp, row in rows))
 
 
-def read_tum(path: Path) -> Trajectory:
-    """A TUM file, sorted by time, the first of equal stamps kept. Raises DataError with file and row."""
+def read_tum(path: Path, report: ReadReport | None = None) -> Trajectory:
+    """A TUM file, sorted by time, the first of equal stamps kept. Raises DataError with file and row.
+
+    Stamps may also be in ns, us or ms, which is recognised by their size and noted in the report.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read trajectory {path}: {error}") from error
     stamps, numbers = [], []
     for row, line in enumerate(lines, 1):
-        fields = line.split("#")[0].split()
+        fields = line.split("#")[0].replace(",", " ").split()
         if not fields:
             continue
         try:
-            stamps.append(np.int64(stamp_from_text(fields[0])))
+            stamps.append(_number(fields[0]))
             numbers.append([float(field) for field in fields[1:]])
-        except (ValueError, InvalidOperation, OverflowError) as error:
+        except ValueError as error:
             raise DataError(f"{path} row {row}: expected numbers, got {line[:60]!r}") from error
         if len(fields) != 8:
             raise DataError(f"{path} row {row}: expected stamp x y z qx qy qz qw, got {len(fields)} values")
-    return _checked(path, np.array(stamps, np.int64), np.array(numbers).reshape(-1, 7))
+    try:
+        stamps_ns, unit = to_nanoseconds(stamps, integers=False)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
+    if report and unit != "s":
+        report.note(f"{path.name}: stamps are in {unit}")
+    return _checked(path, stamps_ns, np.array(numbers).reshape(-1, 7))
 
 
-def read_reference(path: Path) -> tuple[Trajectory, int | None]:
+def _number(text: str) -> Decimal:
+    number = decimal(text)
+    if number is None:
+        raise ValueError(text)
+    return number
+
+
+def read_reference(path: Path, report: ReadReport | None = None) -> tuple[Trajectory, int | None]:
     """The truth of a TUM file, an EuRoC csv or a dataset, and how many frames the dataset has.
 
     Raises DataError where there is none.
     """
     if path.suffix == ".csv":
-        return read_truth(path, ReadReport()), None
-    if not path.is_dir() and path.suffix not in BAGS:
-        return read_tum(path), None
+        return read_truth(path, report or ReadReport()), None
+    if not path.is_dir() and not storage.recognises(path):
+        return read_tum(path, report), None
     dataset = open_dataset(path)
     if dataset.truth is None:
         raise DataError(f"{path} holds no ground truth to compare with")
@@ -103,6 +117,31 @@ def associate(truth: Trajectory, estimate: Trajectory, max_dt_ns: int = MAX_DT_N
         return _nearest(truth.stamps_ns, estimate.stamps_ns, max_dt_ns)
     rows, nearest = _nearest(estimate.stamps_ns, truth.stamps_ns, max_dt_ns)
     return nearest, rows
+
+
+def at_times(trajectory: Trajectory, stamps_ns: np.ndarray) -> tuple[Trajectory, np.ndarray]:
+    """Its poses at those of the stamps (N,) that it covers, and which these are (M,).
+
+    Positions are interpolated linearly, rotations along the shortest arc, over gaps of MAX_GAP_NS at most.
+    """
+    own = trajectory.stamps_ns
+    if len(own) < 2:
+        rows = np.flatnonzero(np.isin(stamps_ns, own))
+        return take(trajectory, np.searchsorted(own, stamps_ns[rows])), rows
+    after = np.searchsorted(own, stamps_ns).clip(1, len(own) - 1)
+    before = after - 1
+    inside = (stamps_ns >= own[0]) & (stamps_ns <= own[-1])
+    near = (own[after] - own[before] <= MAX_GAP_NS) | (stamps_ns == own[before]) | (stamps_ns == own[after])
+    rows = np.flatnonzero(inside & near)
+    before, after, wanted = before[rows], after[rows], stamps_ns[rows]
+    share = ((wanted - own[before]) / (own[after] - own[before]))[:, None]
+    positions = (1 - share) * trajectory.positions[before] + share * trajectory.positions[after]
+    start, end = (Rotation.from_quat(trajectory.quaternions[i]) for i in (before, after))
+    turned = start * Rotation.from_rotvec((start.inv() * end).as_rotvec() * share)
+    exact = share[:, 0] == 1  # as they are, not through two conversions
+    quaternions = np.where(exact[:, None], trajectory.quaternions[after], turned.as_quat())
+    quaternions = np.where(share == 0, trajectory.quaternions[before], quaternions)
+    return Trajectory(wanted, positions, quaternions), rows
 
 
 def _nearest(few: np.ndarray, many: np.ndarray, max_dt_ns: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import itertools
+import math
+
 import numpy as np
 import pytest
 
 from letvins_ros import geometry
 from letvins_ros.evaluation import metrics as m
+from letvins_ros.evaluation.kitti_error import kitti_error
 from letvins_ros.evaluation.trajectory import associate, from_poses, poses, take
 from letvins_ros.types import Trajectory
 
@@ -54,6 +58,57 @@ def test_relative_error_over_a_second_is_the_speed_and_rate_error():
     np.testing.assert_allclose(translation, 0.1, rtol=1e-9)
     np.testing.assert_allclose(rotation, 0, atol=1e-9)
     np.testing.assert_allclose(m.relative_error(_of(truth), _of(turning))[1], 0.02, rtol=1e-9)
+
+
+@pytest.mark.parametrize("period_ns", [103_680_000, 33_333_333, 140_000_000])
+def test_periods_that_divide_no_second_have_relative_errors_too(period_ns):
+    t = np.arange(100)[:, None] * (period_ns / 1e9)
+    truth = geometry.transform(np.broadcast_to(np.eye(3), (100, 3, 3)), t * np.array([[1.0, 0.0, 0.0]]))
+    faster = geometry.transform(np.broadcast_to(np.eye(3), (100, 3, 3)), 1.1 * t * np.array([[1.0, 0.0, 0.0]]))
+    translation, _ = m.relative_error(_of(truth, period_ns), _of(faster, period_ns))
+    near = round(1e9 / period_ns) * period_ns / 1e9
+    assert len(translation) == 100 - round(1e9 / period_ns)
+    np.testing.assert_allclose(translation, 0.1 * near, rtol=1e-9)
+
+
+def _kitti_by_the_book(T_true, T_est, lengths):
+    """The benchmark's own way: loops over frames and lengths, one part after the other."""
+    along = [0.0]
+    for a, b in itertools.pairwise(T_true):
+        along.append(along[-1] + math.dist(a[:3, 3], b[:3, 3]))
+    found = []
+    for first in range(0, len(T_true), 10):
+        for length in lengths:
+            last = next((i for i in range(first, len(along)) if along[i] > along[first] + length), None)
+            if last is None:
+                continue
+            moved_true, moved_est = (np.linalg.inv(T[first]) @ T[last] for T in (T_true, T_est))
+            error = np.linalg.inv(moved_est) @ moved_true
+            cosine = max(min(0.5 * (np.trace(error[:3, :3]) - 1), 1.0), -1.0)
+            found.append((math.hypot(*error[:3, 3]) / length, math.acos(cosine) / length))
+    return np.mean(found, axis=0)
+
+
+@pytest.mark.parametrize(("metres", "shortest"), [(1500.0, 100.0), (84.0, 10.0), (6.0, 1.0)])
+def test_kittis_error_is_that_of_the_benchmark_over_parts_that_the_path_has(metres, shortest):
+    rng = np.random.default_rng(4)
+    n = 400
+    speed = np.outer(rng.uniform(0.5, 1.5, n), [metres / n, 0.0, 0.0])
+    step = geometry.transform(geometry.exp_so3(rng.normal(0, 0.01, (n, 3))), speed)
+    wrong = step @ geometry.transform(
+        geometry.exp_so3(rng.normal(0, 1e-3, (n, 3))), rng.normal(0, 0.1 * metres / n, (n, 3))
+    )
+    T_true, T_est = (np.array(list(itertools.accumulate(steps, np.matmul))) for steps in (step, wrong))
+    translation, rotation = _kitti_by_the_book(T_true, T_est, shortest * np.arange(1, 9))
+    found = kitti_error(_of(T_true), _of(T_est))
+    assert found.shortest_m == shortest
+    assert found.translation_percent == pytest.approx(100 * translation, rel=1e-9)
+    assert found.rotation_deg_per_m == pytest.approx(np.degrees(rotation), rel=1e-6)
+
+
+def test_a_path_of_less_than_a_metre_has_no_kitti_error():
+    T = _circle(20, radius=0.05)
+    assert kitti_error(_of(T), _of(T)) is None
 
 
 def test_no_relative_error_is_taken_across_a_gap():

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+from decimal import Decimal
+
 import numpy as np
 import pytest
 
+from letvins_ros import geometry
+from letvins_ros.datasets import ReadReport
+from letvins_ros.datasets.stamps import to_nanoseconds
 from letvins_ros.errors import DataError
 from letvins_ros.evaluation import trajectory as tr
 from letvins_ros.types import Trajectory
@@ -12,12 +17,51 @@ ROW = "1403636580.838555648 1 2 3 0 0 0 1\n"
 
 @pytest.mark.parametrize("stamp_ns", [0, 1, 999_999_999, -5, START_NS, START_NS + 1, 2**63 - 1])
 def test_a_stamp_survives_as_text_to_the_nanosecond(stamp_ns):
-    assert tr.stamp_from_text(tr.stamp_text(stamp_ns)) == stamp_ns
+    assert to_nanoseconds([Decimal(tr.stamp_text(stamp_ns))], integers=False) == (np.array([stamp_ns]), "s")
 
 
-def test_exponents_and_surplus_digits_are_read_as_stamps():
-    assert tr.stamp_from_text("1.403636580838555648e+09") == START_NS
-    assert tr.stamp_from_text("1403636580.8385556484999") == START_NS
+@pytest.mark.parametrize("text", ["1.403636580838555648e+09", "1403636580.8385556484999"])
+def test_exponents_and_surplus_digits_are_read_as_stamps(tmp_path, text):
+    (tmp_path / "a.tum").write_text(ROW.replace("1403636580.838555648", text))
+    assert tr.read_tum(tmp_path / "a.tum").stamps_ns.tolist() == [START_NS]
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("ns", 1), ("us", 10**3), ("ms", 10**6)])
+@pytest.mark.parametrize("form", ["{}", "{}.0", "{:.12e}"])
+def test_stamps_in_other_units_are_known_by_their_size_and_noted(tmp_path, unit, factor, form):
+    stamps = [(START_NS // 10**9 * 10**9 + i * 50_000_000) // factor for i in range(3)]
+    texts = [form.format(float(stamp) if "e" in form else stamp) for stamp in stamps]
+    (tmp_path / "a.tum").write_text("".join(f"{text} 1 2 3 0 0 0 1\n" for text in texts))
+    read = tr.read_tum(tmp_path / "a.tum", report := ReadReport())
+    expected = np.array(stamps) * factor
+    assert np.abs(read.stamps_ns - expected).max() <= (1_000_000 if "e" in form else 0)
+    assert report.notes == [f"a.tum: stamps are in {unit}"]
+
+
+def test_stamps_that_count_nanoseconds_from_zero_are_known_by_their_step(tmp_path):
+    (tmp_path / "a.tum").write_text("".join(f"{i * 50_000_000} 1 2 3 0 0 0 1\n" for i in range(4)))
+    assert tr.read_tum(tmp_path / "a.tum").stamps_ns.tolist() == [i * 50_000_000 for i in range(4)]
+
+
+def test_poses_between_those_of_a_trajectory_are_interpolated_over_short_gaps_only(truth):
+    rate, speed = np.array([0.2, -0.1, 0.5]), np.array([1.0, 2.0, -0.5])
+
+    def at(seconds):
+        return tr.from_poses(
+            [int(s * 1e9) for s in seconds],
+            geometry.transform(geometry.exp_so3(np.outer(seconds, rate)), np.outer(seconds, speed)),
+        )
+
+    seconds = np.array([0.0, 0.1, 0.5, 1.5, 1.6])
+    wanted = at(np.array([-0.05, 0.0, 0.05, 0.4, 1.0, 1.5, 1.55, 1.7]))
+    found, rows = tr.at_times(at(seconds), wanted.stamps_ns)
+    assert rows.tolist() == [1, 2, 3, 5, 6]
+    np.testing.assert_allclose(found.positions, wanted.positions[rows], atol=1e-12)
+    angle = tr.poses(found)[:, :3, :3] @ np.swapaxes(tr.poses(wanted)[rows, :3, :3], 1, 2)
+    np.testing.assert_allclose(angle, np.broadcast_to(np.eye(3), angle.shape), atol=1e-9)
+    same, rows = tr.at_times(truth, truth.stamps_ns)
+    np.testing.assert_array_equal(same.positions, truth.positions)
+    np.testing.assert_array_equal(same.quaternions, truth.quaternions)
 
 
 def test_a_trajectory_survives_a_tum_file(tmp_path, estimate):
@@ -47,7 +91,8 @@ def test_rows_are_sorted_and_repeated_stamps_dropped(tmp_path):
         (ROW + "1403636580.9 1 2 3 0 0\n", "a.tum row 2: expected stamp x y z qx qy qz qw, got 6 values"),
         (ROW + ROW + "stamp 1 2 3 0 0 0 1\n", "a.tum row 3: expected numbers, got 'stamp 1 2 3"),
         ("nan 1 2 3 0 0 0 1\n", "a.tum row 1: expected numbers"),
-        ("1403636580838555648 1 2 3 0 0 0 1\n", "a.tum row 1: expected numbers"),  # ns overflow as seconds
+        ("1e9999 1 2 3 0 0 0 1\n", "a.tum row 1: expected numbers"),
+        ("9e18 1 2 3 0 0 0 1\n" * 2 + "9.9e18 1 2 3 0 0 0 1\n", "a.tum: a time beyond 64 bits of nanoseconds"),
         (ROW + "2 nan 2 3 0 0 0 1\n", "1 of 2 poses are not finite or lack a rotation, first at 2.000000000 s"),
         ("2 1 2 3 0 0 0 0\n", "1 of 1 poses are not finite"),
         ("# nothing\n", "a.tum holds no poses"),
