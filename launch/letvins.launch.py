@@ -33,6 +33,8 @@ TEXTS = {
     "config": ("", "configuration (yaml) with the calibration; of a dataset's own where empty"),
     "dataset": ("", "recording to play: folder or bag, as for `letvins run`"),
     "bag": ("", "ROS 2 bag to play with `ros2 bag play`"),
+    "load_map": ("", "map file to start with; map->odom comes once the place is recognised, or given by /initialpose"),
+    "save_map": ("", "file to write the map to at the end"),
     "tracker": ("", "lk, letnet2, kp2dtiny, kp2d or superpoint instead of the configuration's"),
     "backend": ("", "what runs the network instead of the configuration's: openvino, torch, tensorrt"),
     "namespace": ("", "namespace of nodes and topics, and prefix of the frames"),
@@ -42,6 +44,7 @@ TEXTS = {
 }
 SWITCHES = {
     "repeat": (False, "play the dataset again and again"),
+    "localise": (False, "only localise in the map, add nothing to it"),
     "loop": (True, "start loop_closure, which publishes map->odom"),
     "use_sim_time": (False, "take the time from /clock"),
     "fastdds": (True, "use config/fastdds.xml, for processes of one machine"),
@@ -94,7 +97,8 @@ def _given(texts: dict[str, str]) -> dict[str, Any]:
             given[name] = float("nan")
         if not 0 < given[name] < float("inf"):
             raise ValueError(f"{name} must be a number above 0, got {texts[name]!r}")
-    for name in ("config", "dataset", "bag"):
+    given["save_map"] = given["save_map"] and str(Path(given["save_map"]).expanduser().absolute())
+    for name in ("config", "dataset", "bag", "load_map"):
         if given[name]:
             given[name] = str(Path(given[name]).expanduser().absolute())
             if not Path(given[name]).exists():
@@ -106,7 +110,8 @@ def _parameters(given: dict[str, Any]) -> dict[str, Any]:
     """What all nodes get; each reads the configuration, and takes the data's calibration where that has none."""
     texts = {
         "config": given["config"], "player.source": given["dataset"], "tracker.method": given["tracker"],
-        "tracker.backend": given["backend"],
+        "tracker.backend": given["backend"], "loop.load_map": given["load_map"], "loop.save_map": given["save_map"],
+        "loop.mode": "localise" if given["localise"] else "",
     }  # fmt: skip
     chosen = {name: text for name, text in texts.items() if text}
     return {"use_sim_time": given["use_sim_time"], "autostart": given["autostart"], **chosen}

@@ -231,7 +231,7 @@ def test_the_version_is_the_same_everywhere():
 
 def test_nothing_new_lies_at_the_top():
     known = set(
-        "letvins_ros launch config msg training test package.xml setup.py README.md CMakeLists.txt pyproject.toml"
+        "letvins_ros launch config msg srv training test package.xml setup.py README.md CMakeLists.txt pyproject.toml"
         " CHANGELOG.md LICENSE Makefile docs .ci .github .gitignore .pre-commit-config.yaml".split()
     )
     if not (shutil.which("git") and (ROOT / ".git").exists()):

@@ -9,8 +9,8 @@ import numpy as np
 
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.config import LoopConfig
-from letvins_ros.errors import ConfigError, Rejected
-from letvins_ros.geometry import inverse, log_so3
+from letvins_ros.errors import ConfigError, DataError, Rejected
+from letvins_ros.geometry import inverse, log_so3, transform, yaw_rotation
 from letvins_ros.loop.describers import open_describer
 from letvins_ros.loop.features import Describer, KeyframeFeatures, update_landmarks
 from letvins_ros.loop.graph import Loop
@@ -61,11 +61,10 @@ class LoopCloser:
 
         Raises ConfigError where the mode needs a map and there is none.
         """
-        if config.mode == "localise" and not places:
-            raise ConfigError("loop.mode localise needs a map: set loop.load_map")
-        self._config = config
         self._describer = describer or open_describer(config, camera, gravity_aligned)
         self.places = PlaceMap(self._describer.place_size) if places is None else places
+        self._config, self._gravity_aligned = config, gravity_aligned
+        self.set_mode(config.mode)
         self._recogniser = Recogniser(self.places, camera, config, gravity_aligned)
         self._chain = OdometryChain(gravity_aligned, config.odometry_scale)
         self._agreement = Agreement(config.agree_inliers, MAX_WAIT_M)
@@ -78,6 +77,31 @@ class LoopCloser:
         self._pending: PlaceMatch | None = None  # the last accepted match of a keyframe that is no node
         self._last_loop = -1  # this session's last node with a loop
         self._T_map_odom: np.ndarray | None = None  # (4, 4); None: not localised
+
+    def set_mode(self, mode: str) -> None:
+        """Map or localise from the next keyframe on; raises ConfigError where there is no map to localise in."""
+        if mode == "localise" and not len(self.places):
+            raise ConfigError("loop.mode localise needs a map: set loop.load_map")
+        self._config = replace(self._config, mode=mode)
+
+    def place(self, T_map_body: np.ndarray, T_odom_body: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+        """Take a pose in the map from outside, such as an operator's; returns T_map_odom (4, 4) by it.
+
+        Where gravity is known, only heading and position count. covariance (6, 6): position, rotation, along the map's
+        axes. Places that are recognised later correct it; the graph does not take it. Raises DataError before the first
+        keyframe.
+        """
+        if self._chain.is_empty:
+            raise DataError("there is no keyframe yet that could be placed in the map")
+        T_map_odom = T_map_body @ inverse(T_odom_body)
+        if self._gravity_aligned:
+            turn = T_map_body[:3, :3] @ T_odom_body[:3, :3].T
+            R = yaw_rotation(float(np.arctan2(turn[1, 0] - turn[0, 1], turn[0, 0] + turn[1, 1])))
+            T_map_odom = transform(R, T_map_body[:3, 3] - R @ T_odom_body[:3, 3])
+        T_map_level = T_map_odom @ self._chain.T_odom_level
+        turn = np.kron(np.eye(2), T_map_level[:3, :3].T)
+        self._set_pose(Motion(T_map_level, swap_blocks(turn @ covariance @ turn.T)))
+        return T_map_odom
 
     def add(self, keyframe: Keyframe, image: np.ndarray) -> Answer:
         """Process a keyframe and its left gray image (H, W) uint8."""

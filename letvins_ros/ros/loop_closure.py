@@ -2,32 +2,29 @@
 """Node: keyframes and images in, the map's correction out."""
 
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path as File
 from typing import Any, NamedTuple
 
 import numpy as np
-from geometry_msgs.msg import Point
+from geometry_msgs.msg import Point, PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry, Path
+from rclpy.parameter import Parameter
 from std_msgs.msg import ColorRGBA
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
-from letvins_ros import __version__
-from letvins_ros.config_io import to_yaml
+from letvins_ros.config import Config
 from letvins_ros.errors import DataError, LetvinsError
-from letvins_ros.loop.closer import LoopCloser, MapSnapshot
-from letvins_ros.loop.describers import describer_name
-from letvins_ros.loop.map_file import MapInfo, load_map, save_map
+from letvins_ros.loop.closer import MapSnapshot
 from letvins_ros.msg import Keyframe, LoopClosure
 from letvins_ros.ros import convert
+from letvins_ros.ros.live_map import LiveMap
 from letvins_ros.ros.node import LetvinsNode, run_node
 from letvins_ros.ros.paths import ThinnedPath
-from letvins_ros.sensors import calibrated_rig
+from letvins_ros.srv import LoadMap, SaveMap, SetPose
 from letvins_ros.types import Keyframe as CoreKeyframe
 from letvins_ros.types import LoopClosure as CoreClosure
 
@@ -51,16 +48,8 @@ class LoopClosureNode(LetvinsNode):
         super().__init__("loop_closure", **options)
 
     def configure(self) -> None:
-        rig, upright = calibrated_rig(self.config), self.config.mode != "stereo"
-        self.camera = rig.cameras[0]
-        settings = to_yaml(replace(self.config, rig=rig))
-        describer, origin = describer_name(self.config.loop), {"source": self.get_namespace(), "made_by": __version__}
-        self.info = MapInfo.of(self.camera, upright, settings, describer, **origin)
-        self.using = threading.Lock()  # of the closer
-        self.closer = self._closer(self.config.loop.load_map)
-        self.T_map_odom: np.ndarray | None = np.eye(4)
-        if self.config.loop.load_map:
-            self.T_map_odom = None  # until it has found itself
+        self.map = LiveMap(self.config, self.get_namespace())
+        self.T_odom_base: np.ndarray | None = None  # as odometry had it last
         self.queue: deque[Waiting] = deque()
         self.images: dict[int, Any] = {}  # messages by stamp, oldest first
         self.path = ThinnedPath(self.config.ros.path_poses)
@@ -75,34 +64,34 @@ class LoopClosureNode(LetvinsNode):
         self.send_transform = self.broadcaster()
         self.serve(Trigger, "~/save_map", self._save)
         self.serve(Trigger, "~/load_map", self._load)
-
-    def _closer(self, file: str) -> LoopCloser:
-        """A closer that begins with nothing, or with the map of a file; LetvinsError where that cannot be used."""
-        places = load_map(File(file), self.info)[0] if file else None
-        return LoopCloser(self.config.loop, self.camera, self.info.gravity_aligned, places)
+        self.serve(SaveMap, "~/save_map_to", self._save_file)
+        self.serve(LoadMap, "~/load_map_from", self._load_file)
+        self.serve(SetPose, "~/set_pose", self._set_pose)
 
     def activate(self) -> None:
         self.hear_images(0, self._on_image)
         self.hear(Odometry, "letvins/odometry", self._on_odometry)
         self.hear(Keyframe, "letvins/keyframe", self._on_keyframe)
+        self.hear(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose)
 
     def _on_odometry(self, message: Odometry) -> None:
         """Send the same pose in the map; its covariance about odom's axes is turned with it."""
         ros, stamp_ns = self.config.ros, convert.stamp_to_ns(message.header.stamp)
         self.heard_at = time.monotonic()
         self.stats.count("odometry")
-        T_map_odom = self.T_map_odom
+        self.T_odom_base = convert.pose_from_message(message.pose.pose)
+        T_map_odom = self.map.T_map_odom
         if T_map_odom is None:
             return
-        T_map_body = T_map_odom @ convert.pose_from_message(message.pose.pose)
+        T_map_base = T_map_odom @ self.T_odom_base
         if ros.publish_map_tf:
             self.send_transform(convert.transform_to_message(T_map_odom, stamp_ns, ros.map_frame, ros.odom_frame))
         message.header.frame_id = ros.map_frame
-        message.pose.pose = convert.pose_to_message(T_map_body)
+        message.pose.pose = convert.pose_to_message(T_map_base)
         turn = np.kron(np.eye(2), T_map_odom[:3, :3])
         message.pose.covariance = (turn @ message.pose.covariance.reshape(6, 6) @ turn.T).ravel()
         self.out_odometry.publish(message)
-        self.path.add(stamp_ns, T_map_body)
+        self.path.add(stamp_ns, T_map_base)
         due = time.monotonic() - self.path_at > 1.0
         if ros.publish_path and due and self.out_path.get_subscription_count():
             self.path_at = time.monotonic()
@@ -131,21 +120,16 @@ class LoopClosureNode(LetvinsNode):
             return False
         message, image = self.queue.popleft()
         keyframe = self._in_one_session(message)
-        with self.using:  # one without image is needed too, for the way
-            answer = self.closer.add(keyframe, self._gray(image))
-            if answer.T_map_odom is not None:
-                self.T_map_odom = answer.T_map_odom
-            wanted = self.out_graph.get_subscription_count() > 0
-            snapshot = self.closer.snapshot() if wanted else None
+        answer = self.map.add(keyframe, self._gray(image))  # one without image is needed too, for the odometry chain
         if isinstance(answer.closure, CoreClosure) and answer.T_map_odom is not None:
             self._publish_loop(answer.closure, answer.T_map_odom)
-        if snapshot is not None:
-            self.out_graph.publish(self._graph(keyframe.stamp_ns, snapshot))
+        if self.out_graph.get_subscription_count():
+            self.out_graph.publish(self._graph(keyframe.stamp_ns, self.map.snapshot()))
         return True
 
     def _gray(self, message: Any) -> np.ndarray:
         """The image (H, W); black where there is none, which shows no place."""
-        black = np.zeros((self.camera.camera.height, self.camera.camera.width), np.uint8)
+        black = np.zeros((self.map.camera.camera.height, self.map.camera.camera.width), np.uint8)
         try:
             gray = None if message is None else convert.image_from(message)
         except DataError:  # the tracker names it
@@ -156,7 +140,7 @@ class LoopClosureNode(LetvinsNode):
         self.stats.count("loops")
         self.out_loop.publish(convert.closure_to_message(closure, T_map_odom, self.config.ros.map_frame))
         if closure.relocalised:
-            self.get_logger().info("found itself in the map")
+            self.get_logger().info("relocalised in the map")
 
     def _in_one_session(self, message: Keyframe) -> CoreKeyframe:
         """The keyframe with index and resets that go on when the vio node was restarted."""
@@ -188,39 +172,70 @@ class LoopClosureNode(LetvinsNode):
     # -- maps ---------------------------------------------------------------------------------------------------------
 
     def _save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        file = self.config.loop.save_map
-        return self._answered(response, file, "loop.save_map", lambda: self._save_to(File(file)))
-
-    def _save_to(self, file: File) -> str:
-        with self.using:
-            places = self.closer.optimised_map()
-            save_map(file, places, self.info)
-            return f"{len(places)} places saved to {file}"
+        return self._answered(response, lambda: self.map.save(self.config.loop.save_map))
 
     def _load(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        file = self.config.loop.load_map
-        return self._answered(response, file, "loop.load_map", lambda: self._load_from(file))
+        return self._answered(response, lambda: self.map.load(self.config.loop.load_map, self.config.loop.mode))
 
-    def _load_from(self, file: str) -> str:
-        closer = self._closer(file)
-        with self.using:
-            self.closer, self.T_map_odom = closer, None
-            return f"{len(closer.places)} places loaded from {file}; map->odom comes once it has found itself"
-
-    def _answered(self, response: Trigger.Response, file: str, name: str, act: Callable[[], str]) -> Trigger.Response:
-        response.success, response.message = False, f"set the parameter {name} to a file first"
-        try:
-            if file:
-                response.message, response.success = act(), True
-        except LetvinsError as error:
-            response.message = str(error)
+    def _save_file(self, request: SaveMap.Request, response: SaveMap.Response) -> SaveMap.Response:
+        self._answered(response, lambda: self.map.save(request.file or self.config.loop.save_map))
+        response.places = len(self.map)
         return response
 
+    def _load_file(self, request: LoadMap.Request, response: LoadMap.Response) -> LoadMap.Response:
+        mode = "localise" if request.localise else self.config.loop.mode
+        self._answered(response, lambda: self.map.load(request.file or self.config.loop.load_map, mode))
+        if response.success and mode != self.config.loop.mode:
+            self.set_parameters([Parameter("loop.mode", value=mode)])
+        response.places = len(self.map)
+        return response
+
+    def _set_pose(self, request: SetPose.Request, response: SetPose.Response) -> SetPose.Response:
+        return self._answered(response, lambda: self._place(request.pose))
+
+    def _answered(self, response: Any, act: Callable[[], str]) -> Any:
+        try:
+            response.message, response.success = act(), True
+        except LetvinsError as error:
+            response.message, response.success = str(error), False
+        return response
+
+    def _on_initial_pose(self, message: PoseWithCovarianceStamped) -> None:
+        try:
+            self.get_logger().info(self._place(message))
+        except LetvinsError as error:
+            self.problems.note("initialpose", str(error))
+
+    def _place(self, message: PoseWithCovarianceStamped) -> str:
+        """Take the base's pose in the map as given; LetvinsError where it cannot be used."""
+        frame, wanted = message.header.frame_id.lstrip("/"), self.config.ros.map_frame
+        if frame not in ("", wanted):
+            raise DataError(f"the pose is in {frame}, {wanted} is needed")
+        if self.T_odom_base is None:
+            raise DataError("there is no odometry yet that the pose could be compared with")
+        T_map_base = convert.pose_from_message(message.pose.pose)
+        self.map.place(T_map_base, self.T_odom_base, np.reshape(message.pose.covariance, (6, 6)))
+        x, y, z = T_map_base[:3, 3]
+        return f"placed in the map at {x:.2f} {y:.2f} {z:.2f} m"
+
+    def configured(self, config: Config) -> None:
+        if hasattr(self, "map") and config.loop.mode != self.config.loop.mode:
+            self.map.set_mode(config.loop.mode)
+
+    def finish(self) -> None:
+        """Write the map where the configuration names a file for it."""
+        if self.config.loop.save_map and hasattr(self, "map"):
+            try:
+                self.get_logger().info(self.map.save(self.config.loop.save_map))
+            except LetvinsError as error:
+                self.get_logger().error(str(error))
+
     def state_of(self) -> tuple[str, dict[str, str]]:
-        values = {"queue": str(len(self.queue)), "places": str(len(self.closer.places))}
+        values = {"queue": str(len(self.queue)), "places": str(len(self.map))}
         if time.monotonic() - max(self.heard_at, self.began) > SILENT_S:
             return "no odometry on letvins/odometry: has vio initialised?", values
-        return ("it has not found itself in the map yet" if self.T_map_odom is None else ""), values
+        lost = "not yet relocalised in the map: drive where it was made, or give initialpose"
+        return (lost if self.map.T_map_odom is None else ""), values
 
 
 def main() -> None:

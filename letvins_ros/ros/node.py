@@ -130,7 +130,10 @@ class LetvinsNode(LifecycleNode):
         return "", {}
 
     def configured(self, config: Config) -> None:
-        """Take over dynamic parameters."""
+        """Take over dynamic parameters; raise LetvinsError to refuse them."""
+
+    def finish(self) -> None:
+        """Do what is left to do before the process ends."""
 
     # -- for the nodes ------------------------------------------------------------------------------------------------
 
@@ -262,8 +265,8 @@ class LetvinsNode(LifecycleNode):
         self.finished.set()
 
     def _on_change(self, config: Config) -> None:
-        self.config = config
         self.configured(config)
+        self.config = config
 
     def _publish_diagnostics(self) -> None:
         state = self._state_machine.current_state[1]
@@ -309,5 +312,6 @@ def _spin(node: LetvinsNode, ended: threading.Event) -> int:
     while not (ended.is_set() or node.finished.is_set()):
         executor.spin_once(timeout_sec=0.1)
     node.silence()
+    node.finish()
     executor.shutdown(timeout_sec=1.0)  # while its context lives
     return 1 if node.crashed else 0

@@ -12,12 +12,13 @@ from rclpy.node import Node
 from letvins_ros.calibration import rig_to_dict
 from letvins_ros.config import Config
 from letvins_ros.config_params import Parameter, parameters
-from letvins_ros.errors import ConfigError
+from letvins_ros.errors import LetvinsError
 from letvins_ros.ros.resolve import FILE, resolve
 
 DYNAMIC = (  # may change while the nodes run
     "tracker.max_features", "tracker.min_distance_px", "tracker.quality", "tracker.forward_backward_px",
     "tracker.stereo_epipolar_px", "tracker.ransac_px", "tracker.max_age_frames", "tracker.gyro_prediction",
+    "loop.mode", "loop.load_map", "loop.save_map",
     "ros.publish_odom_tf", "ros.publish_map_tf", "ros.publish_path", "ros.publish_points",
 )  # fmt: skip
 
@@ -25,8 +26,8 @@ DYNAMIC = (  # may change while the nodes run
 def declare_config(node: Node, on_change: Callable[[Config], None], *, needs_rig: bool = True) -> Config:
     """Declare every parameter and return the configuration that they stand for, see resolve.
 
-    on_change hears the whole new configuration when a dynamic parameter is set. Raises LetvinsError, with the names of
-    all keys that do not exist or break their rule.
+    on_change hears the whole new configuration when a dynamic parameter is set; a LetvinsError from it refuses that.
+    Raises LetvinsError, with the names of all keys that do not exist or break their rule.
     """
     given = {name: _plain(parameter.value) for name, parameter in node._parameter_overrides.items()}
     config = resolve(given, node.get_namespace(), needs_rig=needs_rig)
@@ -47,10 +48,10 @@ def declare_config(node: Node, on_change: Callable[[Config], None], *, needs_rig
     def check(changed: list[Any]) -> SetParametersResult:
         try:
             new = changed_config(current[0], {p.name: p.value for p in changed if p.name in known})
-        except ConfigError as error:
+            on_change(new)
+        except LetvinsError as error:
             return SetParametersResult(successful=False, reason=str(error))
         current[0] = new
-        on_change(new)
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(check)

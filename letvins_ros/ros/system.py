@@ -25,8 +25,13 @@ class System:
     bag: str = _argument("", "ROS 2 bag to play with `ros2 bag play`")
     rate: float = _argument(1.0, "speed of playing")
     repeat: bool = _argument(False, "play the dataset again and again")
+    load_map: str = _argument(
+        "", "map file to start with; map->odom comes once the place is recognised, or given by /initialpose"
+    )
+    save_map: str = _argument("", "file to write the map to at the end")
     tracker: str = _argument("", "lk, letnet2, kp2dtiny, kp2d or superpoint instead of the configuration's")
     backend: str = _argument("", "what runs the network instead of the configuration's: openvino, torch, tensorrt")
+    localise: bool = _argument(False, "only localise in the map, add nothing to it")
     loop: bool = _argument(True, "start loop_closure, which publishes map->odom")
     use_sim_time: bool = _argument(False, "take the time from /clock")
     namespace: str = _argument("", "namespace of nodes and topics, and prefix of the frames")
@@ -62,6 +67,8 @@ def programs(system: System) -> list[Program]:
     texts = {
         "config": _absolute(system.config), "player.source": _absolute(system.dataset),
         "tracker.method": system.tracker, "tracker.backend": system.backend,
+        "loop.load_map": _absolute(system.load_map), "loop.save_map": _absolute(system.save_map),
+        "loop.mode": "localise" if system.localise else "",
     }  # fmt: skip
     parameters: dict[str, Any] = {"use_sim_time": system.use_sim_time, "autostart": system.autostart}
     parameters |= {name: text for name, text in texts.items() if text}

@@ -7,7 +7,7 @@ from walk import BLANK, CAMERA, SECOND, LandmarkDescriber, Ring, walk
 
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import ConfigError, DataError, Rejected
-from letvins_ros.geometry import inverse
+from letvins_ros.geometry import exp_so3, inverse, transform
 from letvins_ros.loop.closer import Answer, LoopCloser
 from letvins_ros.loop.export import export
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
@@ -224,3 +224,43 @@ def test_exports_hold_every_keyframe_and_landmark(two_laps):
     assert f"element vertex {landmarks}\n" in export(places, ".ply")
     with pytest.raises(DataError, match=r"known: \.tum, \.g2o, \.ply"):
         export(places, ".obj")
+
+
+@pytest.mark.parametrize("mode", ["map", "localise"])
+def test_a_pose_that_is_given_counts_until_places_are_recognised(saved, mode):
+    it, metres = closer(LoopConfig(mode=mode), load_map(saved)[0]), distances(0.3 * LAP, 0.6 * LAP)
+    keyframes, T_world = list(walk(RING, metres, seed=7)), RING.poses(metres)
+    it.add(keyframes[0], BLANK)
+    T_click = T_world[0] @ transform(exp_so3(np.array([0.0, 0.0, 0.2])), np.array([0.5, -0.3, 0.0]))
+    T_map_odom = it.place(T_click, keyframes[0].T_odom_body, np.diag([0.25, 0.25, 0.25, 0.07, 0.07, 0.07]))
+    np.testing.assert_allclose(T_map_odom @ keyframes[0].T_odom_body, T_click, atol=1e-9)
+    moved = it.add(keyframes[1], BLANK).T_map_odom
+    np.testing.assert_allclose(moved, T_map_odom, atol=1e-9)
+    answers = follow(it, keyframes[2:])
+    assert closures(answers)
+    known = answers[-1].T_map_odom @ keyframes[-1].T_odom_body
+    assert np.linalg.norm((known - T_world[-1])[:3, 3]) < 0.15
+
+
+def test_a_given_pose_turns_the_map_about_gravity_alone(saved):
+    it, keyframe = closer(places=load_map(saved)[0]), next(walk(RING, distances(0, 1)))
+    tilted = replace(
+        keyframe, T_odom_body=keyframe.T_odom_body @ transform(exp_so3(np.array([0.2, 0.1, 0])), np.zeros(3))
+    )
+    it.add(tilted, BLANK)
+    T_click = transform(exp_so3(np.array([0.0, 0.0, 1.0])), np.array([3.0, 2.0, 0.0]))
+    T_map_odom = it.place(T_click, tilted.T_odom_body, np.eye(6))
+    np.testing.assert_allclose(T_map_odom[2, :3], [0, 0, 1], atol=1e-12)
+    found = T_map_odom @ tilted.T_odom_body
+    np.testing.assert_allclose(found[:3, 3], T_click[:3, 3], atol=1e-9)
+    assert np.arctan2(found[1, 0], found[0, 0]) == pytest.approx(1.0, abs=0.03)
+
+
+def test_the_mode_can_be_changed(saved):
+    it = closer(places=load_map(saved)[0])
+    it.set_mode("localise")
+    before = len(it.places)
+    follow(it, walk(RING, distances(0.3 * LAP, 0.4 * LAP)))
+    assert len(it.places) == before
+    with pytest.raises(ConfigError, match="needs a map"):
+        closer().set_mode("localise")

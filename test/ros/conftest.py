@@ -9,7 +9,15 @@ import pytest
 from letvins_ros.simulation import simulate
 
 _HERE = Path(__file__).parent
-_NEED_ROS = ("test_convert.py", "test_params.py", "test_lifecycle.py", "test_live.py", "test_paths.py", "test_robot.py")
+_NEED_ROS = (
+    "test_convert.py",
+    "test_params.py",
+    "test_lifecycle.py",
+    "test_live.py",
+    "test_maps.py",
+    "test_paths.py",
+    "test_robot.py",
+)
 collect_ignore = [] if find_spec("rclpy") else list(_NEED_ROS)
 
 

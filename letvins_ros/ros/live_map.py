@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The map of a running system: keyframes from one thread, orders from another; needs no ROS."""
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from letvins_ros import __version__
+from letvins_ros.config import Config
+from letvins_ros.config_io import to_yaml
+from letvins_ros.errors import DataError
+from letvins_ros.loop.closer import Answer, LoopCloser, MapSnapshot
+from letvins_ros.loop.describers import describer_name
+from letvins_ros.loop.map_file import MapInfo, load_map, save_map
+from letvins_ros.sensors import calibrated_rig
+from letvins_ros.types import Keyframe
+
+CLICK_STD = np.repeat([0.5, 0.26], 3)  # m, rad: of a pose given without covariance
+
+
+class LiveMap:
+    """A loop closer that can be saved, replaced by a file's map, and placed in it while it runs."""
+
+    def __init__(self, config: Config, source: str) -> None:
+        """source: where the map comes from, for its file. Raises LetvinsError where loop.load_map cannot be used."""
+        rig, gravity_aligned = calibrated_rig(config), config.mode != "stereo"
+        self.camera = rig.cameras[0]
+        settings, describer = to_yaml(replace(config, rig=rig)), describer_name(config.loop)
+        origin = {"source": source, "made_by": __version__}
+        self._info = MapInfo.of(self.camera, gravity_aligned, settings, describer, **origin)
+        self._using = threading.Lock()  # the closer
+        self._config = config.loop
+        self._closer = self._open(config.loop.load_map, config.loop.mode)
+        self.T_map_odom = None if config.loop.load_map else np.eye(4)  # (4, 4); None: not yet relocalised
+
+    def __len__(self) -> int:
+        """How many places it has."""
+        return len(self._closer.places)
+
+    def _open(self, file: str, mode: str) -> LoopCloser:
+        places = load_map(Path(file), self._info)[0] if file else None
+        return LoopCloser(replace(self._config, mode=mode), self.camera, self._info.gravity_aligned, places)
+
+    def add(self, keyframe: Keyframe, image: np.ndarray) -> Answer:
+        """Process a keyframe and its left gray image (H, W) uint8."""
+        with self._using:
+            answer = self._closer.add(keyframe, image)
+            if answer.T_map_odom is not None:
+                self.T_map_odom = answer.T_map_odom
+        return answer
+
+    def snapshot(self) -> MapSnapshot:
+        """The map to draw."""
+        with self._using:
+            return self._closer.snapshot()
+
+    def set_mode(self, mode: str) -> None:
+        """Map or localise from now on; raises ConfigError where there is no map to localise in."""
+        with self._using:
+            self._closer.set_mode(mode)
+
+    def save(self, file: str) -> str:
+        """Write the map, solved, into a file; what was done, in words. Raises LetvinsError."""
+        if not file:
+            raise DataError("name a file, or set the parameter loop.save_map to one first")
+        with self._using:
+            save_map(Path(file), self._closer.optimised_map(), self._info)
+        return f"{len(self)} places saved to {file}"
+
+    def load(self, file: str, mode: str) -> str:
+        """Go on in the map of a file; what was done, in words. Raises LetvinsError and keeps the map it has."""
+        if not file:
+            raise DataError("name a file, or set the parameter loop.load_map to one first")
+        closer = self._open(file, mode)
+        with self._using:
+            self._closer, self.T_map_odom = closer, None
+        return f"{len(self)} places loaded from {file}; map->odom comes once the place is recognised"
+
+    def place(self, T_map_base: np.ndarray, T_odom_base: np.ndarray, covariance: np.ndarray) -> None:
+        """Take the base's pose in the map (4, 4) as an operator gives it.
+
+        covariance (6, 6): position, rotation, along the map's axes; zero variances stand for a click.
+        """
+        least = np.diag(np.where(np.diag(covariance) > 0, 0.0, CLICK_STD**2))
+        with self._using:
+            self.T_map_odom = self._closer.place(T_map_base, T_odom_base, covariance + least)
