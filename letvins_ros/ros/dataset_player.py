@@ -18,7 +18,9 @@ from sensor_msgs.msg import Image, Imu
 from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import DataError
 from letvins_ros.ros import convert
-from letvins_ros.ros.node import IMU_DEPTH, LetvinsNode, run_node
+from letvins_ros.ros.node import LetvinsNode
+from letvins_ros.ros.qos import IMU_DEPTH
+from letvins_ros.ros.run import run_node
 from letvins_ros.types import ImageFrame
 
 END_S = 1.0  # what was sent last has so long to arrive

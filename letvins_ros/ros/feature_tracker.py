@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from sensor_msgs.msg import Image, Imu
+from sensor_msgs.msg import CameraInfo, Image, Imu
 from std_srvs.srv import Trigger
 
 from letvins_ros.config import Config
@@ -17,14 +17,18 @@ from letvins_ros.errors import DataError
 from letvins_ros.evaluation.draw_tracks import TrackDrawer
 from letvins_ros.msg import FeatureTracks, VioStatus
 from letvins_ros.ros import convert
+from letvins_ros.ros.camera_info import difference
 from letvins_ros.ros.checks import StampGate, SwapCheck
 from letvins_ros.ros.imu_inbox import ImuInbox
-from letvins_ros.ros.node import IMU_DEPTH, LetvinsNode, run_node
+from letvins_ros.ros.node import LetvinsNode
+from letvins_ros.ros.qos import IMU_DEPTH
+from letvins_ros.ros.run import run_node
 from letvins_ros.ros.worker import DropQueue
 from letvins_ros.sensors import calibrated_rig
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.types import FrameTracks, ImageFrame
 
+COMPARE_S = 1.0  # how often camera_info is looked at
 ALONE_S = 0.1  # a left image waits so long for its right one
 SILENT_S = 1.0
 REMEDY = "they are not taken at the same time, or DDS loses large images; remedy: config/fastdds.xml in every process"
@@ -67,14 +71,17 @@ class FeatureTrackerNode(LetvinsNode):
         self.pairs: DropQueue[Pair] = DropQueue(self.config.ros.image_queue)
         self.waiting: list[deque[Arrived]] = [deque(maxlen=10) for _ in range(count)]
         self.inbox, self.swap, self.drawer = ImuInbox(self.rig), SwapCheck(), TrackDrawer()
+        self.compared_at, self.take_infos = 0.0, list[Callable[[], Iterable[CameraInfo]]]()
         self.restarted, self.began, self.last_in = False, time.monotonic(), [0.0] * count
         self.out = self.advertise(FeatureTracks, "letvins/tracks")
         self.out_image = self.advertise(Image, "letvins/image_track")
         self.serve(Trigger, "~/reset", self._reset)
 
     def activate(self) -> None:
+        self.take_infos = []
         for camera in range(len(self.rig.cameras)):
             self.hear_images(camera, partial(self._on_image, camera))
+            self.take_infos.append(self.poll(CameraInfo, self.camera_info_topic(camera), self.sensor_qos(1)))
         if self.config.tracker.gyro_prediction and self.config.mode != "stereo":
             self.take_imu = self.poll(Imu, "imu", self.sensor_qos(IMU_DEPTH))
             self.hear(VioStatus, "letvins/status", self.inbox.take_bias)
@@ -157,6 +164,7 @@ class FeatureTrackerNode(LetvinsNode):
         self.stats.count("tracks")
         self.stats.latency((time.monotonic_ns() - pair.left.arrival_ns) * 1e-9)
         self._look_for_exchange(frame, tracks)
+        self._compare_infos()
         if self.out_image.get_subscription_count():
             drawn = self.drawer.draw(frame.images[0], tracks)  # type: ignore[arg-type]
             self.out_image.publish(convert.image_to_message(drawn, head))
@@ -179,6 +187,16 @@ class FeatureTrackerNode(LetvinsNode):
             self.problems.note(f"{what} size", text)
             return None
         return image
+
+    def _compare_infos(self) -> None:
+        """Name a camera_info that does not fit the calibration, once a second."""
+        if time.monotonic() - self.compared_at < COMPARE_S:
+            return
+        self.compared_at = time.monotonic()
+        for i, take in enumerate(self.take_infos):
+            for info in take():
+                if text := difference(self.rig.cameras[i].camera, info):
+                    self.problems.note(f"cam{i} camera_info", text)
 
     def _look_for_exchange(self, frame: ImageFrame, tracks: FrameTracks) -> None:
         """Where few features match, try left and right the other way round."""

@@ -13,7 +13,7 @@ from letvins_ros.imu import ImuBuffer
 from letvins_ros.msg import VioStatus
 from letvins_ros.ros import convert
 from letvins_ros.ros.checks import ImuCheck, Problems, StampGate
-from letvins_ros.ros.node import Stats
+from letvins_ros.ros.stats import Stats
 from letvins_ros.types import ImuSamples
 
 FRESH_S = 1.0  # a bias that old is not trusted

@@ -22,8 +22,9 @@ from letvins_ros.loop.closer import MapSnapshot
 from letvins_ros.msg import Keyframe, LoopClosure
 from letvins_ros.ros import convert
 from letvins_ros.ros.live_map import LiveMap
-from letvins_ros.ros.node import LetvinsNode, run_node
+from letvins_ros.ros.node import LetvinsNode
 from letvins_ros.ros.paths import ThinnedPath
+from letvins_ros.ros.run import run_node
 from letvins_ros.srv import LoadMap, SaveMap, SetPose
 from letvins_ros.types import Keyframe as CoreKeyframe
 from letvins_ros.types import LoopClosure as CoreClosure

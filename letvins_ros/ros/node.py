@@ -1,42 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all nodes share: parameters, lifecycle, diagnostics, a clean end."""
 
-import sys
 import threading
-import time
 import traceback
 from abc import abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import TransformStamped
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
-from threadpoolctl import threadpool_limits
 
 from letvins_ros.config import Config
-from letvins_ros.errors import LetvinsError
-from letvins_ros.ros import convert
+from letvins_ros.errors import CalibrationError, LetvinsError, Rejected
+from letvins_ros.ros import convert, qos
 from letvins_ros.ros.checks import Problems
-from letvins_ros.ros.params import declare_config
-from letvins_ros.ros.start import signals_noted
+from letvins_ros.ros.live_calibration import LiveCalibration
+from letvins_ros.ros.params import declare_calibration, declare_config
+from letvins_ros.ros.qos import OUTPUT
+from letvins_ros.ros.stats import Stats
 from letvins_ros.ros.worker import Worker
-
-IMU_DEPTH = 1000
-SWITCH_S = 5e-4  # the worker hands the interpreter over so soon; with Python's 5 ms the IMU would wait for it
-OUTPUT = QoSProfile(depth=10, history=HistoryPolicy.KEEP_LAST, reliability=ReliabilityPolicy.RELIABLE)
-STATIC = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-TF = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
-LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class _Unattended(CallbackGroup):
@@ -54,39 +42,6 @@ class _Unattended(CallbackGroup):
 
 def _nothing(message: Any) -> None:
     pass
-
-
-class Stats:
-    """Counts and latencies of the last second, and those since the start."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._shown: dict[str, int] = {}
-        self._latency: deque[float] = deque(maxlen=1000)
-        self._since = time.monotonic()
-
-    def count(self, what: str, n: int = 1) -> None:
-        self._counts[what] = self._counts.get(what, 0) + n
-
-    def total(self, what: str) -> int:
-        return self._counts.get(what, 0)
-
-    def latency(self, seconds: float) -> None:
-        self._latency.append(seconds)
-
-    def take(self) -> dict[str, str]:
-        """Rates since the last call, with the latencies; then both begin anew."""
-        now = time.monotonic()
-        span, counts = max(now - self._since, 1e-3), dict(self._counts)
-        values = {f"{what} per s": f"{(n - self._shown.get(what, 0)) / span:.1f}" for what, n in counts.items()}
-        values |= {f"{what} in all": str(n) for what, n in counts.items()}
-        if self._latency:
-            late = np.array(self._latency) * 1e3
-            values["latency ms, median"] = f"{np.median(late):.1f}"
-            values["latency ms, p95"] = f"{np.percentile(late, 95):.1f}"
-        self._shown, self._since = counts, now
-        self._latency.clear()
-        return values
 
 
 class LetvinsNode(LifecycleNode):
@@ -107,6 +62,7 @@ class LetvinsNode(LifecycleNode):
         self._served: list[Any] = []
         self._broadcaster: Callable[[TransformStamped], None] | None = None
         self._configured: set[str] = set()  # names of the attributes that configure has made
+        self._calibration = self._listen_for_calibration() if self.needs_rig and self.config.rig is None else None
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", OUTPUT)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # goes on where /clock stands still
         self.create_timer(1.0, self._publish_diagnostics, clock=steady)
@@ -135,11 +91,39 @@ class LetvinsNode(LifecycleNode):
     def finish(self) -> None:
         """Do what is left to do before the process ends."""
 
+    # -- calibration on topics ----------------------------------------------------------------------------------------
+
+    def camera_info_topic(self, camera: int) -> str:
+        """Beside the camera's images, as drivers publish it, unless camera_info is remapped itself."""
+        plain, own = f"cam{camera}/camera_info", self.resolve_topic_name(f"cam{camera}/camera_info")
+        if own != f"{self.get_namespace().rstrip('/')}/{plain}":
+            return own
+        images = self.resolve_topic_name(f"cam{camera}/image_raw").removesuffix("/compressed")
+        return f"{images.rpartition('/')[0]}/camera_info"
+
+    def _listen_for_calibration(self) -> LiveCalibration:
+        count = 1 if self.config.mode == "mono_imu" else 2
+        topics = [self.camera_info_topic(camera) for camera in range(count)]
+        return LiveCalibration(topics, "" if self.config.mode == "stereo" else "imu", self.poll)
+
+    def lacks_calibration(self) -> str:
+        """What the node still waits for before it can be configured; empty when it has a rig."""
+        if self._calibration is None:
+            return ""
+        rig = self._calibration.rig()
+        if isinstance(rig, Rejected):
+            return rig.reason
+        self.silence()
+        self._calibration, self.config = None, replace(self.config, rig=rig)
+        declare_calibration(self, self.config)
+        self.get_logger().info(f"calibration of {len(rig.cameras)} cameras taken from camera_info and /tf_static")
+        return ""
+
     # -- for the nodes ------------------------------------------------------------------------------------------------
 
-    def advertise(self, kind: type, topic: str, qos: QoSProfile = OUTPUT) -> Any:
+    def advertise(self, kind: type, topic: str, quality: QoSProfile = OUTPUT) -> Any:
         """A publisher that lives until cleanup."""
-        self._outputs.append(self.create_publisher(kind, topic, qos))
+        self._outputs.append(self.create_publisher(kind, topic, quality))
         return self._outputs[-1]
 
     def broadcaster(self) -> Callable[[TransformStamped], None]:
@@ -152,16 +136,16 @@ class LetvinsNode(LifecycleNode):
         """Answer a service until cleanup."""
         self._served.append(self.create_service(kind, name, callback))
 
-    def hear(self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile = OUTPUT) -> None:
+    def hear(self, kind: type, topic: str, callback: Callable[[Any], None], quality: QoSProfile = OUTPUT) -> None:
         """Subscribe until deactivated."""
-        self._inputs.append(self.create_subscription(kind, topic, callback, qos))
+        self._inputs.append(self.create_subscription(kind, topic, callback, quality))
 
-    def poll(self, kind: type, topic: str, qos: QoSProfile) -> Callable[[], Iterator[Any]]:
+    def poll(self, kind: type, topic: str, quality: QoSProfile) -> Callable[[], Iterator[Any]]:
         """Subscribe until deactivated; the function returned gives the messages that have come since its last call.
 
         Waking the executor costs some 0.4 ms a message, which 200 Hz of IMU in two nodes cannot afford.
         """
-        subscription = self.create_subscription(kind, topic, _nothing, qos, callback_group=_Unattended())
+        subscription = self.create_subscription(kind, topic, _nothing, quality, callback_group=_Unattended())
         self._inputs.append(subscription)
 
         def take() -> Iterator[Any]:
@@ -184,10 +168,7 @@ class LetvinsNode(LifecycleNode):
 
     def sensor_qos(self, depth: int) -> QoSProfile:
         """Best effort, which hears reliable publishers too, unless configured otherwise."""
-        reliable = self.config.ros.reliable_input
-        return QoSProfile(
-            depth=depth, reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-        )
+        return qos.sensor_qos(depth, reliable=self.config.ros.reliable_input)
 
     def wake(self) -> None:
         """There is work."""
@@ -199,6 +180,8 @@ class LetvinsNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         before = set(vars(self))
         try:
+            if lack := self.lacks_calibration():
+                raise CalibrationError(lack)
             self.configure()
         except LetvinsError as error:
             self.get_logger().error(str(error))
@@ -271,6 +254,8 @@ class LetvinsNode(LifecycleNode):
     def _publish_diagnostics(self) -> None:
         state = self._state_machine.current_state[1]
         reason, values = self.state_of() if state == "active" else (f"lifecycle state {state}", {})
+        lack = self.lacks_calibration() if state == "unconfigured" else ""
+        reason = f"{reason}: {lack}" if lack else reason
         found = [reason] * bool(reason) + self.problems.current()
         status = DiagnosticStatus(
             level=DiagnosticStatus.WARN if found else DiagnosticStatus.OK,
@@ -284,34 +269,3 @@ class LetvinsNode(LifecycleNode):
         message = DiagnosticArray(status=[status])
         message.header.stamp = stamp
         self._diagnostics.publish(message)
-
-
-def run_node(make: Callable[[], LetvinsNode]) -> None:
-    """Run a node until SIGINT or SIGTERM, then exit with code 0; with 1 after an error, which is told in one line."""
-    code = 0
-    with signals_noted() as ended:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)  # else the context goes before the worker has ended
-        sys.setswitchinterval(SWITCH_S)
-        try:
-            with threadpool_limits(1):  # the matrices are small: more threads only wait for each other
-                code = _spin(make(), ended)
-        except LetvinsError as error:
-            sys.stderr.write(f"error: {error}\n")
-            code = 1
-        rclpy.try_shutdown()
-    sys.exit(code)
-
-
-def _spin(node: LetvinsNode, ended: threading.Event) -> int:
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    if node.get_parameter("autostart").value:
-        done = node.trigger_configure() == TransitionCallbackReturn.SUCCESS
-        if not done or node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
-            return 1
-    while not (ended.is_set() or node.finished.is_set()):
-        executor.spin_once(timeout_sec=0.1)
-    node.silence()
-    node.finish()
-    executor.shutdown(timeout_sec=1.0)  # while its context lives
-    return 1 if node.crashed else 0

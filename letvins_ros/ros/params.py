@@ -41,8 +41,7 @@ def declare_config(node: Node, on_change: Callable[[Config], None], *, needs_rig
         "configure and activate at the start, without a lifecycle manager",
     )
     _declare_fixed(node, FILE, str(given.get(FILE) or ""), "configuration file, which the other parameters change")
-    for name, value in _calibration(config).items():
-        _declare_fixed(node, name, value, "calibration of the sensors, see config/default.yaml")
+    declare_calibration(node, config)
     current = [config]
 
     def check(changed: list[Any]) -> SetParametersResult:
@@ -62,10 +61,11 @@ def _declare_fixed(node: Node, name: str, value: Any, meaning: str) -> None:
     node.declare_parameter(name, value, ParameterDescriptor(description=meaning, read_only=True), ignore_override=True)
 
 
-def _calibration(config: Config) -> dict[str, Any]:
-    """The rig by dotted name, as a parameter file has it."""
-    sections = rig_to_dict(config.rig) if config.rig is not None else {}
-    return {f"{section}.{key}": value for section, values in sections.items() for key, value in values.items()}
+def declare_calibration(node: Node, config: Config) -> None:
+    """Declare the rig, if there is one, by the names of a parameter file."""
+    for section, values in (rig_to_dict(config.rig) if config.rig is not None else {}).items():
+        for key, value in values.items():
+            _declare_fixed(node, f"{section}.{key}", value, "calibration of the sensors, see config/default.yaml")
 
 
 def changed_config(config: Config, values: Mapping[str, Any]) -> Config:

@@ -9,7 +9,6 @@ from typing import Any
 from letvins_ros.config import Config, RosConfig
 from letvins_ros.config_io import load_config
 from letvins_ros.datasets import open_dataset
-from letvins_ros.errors import CalibrationError
 from letvins_ros.sensors import fit_to_data
 
 FILE = "config"  # the parameter that names a configuration file
@@ -26,7 +25,7 @@ def resolve(given: Mapping[str, Any], namespace: str = "", *, needs_rig: bool = 
 
     The file that `config` names comes first, the other parameters change it. A calibration that is not among them is
     that of the recording `player.source`. Frames that keep their usual names get the namespace as prefix, because
-    /tf is one for all. Raises LetvinsError where a parameter cannot be used, or a rig is needed and there is none.
+    /tf is one for all. Raises LetvinsError where a parameter cannot be used.
     """
     values = {n: v for n, v in given.items() if n not in (FILE, *OF_ROS) and not n.startswith("qos_overrides.")}
     file = str(given.get(FILE) or "")
@@ -34,10 +33,6 @@ def resolve(given: Mapping[str, Any], namespace: str = "", *, needs_rig: bool = 
     if config.rig is None and needs_rig and config.player.source:
         config, rig = fit_to_data(config, open_dataset(Path(config.player.source), inputs=config.input))
         config = replace(config, rig=rig)
-    if config.rig is None and needs_rig:
-        raise CalibrationError(
-            "no calibration: name a configuration that has camera0 (letvins config import makes one)"
-        )
     return _prefixed(config, namespace.strip("/"))
 
 

@@ -12,7 +12,8 @@ from letvins_ros.geometry import pose_from_text
 from letvins_ros.ros import convert
 from letvins_ros.ros.frames import FrameTree, apart
 from letvins_ros.ros.mount import Mount, facing
-from letvins_ros.ros.node import LATCHED, STATIC, TF, LetvinsNode
+from letvins_ros.ros.node import LetvinsNode
+from letvins_ros.ros.qos import LATCHED, STATIC, TF
 
 ALONE_S, WAIT_S = 0.5, 1.5  # the mount is waited for so long on /tf_static where nobody, or somebody publishes there
 LOOK_S = 0.5  # how often /tf is looked at once the mount is known
@@ -37,7 +38,10 @@ class RobotFrames:
         self._began = time.monotonic()
         if self._messages:
             kind = self._messages.TFMessage
-            self._take = {True: self._node.poll(kind, "/tf_static", STATIC), False: self._node.poll(kind, "/tf", TF)}
+            self._take = {
+                True: self._node.poll(kind, "/tf_static", STATIC),
+                False: self._node.poll(kind, "/tf", TF),
+            }
 
     def look(self, imu_frame: str, camera_frames: Sequence[str]) -> None:
         """Take what was heard; imu_frame and camera_frames: names in the sensors' messages, empty where unknown."""

@@ -14,8 +14,10 @@ from letvins_ros.msg import FeatureTracks
 from letvins_ros.ros import convert
 from letvins_ros.ros.checks import StampGate
 from letvins_ros.ros.imu_inbox import ImuStream
-from letvins_ros.ros.node import IMU_DEPTH, LetvinsNode, run_node
+from letvins_ros.ros.node import LetvinsNode
+from letvins_ros.ros.qos import IMU_DEPTH
 from letvins_ros.ros.robot import RobotFrames
+from letvins_ros.ros.run import run_node
 from letvins_ros.ros.vio_output import VioOutput
 from letvins_ros.ros.worker import DropQueue
 from letvins_ros.sensors import calibrated_rig

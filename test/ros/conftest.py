@@ -14,6 +14,7 @@ _NEED_ROS = (
     "test_params.py",
     "test_lifecycle.py",
     "test_live.py",
+    "test_live_calibration.py",
     "test_maps.py",
     "test_paths.py",
     "test_robot.py",
