@@ -35,6 +35,7 @@ TEXTS = {
     "bag": ("", "ROS 2 bag to play with `ros2 bag play`"),
     "load_map": ("", "map file to start with; map->odom comes once the place is recognised, or given by /initialpose"),
     "save_map": ("", "file to write the map to at the end"),
+    "autopilot": ("", "pass odometry on to an autopilot: px4 or mavros"),
     "tracker": ("", "lk, letnet2, kp2dtiny, kp2d or superpoint instead of the configuration's"),
     "backend": ("", "what runs the network instead of the configuration's: openvino, torch, tensorrt"),
     "namespace": ("", "namespace of nodes and topics, and prefix of the frames"),
@@ -73,6 +74,8 @@ def _start(context: LaunchContext) -> list[Any]:
         actions.append(SetEnvironmentVariable(PROFILE, str(CONFIG / "fastdds.xml")))
     for name in ["feature_tracker", "vio"] + ["loop_closure"] * given["loop"]:
         actions += _node(name, given, _parameters(given))
+    if given["autopilot"]:
+        actions += _node("autopilot", given, _parameters(given) | {"autopilot.kind": given["autopilot"]})
     if given["dataset"]:
         actions += _node("dataset_player", given, _parameters(given) | _player(given))
     if given["bag"]:

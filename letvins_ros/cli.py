@@ -268,6 +268,7 @@ def up(  # noqa: PLR0913  (the arguments of the launch files)
     bag: Annotated[Path | None, typer.Option(metavar="BAG", help="The same for a bag.")] = None,
     rate: Annotated[float, typer.Option(min=0.01, metavar="X", help="Playback speed.")] = 1.0,
     repeat: Annotated[bool, typer.Option("--repeat", help="Repeat the recording.")] = False,
+    autopilot: Annotated[str, typer.Option(help="Pass odometry on to an autopilot: px4 or mavros.")] = "",
     load_map: Annotated[str, typer.Option(metavar="FILE", help="Map to start with.")] = "",
     save_map: Annotated[str, typer.Option(metavar="FILE", help="Where to write the map at the end.")] = "",
     localise: Annotated[bool, typer.Option("--localise", help="Add nothing to the map.")] = False,
@@ -288,7 +289,8 @@ def up(  # noqa: PLR0913  (the arguments of the launch files)
     from letvins_ros.ros.up import run_system
 
     system = System(
-        config=str(config or ""), dataset=str(dataset or bag or ""), rate=rate, repeat=repeat, load_map=load_map,
+        config=str(config or ""), dataset=str(dataset or bag or ""), rate=rate, repeat=repeat,
+        autopilot=autopilot, load_map=load_map,
         save_map=save_map, localise=localise, tracker=tracker,
         backend=backend, loop=loop, use_sim_time=use_sim_time, namespace=namespace, cam0_topic=cam0_topic,
         cam1_topic=cam1_topic, imu_topic=imu_topic, fastdds=fastdds, autostart=autostart,

@@ -186,6 +186,16 @@ class PlayerConfig(Section):
 
 
 @dataclass(frozen=True)
+class AutopilotConfig(Section):
+    """Odometry for an autopilot, by the node of that name."""
+
+    kind: str = param(
+        "px4", "px4: px4_msgs/VehicleOdometry; mavros: the topics that MAVROS takes", choices=("px4", "mavros")
+    )
+    rate_hz: float = param(30.0, "highest rate at which odometry is passed on", unit="Hz", low=0.1, high=1000)
+
+
+@dataclass(frozen=True)
 class Config(Section):
     """The whole configuration."""
 
@@ -197,4 +207,5 @@ class Config(Section):
     loop: LoopConfig = field(default_factory=LoopConfig)
     ros: RosConfig = field(default_factory=RosConfig)
     player: PlayerConfig = field(default_factory=PlayerConfig)
+    autopilot: AutopilotConfig = field(default_factory=AutopilotConfig)
     rig: Rig | None = None  # camera0, camera1 and imu of the file; None: the rig comes from the data

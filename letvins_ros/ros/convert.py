@@ -26,6 +26,7 @@ from letvins_ros.msg import FeatureTracks, Keyframe, LoopClosure, VioStatus
 from letvins_ros.ros.mount import Mount
 
 STATES = (types.VioStatus.INITIALISING, types.VioStatus.TRACKING, types.VioStatus.DEGRADED)  # as numbered in VioStatus
+PLENTY = 5  # so many times the features needed leave nothing to wish for
 _XYZ = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate("xyz")]
 _TYPECODE = {"int64": "q", "int32": "i", "float32": "f", "float64": "d", "uint8": "B"}
 
@@ -268,6 +269,14 @@ def keyframe_from(message: Keyframe) -> types.Keyframe:
         np.array(message.points_body).reshape(-1, 3),
         message.resets,
     )
+
+
+def quality_of(status: types.VioStatus, features: int, needed: int) -> int:
+    """0 (no pose) to 100: full with some times the features needed, below 50 where the pose is degraded."""
+    if status is types.VioStatus.INITIALISING:
+        return 0
+    share = min(features / (PLENTY * needed), 1.0)
+    return round(49 * share) if status is types.VioStatus.DEGRADED else round(50 + 50 * share)
 
 
 def status_to_message(state: types.VioState, frame_id: str = "odom", session_ns: int = 0) -> VioStatus:

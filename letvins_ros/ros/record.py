@@ -9,6 +9,7 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMessage
 from rclpy.executors import SingleThreadedExecutor
@@ -28,7 +29,8 @@ from letvins_ros.ros.system import shared
 
 TOPICS = {
     "letvins/tracks": FeatureTracks, "letvins/image_track": Image, "letvins/odometry": Odometry,
-    "letvins/imu_odometry": Odometry, "letvins/path": PathMessage, "letvins/points": PointCloud2,
+    "letvins/pose": PoseWithCovarianceStamped, "letvins/imu_odometry": Odometry, "letvins/path": PathMessage,
+    "letvins/points": PointCloud2,
     "letvins/keyframe": Keyframe, "letvins/status": VioStatus, "letvins/loop": LoopClosure,
     "letvins/map_path": PathMessage, "letvins/map_odometry": Odometry, "letvins/pose_graph": MarkerArray,
     "/diagnostics": DiagnosticArray,

@@ -23,6 +23,7 @@ class System:
     config: str = _argument("", "configuration (yaml) with the calibration; of a dataset's own where empty")
     dataset: str = _argument("", "recording to play: folder or bag, as for `letvins run`")
     bag: str = _argument("", "ROS 2 bag to play with `ros2 bag play`")
+    autopilot: str = _argument("", "pass odometry on to an autopilot: px4 or mavros")
     rate: float = _argument(1.0, "speed of playing")
     repeat: bool = _argument(False, "play the dataset again and again")
     load_map: str = _argument(
@@ -76,6 +77,9 @@ def programs(system: System) -> list[Program]:
     remaps = tuple((ours, topic) for ours, topic in topics.items() if ours != topic)
     names = ["feature_tracker", "vio"] + ["loop_closure"] * system.loop
     started = [Program(name, system.namespace, parameters, remaps) for name in names]
+    if system.autopilot:
+        chosen = {**parameters, "autopilot.kind": system.autopilot}
+        started.append(Program("autopilot", system.namespace, chosen, remaps))
     if system.dataset:
         clock = system.use_sim_time or not system.namespace  # two players would both set the time
         play: dict[str, Any] = {"player.rate": float(system.rate), "player.loop": system.repeat, "player.clock": clock,

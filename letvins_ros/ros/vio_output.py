@@ -4,6 +4,7 @@
 import time
 
 import numpy as np
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry, Path
 from sensor_msgs.msg import PointCloud2
 
@@ -28,6 +29,7 @@ class VioOutput:
         self._send_transform = node.broadcaster()
         self._path, self._path_at = ThinnedPath(node.config.ros.path_poses), 0.0
         self._odometry = node.advertise(Odometry, "letvins/odometry")
+        self._poses = node.advertise(PoseWithCovarianceStamped, "letvins/pose")
         self._imu_odometry = node.advertise(Odometry, "letvins/imu_odometry")
         self._paths = node.advertise(Path, "letvins/path")
         self._points = node.advertise(PointCloud2, "letvins/points")
@@ -42,7 +44,10 @@ class VioOutput:
     def pose(self, state: VioState, gyro: np.ndarray | None, mount: Mount) -> None:
         """A frame's pose as odometry, in the path and as a transform; gyro: its mean reading (3,) rad/s then."""
         ros, T_odom_base = self._node.config.ros, mount.pose(state.T_odom_body)
-        self._odometry.publish(self._message(state, gyro, mount))
+        odometry = self._message(state, gyro, mount)
+        self._odometry.publish(odometry)
+        if self._poses.get_subscription_count():
+            self._poses.publish(PoseWithCovarianceStamped(header=odometry.header, pose=odometry.pose))
         self._node.stats.count("odometry")
         self._path.add(state.stamp_ns, T_odom_base)
         due = time.monotonic() - self._path_at > PATH_PERIOD_S
@@ -73,6 +78,7 @@ class VioOutput:
         late_s = (time.time_ns() - received_ns) * 1e-9
         self._node.stats.latency(late_s)
         status = convert.status_to_message(state, self._node.config.ros.odom_frame, self._session_ns)
+        status.quality = convert.quality_of(state.status, features, self._node.config.estimator.min_tracks)
         status.features, status.imu_received = features, self._node.stats.total("imu")
         status.latency_s = late_s
         self._statuses.publish(status)

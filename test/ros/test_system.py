@@ -20,7 +20,7 @@ from letvins_ros.ros.resolve import resolve
 from letvins_ros.ros.system import PROFILE, System, environment, programs
 
 ROOT = Path(__file__).parents[2]
-NODES = {"feature_tracker", "vio", "loop_closure", "dataset_player"}
+NODES = {"feature_tracker", "vio", "loop_closure", "dataset_player", "autopilot"}
 EUROC = str(ROOT / "config" / "euroc" / "stereo_imu.yaml")
 
 
