@@ -226,20 +226,34 @@ def test_exports_hold_every_keyframe_and_landmark(two_laps):
         export(places, ".obj")
 
 
+CLICK_COVARIANCE = np.diag([0.25, 0.25, 0.25, 0.07, 0.07, 0.07])
+
+
 @pytest.mark.parametrize("mode", ["map", "localise"])
-def test_a_pose_that_is_given_counts_until_places_are_recognised(saved, mode):
+def test_a_given_pose_is_corrected_by_places_that_are_recognised(saved, mode):
     it, metres = closer(LoopConfig(mode=mode), load_map(saved)[0]), distances(0.3 * LAP, 0.6 * LAP)
     keyframes, T_world = list(walk(RING, metres, seed=7)), RING.poses(metres)
     it.add(keyframes[0], BLANK)
     T_click = T_world[0] @ transform(exp_so3(np.array([0.0, 0.0, 0.2])), np.array([0.5, -0.3, 0.0]))
-    T_map_odom = it.place(T_click, keyframes[0].T_odom_body, np.diag([0.25, 0.25, 0.25, 0.07, 0.07, 0.07]))
+    T_map_odom = it.place(T_click, keyframes[0].T_odom_body, CLICK_COVARIANCE)
     np.testing.assert_allclose(T_map_odom @ keyframes[0].T_odom_body, T_click, atol=1e-9)
-    moved = it.add(keyframes[1], BLANK).T_map_odom
-    np.testing.assert_allclose(moved, T_map_odom, atol=1e-9)
-    answers = follow(it, keyframes[2:])
+    answers = follow(it, keyframes[1:])
     assert closures(answers)
     known = answers[-1].T_map_odom @ keyframes[-1].T_odom_body
     assert np.linalg.norm((known - T_world[-1])[:3, 3]) < 0.15
+
+
+def test_a_given_pose_holds_where_nothing_is_recognised(saved):
+    it, keyframes = closer(places=load_map(saved)[0]), list(walk(Ring(8.0, seed=1), distances(0, 0.3 * LAP)))
+    it.add(keyframes[0], BLANK)
+    T_map_odom = it.place(np.eye(4), keyframes[0].T_odom_body, CLICK_COVARIANCE)
+    for answer in follow(it, keyframes[1:]):
+        np.testing.assert_allclose(answer.T_map_odom, T_map_odom, atol=1e-9)
+
+
+def test_a_pose_cannot_be_given_before_the_first_keyframe(saved):
+    with pytest.raises(DataError, match="no keyframe yet"):
+        closer(places=load_map(saved)[0]).place(np.eye(4), np.eye(4), CLICK_COVARIANCE)
 
 
 def test_a_given_pose_turns_the_map_about_gravity_alone(saved):

@@ -8,6 +8,7 @@ from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 import yaml
@@ -16,6 +17,7 @@ from letvins_ros import cli
 from letvins_ros.config_io import load_config
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import ConfigError, LetvinsError
+from letvins_ros.ros.mount import facing
 from letvins_ros.ros.resolve import resolve
 from letvins_ros.ros.system import PROFILE, System, environment, programs
 
@@ -136,8 +138,16 @@ def test_everything_published_is_recorded():
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config" / "cameras").glob("*.yaml")), ids=lambda path: path.name)
-def test_examples_of_cameras_are_valid(path):
-    assert len(load_config(path).rig.cameras) == 2
+def test_an_example_of_a_camera_has_two_or_leaves_them_to_the_topics(path):
+    rig = load_config(path).rig
+    assert rig is None or len(rig.cameras) == 2
+    assert ("camera_info" in path.read_text()) and ("cam1_topic" in path.read_text())
+
+
+def test_the_zeds_base_is_its_imus_axes():
+    rig = load_config(ROOT / "config" / "cameras" / "zed_2i.yaml").rig
+    np.testing.assert_array_equal(facing(rig.cameras[0].T_body_cam).T_base_imu, np.eye(4))
+    np.testing.assert_allclose(rig.cameras[0].T_body_cam[:3, 3] - rig.cameras[1].T_body_cam[:3, 3], [0, 0.12, 0])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "msg").glob("*.msg")), ids=lambda path: path.name)
