@@ -22,9 +22,7 @@ def camera_of(message: Any) -> Camera:
         raise CalibrationError(f"distortion_model {name} is not known; known: {', '.join(filter(None, MODELS))}")
     if not K[0] > 0:
         raise CalibrationError("K is zero: the driver has no calibration of the camera")
-    if name == "rational_polynomial" and any(D[5:]):
-        raise CalibrationError("distortion_model rational_polynomial with k4 to k6 cannot be used: calibrate plumb_bob")
-    kept = D[:4] if MODELS[name] == "pinhole-equidistant" else D[:5]
+    kept = D[:4] if MODELS[name] == "pinhole-equidistant" else D[:8] if any(D[5:8]) else D[:5]
     intrinsics = (float(K[0]), float(K[4]), float(K[2]), float(K[5]))
     return Camera(MODELS[name], message.width, message.height, intrinsics, tuple(kept) if any(kept) else ())
 

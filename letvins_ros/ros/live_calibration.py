@@ -9,13 +9,12 @@ import numpy as np
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Imu
 
-from letvins_ros.calibration import ImuNoise, MountedCamera, Rig
+from letvins_ros.calibration import TYPICAL_IMU, ImuNoise, MountedCamera, Rig
 from letvins_ros.errors import Rejected
 from letvins_ros.ros import convert
 from letvins_ros.ros.camera_info import T_left_right, camera_of
 from letvins_ros.ros.frames import FrameTree
 from letvins_ros.ros.qos import STATIC, sensor_qos
-from letvins_ros.sensors import TYPICAL_IMU
 
 READINGS = 400  # from which the IMU's rate is told
 LEAST_S = 0.5  # of them

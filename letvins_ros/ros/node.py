@@ -4,7 +4,7 @@
 import threading
 import traceback
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from letvins_ros.errors import CalibrationError, LetvinsError, Rejected
 from letvins_ros.ros import convert, qos
 from letvins_ros.ros.checks import Problems
 from letvins_ros.ros.live_calibration import LiveCalibration
-from letvins_ros.ros.params import declare_calibration, declare_config
+from letvins_ros.ros.params import changed_config, declare_calibration, declare_config
 from letvins_ros.ros.qos import OUTPUT
 from letvins_ros.ros.stats import Stats
 from letvins_ros.ros.worker import Worker
@@ -247,7 +247,8 @@ class LetvinsNode(LifecycleNode):
         self.get_logger().fatal("".join(traceback.format_exception(error)))
         self.finished.set()
 
-    def _on_change(self, config: Config) -> None:
+    def _on_change(self, values: Mapping[str, Any]) -> None:
+        config = changed_config(self.config, values)
         self.configured(config)
         self.config = config
 

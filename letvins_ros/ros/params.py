@@ -23,10 +23,10 @@ DYNAMIC = (  # may change while the nodes run
 )  # fmt: skip
 
 
-def declare_config(node: Node, on_change: Callable[[Config], None], *, needs_rig: bool = True) -> Config:
+def declare_config(node: Node, on_change: Callable[[Mapping[str, Any]], None], *, needs_rig: bool = True) -> Config:
     """Declare every parameter and return the configuration that they stand for, see resolve.
 
-    on_change hears the whole new configuration when a dynamic parameter is set; a LetvinsError from it refuses that.
+    on_change hears the new values by dotted name when dynamic parameters are set; a LetvinsError from it refuses them.
     Raises LetvinsError, with the names of all keys that do not exist or break their rule.
     """
     given = {name: _plain(parameter.value) for name, parameter in node._parameter_overrides.items()}
@@ -42,15 +42,14 @@ def declare_config(node: Node, on_change: Callable[[Config], None], *, needs_rig
     )
     _declare_fixed(node, FILE, str(given.get(FILE) or ""), "configuration file, which the other parameters change")
     declare_calibration(node, config)
-    current = [config]
 
     def check(changed: list[Any]) -> SetParametersResult:
+        values = {parameter.name: parameter.value for parameter in changed if parameter.name in known}
         try:
-            new = changed_config(current[0], {p.name: p.value for p in changed if p.name in known})
-            on_change(new)
+            if values:
+                on_change(values)
         except LetvinsError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        current[0] = new
         return SetParametersResult(successful=True)
 
     node.add_on_set_parameters_callback(check)

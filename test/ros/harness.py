@@ -170,3 +170,12 @@ class Ear:
         self._thread.join(timeout=2)
         self.node.destroy_node()
         self.context.try_shutdown()
+
+
+def call(ear: Ear, kind: Any, service: str, node: str = "loop_closure", **fields: Any) -> Any:
+    """The answer of a service of a node."""
+    client = ear.node.create_client(kind, f"{node}/{service}")
+    ear.wait(client.service_is_ready, 60, service)
+    future = client.call_async(kind.Request(**fields))
+    ear.wait(future.done, 60, f"the answer of {service}")
+    return future.result()

@@ -85,7 +85,7 @@ def test_topics_and_parameters_that_are_named_exist(path):
 
 
 def test_the_filter_of_robot_localization_hears_our_odometry():
-    (node,) = yaml.safe_load((ROOT / "config" / "robot_localization.yaml").read_text()).values()
+    (node,) = yaml.safe_load((ROOT / "config" / "robot_localization" / "ekf.yaml").read_text()).values()
     given, ours = node["ros__parameters"], Config().ros
     assert given["odom0"] == "letvins/odometry"
     assert (given["odom_frame"], given["base_link_frame"]) == (ours.odom_frame, ours.base_frame)

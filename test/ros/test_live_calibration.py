@@ -4,7 +4,9 @@
 from dataclasses import replace
 
 import numpy as np
-from harness import Ear, Stack
+from harness import Ear, Stack, call
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
@@ -13,6 +15,7 @@ from letvins_ros.datasets import open_dataset
 from letvins_ros.ros import convert
 
 START_S = 60
+FEWER = Parameter("tracker.max_features", value=120).to_parameter_msg()
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -56,6 +59,8 @@ def test_nodes_wait_for_their_calibration_on_topics_and_then_run(recording, tmp_
         ear.wait(lambda: len(ear.poses) > 5, START_S, "odometry")
         assert "calibration of 2 cameras taken from camera_info and /tf_static" in stack.log("vio")
         assert not ear.diagnostics["feature_tracker"].get("cam0 camera_info")
+        (result,) = call(ear, SetParameters, "set_parameters", "feature_tracker", parameters=[FEWER]).results
+        assert result.successful  # and the calibration is kept
         sent[0] = camera_info(cameras[0].camera, "cam0", 0.5)
         ear.wait(lambda: ear.diagnostics["feature_tracker"].get("cam0 camera_info"), START_S, "the halved focal length")
         assert "its focal length is" in ear.diagnostics["feature_tracker"]["cam0 camera_info"]

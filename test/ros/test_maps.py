@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from harness import Ear, Stack
+from harness import Ear, Stack, call
 from letvins_ros.srv import LoadMap, SaveMap, SetPose
 from nav_msgs.msg import Odometry
 from rcl_interfaces.srv import GetParameters, SetParameters
@@ -16,15 +16,6 @@ from letvins_ros.loop.map_file import load_map
 from letvins_ros.ros import convert
 
 START_S = 60
-
-
-def call(ear, kind, service, **fields):
-    """The answer of a service of loop_closure."""
-    client = ear.node.create_client(kind, f"loop_closure/{service}")
-    ear.wait(client.service_is_ready, START_S, service)
-    future = client.call_async(kind.Request(**fields))
-    ear.wait(future.done, START_S, f"the answer of {service}")
-    return future.result()
 
 
 def set_parameter(ear, name, value):

@@ -28,7 +28,8 @@ def node():
         node = Node("under_test", context=context, parameter_overrides=overrides, use_global_arguments=False)
         made.append(node)
         heard = []
-        return node, declare_config(node, heard.append, needs_rig=False), heard
+        config = declare_config(node, lambda values: heard.append(changed_config(config, values)), needs_rig=False)
+        return node, config, heard
 
     yield make
     for one in made:
