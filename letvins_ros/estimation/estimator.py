@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stereo-inertial estimator: tracks and IMU in, states with covariance out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from letvins_ros.estimation.health import Health, weakness
 from letvins_ros.estimation.initialiser import Initialiser, consecutive, first_prior, level_start
 from letvins_ros.estimation.keyframes import is_keyframe
 from letvins_ros.estimation.preintegration import preintegrate
+from letvins_ros.estimation.sensor import Sensor
 from letvins_ros.estimation.standstill import StandstillDetector
 from letvins_ros.estimation.state import STATE_SIZE as N
 from letvins_ros.estimation.state import State
@@ -40,8 +43,10 @@ class Step:
 class VioEstimator:
     """Estimates the body's motion from feature tracks and IMU readings."""
 
-    def __init__(self, config: Config, rig: Rig) -> None:
+    def __init__(self, config: Config, rig: Rig, sensors: Sequence[Sensor] = ()) -> None:
+        """sensors: what else measures the body."""
         compile_kernels()
+        self._sensors = tuple(sensors)
         self._config = config.estimator
         self._given_cameras = rig.cameras[:1] if config.mode == "mono_imu" else rig.cameras[:2]
         self._noise = None
@@ -155,6 +160,8 @@ class VioEstimator:
         self._window.frames, self._last = first, first[-1]
         prior = first_prior(first[0], frame.at_rest)
         self._window.prior = prior.beside(calibration_prior(self._window.calibration, self._refined))
+        for before, after in pairwise(first):
+            self._measure(before, after)
         self._window.add_landmarks()
         for _ in range(2):
             solution = self._window.solve(10)
@@ -205,6 +212,13 @@ class VioEstimator:
             T_before_now = inverse(before.state.T_odom_body) @ frame.state.T_odom_body
             self._window.extra.append(rest.expected_motion(before, frame, T_before_now))
         self._window.frames.append(frame)
+        self._measure(before, frame)
+
+    def _measure(self, before: Frame, frame: Frame) -> None:
+        """Add what other sensors say of a frame and its motion since the one before."""
+        costs = [cost for sensor in self._sensors for cost in sensor.costs(before, frame)]
+        frame.measured = any(len(cost.keys) == 1 for cost in costs)
+        self._window.extra += costs
 
     def _extrapolated(self, newest: Frame) -> State:
         """The next state when the motion between the last two frames goes on, or rests where nothing was seen."""
@@ -225,7 +239,8 @@ class VioEstimator:
 
     def _consider_keyframe(self, frame: Frame, tracks: FrameTracks, information: np.ndarray) -> Keyframe | None:
         last = next(f for f in reversed(self._window.frames[:-1]) if f.keyframe)
-        frame.keyframe = is_keyframe(frame, last, self._given_cameras[0], self._config, self._noise is not None)
+        with_imu = self._noise is not None
+        frame.keyframe = frame.measured or is_keyframe(frame, last, self._given_cameras[0], self._config, with_imu)
         if not frame.keyframe:
             return None
         if frame.at_rest and last.at_rest:  # a rest is one keyframe: the newest stands for it

@@ -28,7 +28,13 @@ class Frame:
     offset_s: float = 0.0  # time offset with which the state's time was found
     gyro: np.ndarray = field(default_factory=lambda: np.zeros(3))  # rad/s, its reading then
     keyframe: bool = False
+    measured: bool = False  # by a sensor at this frame alone: to be kept, or the measurement would be lost
     at_rest: bool = False
+
+    @property
+    def imu_ns(self) -> int:
+        """Its time on the IMU's clock."""
+        return self.stamp_ns + round(self.offset_s * 1e9)
 
     def forget(self, ids: np.ndarray) -> None:
         """Drop what it saw of these features."""

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Velocity and position sensors beside cameras and IMU, on simulated data."""
+
+import numpy as np
+import pytest
+from synthetic import Quality, Recording, add_imu, config_of, follow, posed, record, wall_points
+
+from letvins_ros.errors import DataError
+from letvins_ros.estimation import VioEstimator
+from letvins_ros.estimation.closed_form import heading
+from letvins_ros.estimation.costs.body_velocity import BodyVelocity, VelocityReadings
+from letvins_ros.estimation.costs.position import Position, PositionFix
+from letvins_ros.estimation.frame import frame_of
+from letvins_ros.estimation.state import State
+from letvins_ros.estimation.variables import Key, Layout, Values
+from letvins_ros.geometry import apply, exp_so3, transform, yaw_rotation
+from letvins_ros.imu import ImuBuffer
+from letvins_ros.simulation.imu import START_NS, exact_imu, seconds, simulate_imu, stamps
+from letvins_ros.simulation.rigs import EUROC_IMU, EUROC_RIG
+from letvins_ros.simulation.sensors import exact_velocity, simulate_position, simulate_velocity
+from letvins_ros.simulation.trajectory import R_HEADING_BODY, SplineTrajectory, control_times
+from letvins_ros.types import VioStatus
+
+SECOND = 1_000_000_000
+T_BODY_WHEEL = transform(R_HEADING_BODY.T @ exp_so3(np.array([0, 0, 0.2])), np.array([-0.3, 0.1, -0.5]))
+LEVER = np.array([0.1, -0.05, 0.2])
+CRUISE_S, STEADY_S = 5.0, 20.0
+
+
+@pytest.fixture(scope="module")
+def hall():
+    return record("hall", 5.0, 3, Quality(exact_imu=True))
+
+
+def true_state(recording, stamp_ns):
+    t = seconds(np.array([stamp_ns]))
+    T = recording.trajectory.T_world_body(t)[0]
+    return State(T[:3, :3], T[:3, 3], recording.trajectory.velocity(t)[0])
+
+
+def two_frames(recording, gap):
+    """Two frames at their true states, with the readings of the IMU between them."""
+    imu, frames = ImuBuffer(), []
+    imu.append(recording.imu)
+    for i in (25, 25 + gap):
+        tracks = recording.tracks[i]
+        frames.append(frame_of(i, tracks, EUROC_RIG.cameras, true_state(recording, tracks.stamp_ns)))
+    frames[1].steps = imu.steps(frames[0].imu_ns, frames[1].imu_ns)
+    return frames
+
+
+def values_of(frames):
+    return Values({Key(State, frame.index): frame.state for frame in frames})
+
+
+def readings_of(recording, rate_hz=100.0, keep=slice(None)):
+    at = stamps(recording.trajectory.duration_s, rate_hz)[keep]
+    exact = exact_velocity(recording.trajectory, T_BODY_WHEEL, at)
+    n = len(at)
+    return VelocityReadings(at, exact[:, :3], np.full((n, 3), 0.01), exact[:, 5], np.full(n, 0.01))
+
+
+def numeric_gradient(cost, values):
+    layout, out = Layout(cost.keys), []
+    for axis in np.eye(layout.size) * 1e-6:
+        moved = [layout.stepped(values, sign * axis) for sign in (1, -1)]
+        ahead, behind = (cost.linearised(one, one).cost for one in moved)
+        out.append((ahead - behind) / 2e-6)
+    return np.array(out)
+
+
+# -- velocity ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gap", [1, 3, 8])
+def test_exact_readings_measure_the_true_displacement_and_rotation(hall, gap):
+    frames, sensor = two_frames(hall, gap), BodyVelocity(T_BODY_WHEEL)
+    sensor.add(readings_of(hall))
+    displacement, yaw = sensor.costs(*frames)
+    values = values_of(frames)
+    assert displacement.linearised(values, values).cost < 0.02  # of 0.5 for one standard deviation
+    if gap < 3:  # over more the axis moves
+        assert yaw.linearised(values, values).cost < 0.5
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_gradients_are_the_slopes_of_the_costs(hall, which):
+    rng, frames, sensor = np.random.default_rng(0), two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL)
+    sensor.add(readings_of(hall))
+    cost = sensor.costs(*frames)[which]
+    values = Layout(cost.keys).stepped(values_of(frames), rng.normal(0, 1e-2, 30))
+    g = cost.linearised(values, values).g
+    np.testing.assert_allclose(g, numeric_gradient(cost, values), atol=1e-3 * np.abs(g).max())
+
+
+def test_a_wrong_gyro_bias_is_corrected_to_first_order(hall):
+    frames = two_frames(hall, 4)
+    bias, costs = np.array([0.02, -0.01, 0.015]), []
+    for at in (bias, np.zeros(3)):  # where the readings are turned
+        sensor = BodyVelocity(T_BODY_WHEEL)
+        sensor.add(readings_of(hall))
+        frames[0].state = State(frames[0].state.R, frames[0].state.p, frames[0].state.v, gyro_bias=at)
+        costs.append(sensor.costs(*frames)[0])
+    frames[0].state = State(frames[0].state.R, frames[0].state.p, frames[0].state.v, gyro_bias=bias)
+    values = values_of(frames)
+    exact, corrected = (cost.linearised(values, values).g[3:6] for cost in costs)
+    np.testing.assert_allclose(corrected, exact, atol=0.05 * np.abs(exact).max())
+
+
+def test_readings_that_do_not_cover_the_frames_give_no_cost(hall):
+    frames = two_frames(hall, 4)
+    before, after = ((frame.imu_ns - START_NS) / SECOND for frame in frames)
+    for keep in (slice(0, int(before * 100) - 20), slice(int(after * 100) - 20, None), slice(0, 0)):
+        sensor = BodyVelocity(T_BODY_WHEEL)
+        sensor.add(readings_of(hall, keep=keep))
+        assert sensor.costs(*frames) == []
+    sensor = BodyVelocity(T_BODY_WHEEL)
+    sensor.add(readings_of(hall, keep=np.r_[0 : int(before * 100), int(after * 100) : 500]))  # a gap between the frames
+    assert sensor.costs(*frames) == []
+
+
+def test_readings_out_of_order_or_not_finite_are_refused(hall):
+    good = readings_of(hall)
+    with pytest.raises(DataError, match="stamps must increase"):
+        VelocityReadings(good.stamps_ns[::-1], good.linear, good.linear_std)
+    with pytest.raises(DataError, match="must be finite"):
+        VelocityReadings(good.stamps_ns, good.linear * np.nan, good.linear_std)
+
+
+def straight(seed):
+    """A corridor walked at constant velocity and attitude for STEADY_S, after a start with all axes excited."""
+    rng, t = np.random.default_rng([seed, 7]), control_times(CRUISE_S + STEADY_S + 1)
+    excited = np.clip(CRUISE_S - t, 0, 1)
+    excited = excited**2 * (3 - 2 * excited)
+    along = np.where(t < 2, np.maximum(t, 0) ** 2 / 4, t - 1)
+    frequency, phase = rng.uniform(0.5, 1, (6, 1)), rng.uniform(0, 6, (6, 1))
+    shake = np.sin(2 * np.pi * frequency * t + phase) * excited
+    points = np.array([along - 14, 0 * t, 0 * t + 1.5, 0 * t, 0 * t, 0 * t]) + 0.15 * shake
+    return SplineTrajectory.from_control(points.T, CRUISE_S + STEADY_S + 1)
+
+
+def corridor(seed):
+    rng, spline = np.random.default_rng([seed, 1]), straight(seed)
+    at = stamps(CRUISE_S + STEADY_S, 10.0)
+    tracks = follow(wall_points(rng, 3000) * [4, 0.3, 0.7], spline.T_world_body(seconds(at)), at, Quality(), rng)
+    return Recording(spline, tracks, simulate_imu(spline, EUROC_IMU, rng).samples)
+
+
+def scale_error(recording, states):
+    steady = [s for s in states if s.stamp_ns > START_NS + (CRUISE_S + 0.5) * SECOND]
+    T = recording.truth(np.array([steady[0].stamp_ns, steady[-1].stamp_ns])).positions
+    moved = steady[-1].T_odom_body[:3, 3] - steady[0].T_odom_body[:3, 3]
+    return abs(np.linalg.norm(moved) / np.linalg.norm(T[1] - T[0]) - 1)
+
+
+def run_with_wheel(recording, seed, slip=0.0):
+    """One camera, IMU and a wheel that for two seconds reads too much by `slip` m/s."""
+    rng, sensor = np.random.default_rng([seed, 5]), BodyVelocity(T_BODY_WHEEL)
+    std = np.repeat([0.03, 0.01], 3)
+    at, read = simulate_velocity(recording.trajectory, T_BODY_WHEEL, 50.0, std, rng)
+    slips = (at > START_NS + 12 * SECOND) & (at < START_NS + 14 * SECOND)
+    read[slips, 0] += slip
+    estimator, fed, states = VioEstimator(config_of("mono_imu"), recording.rig, [sensor]), 0, []
+    for i, tracks in enumerate(recording.tracks):
+        add_imu(estimator, recording, i)
+        end = int(np.searchsorted(at, tracks.stamp_ns, "right")) + 1
+        rows, fed = slice(fed, end), end
+        sensor.add(VelocityReadings(at[rows], read[rows, :3], np.full((len(at[rows]), 3), 0.03)))
+        states.append(estimator.process(tracks).state)
+    return posed(states)
+
+
+def without_wheel(recording):
+    estimator, states = VioEstimator(config_of("mono_imu"), recording.rig), []
+    for i, tracks in enumerate(recording.tracks):
+        add_imu(estimator, recording, i)
+        states.append(estimator.process(tracks).state)
+    return posed(states)
+
+
+@pytest.mark.parametrize("seed", [3, 7])
+def test_a_wheel_keeps_the_scale_of_one_camera_at_constant_velocity(seed):
+    recording = corridor(seed)
+    alone = scale_error(recording, without_wheel(recording))
+    joined = scale_error(recording, run_with_wheel(recording, seed))
+    assert joined < alone / 2
+    assert joined < 0.003
+
+
+def test_a_wheel_that_slips_is_outvoted():
+    recording = corridor(3)
+    assert scale_error(recording, run_with_wheel(recording, 3, slip=0.5)) < 0.005
+
+
+# -- position ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_fix_at_the_true_position_costs_nothing_and_has_the_gradient_of_its_cost(hall):
+    frames = two_frames(hall, 1)
+    late = frames[1].imu_ns - 20_000_000
+    p = apply(hall.trajectory.T_world_body(seconds(np.array([late]))), LEVER[None])[0, 0]
+    sensor = Position(LEVER)
+    sensor.add(PositionFix(late, p, np.full(3, 0.01)))
+    (cost,) = sensor.costs(*frames)
+    values = values_of(frames)
+    assert cost.linearised(values, values).cost < 0.5
+    moved = Layout(cost.keys).stepped(values, np.random.default_rng(0).normal(0, 0.01, 15))
+    g = cost.linearised(moved, moved).g
+    np.testing.assert_allclose(g, numeric_gradient(cost, moved), atol=1e-4 * np.abs(g).max())
+    assert sensor.costs(*frames) == []  # used once
+
+
+def test_fixes_out_of_order_are_refused_and_old_ones_left_out(hall):
+    frames, sensor = two_frames(hall, 1), Position(LEVER)
+    sensor.add(PositionFix(frames[0].imu_ns - SECOND, np.zeros(3), np.ones(3)))
+    assert sensor.costs(*frames) == []
+    sensor.add(PositionFix(frames[1].imu_ns + 5, np.zeros(3), np.ones(3)))
+    with pytest.raises(DataError, match="not later than the one before"):
+        sensor.add(PositionFix(frames[1].imu_ns, np.zeros(3), np.ones(3)))
+    with pytest.raises(DataError, match="positive standard deviations"):
+        PositionFix(0, np.zeros(3), np.zeros(3))
+
+
+def errors_with_fixes(seed, duration_s, wrong=()):
+    """Position errors (N, 3) in odom and covariances (N, 3, 3) of a flight with fixes of 5 cm at 1 Hz."""
+    recording = record("hall", duration_s, seed, Quality(features=50))
+    at, p_world = simulate_position(recording.trajectory, LEVER, 1.0, 0.05, np.random.default_rng([seed, 9]))
+    config = config_of("stereo_imu", pixel_sigma=0.3, gyro_noise_scale=1.0, accel_noise_scale=1.0)
+    sensor = Position(LEVER)
+    estimator = VioEstimator(config, recording.rig, [sensor])
+    T_odom_world, fed, errors, covariances = None, 0, [], []
+    for i, tracks in enumerate(recording.tracks):
+        add_imu(estimator, recording, i)
+        while T_odom_world is not None and at[fed] <= tracks.stamp_ns:
+            p_odom = apply(T_odom_world, p_world[fed : fed + 1])[0] + (2.0 if fed in wrong else 0.0)
+            sensor.add(PositionFix(int(at[fed]), p_odom, np.full(3, 0.05)))
+            fed += 1
+        state = estimator.process(tracks).state
+        if state.status is VioStatus.INITIALISING:
+            continue
+        T = recording.trajectory.T_world_body(seconds(np.array([tracks.stamp_ns])))[0]
+        if T_odom_world is None:  # odom begins where the estimate begins, about the vertical
+            R = yaw_rotation(heading(state.T_odom_body[:3, :3]) - heading(T[:3, :3]))
+            T_odom_world = transform(R, state.T_odom_body[:3, 3] - R @ T[:3, 3])
+            fed = int(np.searchsorted(at, tracks.stamp_ns, "right"))
+        errors.append(state.T_odom_body[:3, 3] - apply(T_odom_world, T[None, :3, 3])[0])
+        covariances.append(state.covariance[:3, :3])
+    return np.array(errors), np.array(covariances)
+
+
+def test_fixes_hold_the_position_within_what_the_covariance_says():
+    surprise = []
+    for seed in range(3):
+        errors, P = errors_with_fixes(seed, 20.0)
+        assert np.linalg.norm(errors, axis=1).max() < 3 * 0.05
+        surprise.append(np.einsum("ni,ni->n", errors, np.linalg.solve(P, errors[..., None])[..., 0])[20:].mean())
+    assert 1.0 < np.mean(surprise) < 6.0  # 3 is perfect
+
+
+def test_a_reflected_fix_is_outvoted():
+    errors, _ = errors_with_fixes(1, 12.0, wrong=(6, 9))
+    assert np.linalg.norm(errors, axis=1).max() < 0.1
+
+
+# -- the simulation ---------------------------------------------------------------------------------------------------
+
+
+def test_the_exact_velocity_is_the_slope_of_the_sensors_position():
+    spline, t0 = straight(0), START_NS + 3 * SECOND
+    step = 1_000_000
+    T = spline.T_world_body(seconds(np.array([t0 - step, t0, t0 + step]))) @ T_BODY_WHEEL
+    slope = T[1, :3, :3].T @ (T[2, :3, 3] - T[0, :3, 3]) / (2 * step / SECOND)
+    got = exact_velocity(spline, T_BODY_WHEEL, np.array([t0]))[0]
+    np.testing.assert_allclose(got[:3], slope, atol=1e-5)
+    gyro = exact_imu(spline, np.array([t0])).gyro[0]
+    np.testing.assert_allclose(T_BODY_WHEEL[:3, :3] @ got[3:], gyro, atol=1e-12)
