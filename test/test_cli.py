@@ -102,7 +102,7 @@ def test_several_trajectories_are_evaluated_in_one_table(letvins, tmp_path):
     assert next(line for line in lines if line.startswith("ATE, RMSE")).split()[2:4] == ["0.0000", "m"]
     assert lines[-1] == "Results: out/"
     code, out, _ = letvins("evaluate", "late.tum", "truth.tum", "--offset=-0.05")
-    assert "ATE, RMSE                   0.0000 m" in out
+    assert next(line for line in out.splitlines() if line.startswith("ATE, RMSE")).split()[2:] == ["0.0000", "m"]
 
 
 def shell(*arguments, **options):

@@ -42,7 +42,7 @@ class GridDetector:
         if self._enough(present_uv) or not len(uv):
             return np.zeros((0, 2), np.float32)
         free = self._free(shape, present_uv, mask)
-        row, column = np.minimum(uv[:, ::-1] // 2, np.array(free.shape) - 1).astype(int).T
+        column, row = _cells(uv, free).T
         allowed = free[row, column] > 0
         return self._spread(uv[allowed], strength[allowed], present_uv, free)
 
@@ -98,10 +98,15 @@ class GridDetector:
     def _apart(self, uv: np.ndarray, free: np.ndarray, wanted: int) -> np.ndarray:
         """At most so many (M, 2) float32 of uv, best first, that keep the distance; free (H/2, W/2) is used up."""
         kept, radius = [], round(self.min_distance_px / 2)
-        for point, (u, v) in zip(uv, (uv // 2).astype(int).tolist(), strict=True):
+        for point, (u, v) in zip(uv, _cells(uv, free).tolist(), strict=True):
             if free[v, u]:
                 kept.append(point)
                 if len(kept) == wanted:
                     break
                 cv2.circle(free, (u, v), radius, 0, -1)
         return np.array(kept, np.float32).reshape(-1, 2)
+
+
+def _cells(uv: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Column and row (N, 2) of points (N, 2) px in an image of half the size, which drops the last of odd ones."""
+    return np.asarray(np.minimum(uv // 2, np.array(free.shape[::-1]) - 1).astype(int))

@@ -86,3 +86,31 @@ def test_sensor_noise_has_no_corners(pattern):
 def test_the_same_image_gives_the_same_bytes(pattern):
     present = np.array([[50.0, 60.0]])
     assert DETECTOR.detect(pattern(), present, None).tobytes() == DETECTOR.detect(pattern(), present, None).tobytes()
+
+
+EDGES = [8, 9, 15, 16, 17, 31, 33, 217, 333, 376, 1241, 2047, 2048]
+SIZES = [(w, h) for w in EDGES for h in (8, 9, 217, 2048)]
+SIZES += [tuple(size) for size in np.random.default_rng(0).integers(8, 2049, (60, 2)).tolist()]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_points_up_to_every_edge_can_be_chosen_in_images_of_every_size(masked):
+    rng = np.random.default_rng(1)
+    for width, height in SIZES:
+        last = np.array([width - 1, height - 1], np.float32)
+        corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32) * last
+        uv = np.concatenate([corners, corners * 0.999, rng.uniform(0, 1, (60, 2)).astype(np.float32) * last])
+        mask = np.full((height, width), 255, np.uint8) if masked else None
+        detector = replace(DETECTOR, min_distance_px=1)
+        chosen = detector.choose(uv, np.linspace(1, 0.5, len(uv)), (height, width), NONE, mask)
+        assert {tuple(p) for p in chosen.tolist()} <= {tuple(p) for p in uv.tolist()}, (width, height)
+        assert (chosen == last).all(1).any() or min(width, height) < 10, (width, height)
+        near_last = detector.choose(uv, np.ones(len(uv)), (height, width), last[None], mask)
+        assert len(near_last) <= len(uv)
+
+
+def test_corners_are_found_within_images_of_every_size(pattern):
+    whole = pattern(height=2048, width=2048)
+    for width, height in SIZES[::6]:
+        found = DETECTOR.detect(np.ascontiguousarray(whole[:height, :width]), NONE, None)
+        assert ((found >= 0) & (found <= [width - 1, height - 1])).all(), (width, height)
