@@ -10,6 +10,7 @@ from letvins_ros.distortion import Distortion
 from letvins_ros.errors import CalibrationError
 from letvins_ros.lenses import AngleLens, DoubleSphere, EllipsoidLens, FovLens, Lens, UnifiedSphere
 
+_ABSURD = 1e9  # no focal length and no coefficient is as large
 # model: names of the intrinsics, and how many distortion coefficients there may be
 _MODELS = {
     "pinhole-radtan": (("fx", "fy", "cx", "cy"), (0, 4, 5, 8)),
@@ -48,9 +49,9 @@ class Camera:
         if len(self.distortion) not in counts:
             wanted = " or ".join(map(str, counts))
             raise CalibrationError(f"{self.model} takes {wanted} distortion coefficients, got {len(self.distortion)}")
-        if not np.isfinite([*self.intrinsics, *self.distortion]).all():
+        if not (np.abs([*self.intrinsics, *self.distortion]) < _ABSURD).all():
             raise CalibrationError(
-                f"{self.model} has parameters that are not finite: {self.intrinsics} {self.distortion}"
+                f"{self.model} has parameters that are not finite or absurd: {self.intrinsics} {self.distortion}"
             )
         if min(self.width, self.height) <= 0:
             raise CalibrationError(f"image size must be positive, got {self.width} x {self.height}")

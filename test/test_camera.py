@@ -312,7 +312,7 @@ PINHOLE = {"model": "pinhole-radtan", "width": 4, "height": 2, "intrinsics": (1.
         ),
         ({"intrinsics": (1.0, 1.0)}, "pinhole-radtan needs intrinsics fx, fy, cx, cy, got 2 numbers"),
         ({"distortion": (0.1,)}, "pinhole-radtan takes 0 or 4 or 5 or 8 distortion coefficients, got 1"),
-        ({"intrinsics": (1.0, 1.0, np.nan, 0.0)}, "pinhole-radtan has parameters that are not finite: "),
+        ({"intrinsics": (1.0, 1.0, np.nan, 0.0)}, "pinhole-radtan has parameters that are not finite or absurd: "),
         ({"intrinsics": (1.0, -1.0, 0.0, 0.0)}, "focal lengths must be positive, got 1.0, -1.0"),
         ({"height": 0}, "image size must be positive, got 4 x 0"),
         ({"model": "mei-radtan", "intrinsics": (-0.1, 1.0, 1.0, 0.0, 0.0)}, "mei-radtan needs xi >= 0, got -0.1"),

@@ -37,7 +37,7 @@ def numbers(d: object, key: str, count: int | None = None) -> list[float]:
     found = found.get("data") if isinstance(found, dict) else found
     try:
         out = [float(v) for v in np.ravel(np.array(found, dtype=object))]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise CalibrationError(f"{key} must hold numbers, got {str(found)[:60]}") from None
     if not np.isfinite(out).all():
         raise CalibrationError(f"{key} must hold finite numbers, got {out}")

@@ -12,10 +12,12 @@ from letvins_ros.camera import Camera
 from letvins_ros.datasets.base import ReadReport
 from letvins_ros.datasets.numbered import first_size, numbered_frames, numbered_images
 from letvins_ros.datasets.sequence import FileRecording, Sensors, Size
+from letvins_ros.datasets.stamps import seconds_to_ns
 from letvins_ros.datasets.table import read_numbers
 from letvins_ros.errors import DataError
 from letvins_ros.types import Trajectory
 
+ABSURD_M, ROTATION_TOLERANCE = 1e9, 1e-2
 # The truth's world is the first camera (z forward, y down); turned so that z is up and x forward.
 R_WORLD_FIRST = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
@@ -38,7 +40,7 @@ def open_kitti(path: Path, rig: Rig | None = None, color: bool = False, numbers:
         raise DataError(f"{path}: no folder image_{numbers[0]}")
     used = numbers[: 1 + (len(cameras) > 1 and bool(cameras[1]))]
     rig = rig or _read_rig(path / "calib.txt", first_size(cameras[0]), used)
-    stamps_ns = np.round(read_numbers(path / "times.txt")[:, 0] * 1e9).astype(np.int64)
+    stamps_ns = seconds_to_ns(read_numbers(path / "times.txt")[:, 0], path / "times.txt")
     frames = numbered_frames(cameras[: len(rig.cameras)], stamps_ns, report)
     sequence = path.resolve()
     beside = sequence / "poses.txt"
@@ -76,5 +78,17 @@ def _read_truth(path: Path, stamps_ns: np.ndarray, report: ReadReport) -> Trajec
     n = min(len(T_first_body), len(stamps_ns))
     if len(T_first_body) != len(stamps_ns):
         report.add("truth: poses and times differ in number", f"{len(T_first_body)} poses, {len(stamps_ns)} times")
-    R = R_WORLD_FIRST @ T_first_body[:n, :, :3]
-    return Trajectory(stamps_ns[:n], T_first_body[:n, :, 3] @ R_WORLD_FIRST.T, geometry.quaternion_xyzw(R))
+    T_first_body, stamps_ns = T_first_body[:n], stamps_ns[:n]
+    good = _are_poses(T_first_body)
+    if not good.all():
+        report.add("truth: rows that are no poses, skipped", f"row {int(np.argmin(good))}", int((~good).sum()))
+    R = R_WORLD_FIRST @ T_first_body[good, :, :3]
+    return Trajectory(stamps_ns[good], T_first_body[good, :, 3] @ R_WORLD_FIRST.T, geometry.quaternion_xyzw(R))
+
+
+def _are_poses(T: np.ndarray) -> np.ndarray:
+    """Which (N,) of the rows (N, 3, 4) have a rotation, give or take rounding, and a place on Earth."""
+    near = (np.abs(T) < ABSURD_M).all(axis=(1, 2))
+    R = np.where(near[:, None, None], T[:, :, :3], 0.0)
+    off = np.abs(np.swapaxes(R, 1, 2) @ R - np.eye(3)).max(axis=(1, 2))
+    return np.asarray(near & (off < ROTATION_TOLERANCE) & (np.linalg.det(R) > 0))

@@ -3,14 +3,18 @@
 
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 
 import numpy as np
+
+from letvins_ros.errors import DataError
 
 NANOSECONDS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _SINCE_1970 = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"))  # stamps from here on are times of this century
 _STEPS_OF_INTEGERS = ((1e6, "ns"), (500, "us"), (1, "ms"))  # of 1 ms or more, 0.5 ms .. 1 s, 1 .. 500 ms
 _STEPS_OF_SECONDS = ((1e6, "ns"), (1e4, "us"))  # nobody takes poses hours apart
 _LARGEST = Decimal(10) ** 19
+_LARGEST_S = 9.2e9
 
 
 def decimal(text: str) -> Decimal | None:
@@ -37,6 +41,15 @@ def unit_of(stamps: np.ndarray, integers: bool) -> str:
     step = float(np.median(steps[steps > 0])) if np.count_nonzero(steps) > 1 else 0.0
     rules = _STEPS_OF_INTEGERS if integers else _STEPS_OF_SECONDS
     return next((unit for least, unit in rules if step >= least), "ns" if integers else "s")
+
+
+def seconds_to_ns(seconds: np.ndarray, path: Path, digits: int = 9) -> np.ndarray:
+    """Stamps (N,) int64 ns of float seconds (N,), rounded to so many digits; DataError for times that cannot be."""
+    if not (np.abs(seconds) < _LARGEST_S).all():
+        raise DataError(
+            f"{path}: times must be seconds below {_LARGEST_S:g}, got {seconds[~(np.abs(seconds) < _LARGEST_S)][0]}"
+        )
+    return np.round(seconds * 10.0**digits).astype(np.int64) * 10 ** (9 - digits)
 
 
 def to_nanoseconds(numbers: Sequence[Decimal], integers: bool) -> tuple[np.ndarray, str]:

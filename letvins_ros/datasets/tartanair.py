@@ -17,6 +17,7 @@ from letvins_ros.datasets.base import ReadReport
 from letvins_ros.datasets.numbered import first_size, numbered_frames, numbered_images
 from letvins_ros.datasets.sequence import FileRecording, Sensors, Size
 from letvins_ros.datasets.spline_imu import MIN_POSES, imu_from_poses
+from letvins_ros.datasets.stamps import seconds_to_ns
 from letvins_ros.datasets.stream import clean
 from letvins_ros.datasets.table import read_numbers
 from letvins_ros.errors import DataError
@@ -25,6 +26,7 @@ from letvins_ros.types import ImuSamples, Trajectory
 NED_TO_BODY = np.array([1.0, -1.0, -1.0])  # forward-right-down to forward-left-up, north-east-down to z up
 R_BODY_CAM = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # camera: z forward, y down
 BASELINE_M = 0.25
+ABSURD_M = 1e9
 IMU_RATE_HZ = 200.0
 # The readings are noise-free; these stand for the difference of the spline from the true motion.
 ASSUMED_NOISE = ImuNoise(gyro_noise=1.7e-4, accel_noise=2e-3, gyro_walk=2e-5, accel_walk=3e-3)
@@ -73,7 +75,7 @@ def _stamps(imu: Path, count: int, frame_rate_hz: float, report: ReadReport) -> 
     """Stamps (N,) int64 ns of the frames: V2's own, else by the assumed rate."""
     seconds = _array(imu, "cam_time")
     if seconds is not None:
-        return np.round(seconds.ravel() * 1e4).astype(np.int64) * 100_000  # float32 in the files: no finer than 0.1 ms
+        return seconds_to_ns(seconds.ravel(), imu, digits=4)  # float32 in the files: no finer than 0.1 ms
     report.add("frames without times", f"taken as {frame_rate_hz:g} Hz", count)
     return np.round(np.arange(count) * (1e9 / frame_rate_hz)).astype(np.int64)
 
@@ -88,7 +90,10 @@ def _read_poses(path: Path, stamps_ns: np.ndarray, report: ReadReport) -> Trajec
     n = min(len(poses), len(stamps_ns))
     if len(poses) != len(stamps_ns):
         report.add("truth: poses and frames differ in number", f"{len(poses)} poses, {len(stamps_ns)} frames")
-    stamps_ns, poses = clean("truth", stamps_ns[:n], poses[:n], report)
+    good = (np.abs(poses[:n]) < ABSURD_M).all(axis=1) & (np.linalg.norm(poses[:n, 3:].clip(-2, 2), axis=1) > 1e-6)
+    if not good.all():
+        report.add("truth: rows that are no poses, skipped", f"row {int(np.argmin(good))}", int((~good).sum()))
+    stamps_ns, poses = clean("truth", stamps_ns[:n][good], poses[:n][good], report)
     quaternions = poses[:, 3:] * [*NED_TO_BODY, 1.0]
     return Trajectory(stamps_ns, poses[:, :3] * NED_TO_BODY, quaternions / np.linalg.norm(quaternions, axis=1)[:, None])
 
@@ -100,7 +105,7 @@ def _read_imu(folder: Path, report: ReadReport) -> ImuSamples | None:
         return None
     if not (gyro.shape == accel.shape == (seconds.size, 3)):
         raise DataError(f"{folder}: {seconds.size} times, {gyro.shape} gyro and {accel.shape} acc do not match")
-    stamps_ns = np.round(seconds.ravel() * 1e9).astype(np.int64)
+    stamps_ns = seconds_to_ns(seconds.ravel(), folder)
     stamps_ns, values = clean("imu", stamps_ns, np.hstack([gyro * NED_TO_BODY, accel * NED_TO_BODY]), report)
     return ImuSamples(stamps_ns, values[:, :3], values[:, 3:])
 
@@ -120,7 +125,8 @@ def _array(folder: Path, name: str) -> np.ndarray | None:
     if not binary.is_file():
         return read_numbers(text) if text.is_file() else None
     try:
-        array = np.asarray(np.load(binary, allow_pickle=False), np.float64)
+        mapped = np.load(binary, mmap_mode="r", allow_pickle=False)  # mapped, nothing is reserved that is not there
+        array = np.array(mapped, np.float64)
         return array.reshape(len(array), -1)
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{binary}: {error}") from error
+    except Exception as error:  # a damaged header raises errors of many kinds, of Python's parser too
+        raise DataError(f"{binary}: {' '.join(str(error).split())}") from error

@@ -2,4 +2,6 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "loop"))  # for walk, of which maps are made
+TESTS = Path(__file__).parents[1]
+# for what makes good files: maps of a walk, recordings of every format, calibrations of every style
+sys.path[:0] = [str(TESTS / "loop"), str(TESTS / "datasets"), str(TESTS)]

@@ -29,7 +29,7 @@ class Ros1File:
         self._path, self._reader = path, Reader(path)
         try:
             self._reader.open()
-        except OSError:
+        except (FileNotFoundError, PermissionError):
             raise
         except Exception as error:  # a damaged file raises errors of many kinds
             raise DataError(self._sentence(error)) from error
@@ -46,7 +46,7 @@ class Ros1File:
         try:
             for used, recorded_ns, data in self._reader.messages(chosen) if chosen else ():
                 yield Raw(used.topic, recorded_ns, data)
-        except OSError:
+        except (FileNotFoundError, PermissionError):
             raise
         except Exception as error:
             raise DataError(self._sentence(error)) from error

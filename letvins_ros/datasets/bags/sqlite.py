@@ -30,14 +30,20 @@ class SqliteFile:
             raise
 
     def _open(self, how: str) -> sqlite3.Connection:
-        return sqlite3.connect(f"file:{quote(str(self._path.resolve()))}?{how}", uri=True)
+        database = sqlite3.connect(f"file:{quote(str(self._path.resolve()))}?{how}", uri=True)
+        database.text_factory = lambda text: text.decode(errors="replace")
+        return database
 
     def _read_topics(self) -> None:
-        rows = list(self._rows("SELECT id, name, type FROM topics WHERE serialization_format = 'cdr'"))
+        described = self._rows("SELECT id, name, type FROM topics WHERE serialization_format = 'cdr'")
+        rows = [
+            (topic, name, kind) for topic, name, kind in described if isinstance(name, str) and isinstance(kind, str)
+        ]
         seen = {
             topic: (count, first, last)
             for topic, count, first, last in self._rows(
-                "SELECT topic_id, COUNT(*), MIN(timestamp), MAX(timestamp) FROM messages GROUP BY topic_id"
+                "SELECT topic_id, COUNT(*), MIN(timestamp), MAX(timestamp) FROM messages"
+                " WHERE typeof(timestamp) = 'integer' AND typeof(data) = 'blob' GROUP BY topic_id"
             )
         }
         self._names = {topic: name for topic, name, _ in rows}
@@ -49,7 +55,10 @@ class SqliteFile:
         """See BagFile."""
         chosen = [topic for topic, name in self._names.items() if name in names]
         marks = ",".join("?" * len(chosen))
-        query = f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) ORDER BY timestamp"  # noqa: S608  (marks only)
+        query = (
+            f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks})"  # noqa: S608  (marks only)
+            " AND typeof(timestamp) = 'integer' AND typeof(data) = 'blob' ORDER BY timestamp"
+        )
         for topic, recorded_ns, data in self._rows(query, chosen):
             yield Raw(self._names[topic], recorded_ns, data)
 
