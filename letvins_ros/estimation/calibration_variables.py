@@ -10,7 +10,7 @@ import numpy as np
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.config import EstimatorConfig
 from letvins_ros.estimation.costs.linear import LinearCost, Quadratic
-from letvins_ros.estimation.variables import AnyKey, Key, Values, Variable
+from letvins_ros.estimation.variables import AnyKey, Key, Values, Variable, gtsam_key
 from letvins_ros.geometry import orthonormal
 
 ROTATION_STD, POSITION_STD, TIME_OFFSET_STD = 0.02, 0.02, 0.01  # rad, m, s: trust in the given calibration
@@ -40,7 +40,7 @@ class Mount(Variable):
         return np.concatenate([turned, T[:3, :3].T @ (U[:3, 3] - T[:3, 3])])
 
     def insert(self, values: gtsam.Values, index: int) -> None:
-        values.insert(int(gtsam.symbol("m", index)), pose3=gtsam.Pose3(self.T_body_cam))
+        values.insert(gtsam_key("m", index), pose3=gtsam.Pose3(self.T_body_cam))
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,7 @@ class TimeOffset(Variable):
         return np.array([other.seconds - self.seconds])
 
     def insert(self, values: gtsam.Values, index: int) -> None:
-        values.insert(int(gtsam.symbol("t", index)), np.array([self.seconds]))
+        values.insert(gtsam_key("t", index), np.array([self.seconds]))
 
 
 TIME_OFFSET = Key(TimeOffset, 0)  # the cameras share the first one's clock

@@ -2,12 +2,14 @@
 """One frame of the window: its state and what it saw."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import gtsam
 import numpy as np
 
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.estimation.state import State
+from letvins_ros.estimation.variables import Key
 from letvins_ros.imu import ImuSteps
 from letvins_ros.types import FrameTracks
 
@@ -30,6 +32,11 @@ class Frame:
     keyframe: bool = False
     measured: bool = False  # by a sensor at this frame alone: to be kept, or the measurement would be lost
     at_rest: bool = False
+
+    @cached_property
+    def key(self) -> Key[State]:
+        """Names its state."""
+        return Key(State, self.index)
 
     @property
     def imu_ns(self) -> int:

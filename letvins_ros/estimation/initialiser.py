@@ -19,7 +19,7 @@ from letvins_ros.estimation.landmarks import CameraMounts, sightings
 from letvins_ros.estimation.preintegration import preintegrate
 from letvins_ros.estimation.state import STATE_SIZE as N
 from letvins_ros.estimation.state import State
-from letvins_ros.estimation.variables import Key, Values
+from letvins_ros.estimation.variables import Values
 from letvins_ros.geometry import transform, yaw_rotation
 from letvins_ros.imu import ImuSteps
 
@@ -101,7 +101,7 @@ def first_prior(frame: Frame, at_rest: bool) -> LinearCost:
     H[6:9, 6:9] = np.eye(3) / (REST_VELOCITY_STD if at_rest else VELOCITY_STD) ** 2
     H[9:12, 9:12] = np.eye(3) / ACCEL_BIAS_STD**2
     H[12:, 12:] = np.eye(3) / GYRO_BIAS_STD**2
-    key = Key(State, frame.index)
+    key = frame.key
     return LinearCost((key,), Values({key: frame.state}), Quadratic(H, np.zeros(N)))
 
 

@@ -41,7 +41,7 @@ class _System:
     values: Values
     costs: tuple[Cost, ...]
     linear: tuple[LinearCost, ...]
-    rows: tuple[np.ndarray, ...]
+    rows: tuple[np.ndarray | slice, ...]
     H: np.ndarray
     g: np.ndarray
     cost: float
@@ -86,9 +86,9 @@ def _linearised(costs: tuple[Cost, ...], values: Values, layout: Layout, fixed: 
     return _System(values, costs, linear, every, H, g, total)
 
 
-def _add(H: np.ndarray, part: np.ndarray, rows: np.ndarray) -> None:
+def _add(H: np.ndarray, part: np.ndarray, rows: np.ndarray | slice) -> None:
     """Add to rows and columns of H."""
-    if np.array_equal(rows, np.arange(len(H))):  # the quick way
+    if isinstance(rows, slice):
         H += part
     else:
         H[np.ix_(rows, rows)] += part

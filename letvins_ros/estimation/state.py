@@ -7,7 +7,7 @@ from typing import ClassVar
 import gtsam
 import numpy as np
 
-from letvins_ros.estimation.variables import Variable
+from letvins_ros.estimation.variables import Variable, gtsam_key
 from letvins_ros.geometry import orthonormal, transform
 
 STATE_SIZE = 15  # rotation (body), position (body), velocity (odom), accel bias, gyro bias: GTSAM's order
@@ -42,15 +42,13 @@ class State(Variable):
         )
 
     def step_to(self, other: "State") -> np.ndarray:
-        return np.concatenate(
-            [
-                gtsam.Rot3.Logmap(gtsam.Rot3(self.R.T @ other.R)),
-                self.R.T @ (other.p - self.p),
-                other.v - self.v,
-                other.accel_bias - self.accel_bias,
-                other.gyro_bias - self.gyro_bias,
-            ]
-        )
+        d = np.empty(STATE_SIZE)
+        d[:3] = gtsam.Rot3.Logmap(gtsam.Rot3(self.R.T @ other.R))
+        d[3:6] = self.R.T @ (other.p - self.p)
+        d[6:9] = other.v - self.v
+        d[9:12] = other.accel_bias - self.accel_bias
+        d[12:] = other.gyro_bias - self.gyro_bias
+        return d
 
     def insert(self, values: gtsam.Values, index: int) -> None:  # named: GTSAM tries 44 types one after the other
         values.insert(X(index), pose3=gtsam.Pose3(gtsam.Rot3(self.R), self.p))
@@ -66,14 +64,14 @@ class State(Variable):
 
 def X(index: int) -> int:
     """GTSAM's key of a frame's pose."""
-    return int(gtsam.symbol("x", index))
+    return gtsam_key("x", index)
 
 
 def V(index: int) -> int:
     """GTSAM's key of a frame's velocity."""
-    return int(gtsam.symbol("v", index))
+    return gtsam_key("v", index)
 
 
 def B(index: int) -> int:
     """GTSAM's key of a frame's biases."""
-    return int(gtsam.symbol("b", index))
+    return gtsam_key("b", index)

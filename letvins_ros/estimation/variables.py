@@ -3,8 +3,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from functools import lru_cache
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import gtsam
 import numpy as np
@@ -34,16 +34,21 @@ class Variable(ABC):
 V = TypeVar("V", bound=Variable)
 
 
-@dataclass(frozen=True)
-class Key(Generic[V]):
+@lru_cache(maxsize=1024)
+def gtsam_key(letter: str, number: int) -> int:
+    """GTSAM's key of a part of a variable."""
+    return int(gtsam.symbol(letter, number))
+
+
+class Key(NamedTuple, Generic[V]):
     """Names a variable: its kind and its number, such as `Key(State, 12)`."""
 
     kind: type[V]
-    index: int
+    number: int
 
     def gtsam_keys(self) -> list[tuple[int, int]]:
         """GTSAM's key and size of each part."""
-        return [(int(gtsam.symbol(letter, self.index)), size) for letter, size in self.kind.gtsam_parts]
+        return [(gtsam_key(letter, self.number), size) for letter, size in self.kind.gtsam_parts]
 
 
 AnyKey = Key[Any]
@@ -74,11 +79,13 @@ class Values:
 
     def steps_to(self, other: "Values", keys: Sequence[AnyKey]) -> np.ndarray:
         """The stacked step of these keys from here to the other values; nothing where both hold the same object."""
-        steps = []
+        out, end = np.zeros(sum(key.kind.size for key in keys)), 0
         for key in keys:
+            start, end = end, end + key.kind.size
             here, there = self._entries[key], other._entries[key]
-            steps.append(np.zeros(key.kind.size) if here is there else here.step_to(there))
-        return np.concatenate(steps) if steps else np.zeros(0)
+            if here is not there:
+                out[start:end] = here.step_to(there)
+        return out
 
 
 class Layout:

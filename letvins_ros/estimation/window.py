@@ -96,7 +96,7 @@ class Window:
         costs = self._costs(layout, imu_factors(pairwise(self.frames)), self.extra, vision)
         end = minimise(costs, self._values(), layout, self.prior.points, iterations)
         for frame in self.frames:
-            frame.state = end.values[Key(State, frame.index)]
+            frame.state = end.values[frame.key]
         self.calibration = end.values.only(self.calibration)
         self.points[active] = end.cost_of(VisionCost).sightings.points
         errors = self._mean_errors(active, seen, end.linear_of(LinearVision).errors)
@@ -137,10 +137,10 @@ class Window:
     # -- what is estimated: the frames' states, then what is refined of the calibration -------------------------------
 
     def _values(self) -> Values:
-        return Values({Key(State, frame.index): frame.state for frame in self.frames}) | self.calibration
+        return Values({frame.key: frame.state for frame in self.frames}) | self.calibration
 
     def _layout(self) -> Layout:
-        return Layout([*(Key(State, frame.index) for frame in self.frames), *self._refined])
+        return Layout([*(frame.key for frame in self.frames), *self._refined])
 
     def refix_prior(self) -> None:
         """Fix the prior at the present values; only right while nothing has been marginalised into it."""
@@ -148,7 +148,7 @@ class Window:
 
     def covariance(self, information: np.ndarray, newest: int = 1) -> np.ndarray:
         """Joint covariance of the newest frames, oldest of them first, in the order of `State` steps."""
-        rows = self._layout().rows(Key(State, frame.index) for frame in self.frames[-newest:])
+        rows = self._layout().rows(frame.key for frame in self.frames[-newest:])
         columns = np.zeros((len(information), len(rows)))
         columns[rows] = np.eye(len(rows))
         return np.asarray(solve_dense(information, columns)[rows])
@@ -162,7 +162,7 @@ class Window:
         sighting counts once, and none is lost.
         """
         leaving = self.frames[position]
-        key, gone = Key(State, leaving.index), leaving.ids
+        key, gone = leaving.key, leaving.ids
         lost = np.isin(self.ids, gone, assume_unique=True, kind="sort")
         frames = self.frames
         neighbours = [(frames[i - 1], frames[i]) for i in (position, position + 1) if 0 < i < len(frames)]

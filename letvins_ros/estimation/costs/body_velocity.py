@@ -15,7 +15,7 @@ from letvins_ros.estimation.costs.linear import Cost
 from letvins_ros.estimation.costs.residual import Residual, ResidualCost
 from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.state import State
-from letvins_ros.estimation.variables import Key, Values
+from letvins_ros.estimation.variables import Values
 from letvins_ros.geometry import exp_so3, log_so3, skew
 from letvins_ros.imu import ImuSteps
 
@@ -95,7 +95,7 @@ class BodyVelocity:
         return near if np.diff(stamps).max(initial=0) <= MAX_GAP_S * 1e9 else None
 
     def _displacement(self, before: Frame, frame: Frame, rows: np.ndarray, period_s: float) -> ResidualCost:
-        a, b = Key(State, before.index), Key(State, frame.index)
+        a, b = before.key, frame.key
         steps, lever, axes = frame.steps or NO_STEPS, self._lever, self._R.T
         bias = before.state.gyro_bias
         measured, by_bias = _summed(steps, rows[:, :3] @ axes, bias)
@@ -121,7 +121,7 @@ class BodyVelocity:
 
     def _yaw(self, before: Frame, frame: Frame, yaw: np.ndarray, period_s: float) -> ResidualCost:
         """The rotation about the sensor's z."""
-        a, b = Key(State, before.index), Key(State, frame.index)
+        a, b = before.key, frame.key
         dt_s = (frame.steps or NO_STEPS).dt_s
         axis, angle = self._R[:, 2], float(yaw[:, 0] @ dt_s)
         std = np.sqrt((yaw[:, 1] ** 2 * dt_s).sum() * period_s)

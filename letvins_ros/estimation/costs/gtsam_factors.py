@@ -35,6 +35,8 @@ class GtsamCost(Cost):
         for factor in factors:
             self._graph.add(factor)
         self._linear: LinearCost | None = None
+        self._layout = Layout(keys)
+        self._nonlinear = np.concatenate([key.kind.nonlinear for key in self.keys])
 
     def linearised(self, values: Values, where: Values) -> LinearCost:
         if self._linear is None or self._has_moved_far(self._linear, values, where):
@@ -42,20 +44,19 @@ class GtsamCost(Cost):
         return self._linear
 
     def _has_moved_far(self, linear: LinearCost, values: Values, where: Values) -> bool:
-        free = [values[key] is where[key] for key in self.keys]
-        limits = [
-            key.kind.nonlinear if is_free else np.full(key.kind.size, np.inf)
-            for key, is_free in zip(self.keys, free, strict=True)
-        ]
-        return bool((np.abs(linear.step_to(values)) > np.concatenate(limits)).any())
+        far = np.abs(linear.step_to(values)) > self._nonlinear
+        if not far.any():
+            return False
+        free = [np.full(key.kind.size, values[key] is where[key]) for key in self.keys]
+        return bool((far & np.concatenate(free)).any())
 
     def _at(self, where: Values) -> LinearCost:
-        layout = Layout(self.keys)
+        layout = self._layout
         H, g, cost = np.zeros((layout.size, layout.size)), np.zeros(layout.size), 0.0
         if self._graph.size():
             values = gtsam.Values()
             for key in self.keys:
-                where[key].insert(values, key.index)
+                where[key].insert(values, key.number)
             linear, cost = self._graph.linearize(values), float(self._graph.error(values))
             ordering, rows = _ordering(layout, set(linear.keyVector()))
             dense, eta = linear.hessian(ordering)

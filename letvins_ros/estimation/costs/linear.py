@@ -69,8 +69,10 @@ class LinearCost(Cost):
         del values, where
         return self
 
-    def rows(self, layout: Layout) -> np.ndarray:
-        """Its rows (n,) in a system."""
+    def rows(self, layout: Layout) -> np.ndarray | slice:
+        """Its rows (n,) in a system; a slice where they are all of them in order."""
+        if self._components is None and self.keys == layout.keys:
+            return slice(None)
         rows = layout.rows(self.keys)
         return rows if self._components is None else rows[self._components]
 

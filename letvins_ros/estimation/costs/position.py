@@ -10,7 +10,7 @@ from letvins_ros.estimation.costs.linear import Cost
 from letvins_ros.estimation.costs.residual import Residual, ResidualCost
 from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.state import State
-from letvins_ros.estimation.variables import Key, Values
+from letvins_ros.estimation.variables import Values
 from letvins_ros.geometry import skew
 
 CAUCHY = 4.0  # standard deviations: a reflection is further off, and pulls no more
@@ -53,7 +53,7 @@ class Position:
         return [self._cost(frame, fix) for fix in due if fix.stamp_ns > frame.imu_ns - NEAR_S * 1e9]
 
     def _cost(self, frame: Frame, fix: PositionFix) -> ResidualCost:
-        key, lever, late_s = Key(State, frame.index), self._lever, (fix.stamp_ns - frame.imu_ns) * 1e-9
+        key, lever, late_s = frame.key, self._lever, (fix.stamp_ns - frame.imu_ns) * 1e-9
 
         def residual(values: Values) -> np.ndarray:
             state = values[key]

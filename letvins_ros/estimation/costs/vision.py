@@ -8,7 +8,8 @@ for pinhole cameras, and four times slower from Python.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -59,7 +60,7 @@ class VisionCost(Cost):
 
     def __init__(self, sightings: Sightings, noise: RobustPixels, refined: tuple[AnyKey, ...] = ()) -> None:
         """refined: the mounts and the time offset that are estimated; of others the values are taken as they are."""
-        self.keys = (*(Key(State, frame.index) for frame in sightings.frames), *refined)
+        self.keys = (*(frame.key for frame in sightings.frames), *refined)
         self.sightings, self._noise, self._refined = sightings, noise, refined
         F = len(sightings.frames)
         self._components = (N * np.arange(F)[:, None] + np.arange(6)).ravel()  # velocity and biases are not seen
@@ -70,7 +71,8 @@ class VisionCost(Cost):
     def linearised(self, values: Values, where: Values) -> LinearVision:
         """Errors and the calibration are those of the values, derivatives are taken at the poses of `where`."""
         frames = self.sightings.frames
-        poses, fixed = camera_poses(frames, values), camera_poses(frames, where)
+        poses = camera_poses(frames, values)
+        fixed = poses if where is values else camera_poses(frames, where)
         rates = body_rates(frames, values) if TIME_OFFSET in self._refined else np.zeros((len(frames), 6))
         seen, points = self.sightings.seen, self.sightings.points
         n, L = len(self._components), len(points)
@@ -101,8 +103,9 @@ class VisionCost(Cost):
             raise TypeError(f"a vision cost steps by its own linearisation, not by {type(linear).__name__}")
         old = self.sightings
         points = step_landmarks(old.points, linear.landmark_steps(d), old.origin)
-        moved = Sightings(old.frames, old.cameras, old.seen, points, old.origin)
-        return VisionCost(moved, self._noise, self._refined)
+        moved = copy(self)
+        moved.sightings = replace(old, points=points)
+        return moved
 
 
 def compile_kernels() -> None:
@@ -121,7 +124,7 @@ def _columns(refined: tuple[AnyKey, ...], cameras: int, start: int) -> tuple[np.
     mounts, offset = np.full(cameras, -1), -1
     for key in refined:
         if key.kind is Mount:
-            mounts[key.index] = start
+            mounts[key.number] = start
         else:
             offset = start
         start += key.kind.size
@@ -135,7 +138,7 @@ def mounts_of(values: Values, cameras: int) -> CameraMounts:
 
 def camera_poses(frames: Sequence[Frame], values: Values) -> Poses:
     """Body poses when the images were taken, as the time offset says now."""
-    states = [values[Key(State, frame.index)] for frame in frames]
+    states = [values[frame.key] for frame in frames]
     R, p = np.stack([s.R for s in states]), np.stack([s.p for s in states])
     offset_s = values[TIME_OFFSET].seconds
     if any(frame.offset_s != offset_s for frame in frames):
@@ -148,7 +151,7 @@ def camera_poses(frames: Sequence[Frame], values: Values) -> Poses:
 
 def body_rates(frames: Sequence[Frame], values: Values) -> np.ndarray:
     """Angular rate, rad/s, and velocity, m/s, (F, 6) of each frame, both in the body."""
-    states = [values[Key(State, frame.index)] for frame in frames]
+    states = [values[frame.key] for frame in frames]
     return np.stack(
         [np.concatenate([frame.gyro - s.gyro_bias, s.R.T @ s.v]) for frame, s in zip(frames, states, strict=True)]
     )
