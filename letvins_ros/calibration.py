@@ -3,15 +3,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from letvins_ros import calibration_files as files
-from letvins_ros.camera import Camera
+from letvins_ros.camera import MAX_CAMERAS, Camera
 from letvins_ros.errors import CalibrationError
+from letvins_ros.geometry import apply, inverse
 from letvins_ros.image_files import read_image
+
+OVERLAP_M = (2.0, 5.0, 15.0)  # distances at which two cameras' views are compared
+PAIR_OVERLAP = 0.5  # share of their views from which two cameras are a pair; below it each sees more alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +61,10 @@ class ImuNoise:
 
 @dataclass(frozen=True, eq=False)
 class Rig:
-    """Cameras (left first) and IMU of one device; raises CalibrationError when two cameras are at one place."""
+    """One to four cameras and the IMU of one device, the cameras' images taken at the same time.
+
+    Raises CalibrationError when two cameras that look the same way are at one place.
+    """
 
     cameras: tuple[MountedCamera, ...]
     imu: ImuNoise | None
@@ -63,10 +72,41 @@ class Rig:
     def __post_init__(self) -> None:
         if not self.cameras:
             raise CalibrationError("a rig needs at least one camera")
-        left = self.cameras[0].T_body_cam[:3, 3]
-        for i, other in enumerate(self.cameras[1:], start=1):
-            if np.linalg.norm(other.T_body_cam[:3, 3] - left) < 1e-3:
-                raise CalibrationError(f"camera0 and camera{i} are less than 1 mm apart: stereo needs a baseline")
+        if len(self.cameras) > MAX_CAMERAS:
+            raise CalibrationError(f"a rig has at most {MAX_CAMERAS} cameras, got {len(self.cameras)}")
+        for i, j in combinations(range(len(self.cameras)), 2):
+            a, b = self.cameras[i], self.cameras[j]
+            near = np.linalg.norm(a.T_body_cam[:3, 3] - b.T_body_cam[:3, 3]) < 1e-3
+            if near and overlap(a, b) >= PAIR_OVERLAP:
+                raise CalibrationError(f"camera{i} and camera{j} are less than 1 mm apart: stereo needs a baseline")
+
+    @cached_property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """The cameras that work together: pairs (lead, partner) of those that overlap most, the others alone."""
+        pairs = [
+            (overlap(self.cameras[i], self.cameras[j]), i, j) for i, j in combinations(range(len(self.cameras)), 2)
+        ]
+        free, groups = set(range(len(self.cameras))), []
+        for shared, i, j in sorted(pairs, key=lambda pair: -pair[0]):
+            if shared >= PAIR_OVERLAP and {i, j} <= free:
+                groups.append((i, j))
+                free -= {i, j}
+        return tuple(sorted([*groups, *((i,) for i in free)]))
+
+
+def overlap(a: MountedCamera, b: MountedCamera) -> float:
+    """The share of its view that each of two cameras has in common with the other, the smaller of both shares."""
+    return min(_seen_too(a, b), _seen_too(b, a))
+
+
+def _seen_too(a: MountedCamera, b: MountedCamera) -> float:
+    """Share of the rays of camera a whose points at the distances OVERLAP_M are in camera b's image."""
+    columns, rows = np.linspace(0, a.camera.width - 1, 24), np.linspace(0, a.camera.height - 1, 18)
+    bearings = a.camera.unproject(np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2))
+    bearings = bearings[np.isfinite(bearings).all(1)]
+    T_b_a = inverse(b.T_body_cam) @ a.T_body_cam
+    seen = [b.camera.project(apply(T_b_a, bearings * distance))[1] for distance in OVERLAP_M]
+    return float(np.mean(seen)) if len(bearings) else 0.0
 
 
 TYPICAL_IMU = ImuNoise(1.7e-4, 2e-3, 2e-5, 3e-3)  # of a good MEMS sensor, where the calibration says nothing
@@ -190,7 +230,7 @@ def read_rig(path: Path, imu_yaml: Path | None = None) -> Rig:
 
 
 def read_euroc_rig(mav0: Path) -> Rig:
-    """Rig of a EuRoC folder, with or without `mav0`; cam1 and imu0 may be missing. Raises CalibrationError."""
+    """Rig of a EuRoC folder, with or without `mav0`; all but cam0 may be missing. Raises CalibrationError."""
     plain = files.read_euroc(mav0)
     with files.named(mav0):
         return rig_from_dict(plain)

@@ -10,7 +10,9 @@ from letvins_ros.distortion import Distortion
 from letvins_ros.errors import CalibrationError
 from letvins_ros.lenses import AngleLens, DoubleSphere, EllipsoidLens, FovLens, Lens, UnifiedSphere
 
+MAX_CAMERAS = 4  # of a rig
 _ABSURD = 1e9  # no focal length and no coefficient is as large
+
 # model: names of the intrinsics, and how many distortion coefficients there may be
 _MODELS = {
     "pinhole-radtan": (("fx", "fy", "cx", "cy"), (0, 4, 5, 8)),

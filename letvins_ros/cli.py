@@ -226,7 +226,9 @@ def track(  # noqa: PLR0913  (as many options as the command has)
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New folder.")],
-    scenario: Annotated[str, typer.Option(help="hall, corridor, relit, aggressive, dark or static.")] = "hall",
+    scenario: Annotated[
+        str, typer.Option(help="hall, hall4 (four cameras), corridor, relit, aggressive, dark or static.")
+    ] = "hall",
     duration: Annotated[
         float | None, typer.Option(min=1, metavar="S", help="Length in seconds: 20, or 90 for two laps of a corridor.")
     ] = None,

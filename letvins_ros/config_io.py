@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import yaml
 
 from letvins_ros.calibration import ImuNoise, rig_from_dict, rig_to_dict
+from letvins_ros.camera import MAX_CAMERAS
 from letvins_ros.config import Config
 from letvins_ros.config_params import Parameter, Section, own_parameters, parameters, subsections
 from letvins_ros.errors import ConfigError, LetvinsError
@@ -17,7 +18,7 @@ from letvins_ros.yaml_files import load_yaml, parse_yaml
 
 _CAMERA_KEYS = ("model", "width", "height", "intrinsics", "distortion", "T_body_cam", "time_offset_s", "mask")
 _RIG_KEYS = tuple(  # what calibration.rig_from_dict reads
-    [f"{camera}.{key}" for camera in ("camera0", "camera1", "camera2", "camera3") for key in _CAMERA_KEYS]
+    [f"camera{camera}.{key}" for camera in range(MAX_CAMERAS) for key in _CAMERA_KEYS]
     + [f"imu.{f.name}" for f in fields(ImuNoise)]
 )
 MAX_PROBLEMS = 20  # that one error names

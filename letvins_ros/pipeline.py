@@ -79,8 +79,9 @@ def run_offline(
         record.interrupted = True
     if loops is not None:
         _put_into_map(record, loops.finish())
-    if odometry.tracker.stuck:
-        dataset.report.add("left images as the one before while turning, not used", "", odometry.tracker.stuck)
+    for camera, stuck in odometry.tracker.stuck.items():
+        if stuck:
+            dataset.report.add(f"cam{camera}: images as the one before while turning, not used", "", stuck)
     if record.frames and not record.posed():
         last = record.frames[-1].state
         dataset.report.add(f"frames without pose: {last.reason if last else ''}", dataset.name, len(record.frames))

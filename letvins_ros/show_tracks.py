@@ -37,8 +37,10 @@ def show_tracks(source: Path, out: Path, config: Config, progress: Callable[[int
         dataset: Dataset = images.open_images(source, config.rig)
     else:
         dataset = open_dataset(source, config.rig, inputs=config.input)
-    frames = dataset.frames()
-    first = next(frames)
+    frames = (frame for frame in dataset.frames() if frame.images[0] is not None)
+    first = next(frames, None)
+    if first is None:
+        raise DataError(f"{source}: no image of the first camera")
     height, width = _left(first).shape[:2]
     rig = dataset.rig
     tracker = FeatureTracker(

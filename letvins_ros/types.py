@@ -19,7 +19,7 @@ def _check(name: str, array: np.ndarray, shape: tuple[int | None, ...]) -> None:
 class ImageFrame:
     """The images that the cameras of the rig took at one time."""
 
-    stamp_ns: int  # of the left camera, in its own clock
+    stamp_ns: int  # of the first camera that gave an image, in the cameras' clock
     images: tuple[np.ndarray | None, ...]  # per camera (H, W) uint8 gray or (H, W, 3) uint8 RGB; None: missing
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from letvins_ros import geometry
-from letvins_ros.calibration import ImuNoise, MountedCamera, Rig, choose_cameras, rig_from_dict, rig_to_dict
+from letvins_ros.calibration import ImuNoise, MountedCamera, Rig, choose_cameras, overlap, rig_from_dict, rig_to_dict
 from letvins_ros.camera import Camera
 from letvins_ros.errors import CalibrationError
 
@@ -112,6 +112,54 @@ def test_impossible_rigs_are_refused():
         ImuNoise(0.0, 1.0, 1.0, 1.0)
     with pytest.raises(CalibrationError, match="time_offset_s must be finite, got nan"):
         replace(left, time_offset_s=np.nan)
+
+
+def mounted(yaw_deg, place=(0.0, 0.0, 0.0), focal_px=300.0):
+    """A camera of 640 x 480 whose optical axis (z of a body with y down) is turned about y."""
+    turn = geometry.exp_so3(np.array([0.0, np.deg2rad(yaw_deg), 0.0]))
+    camera = Camera("pinhole-radtan", 640, 480, (focal_px, focal_px, 319.5, 239.5))
+    return MountedCamera(camera, geometry.transform(turn, np.array(place)))
+
+
+FRONT, FRONT_RIGHT, BACK, BACK_RIGHT, SIDE = (
+    mounted(0), mounted(0, (0.1, 0, 0)), mounted(180, (0, 0, -0.1)), mounted(180, (0.1, 0, -0.1)), mounted(90)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cameras", "groups"),
+    [
+        ((FRONT,), ((0,),)),
+        ((FRONT, FRONT_RIGHT), ((0, 1),)),
+        ((FRONT, BACK), ((0,), (1,))),
+        ((FRONT, FRONT_RIGHT, BACK), ((0, 1), (2,))),
+        ((BACK, FRONT, FRONT_RIGHT), ((0,), (1, 2))),
+        ((FRONT, BACK, FRONT_RIGHT, BACK_RIGHT), ((0, 2), (1, 3))),
+        ((FRONT, SIDE, BACK, mounted(-90)), ((0,), (1,), (2,), (3,))),
+        ((FRONT, mounted(20, (0.2, 0, 0)), FRONT_RIGHT), ((0, 2), (1,))),  # the best pair of three
+    ],
+)
+def test_the_cameras_that_share_most_of_their_views_are_pairs(cameras, groups):
+    assert Rig(cameras, None).groups == groups
+
+
+def test_the_overlap_of_two_views_is_the_share_that_both_see():
+    assert overlap(FRONT, BACK) == 0
+    assert overlap(FRONT, mounted(0, (0.0, 1e-9, 0.0))) > 0.99
+    half = mounted(np.rad2deg(np.arctan(320 / 300)))  # its axis is the other's right border
+    assert 0.3 < overlap(FRONT, half) < 0.5
+    assert overlap(FRONT, mounted(0, focal_px=600.0)) == overlap(mounted(0, focal_px=600.0), FRONT) < 0.3
+
+
+def test_cameras_at_one_place_are_a_rig_where_they_look_elsewhere():
+    assert Rig((FRONT, mounted(180)), None).groups == ((0,), (1,))
+    with pytest.raises(CalibrationError, match="camera1 and camera2 are less than 1 mm apart"):
+        Rig((FRONT, BACK, mounted(185, (0, 0, -0.1))), None)
+
+
+def test_a_rig_has_at_most_four_cameras():
+    with pytest.raises(CalibrationError, match="a rig has at most 4 cameras, got 5"):
+        Rig((FRONT, BACK, SIDE, FRONT_RIGHT, BACK_RIGHT), None)
 
 
 def test_a_missing_key_is_named_with_its_camera():

@@ -204,7 +204,7 @@ def test_a_camera_stuck_for_a_second_is_bridged_by_the_imu(source, tmp_path):
         for path in paths[30:50]:
             replace_image(path, stuck)
     metrics = metrics_of(source, tmp_path / "out")
-    assert metrics["skipped"] == {"left images as the one before while turning, not used": 20}
+    assert metrics["skipped"] == {"cam0: images as the one before while turning, not used": 20}
     assert (metrics["frames"], metrics["coverage"], metrics["resets"]) == (FRAMES, 1.0, 0)
     assert metrics["ate_rmse_m"] < 0.1
 

@@ -7,10 +7,9 @@ import numpy as np
 
 from letvins_ros.calibration_files.kalibr_camera import read_camera, read_noise
 from letvins_ros.calibration_files.values import Plain, named, rigid
+from letvins_ros.camera import MAX_CAMERAS
 from letvins_ros.geometry import inverse
 from letvins_ros.yaml_files import load_yaml
-
-MAX_CAMERAS = 4
 
 
 def read_euroc(folder: Path) -> Plain:

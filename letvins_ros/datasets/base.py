@@ -35,7 +35,7 @@ class Dataset(Protocol):
 
     name: str
     rig: Rig | None  # None where the format carries no calibration (a configuration must give it)
-    stamps_ns: np.ndarray  # (N,) int64, increasing: when the left camera took the frames; some may prove unreadable
+    stamps_ns: np.ndarray  # (N,) int64, increasing: when the frames were taken; some may prove unreadable
     imu: ImuSamples | None  # the whole sequence, sorted and finite
     truth: Trajectory | None  # T_world_body
     report: ReadReport  # grows while frames are read

@@ -8,6 +8,7 @@ import numpy as np
 
 from letvins_ros import calibration
 from letvins_ros.calibration import Rig
+from letvins_ros.camera import MAX_CAMERAS
 from letvins_ros.datasets import stream, table
 from letvins_ros.datasets.base import ReadReport
 from letvins_ros.datasets.sequence import FileRecording, FrameFiles, Sensors
@@ -23,9 +24,9 @@ def recognises(path: Path) -> bool:
 
 
 def open_euroc(path: Path, rig: Rig | None = None, color: bool = False, numbers: Sequence[int] = ()) -> FileRecording:
-    """Read an ASL folder (with or without mav0/): one or two cameras, IMU and truth where it has them.
+    """Read an ASL folder (with or without mav0/): one to four cameras, IMU and truth where it has them.
 
-    numbers: of the cameras to read, left first, where they are not cam0 and cam1.
+    numbers: of the cameras to read, left first, where not all are meant.
 
     Faulty rows, missing files and unpaired images are skipped or mended, and counted in the report.
     """
@@ -38,9 +39,12 @@ def open_euroc(path: Path, rig: Rig | None = None, color: bool = False, numbers:
         raise DataError(f"{mav0}: no folder {' and '.join(missing)}")
     imu_csv = mav0 / "imu0" / "data.csv"
     imu = table.read_imu(imu_csv, report) if imu_csv.is_file() else None
-    if cameras == 1 and not numbers and (mav0 / "cam1").is_dir():
-        report.add("cam1 is not used, as the calibration has one camera", str(mav0 / "cam1"))
-    frames = _frames([mav0 / name for name in names[:2]], report)
+    for i in range(cameras, MAX_CAMERAS):
+        if not numbers and (mav0 / f"cam{i}").is_dir():
+            known = "one camera" if cameras == 1 else f"{cameras} cameras"
+            report.add(f"cam{i} is not used, as the calibration has {known}", str(mav0 / f"cam{i}"))
+    groups = rig.groups if rig else (tuple(range(cameras)),)
+    frames = _frames([mav0 / name for name in names], groups, report)
     return FileRecording(path, frames, Sensors(rig, imu, _truth(mav0, report)), report, color)
 
 
@@ -62,15 +66,14 @@ def _truth(mav0: Path, report: ReadReport) -> Trajectory | None:
     return table.read_truth(found[0], report) if found else None
 
 
-def _frames(cameras: Sequence[Path], report: ReadReport) -> list[FrameFiles]:
-    """Left images with their right ones."""
-    left_ns, left = _images(cameras[0], report)
-    if len(cameras) == 1:
-        return [FrameFiles(int(stamp), (path,)) for stamp, path in zip(left_ns, left, strict=True)]
-    right_ns, right = _images(cameras[1], report)
-    match = stream.pair(left_ns, right_ns, report)
-    pairs = zip(left_ns, left, match, strict=True)
-    return [FrameFiles(int(stamp), (path, right[i] if i >= 0 else None)) for stamp, path, i in pairs]
+def _frames(folders: Sequence[Path], groups: Sequence[tuple[int, ...]], report: ReadReport) -> list[FrameFiles]:
+    """The images of all cameras, those of one time together; groups: the rig's."""
+    stamps_ns, paths = zip(*(_images(folder, report) for folder in folders), strict=True)
+    frames_ns, chosen = stream.join(stamps_ns, groups, report)
+    return [
+        FrameFiles(int(stamp), tuple(paths[camera][i] if i >= 0 else None for camera, i in enumerate(row)))
+        for stamp, row in zip(frames_ns, chosen.T, strict=True)
+    ]
 
 
 def _images(camera: Path, report: ReadReport) -> tuple[np.ndarray, list[Path]]:

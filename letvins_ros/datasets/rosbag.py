@@ -20,12 +20,11 @@ from letvins_ros.datasets.joined_imu import join_imu
 from letvins_ros.datasets.peek import candidates, imu_row
 from letvins_ros.datasets.ros_image import ImageDecoder
 from letvins_ros.datasets.sequence import Loaded, Recording, Sensors
-from letvins_ros.datasets.stream import clean, pair, time_order
+from letvins_ros.datasets.stream import clean, join, time_order
 from letvins_ros.datasets.topics import IMU_TYPE, Topics, choose_topics
 from letvins_ros.errors import DataError
 from letvins_ros.types import ImuSamples, Trajectory
 
-MAX_CAMERAS = 2  # used at a time
 Key = tuple[str, int]  # topic and stamp of an image
 
 
@@ -54,7 +53,7 @@ class BagRecording(Recording):
             self._scan(bag, topics, scan := _Scan(), report)
         report.note(f"topics: {topics.command()}")
         self._by_recording = _use_recording_times(scan, report)
-        keys = _keys(topics, scan, len(own.rig.cameras) if own.rig else len(topics.cameras), report)
+        stamps_ns, keys = _frames(topics, scan, own.rig, report)
         if not keys:
             raise DataError(f"{path}: no image in {topics.cameras[0]}")
         self._keys, self._decoders = keys, {name: ImageDecoder(color) for name in topics.cameras}
@@ -64,7 +63,6 @@ class BagRecording(Recording):
         if imu is not None and own.rig is not None and not own.imu_mounted:
             imu = None
         name = path.resolve().stem if path.is_file() else path.resolve().name
-        stamps_ns = np.array([frame[0][1] for frame in keys if frame[0]], np.int64)
         super().__init__(name, stamps_ns, Sensors(own.rig, imu, truth), report)
 
     def _scan(self, bag: Bag, topics: Topics, scan: _Scan, report: ReadReport) -> None:
@@ -110,7 +108,7 @@ class BagRecording(Recording):
 
 
 def _camera_numbers(rig: Rig | None, inputs: InputConfig) -> tuple[int, ...]:
-    return inputs.camera_numbers or tuple(range(min(len(rig.cameras), MAX_CAMERAS) if rig else MAX_CAMERAS))
+    return inputs.camera_numbers or tuple(range(len(rig.cameras) if rig else 2))
 
 
 def _use_recording_times(scan: _Scan, report: ReadReport) -> set[str]:
@@ -122,17 +120,19 @@ def _use_recording_times(scan: _Scan, report: ReadReport) -> set[str]:
     return unstamped
 
 
-def _keys(topics: Topics, scan: _Scan, cameras: int, report: ReadReport) -> list[list[Key | None]]:
-    """Of each frame the image of each camera."""
-    ordered = [_ordered(name, scan.stamps[name], report) for name in topics.cameras]
-    left_ns = ordered[0]
-    keys: list[list[Key | None]] = [[(topics.cameras[0], int(stamp))] for stamp in left_ns]
-    for camera in range(1, cameras):
-        has = camera < len(ordered)
-        right_ns = ordered[camera] if has else np.zeros(0, np.int64)
-        for frame, i in zip(keys, pair(left_ns, right_ns, report), strict=True):
-            frame.append((topics.cameras[camera], int(right_ns[i])) if has and i >= 0 else None)
-    return keys
+def _frames(
+    topics: Topics, scan: _Scan, rig: Rig | None, report: ReadReport
+) -> tuple[np.ndarray, list[list[Key | None]]]:
+    """Stamps (N,) of the frames, and of each the image of each camera."""
+    cameras = len(rig.cameras) if rig else len(topics.cameras)
+    ordered = [_ordered(name, scan.stamps[name], report) for name in topics.cameras[:cameras]]
+    ordered += [np.zeros(0, np.int64)] * (cameras - len(ordered))
+    frames_ns, chosen = join(ordered, rig.groups if rig else (tuple(range(cameras)),), report)
+    keys = [
+        [(topics.cameras[camera], int(ordered[camera][i])) if i >= 0 else None for camera, i in enumerate(row)]
+        for row in chosen.T
+    ]
+    return frames_ns, keys
 
 
 def _ordered(name: str, stamps_ns: list[int], report: ReadReport) -> np.ndarray:

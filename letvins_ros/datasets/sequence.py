@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from letvins_ros.calibration import Rig
+from letvins_ros.camera import MAX_CAMERAS
 from letvins_ros.datasets.base import ReadReport
 from letvins_ros.datasets.stream import read_ahead, report_gaps, span
 from letvins_ros.errors import DataError
@@ -60,15 +61,16 @@ class Recording(ABC):
 
     @abstractmethod
     def _load(self, chosen: range) -> Iterator[list[Loaded | None]]:
-        """Decode the images, left first, of these frames in this order; None where there is none."""
+        """Decode the images, one per camera, of these frames in this order; None where there is none."""
 
     def _usable(self, chosen: range) -> Generator[ImageFrame, None, None]:
-        """Yield the frames whose left image is good; a bad right image counts as missing."""
-        gates = [_Gate(i, self._calibrated_size(i), self.report) for i in range(2)]
+        """Yield the frames with a good image of a lead camera (see Rig.groups); other bad images count as missing."""
+        gates = [_Gate(i, self._calibrated_size(i), self.report) for i in range(MAX_CAMERAS)]
+        leads = [lead for lead, *_ in self.rig.groups] if self.rig else [0]
         found = False
         for i, loaded in zip(chosen, self._load(chosen), strict=True):
             images = tuple(gate.check(one) if one else None for one, gate in zip(loaded, gates, strict=False))
-            if images[0] is not None:
+            if any(images[lead] is not None for lead in leads):
                 found = True
                 yield ImageFrame(int(self.stamps_ns[i]), images)
         if not found:

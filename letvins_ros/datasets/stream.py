@@ -4,7 +4,7 @@
 import os
 import sys
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -92,20 +92,52 @@ def nearest(a_ns: np.ndarray, b_ns: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(closer_left, left, right))
 
 
-def pair(left_ns: np.ndarray, right_ns: np.ndarray, report: ReadReport) -> np.ndarray:
-    """For each left stamp (N,) the index of its right image (N,), -1 where there is none; both increasing.
+def match(a_ns: np.ndarray, b_ns: np.ndarray) -> np.ndarray:
+    """For each of a (N,) the index of its partner in b (N,), -1 where there is none; both increasing.
 
-    A pair is two images that are each other's nearest, and within the tolerance.
+    Partners are each other's nearest, and within the tolerance.
     """
-    match = np.full(len(left_ns), -1)
-    if len(right_ns) and len(left_ns):
-        to_right, to_left = nearest(left_ns, right_ns), nearest(right_ns, left_ns)
-        mutual = to_left[to_right] == np.arange(len(left_ns))
-        close = np.abs(right_ns[to_right] - left_ns) <= PAIR_TOLERANCE_NS
-        match = np.where(mutual & close, to_right, -1)
-    lonely_left, lonely_right = left_ns[match < 0], np.delete(right_ns, match[match >= 0])
+    if not (len(a_ns) and len(b_ns)):
+        return np.full(len(a_ns), -1)
+    to_b, to_a = nearest(a_ns, b_ns), nearest(b_ns, a_ns)
+    mutual = to_a[to_b] == np.arange(len(a_ns))
+    return np.where(mutual & (np.abs(b_ns[to_b] - a_ns) <= PAIR_TOLERANCE_NS), to_b, -1)
+
+
+def pair(
+    left_ns: np.ndarray, right_ns: np.ndarray, report: ReadReport, names: tuple[str, str] = ("left", "right")
+) -> np.ndarray:
+    """`match` of the stamps of two cameras; images without partner are counted in the report."""
+    partner = match(left_ns, right_ns)
+    lonely_left, lonely_right = left_ns[partner < 0], np.delete(right_ns, partner[partner >= 0])
+    left, right = names
     if len(lonely_left):
-        report.add("left images without right, used alone", str(lonely_left[0]), len(lonely_left))
+        report.add(f"{left} images without {right}, used alone", str(lonely_left[0]), len(lonely_left))
     if len(lonely_right):
-        report.add("right images without left, dropped", str(lonely_right[0]), len(lonely_right))
-    return match
+        report.add(f"{right} images without {left}, dropped", str(lonely_right[0]), len(lonely_right))
+    return partner
+
+
+def join(
+    stamps_ns: Sequence[np.ndarray], groups: Sequence[tuple[int, ...]], report: ReadReport
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of a rig: their stamps (N,), and which image (C, N) of every camera each has, -1 for none.
+
+    stamps_ns: increasing, of each camera's images. groups: the rig's; the first camera of a group, its lead, makes a
+    frame, alone or with those that took an image at the same time; the others are joined to it.
+    """
+    frames_ns = stamps_ns[groups[0][0]]
+    for lead, *_ in groups[1:]:
+        new_ns = np.delete(stamps_ns[lead], (known := match(frames_ns, stamps_ns[lead]))[known >= 0])
+        frames_ns = np.sort(np.concatenate([frames_ns, new_ns]))
+    image = np.full((len(stamps_ns), len(frames_ns)), -1)
+    for lead, *partners in groups:
+        image[lead] = match(frames_ns, stamps_ns[lead])
+        there = image[lead] >= 0
+        if not there.all():
+            report.add(f"frames without an image of cam{lead}", str(frames_ns[~there][0]), int((~there).sum()))
+        for camera in partners:
+            names = (f"cam{lead}", f"cam{camera}") if (lead, camera) != (0, 1) else ("left", "right")
+            partner = pair(stamps_ns[lead], stamps_ns[camera], report, names)
+            image[camera, there] = partner[image[lead, there]]
+    return frames_ns, image

@@ -156,8 +156,9 @@ class FeatureTrackerNode(LetvinsNode):
         turn, trusted = self.inbox.turn(frame.stamp_ns)
         stuck = self.tracker.stuck
         tracks = self.tracker.process(frame, turn, trusted)
-        if self.tracker.stuck > stuck:
-            self.problems.note("cam0 stuck", "sends the same image again and again while the body turns")
+        for camera, times in self.tracker.stuck.items():
+            if times > stuck[camera]:
+                self.problems.note(f"cam{camera} stuck", "sends the same image again and again while the body turns")
         head = pair.left.message.header
         frames = [image.message.header.frame_id for image in (pair.left, pair.right) if image is not None]
         self.out.publish(convert.tracks_to_message(tracks, frames, pair.left.received_ns))

@@ -37,6 +37,13 @@ EUROC_RIG = Rig(  # the calibration of the VI-Sensor, from the data set of Burri
     EUROC_IMU,
 )  # fmt: skip
 
+_T_BODY_TURNED = np.diag([1.0, -1.0, -1.0, 1.0])  # half a turn about the vertical
+_T_BODY_TURNED[2, 3] = -0.15
+FOUR_CAMERA_RIG = Rig(  # the VI-Sensor's pair, and another that looks back from 15 cm behind it
+    EUROC_RIG.cameras + tuple(MountedCamera(m.camera, _T_BODY_TURNED @ m.T_body_cam) for m in EUROC_RIG.cameras),
+    EUROC_IMU,
+)
+
 _TARTANAIR_CAMERA = Camera("pinhole-radtan", 640, 480, (320.0, 320.0, 320.0, 240.0))
 TARTANAIR_RIG = Rig(  # V1's stereo pair; the body is the left camera
     tuple(_mount(_TARTANAIR_CAMERA, [0, -1, 0, 0, 1, 0, 0, baseline, 0, 0, 1, 0]) for baseline in (0, 0.25)),

@@ -2,20 +2,22 @@
 """What can be simulated."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
 
+from letvins_ros.calibration import Rig
 from letvins_ros.simulation.light import Lighting
 from letvins_ros.simulation.motion import CORNER_M, CORRIDOR_M, Motion, corridor_centre
+from letvins_ros.simulation.rigs import EUROC_RIG, FOUR_CAMERA_RIG
 from letvins_ros.simulation.sensor import Sensor
 from letvins_ros.simulation.world import Furniture, Quads, box, furnish, join, room_shell
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A world, a motion in it, its light and the sensor; a seed varies all of them."""
+    """A world, a motion in it, its light, the sensor and the rig; a seed varies all but the rig."""
 
     summary: str
     motion: Motion
@@ -25,6 +27,7 @@ class Scenario:
     roughness: float = 1.0  # contrast of the plaster
     lighting: Lighting = field(default_factory=Lighting)
     sensor: Sensor = field(default_factory=Sensor)
+    rig: Rig = EUROC_RIG
 
     @property
     def duration_s(self) -> float:
@@ -50,13 +53,22 @@ class Scenario:
 
 _HALL = Furniture(boxes=14, pillars=5, pipes=6)
 _HALL_LIGHT = Lighting(wander=0.12)
+_HALL_FLIGHT = Scenario(
+    "a drone flies rounds in a furnished hall",
+    Motion("flight", max_speed=1.3, max_turn=1.5, shake=1.3),
+    (11.0, 8.5, 4.2),
+    _HALL,
+    0.6,
+    lighting=_HALL_LIGHT,
+)
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
-        "hall": Scenario(
-            "a drone flies rounds in a furnished hall",
-            Motion("flight", max_speed=1.3, max_turn=1.5, shake=1.3),
-            (11.0, 8.5, 4.2), _HALL, 0.6, lighting=_HALL_LIGHT,
+        "hall": _HALL_FLIGHT,
+        "hall4": replace(
+            _HALL_FLIGHT,
+            summary="the same flight with four cameras, a pair that looks ahead and one that looks back",
+            rig=FOUR_CAMERA_RIG,
         ),
         "corridor": Scenario(
             "two laps on foot through a corridor with nearly bare walls",

@@ -20,7 +20,7 @@ from letvins_ros.simulation.imu import seconds, simulate_imu, stamps
 from letvins_ros.simulation.motion import make_trajectory
 from letvins_ros.simulation.parallel import in_order
 from letvins_ros.simulation.render import Renderer, View
-from letvins_ros.simulation.rigs import EUROC_IMU, EUROC_RIG
+from letvins_ros.simulation.rigs import EUROC_IMU
 from letvins_ros.simulation.scenarios import SCENARIOS
 from letvins_ros.simulation.sensor import Sensor
 from letvins_ros.types import ImageFrame, Trajectory
@@ -36,7 +36,7 @@ RELIT_S = 2.0  # that a change of lamps takes
 class Equipment:
     """What records a simulation, and what its walls are papered with."""
 
-    rig: Rig = EUROC_RIG
+    rig: Rig | None = None  # instead of the scenario's
     sensor: Sensor | None = None  # instead of the scenario's
     color: bool = False
     photos: Path | None = None  # folder of pictures to use instead of painted panels
@@ -57,7 +57,8 @@ class Simulation:
         if not 0.1 <= duration_s <= 3600:
             raise ConfigError(f"a simulation lasts 0.1 to 3600 s, not {duration_s:g} s")
         self.name, self.scenario, self.report = f"{scenario}_{seed}", SCENARIOS[scenario], ReadReport()
-        self.rig, self._sensor, self._seed = equipment.rig, equipment.sensor or SCENARIOS[scenario].sensor, seed
+        self.rig, self._seed = equipment.rig or self.scenario.rig, seed
+        self._sensor = equipment.sensor or self.scenario.sensor
         room = self.scenario.room(duration_s, self._rng(0))
         self.trajectory = make_trajectory(self.scenario.motion, room, duration_s, self._rng(1))
         self.imu_noise = self.rig.imu or EUROC_IMU

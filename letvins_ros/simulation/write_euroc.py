@@ -28,7 +28,7 @@ TRUTH_HEADER = "#timestamp," + ",".join(
 
 
 def simulate(out: Path, scenario: str, duration_s: float | None, seed: int, progress: Progress | None = None) -> None:
-    """Write an EuRoC folder with both cameras, IMU and full truth, whole or not at all.
+    """Write an EuRoC folder with all cameras, IMU and full truth, whole or not at all.
 
     Raise DataError where the folder holds something already, ConfigError for an unknown scenario.
     """

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each fault of a EuRoC folder is mended or skipped, counted, and named by an example."""
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import recording_layouts as layouts
@@ -67,6 +70,45 @@ def test_images_pair_within_5_ms(folder, shift_ns, paired):
     edit_rows(mav0(folder, "cam1", "data.csv"), shift)
     _, frames = read(folder)
     assert {frame.images[1] is not None for frame in frames} == {paired}
+
+
+@pytest.fixture
+def four(folder):
+    """The folder with a second pair, cam2 and cam3, that looks the other way."""
+    turned = np.diag([1.0, -1.0, -1.0, 1.0])
+    for new, old, T in ((2, 0, layouts.T_IMU_CAM), (3, 1, layouts.T_IMU_CAM @ layouts.T_CAM_RIGHT)):
+        shutil.copytree(mav0(folder, f"cam{old}"), mav0(folder, f"cam{new}"))
+        mav0(folder, f"cam{new}", "sensor.yaml").write_text(layouts.sensor_yaml(turned @ T))
+    return folder
+
+
+def test_four_cameras_are_read_each_with_its_own_image(four):
+    edited = layouts.image(1, 3)
+    layouts.put_image(image_file(four, 2, 3), edited)
+    dataset, frames = read(four)
+    assert dataset.rig.groups == ((0, 1), (2, 3))
+    assert [len(frame.images) for frame in frames] == [4] * N
+    np.testing.assert_array_equal(frames[3].images[2], edited)
+    np.testing.assert_array_equal(frames[4].images[3], layouts.image(1, 4))
+
+
+def test_a_frame_comes_where_any_pair_has_its_lead(four):
+    image_file(four, 0, 2).unlink()
+    image_file(four, 2, 4).unlink()
+    image_file(four, 3, 5).unlink()
+    dataset, frames = read(four)
+    missing = [[i for i, frame in enumerate(frames) if frame.images[camera] is None] for camera in range(4)]
+    assert (len(frames), missing) == (N, [[2], [2], [4], [4, 5]])
+    assert counts(dataset, "frames without an image of cam0") == 1
+    assert counts(dataset, "frames without an image of cam2") == 1
+    assert counts(dataset, "cam2 images without cam3, used alone") == 1
+
+
+def test_cameras_beyond_the_calibration_are_named(four):
+    rig = open_dataset(four).rig
+    three = open_dataset(four, replace(rig, cameras=rig.cameras[:3]))
+    assert [len(frame.images) for frame in three.frames()] == [3] * N
+    assert three.report.counts == {"cam3 is not used, as the calibration has 3 cameras": 1}
 
 
 def test_half_of_the_right_images_deleted_leaves_those_frames_to_the_left_camera(folder):

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from letvins_ros.datasets.base import ReadReport
-from letvins_ros.datasets.stream import PAIR_TOLERANCE_NS, nearest, pair, read_ahead, report_gaps, span, time_order
+from letvins_ros.datasets.stream import (
+    PAIR_TOLERANCE_NS,
+    join,
+    nearest,
+    pair,
+    read_ahead,
+    report_gaps,
+    span,
+    time_order,
+)
 from letvins_ros.errors import DataError
 
 
@@ -114,6 +123,29 @@ def test_pairs_are_mutual_nearest_within_the_tolerance_and_the_rest_is_counted(n
     assert len(np.unique(match[match >= 0])) == used
     assert report.counts.get("left images without right, used alone", 0) == len(left) - used
     assert report.counts.get("right images without left, dropped", 0) == len(right) - used
+
+
+def test_cameras_of_a_rig_are_joined_by_their_leads_and_the_others_follow():
+    ms, report = 1_000_000, ReadReport()
+    stamps = [np.array(s) * ms for s in ([0, 50, 100], [1, 52], [49, 101, 150], [50, 151])]
+    frames_ns, image = join(stamps, ((0, 1), (2, 3)), report)
+    assert (frames_ns / ms).tolist() == [0, 50, 100, 150]
+    assert image.tolist() == [[0, 1, 2, -1], [0, 1, -1, -1], [-1, 0, 1, 2], [-1, 0, -1, 1]]
+    assert report.counts == {
+        "frames without an image of cam0": 1,
+        "left images without right, used alone": 1,
+        "frames without an image of cam2": 1,
+        "cam2 images without cam3, used alone": 1,
+    }
+
+
+@pytest.mark.parametrize("n", [0, 1, 50])
+def test_joining_one_pair_is_pairing_it(n):
+    rng = np.random.default_rng(n)
+    left, right = (np.unique(rng.integers(0, 30 * PAIR_TOLERANCE_NS, n)) for _ in range(2))
+    frames_ns, image = join([left, right], ((0, 1),), ReadReport())
+    np.testing.assert_array_equal(frames_ns, left)
+    np.testing.assert_array_equal(image, [np.arange(len(left)), pair(left, right, ReadReport())])
 
 
 def test_time_order_sorts_keeps_the_first_of_equals_and_counts():

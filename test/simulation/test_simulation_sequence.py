@@ -56,11 +56,11 @@ def test_a_dark_hall_is_dark_noisy_and_flickers():
 
 
 def test_unknown_scenarios_and_lengths_are_refused():
-    with pytest.raises(ConfigError, match=r"beach; known: hall, corridor"):
+    with pytest.raises(ConfigError, match=r"beach; known: hall, hall4, corridor"):
         Simulation("beach", 1.0, 0)
     with pytest.raises(ConfigError, match="-1 s"):
         Simulation("hall", -1.0, 0)
-    assert set(SCENARIOS) == {"hall", "corridor", "relit", "aggressive", "dark", "static"}
+    assert set(SCENARIOS) == {"hall", "hall4", "corridor", "relit", "aggressive", "dark", "static"}
 
 
 def test_parallel_work_keeps_its_order_and_its_errors():

@@ -7,7 +7,7 @@ from letvins_ros import geometry
 from letvins_ros.datasets.euroc import open_euroc
 from letvins_ros.datasets.tartanair import open_tartanair
 from letvins_ros.errors import DataError
-from letvins_ros.simulation import simulate, write_euroc, write_tartanair
+from letvins_ros.simulation import Simulation, simulate, write_euroc, write_tartanair
 from letvins_ros.simulation.imu import seconds
 from letvins_ros.simulation.rigs import TARTANAIR_RIG
 
@@ -36,6 +36,17 @@ def test_a_written_folder_reads_back_as_the_simulation(euroc, corridor):
         for name in ("model", "width", "height", "intrinsics", "distortion"):
             assert getattr(read.camera, name) == getattr(known.camera, name)
     assert data.rig.imu == corridor.rig.imu
+
+
+def test_four_cameras_are_written_and_the_front_pair_sees_what_the_hall_shows(tmp_path):
+    simulate(tmp_path / "hall4", "hall4", 0.1, 2)
+    data, hall = open_euroc(tmp_path / "hall4"), Simulation("hall", 0.1, 2)
+    assert data.rig.groups == ((0, 1), (2, 3))
+    images = next(iter(data.frames())).images
+    np.testing.assert_array_equal(images[0], hall.image(0, 0))
+    assert len(images) == 4
+    assert min(image.std() for image in images) > 10
+    assert np.abs(images[0].astype(int) - images[2]).mean() > 10
 
 
 def test_truth_has_velocity_and_the_biases_in_the_readings(euroc, corridor):

@@ -19,6 +19,18 @@ def hall():
 
 
 @pytest.fixture(scope="session")
+def hall4():
+    """A simulated hall with two pairs of cameras, front and back."""
+    return Simulation("hall4", 1.0, 1)
+
+
+@pytest.fixture(scope="session")
+def frames4(hall4):
+    """Seven frames of it."""
+    return list(hall4.frames(0.3, 0.35))
+
+
+@pytest.fixture(scope="session")
 def frames(hall):
     """Ten frames of the hall, from the one numbered FIRST on."""
     return list(hall.frames(FIRST / 20, 0.5))

@@ -125,9 +125,65 @@ def test_without_right_image_the_left_tracks_go_on(frames, tracker):
     assert np.isfinite(tracker.process(frames[3]).uv[1]).mean() > 0.6
 
 
-def test_without_left_image_it_is_refused(frames, tracker):
-    with pytest.raises(ValueError, match="the left image of frame 7 is missing"):
-        tracker.process(ImageFrame(7, (None, frames[0].images[1])))
+def test_without_left_image_there_are_no_tracks_and_the_features_wait_for_the_next(frames, tracker):
+    before = run(tracker, frames[:2])[-1]
+    nothing = tracker.process(ImageFrame(frames[2].stamp_ns, (None, frames[2].images[1])))
+    assert (nothing.stamp_ns, len(nothing), nothing.uv.shape) == (frames[2].stamp_ns, 0, (2, 0, 2))
+    assert stays(before.ids, tracker.process(frames[3])) > 0.8
+
+
+def of_group(tracks, lead):
+    """Rows of the features of the group with this lead."""
+    return np.isfinite(tracks.uv[lead]).all(1)
+
+
+@pytest.mark.parametrize("method", ["lk", "letnet2", "kp2dtiny"])
+def test_each_pair_of_four_cameras_tracks_as_it_would_alone(hall4, frames4, method):
+    config = TrackerConfig(method=method)
+    tracker = FeatureTracker(config, hall4.rig)
+    alone = [FeatureTracker(config, replace(hall4.rig, cameras=hall4.rig.cameras[i : i + 2])) for i in (0, 2)]
+    for frame in frames4[:4]:
+        tracks = tracker.process(frame)
+        front, back = (alone[i].process(replace(frame, images=frame.images[2 * i : 2 * i + 2])) for i in (0, 1))
+        assert len(np.unique(tracks.ids)) == len(tracks) == len(front) + len(back)
+        assert (tracks.cameras, front.cameras) == (4, 2)
+        for group, pair in ((of_group(tracks, 0), front), (of_group(tracks, 2), back)):
+            cameras = [0, 1] if pair is front else [2, 3]
+            np.testing.assert_array_equal(tracks.uv[cameras][:, group], pair.uv)
+            assert np.isnan(np.delete(tracks.uv, cameras, axis=0)[:, group]).all()
+    assert min(np.isfinite(tracks.uv[camera]).all(1).sum() for camera in (1, 3)) > 60
+
+
+def test_cameras_without_partner_are_followed_alone(hall4, frames4):
+    tracker = FeatureTracker(TrackerConfig(), replace(hall4.rig, cameras=hall4.rig.cameras[:3]))
+    for frame in frames4[:3]:
+        tracks = tracker.process(replace(frame, images=frame.images[:3]))
+    seen = np.isfinite(tracks.uv).all(2)
+    assert not (seen[0] & seen[2]).any()
+    assert seen.sum(1).min() > 60
+    assert (tracks.ages[seen[2]] > 0).mean() > 0.7
+
+
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_pair_without_images_waits_while_the_other_goes_on(hall4, frames4, lost):
+    tracker = FeatureTracker(TrackerConfig(), hall4.rig)
+    before = run(tracker, frames4[:3])[-1]
+    there = [None if i in (lost, lost + 1) else image for i, image in enumerate(frames4[3].images)]
+    without = tracker.process(replace(frames4[3], images=tuple(there)))
+    assert not np.isfinite(without.uv[[lost, lost + 1]]).any()
+    assert stays(before.ids[of_group(before, 2 - lost)], without) > 0.8
+    after = tracker.process(frames4[4])
+    assert stays(before.ids[of_group(before, lost)], after) > 0.7
+    assert len(np.unique(after.ids)) == len(after)
+
+
+def test_a_dark_pair_loses_its_features_and_the_other_goes_on(hall4, frames4):
+    tracker = FeatureTracker(TrackerConfig(), hall4.rig)
+    before = run(tracker, frames4[:3])[-1]
+    dark = [np.zeros_like(image) if i < 2 else image for i, image in enumerate(frames4[3].images)]
+    tracks = tracker.process(replace(frames4[3], images=tuple(dark)))
+    assert not np.isfinite(tracks.uv[:2]).any()
+    assert stays(before.ids[of_group(before, 2)], tracks) > 0.8
 
 
 def test_one_camera_tracks_as_the_left_of_two_does(hall, frames, tracker):
@@ -285,12 +341,12 @@ def test_a_stuck_camera_gives_no_tracks_while_the_body_turns_and_its_features_wa
     little, far = turn[2] @ turn[3].T, exp_so3(np.array([0, 0.02, 0])) @ turn[2] @ turn[3].T
     stuck = replace(frames[2], stamp_ns=frames[3].stamp_ns)
     nothing = tracker.process(stuck, far, trusted=True)
-    assert (len(nothing), tracker.stuck) == (0, 1)
+    assert (len(nothing), tracker.stuck) == (0, {0: 1})
     after = tracker.process(frames[3], far.T @ little, trusted=True)
     assert stays(before.ids, after) == stays(before.ids, usual.process(frames[3], little, trusted=True)) > 0.8
     still = tracker.process(replace(frames[3], stamp_ns=frames[4].stamp_ns), np.eye(3), trusted=True)
     assert stays(after.ids, still) > 0.9  # at rest a picture may repeat itself
-    assert tracker.stuck == 1
+    assert tracker.stuck == {0: 1}
 
 
 @pytest.mark.parametrize("method", ["lk", "letnet2"])

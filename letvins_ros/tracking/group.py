@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The features of one camera, or of a pair of which the lead's features are looked for in its partner's images."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from letvins_ros.calibration import Rig
+from letvins_ros.config import TrackerConfig
+from letvins_ros.tracking.epipolar import StereoGeometry, inliers_known_rotation, inliers_unknown_rotation
+from letvins_ros.tracking.follower import Follower
+
+TYPICAL_INVERSE_DISTANCE = 0.1  # 1/m, where the search in the partner starts while no distance is known
+STUCK_RAD = 0.005  # two or three pixels: who turns so far sees another image
+
+
+@dataclass(eq=False)
+class Features:
+    """The features of the lead's last image."""
+
+    ids: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    uv: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))
+    bearings: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))  # lead camera
+    inverse_distance: np.ndarray = field(default_factory=lambda: np.zeros(0))  # 1/m, NaN unknown
+    ages: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
+    flow: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))  # px, beyond the known rotation
+
+    def keep(self, mask: np.ndarray) -> "Features":
+        """Those of the mask (N,)."""
+        return Features(*(getattr(self, f.name)[mask] for f in fields(self)))
+
+
+class CameraGroup:
+    """Follows the features of a group of cameras (see Rig.groups) through its lead's images."""
+
+    def __init__(self, rig: Rig, cameras: tuple[int, ...], ids: Iterator[int], seed: int) -> None:
+        """ids: gives new features their ids; seed: starts the random choices of each frame."""
+        self.lead, self.partner = cameras[0], cameras[1] if len(cameras) > 1 else None
+        self._mounted = rig.cameras[self.lead]
+        self._stereo = None if self.partner is None else StereoGeometry(self._mounted, rig.cameras[self.partner])
+        self._ids, self._frames = ids, seed
+        self._last_view: Any = None
+        self._last_image = np.zeros((0, 0), np.uint8)
+        self._turned: np.ndarray | None = np.eye(3)  # by the body since the last view, None: unknown
+        self.stuck = 0  # images that repeated the one before while the body turned
+        self._features = Features()
+
+    def accept(self, image: np.ndarray | None, R_last_now: np.ndarray | None, trusted: bool) -> bool:
+        """Whether the lead's image serves; where there is none, or a stuck one, the features wait for the next.
+
+        R_last_now (3, 3) is the body's rotation since the call before, trusted where its bias is known.
+        """
+        self._turned = None if self._turned is None or R_last_now is None else self._turned @ R_last_now
+        if image is None:
+            return False
+        if trusted and self._turned is not None and self._is_stuck(image, self._turned):
+            self.stuck += 1
+            return False
+        self._last_image = image
+        return True
+
+    def _is_stuck(self, image: np.ndarray, R_last_now: np.ndarray) -> bool:
+        """Whether the image is the one before although the body has turned; one without light may be so."""
+        turned = np.trace(R_last_now) < 1 + 2 * np.cos(STUCK_RAD)
+        return bool(turned and image.any() and np.array_equal(image, self._last_image))
+
+    def forget(self) -> None:
+        """Forget all features."""
+        self._features = Features()
+
+    def follow(
+        self, views: Mapping[int, Any], trusted: bool, follower: Follower, config: TrackerConfig
+    ) -> tuple[Features, np.ndarray]:
+        """The features in the accepted image, and where they are in the partner's (N, 2) px, NaN where not found.
+
+        views: those of the cameras that gave an image, by camera.
+        """
+        R_cam, view = self._rotation_of_lead(), views[self.lead]
+        features, bearings_before = self._found_again(view, R_cam, follower, config)
+        features = self._without_outliers(features, bearings_before, R_cam if trusted else None, config)
+        features = self._with_new(features, view, follower)
+        partner_view = None if self.partner is None else views.get(self.partner)
+        uv_partner, features = self._in_partner(features, (view, partner_view), follower, config)
+        self._last_view, self._features, self._turned = view, features, np.eye(3)
+        self._frames += 1
+        return features, uv_partner
+
+    def _rotation_of_lead(self) -> np.ndarray | None:
+        if self._turned is None:
+            return None
+        R_body_cam = self._mounted.T_body_cam[:3, :3]
+        return np.asarray(R_body_cam.T @ self._turned @ R_body_cam)
+
+    def _found_again(
+        self, view: Any, R_last_now: np.ndarray | None, follower: Follower, config: TrackerConfig
+    ) -> tuple[Features, np.ndarray]:
+        """The last features that are found in this view, and the bearings (N, 3) that they had."""
+        last = self._features
+        if not len(last.ids):
+            return last, last.bearings
+        guess = last.uv
+        if R_last_now is not None:
+            turned, valid = self._mounted.camera.project(last.bearings @ R_last_now)
+            guess = np.where(valid[:, None], turned, last.uv)
+        uv, found = follower.follow(self._last_view, view, last.uv, guess + last.flow)
+        bearings = self._mounted.camera.unproject(uv)
+        found &= np.isfinite(bearings).all(1) & self._unmasked(uv)
+        if config.max_age_frames:
+            found &= last.ages < config.max_age_frames
+        followed = replace(last, uv=uv, bearings=bearings, ages=last.ages + 1, flow=(uv - guess).astype(np.float32))
+        return followed.keep(found), last.bearings[found]
+
+    def _unmasked(self, uv: np.ndarray) -> np.ndarray:
+        mask = self._mounted.mask
+        if mask is None:
+            return np.ones(len(uv), bool)
+        height, width = mask.shape
+        column = np.clip(np.rint(uv[:, 0]), 0, width - 1).astype(int)
+        row = np.clip(np.rint(uv[:, 1]), 0, height - 1).astype(int)
+        return np.asarray(mask[row, column] > 0)
+
+    def _without_outliers(
+        self, features: Features, bearings_before: np.ndarray, R_last_now: np.ndarray | None, config: TrackerConfig
+    ) -> Features:
+        limit = config.ransac_px / self._mounted.camera.focal_px
+        if R_last_now is None:
+            return features.keep(inliers_unknown_rotation(bearings_before, features.bearings, limit))
+        same_motion = inliers_known_rotation(bearings_before, features.bearings, R_last_now.T, limit, self._frames)
+        return features.keep(same_motion)
+
+    def _with_new(self, features: Features, view: Any, follower: Follower) -> Features:
+        uv = follower.detect(view, features.uv, self._mounted.mask)
+        bearings = self._mounted.camera.unproject(uv)
+        good = np.isfinite(bearings).all(1)
+        n = int(good.sum())
+        flow = np.median(features.flow, axis=0) if len(features.ids) else np.zeros(2, np.float32)
+        return Features(
+            np.concatenate([features.ids, np.fromiter(islice(self._ids, n), np.int64, n)]),
+            np.concatenate([features.uv, uv[good]]).astype(np.float32),
+            np.concatenate([features.bearings, bearings[good]]),
+            np.concatenate([features.inverse_distance, np.full(n, np.nan)]),
+            np.concatenate([features.ages, np.zeros(n, np.int32)]),
+            np.concatenate([features.flow, np.full((n, 2), flow)]),
+        )
+
+    def _in_partner(
+        self, features: Features, views: tuple[Any, Any | None], follower: Follower, config: TrackerConfig
+    ) -> tuple[np.ndarray, Features]:
+        """Pixels (N, 2) in the partner, NaN where not found, and the features with their distances updated."""
+        uv_partner = np.full((len(features.ids), 2), np.nan, np.float32)
+        if self._stereo is None or views[1] is None or not len(features.ids):
+            return uv_partner, features
+        known = np.isfinite(features.inverse_distance)
+        typical = float(np.median(features.inverse_distance[known])) if known.any() else TYPICAL_INVERSE_DISTANCE
+        w_guess = np.where(known, features.inverse_distance, typical)
+        guess = self._stereo.guess_right(features.bearings, w_guess)
+        guess = np.where(np.isfinite(guess), guess, features.uv)
+        found_uv, found = follower.follow(*views, features.uv, guess)
+        bearings = self._stereo.right.unproject(found_uv)
+        agree, w = self._stereo.agree(features.bearings, bearings, config.stereo_epipolar_px)
+        found &= agree & np.isfinite(bearings).all(1)
+        uv_partner[found] = found_uv[found]
+        inverse_distance = np.where(found, np.maximum(w, 0.0), features.inverse_distance)
+        return uv_partner, replace(features, inverse_distance=inverse_distance)
