@@ -2,10 +2,11 @@
 """Which sensors are used: mode, cameras and IMU noise that fit a recording, or the configuration of a live system."""
 
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
-from letvins_ros.calibration import TYPICAL_IMU, Rig, choose_cameras
+from letvins_ros.calibration import PAIR_OVERLAP, TYPICAL_IMU, MountedCamera, Rig, choose_cameras, overlap
 from letvins_ros.config import Config
 from letvins_ros.datasets import Dataset
 from letvins_ros.errors import CalibrationError, DataError
@@ -29,7 +30,20 @@ def fit_to_data(config: Config, dataset: Dataset) -> tuple[Config, Rig]:
     if mode != "stereo" and rig.imu is None:
         dataset.report.add("imu: no noise in the calibration, typical values used", str(TYPICAL_IMU))
         rig = replace(rig, imu=TYPICAL_IMU)
-    return replace(config, mode=mode), replace(rig, cameras=rig.cameras[: 1 if mode == "mono_imu" else 2])
+    return replace(config, mode=mode), replace(rig, cameras=_cameras(rig, mode))
+
+
+def _cameras(rig: Rig, mode: str) -> tuple[MountedCamera, ...]:
+    """The cameras that the mode uses; CalibrationError where there are too few."""
+    if mode == "mono_imu":
+        return rig.cameras[:1]
+    if len(rig.cameras) < 2:
+        raise CalibrationError(f"mode {mode} needs 2 cameras, the calibration has one")
+    if mode == "stereo" and all(len(group) == 1 for group in rig.groups):
+        most = max(overlap(a, b) for a, b in combinations(rig.cameras, 2))
+        text = f"two cameras with {PAIR_OVERLAP:.0%} of their views in common, no two of the calibration have over"
+        raise CalibrationError(f"mode stereo needs {text} {most:.0%}")
+    return rig.cameras
 
 
 def _lack_of_imu(dataset: Dataset) -> str:
@@ -44,7 +58,4 @@ def calibrated_rig(config: Config) -> Rig:
     """The rig with the cameras and the IMU that the mode uses; CalibrationError where one is missing."""
     if config.rig is None:
         raise CalibrationError("no calibration among the parameters: start with a configuration that has camera0")
-    count = 1 if config.mode == "mono_imu" else 2
-    if len(config.rig.cameras) < count:
-        raise CalibrationError(f"mode {config.mode} needs {count} cameras, the calibration has one")
-    return replace(config.rig, cameras=config.rig.cameras[:count], imu=config.rig.imu or TYPICAL_IMU)
+    return replace(config.rig, cameras=_cameras(config.rig, config.mode), imu=config.rig.imu or TYPICAL_IMU)

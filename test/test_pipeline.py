@@ -16,10 +16,10 @@ from letvins_ros.datasets import ReadReport
 from letvins_ros.errors import CalibrationError, DataError
 from letvins_ros.evaluation.suite import load_suite
 from letvins_ros.pipeline import RunOptions, run_offline
-from letvins_ros.sensors import fit_to_data
+from letvins_ros.sensors import calibrated_rig, fit_to_data
 from letvins_ros.simulation import SCENARIOS, Equipment, Simulation
 from letvins_ros.simulation.imu import START_NS
-from letvins_ros.simulation.rigs import EUROC_RIG
+from letvins_ros.simulation.rigs import EUROC_RIG, FOUR_CAMERA_RIG
 from letvins_ros.types import ImuSamples
 
 SECOND = 1_000_000_000
@@ -174,6 +174,7 @@ THREE_CAMERAS = replace(
     EUROC_RIG,
     cameras=(*EUROC_RIG.cameras, replace(EUROC_RIG.cameras[0], T_body_cam=np.eye(4) + np.eye(4, k=3))),
 )
+FRONT_AND_BACK = replace(FOUR_CAMERA_RIG, cameras=FOUR_CAMERA_RIG.cameras[::2])
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,10 @@ THREE_CAMERAS = replace(
         (Recording(), "stereo_imu", "stereo_imu", 2, []),
         (Recording(), "mono_imu", "mono_imu", 1, []),
         (Recording(), "stereo", "stereo", 2, []),
-        (Recording(THREE_CAMERAS), "stereo_imu", "stereo_imu", 2, []),
+        (Recording(THREE_CAMERAS), "stereo_imu", "stereo_imu", 3, []),
+        (Recording(THREE_CAMERAS), "mono_imu", "mono_imu", 1, []),
+        (Recording(THREE_CAMERAS, imu=False), "stereo", "stereo", 3, []),
+        (Recording(FRONT_AND_BACK), "stereo_imu", "stereo_imu", 2, []),
         (Recording(imu=False), "stereo_imu", "stereo", 2, ["imu: none in the recording, mode stereo used"]),
         (Recording(imu=False), "mono_imu", "stereo", 2, ["imu: none in the recording, mode stereo used"]),
         (Recording(imu=False), "stereo", "stereo", 2, []),
@@ -199,6 +203,14 @@ def test_the_mode_falls_back_to_the_sensors_there_are_and_says_so(recording, ask
     assert (config.mode, len(rig.cameras), list(recording.report.counts)) == (mode, cameras, notes)
     if mode != "stereo":
         assert rig.imu == (recording.rig.imu or TYPICAL_IMU)
+
+
+def test_stereo_needs_two_cameras_that_overlap():
+    with pytest.raises(CalibrationError, match=r"mode stereo needs two cameras with 50% .* have over 0%"):
+        fit_to_data(Config(mode="stereo"), Recording(FRONT_AND_BACK))
+    with pytest.raises(CalibrationError, match="mode stereo needs 2 cameras, the calibration has one"):
+        calibrated_rig(Config(mode="stereo", rig=ONE_CAMERA))
+    assert calibrated_rig(Config(rig=FOUR_CAMERA_RIG)).groups == ((0, 1), (2, 3))
 
 
 def test_an_imu_of_another_time_is_none():
