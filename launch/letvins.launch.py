@@ -41,6 +41,8 @@ TEXTS = {
     "namespace": ("", "namespace of nodes and topics, and prefix of the frames"),
     "cam0_topic": ("cam0/image_raw", "topic of the left images"),
     "cam1_topic": ("cam1/image_raw", "topic of the right images"),
+    "cam2_topic": ("cam2/image_raw", "topic of the third camera's images"),
+    "cam3_topic": ("cam3/image_raw", "topic of the fourth camera's images"),
     "imu_topic": ("imu", "topic of the IMU"),
 }
 SWITCHES = {
@@ -127,7 +129,7 @@ def _player(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _node(name: str, given: dict[str, Any], parameters: dict[str, Any]) -> list[Any]:
-    topics = {"cam0/image_raw": given["cam0_topic"], "cam1/image_raw": given["cam1_topic"], "imu": given["imu_topic"]}
+    topics = {f"cam{i}/image_raw": given[f"cam{i}_topic"] for i in range(4)} | {"imu": given["imu_topic"]}
     again = given["respawn"] and name != "dataset_player"
     watch = _Watch(name, RESPAWNS if again else 0)
     node = Node(

@@ -143,7 +143,7 @@ class DatasetPlayerNode(LetvinsNode):
 def _from_command_line() -> list[Parameter]:
     """SOURCE, --rate and --loop are short for the parameters player.*."""
     parser = argparse.ArgumentParser(
-        description="Play a recording as topics: cam0/image_raw, cam1/image_raw, imu, /clock."
+        description="Play a recording as topics: cam0/image_raw to cam3/image_raw, imu, /clock."
     )
     parser.add_argument("source", nargs="?", metavar="SOURCE", help="folder or bag, as for `letvins run`")
     parser.add_argument("--rate", type=float, help="speed, as a multiple of the sensors'")

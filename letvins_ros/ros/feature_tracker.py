@@ -2,9 +2,10 @@
 """Node: images in, tracks out."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +13,6 @@ from sensor_msgs.msg import CameraInfo, Image, Imu
 from std_srvs.srv import Trigger
 
 from letvins_ros.config import Config
-from letvins_ros.datasets.stream import PAIR_TOLERANCE_NS
 from letvins_ros.errors import DataError
 from letvins_ros.evaluation.draw_tracks import TrackDrawer
 from letvins_ros.msg import FeatureTracks, VioStatus
@@ -20,6 +20,7 @@ from letvins_ros.ros import convert
 from letvins_ros.ros.camera_info import difference
 from letvins_ros.ros.checks import StampGate, SwapCheck
 from letvins_ros.ros.imu_inbox import ImuInbox
+from letvins_ros.ros.joiner import Arrived, FrameJoiner, Joined
 from letvins_ros.ros.node import LetvinsNode
 from letvins_ros.ros.qos import IMU_DEPTH
 from letvins_ros.ros.run import run_node
@@ -29,31 +30,19 @@ from letvins_ros.tracking import FeatureTracker
 from letvins_ros.types import FrameTracks, ImageFrame
 
 COMPARE_S = 1.0  # how often camera_info is looked at
-ALONE_S = 0.1  # a left image waits so long for its right one
 SILENT_S = 1.0
-REMEDY = "they are not taken at the same time, or DDS loses large images; remedy: config/fastdds.xml in every process"
 JUMP_FRAMES = 5
 
 
-class Arrived(NamedTuple):
-    """An image message, and when it came."""
-
-    stamp_ns: int
-    arrival_ns: int  # of a clock that never jumps
-    received_ns: int  # system time
-    message: Any
-
-
-class Pair(NamedTuple):
+class Moment(NamedTuple):
     """The messages of one frame."""
 
-    left: Arrived
-    right: Arrived | None
+    joined: Joined
     restarted: bool
 
 
 class FeatureTrackerNode(LetvinsNode):
-    """Joins left and right images, tracks in a thread of its own, and says what is wrong with the images."""
+    """Joins the cameras' images, tracks in a thread of its own, and says what is wrong with the images."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("feature_tracker", **options)
@@ -68,11 +57,14 @@ class FeatureTrackerNode(LetvinsNode):
             self.config.tracker, self.rig, seed=self.config.seed, first_id=time.time_ns() // 1000
         )
         self.gates = [StampGate(JUMP_FRAMES) for _ in range(count)]
-        self.pairs: DropQueue[Pair] = DropQueue(self.config.ros.image_queue)
-        self.waiting: list[deque[Arrived]] = [deque(maxlen=10) for _ in range(count)]
-        self.inbox, self.swap, self.drawer = ImuInbox(self.rig), SwapCheck(), TrackDrawer()
+        self.moments: DropQueue[Moment] = DropQueue(self.config.ros.image_queue)
+        self.joiner = FrameJoiner(self.rig.groups, self.problems.note)
+        self.leads = {lead for lead, *_ in self.rig.groups}
+        self.inbox, self.drawer = ImuInbox(self.rig), TrackDrawer()
         self.compared_at, self.take_infos = 0.0, list[Callable[[], Iterable[CameraInfo]]]()
+        self.swaps = {(group[0], group[1]): SwapCheck() for group in self.rig.groups if len(group) > 1}
         self.restarted, self.began, self.last_in = False, time.monotonic(), [0.0] * count
+        self.frame_ids = [""] * count
         self.out = self.advertise(FeatureTracks, "letvins/tracks")
         self.out_image = self.advertise(Image, "letvins/image_track")
         self.serve(Trigger, "~/reset", self._reset)
@@ -95,6 +87,7 @@ class FeatureTrackerNode(LetvinsNode):
         now = time.monotonic_ns()
         self.last_in[camera] = now * 1e-9
         self.stats.count(f"cam{camera} images")
+        self.frame_ids[camera] = message.header.frame_id
         image = Arrived(convert.stamp_to_ns(message.header.stamp), now, time.time_ns(), message)
         verdict = self.gates[camera].check(image.stamp_ns, now)
         if verdict.kind:
@@ -102,29 +95,17 @@ class FeatureTrackerNode(LetvinsNode):
         if not verdict.passes:
             return
         if verdict.restarted:
-            self.waiting[camera].clear()
-            self.restarted |= camera == 0
-        self.waiting[camera].append(image)
+            self.joiner.clear(camera)
+            self.restarted |= camera in self.leads
+        self.joiner.add(camera, image)
         self._join()
 
     def _join(self) -> None:
-        """Queue the left images whose right ones have come, or that have waited long enough."""
-        lefts, rights = self.waiting[0], self.waiting[1] if len(self.waiting) > 1 else deque[Arrived]()
-        while lefts:
-            left, right = lefts[0], None
-            while rights and rights[0].stamp_ns < left.stamp_ns - PAIR_TOLERANCE_NS:
-                rights.popleft()
-                self.problems.note("cam1", f"right images without left, dropped: {REMEDY}")
-            if rights and rights[0].stamp_ns <= left.stamp_ns + PAIR_TOLERANCE_NS:
-                right = rights.popleft()
-            elif len(self.waiting) > 1:
-                if not rights and time.monotonic_ns() - left.arrival_ns < ALONE_S * 1e9:
-                    return
-                self.problems.note("cam1", f"left images without right, used alone: {REMEDY}")
-            lefts.popleft()
-            before = self.pairs.dropped
-            self.pairs.put(Pair(left, right, self.restarted))
-            if self.pairs.dropped > before:
+        """Queue the frames whose images have all come, or waited long enough."""
+        while (joined := self.joiner.take(time.monotonic_ns())) is not None:
+            before = self.moments.dropped
+            self.moments.put(Moment(joined, self.restarted))
+            if self.moments.dropped > before:
                 self.problems.note("images", "dropped because the tracker is slower than the camera")
             self.restarted = False
             self.wake()
@@ -137,20 +118,21 @@ class FeatureTrackerNode(LetvinsNode):
     # -- the worker's thread ------------------------------------------------------------------------------------------
 
     def step(self) -> bool:
-        pair = self.pairs.pop()
-        if pair is None:
+        moment = self.moments.pop()
+        if moment is None:
             return False
         if self.reconfigured:
             self.reconfigured = False
             self.tracker.configure(self.config.tracker)
-        if pair.restarted or self.reset_wanted:
+        if moment.restarted or self.reset_wanted:
             self.reset_wanted = False
             self.tracker.reset()
             self.inbox.clear()
-        images = [self._image(0, pair.left), *([self._image(1, pair.right)] if pair.right else [])]
-        if images[0] is None:
+        images = [None if one is None else self._image(i, one) for i, one in enumerate(moment.joined)]
+        if all(images[lead] is None for lead, *_ in self.rig.groups):
             return True
-        frame = ImageFrame(pair.left.stamp_ns, tuple(images))
+        first = next(one for one in moment.joined if one is not None)
+        frame = ImageFrame(first.stamp_ns, tuple(images))
         for reading in self.take_imu():
             self.inbox.add(reading)
         turn, trusted = self.inbox.turn(frame.stamp_ns)
@@ -159,16 +141,15 @@ class FeatureTrackerNode(LetvinsNode):
         for camera, times in self.tracker.stuck.items():
             if times > stuck[camera]:
                 self.problems.note(f"cam{camera} stuck", "sends the same image again and again while the body turns")
-        head = pair.left.message.header
-        frames = [image.message.header.frame_id for image in (pair.left, pair.right) if image is not None]
-        self.out.publish(convert.tracks_to_message(tracks, frames, pair.left.received_ns))
+        frames = list(takewhile(bool, self.frame_ids))
+        self.out.publish(convert.tracks_to_message(tracks, frames, first.received_ns))
         self.stats.count("tracks")
-        self.stats.latency((time.monotonic_ns() - pair.left.arrival_ns) * 1e-9)
+        self.stats.latency((time.monotonic_ns() - first.arrival_ns) * 1e-9)
         self._look_for_exchange(frame, tracks)
         self._compare_infos()
-        if self.out_image.get_subscription_count():
-            drawn = self.drawer.draw(frame.images[0], tracks)  # type: ignore[arg-type]
-            self.out_image.publish(convert.image_to_message(drawn, head))
+        if images[0] is not None and self.out_image.get_subscription_count():
+            drawn = self.drawer.draw(images[0], tracks)
+            self.out_image.publish(convert.image_to_message(drawn, first.message.header))
         return True
 
     def _image(self, camera: int, arrived: Arrived) -> np.ndarray | None:
@@ -200,25 +181,26 @@ class FeatureTrackerNode(LetvinsNode):
                     self.problems.note(f"cam{i} camera_info", text)
 
     def _look_for_exchange(self, frame: ImageFrame, tracks: FrameTracks) -> None:
-        """Where few features match, try left and right the other way round."""
-        if len(frame.images) < 2 or frame.images[1] is None:
-            return
-        matched = int(np.isfinite(tracks.uv[1, :, 0]).sum())
-        if not self.swap.suspicious(matched, len(tracks)):
-            return
-        trial = FeatureTracker(self.config.tracker, self.rig, self.tracker.follower)
-        other = trial.process(ImageFrame(frame.stamp_ns, (frame.images[1], frame.images[0])))
-        exchanged = int(np.isfinite(other.uv[1, :, 0]).sum())
-        if exchanged < max(2 * matched, len(other) // 2):
-            return  # nothing better that way: a scene too near, or too dark
-        text = f"exchanged: {matched} of {len(tracks)} features match, {exchanged} of {len(other)} the other way round"
-        self.problems.note("cam0 and cam1", text)
+        """Where few features of a pair match, try it the other way round."""
+        for (lead, partner), swap in self.swaps.items():
+            images = frame.images[lead], frame.images[partner]
+            seen, matched = (int(np.isfinite(tracks.uv[camera, :, 0]).sum()) for camera in (lead, partner))
+            if images[0] is None or images[1] is None or not swap.suspicious(matched, seen):
+                continue
+            pair = replace(self.rig, cameras=(self.rig.cameras[lead], self.rig.cameras[partner]))
+            trial = FeatureTracker(self.config.tracker, pair, self.tracker.follower)
+            other = trial.process(ImageFrame(frame.stamp_ns, images[::-1]))
+            exchanged = int(np.isfinite(other.uv[1, :, 0]).sum())
+            if exchanged < max(2 * matched, len(other) // 2):
+                continue  # nothing better that way: a scene too near, or too dark
+            text = f"exchanged: {matched} of {seen} features match, {exchanged} of {len(other)} the other way round"
+            self.problems.note(f"cam{lead} and cam{partner}", text)
 
     def state_of(self) -> tuple[str, dict[str, str]]:
         now = time.monotonic()
         silent = [f"cam{i}" for i, last in enumerate(self.last_in) if now - max(last, self.began) > SILENT_S]
         reason = f"no images on {', '.join(f'{name}/image_raw' for name in silent)}" if silent else ""
-        return reason, {"queue": str(len(self.pairs)), "frames dropped": str(self.pairs.dropped)}
+        return reason, {"queue": str(len(self.moments)), "frames dropped": str(self.moments.dropped)}
 
 
 def main() -> None:

@@ -38,6 +38,8 @@ class System:
     namespace: str = _argument("", "namespace of nodes and topics, and prefix of the frames")
     cam0_topic: str = _argument("cam0/image_raw", "topic of the left images")
     cam1_topic: str = _argument("cam1/image_raw", "topic of the right images")
+    cam2_topic: str = _argument("cam2/image_raw", "topic of the third camera's images")
+    cam3_topic: str = _argument("cam3/image_raw", "topic of the fourth camera's images")
     imu_topic: str = _argument("imu", "topic of the IMU")
     fastdds: bool = _argument(True, "use config/fastdds.xml, for processes of one machine")
     autostart: bool = _argument(True, "nodes configure and activate themselves")
@@ -73,7 +75,8 @@ def programs(system: System) -> list[Program]:
     }  # fmt: skip
     parameters: dict[str, Any] = {"use_sim_time": system.use_sim_time, "autostart": system.autostart}
     parameters |= {name: text for name, text in texts.items() if text}
-    topics = {"cam0/image_raw": system.cam0_topic, "cam1/image_raw": system.cam1_topic, "imu": system.imu_topic}
+    given = (system.cam0_topic, system.cam1_topic, system.cam2_topic, system.cam3_topic)
+    topics = {f"cam{i}/image_raw": topic for i, topic in enumerate(given)} | {"imu": system.imu_topic}
     remaps = tuple((ours, topic) for ours, topic in topics.items() if ours != topic)
     names = ["feature_tracker", "vio"] + ["loop_closure"] * system.loop
     started = [Program(name, system.namespace, parameters, remaps) for name in names]
