@@ -27,6 +27,7 @@ MAX_VELOCITY_STD = 0.15  # m/s
 RAY_STD = 0.002  # rad
 ACCEL_BIAS_STD = 0.1  # m/s^2
 MAX_FORCE_ERROR = 2.0  # m/s^2, of the accelerometer at rest
+MATCHED_NEEDED = 8  # features of a frame that two cameras see, from which these give the scale
 UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -81,14 +82,16 @@ def _gyro_bias(frames: list[Frame], seen: Observations, mounts: CameraMounts, no
     One camera's rays meet best where all motion vanishes, so there it is the bias with which the rays of neighbouring
     frames are coplanar (Kneip 2013), which needs no scale.
     """
-    pairs = [_common_rays(seen, f, mounts) for f in range(len(frames) - 1)]
+    see_depth = seen.matched() >= MATCHED_NEEDED * len(frames)
+    cameras = range(len(mounts.p_body_cam))
+    pairs = [(f, *_common_rays(seen, f, c, mounts)) for f in range(len(frames) - 1) for c in cameras]
 
     def misfits(bias: np.ndarray) -> np.ndarray:
         motion = _motion(frames, noise, bias)
-        if len(mounts.p_body_cam) > 1:
+        if see_depth:
             return _fit(motion, seen, mounts).misses.ravel()
         R, out = motion.R, []
-        for f, (rays, later) in enumerate(pairs):
+        for f, rays, later in pairs:
             normals = np.cross(rays, later @ (R[f].T @ R[f + 1]).T)  # across the way between the frames
             _, vectors = np.linalg.eigh(normals.T @ normals)
             out.append(normals @ vectors[:, 0] * np.sign(vectors[np.abs(vectors[:, 0]).argmax(), 0]))
@@ -100,12 +103,12 @@ def _gyro_bias(frames: list[Frame], seen: Observations, mounts: CameraMounts, no
     return np.asarray(solved.x)
 
 
-def _common_rays(seen: Observations, f: int, mounts: CameraMounts) -> tuple[np.ndarray, np.ndarray]:
-    """Unit rays (n, 3), in the body, of the left camera to the landmarks that frames f and f + 1 both see."""
-    left = [(seen.frame == i) & (seen.camera == 0) for i in (f, f + 1)]
-    _, a, b = np.intersect1d(seen.landmark[left[0]], seen.landmark[left[1]], return_indices=True)
-    R_cam_body = mounts.R_cam_body[0]
-    return seen.bearing[left[0]][a] @ R_cam_body, seen.bearing[left[1]][b] @ R_cam_body
+def _common_rays(seen: Observations, f: int, camera: int, mounts: CameraMounts) -> tuple[np.ndarray, np.ndarray]:
+    """Unit rays (n, 3), in the body, of a camera to the landmarks that it sees in both frames f and f + 1."""
+    rows = [(seen.frame == i) & (seen.camera == camera) for i in (f, f + 1)]
+    _, a, b = np.intersect1d(seen.landmark[rows[0]], seen.landmark[rows[1]], return_indices=True)
+    R_cam_body = mounts.R_cam_body[camera]
+    return seen.bearing[rows[0]][a] @ R_cam_body, seen.bearing[rows[1]][b] @ R_cam_body
 
 
 def heading(R_odom_body: np.ndarray) -> float:

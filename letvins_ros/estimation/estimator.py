@@ -48,7 +48,7 @@ class VioEstimator:
         compile_kernels()
         self._sensors = tuple(sensors)
         self._config = config.estimator
-        self._given_cameras = rig.cameras[:1] if config.mode == "mono_imu" else rig.cameras[:2]
+        self._given_cameras = rig.cameras[:1] if config.mode == "mono_imu" else rig.cameras
         self._noise = None
         if config.mode != "stereo":
             if rig.imu is None:
@@ -240,7 +240,7 @@ class VioEstimator:
     def _consider_keyframe(self, frame: Frame, tracks: FrameTracks, information: np.ndarray) -> Keyframe | None:
         last = next(f for f in reversed(self._window.frames[:-1]) if f.keyframe)
         with_imu = self._noise is not None
-        frame.keyframe = frame.measured or is_keyframe(frame, last, self._given_cameras[0], self._config, with_imu)
+        frame.keyframe = frame.measured or is_keyframe(frame, last, self._given_cameras, self._config, with_imu)
         if not frame.keyframe:
             return None
         if frame.at_rest and last.at_rest:  # a rest is one keyframe: the newest stands for it
@@ -253,7 +253,7 @@ class VioEstimator:
 
     def _keyframe(self, frame: Frame, tracks: FrameTracks, information: np.ndarray) -> Keyframe:
         T_odom_body, ids, before = frame.state.T_odom_body, self._window.ids, self._window.frames[-2].state.T_odom_body
-        points = np.full((len(tracks), 3), np.nan)
+        points, by_left = np.full((len(tracks), 3), np.nan), np.isfinite(tracks.uv[0]).all(1)
         _, of_track, of_landmark = np.intersect1d(tracks.ids, ids, assume_unique=True, return_indices=True)
         points[of_track] = apply(inverse(T_odom_body), self._window.points[of_landmark])
         T_previous_this = inverse(before) @ T_odom_body
@@ -266,9 +266,9 @@ class VioEstimator:
             in_output_order(joint[N:, N:], frame.state.R)[:6, :6],
             self._poses_before(),
             motion_covariance(joint[np.ix_(poses, poses)], T_previous_this),
-            tracks.ids,
-            tracks.uv[0],
-            points,
+            tracks.ids[by_left],
+            tracks.uv[0, by_left],
+            points[by_left],
             self._resets,
         )
         self._keyframes += 1

@@ -43,6 +43,11 @@ class Frame:
         """Its time on the IMU's clock."""
         return self.stamp_ns + round(self.offset_s * 1e9)
 
+    @property
+    def matched(self) -> int:
+        """How many features two cameras see, so that their depth is known."""
+        return int((self.seen.sum(0) > 1).sum())
+
     def forget(self, ids: np.ndarray) -> None:
         """Drop what it saw of these features."""
         keep = ~np.isin(self.ids, ids, assume_unique=True, kind="sort")

@@ -11,7 +11,7 @@ import numpy as np
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.config import EstimatorConfig
 from letvins_ros.errors import Rejected
-from letvins_ros.estimation.closed_form import heading, initialise_at_rest, initialise_moving
+from letvins_ros.estimation.closed_form import MATCHED_NEEDED, heading, initialise_at_rest, initialise_moving
 from letvins_ros.estimation.costs.linear import LinearCost, Quadratic
 from letvins_ros.estimation.costs.rest import REST_VELOCITY_STD
 from letvins_ros.estimation.frame import Frame
@@ -24,7 +24,7 @@ from letvins_ros.geometry import transform, yaw_rotation
 from letvins_ros.imu import ImuSteps
 
 TILT_STD, VELOCITY_STD, ACCEL_BIAS_STD, GYRO_BIAS_STD = 0.1, 1.0, 0.15, 0.05  # rad, m/s, m/s^2, rad/s
-ONE_CAMERA_S = 1.5  # least stretch from which one camera starts in motion
+ONE_CAMERA_S = 1.5  # least stretch from which cameras start in motion that see no depth
 FIXED_STD = 1e-3  # rad, m: the first pose's heading and place define odom
 
 
@@ -33,16 +33,13 @@ class Initialiser:
 
     def __init__(self, config: EstimatorConfig, mounts: CameraMounts, noise: ImuNoise | None) -> None:
         self._config, self._mounts, self._noise = config, mounts, noise
-        alone = len(mounts.p_body_cam) == 1  # the scale then comes from acceleration, which takes longer
-        self._patience_s = 3.0 if alone else 1.0
-        self._needed_s = max(config.init_window_s, ONE_CAMERA_S if alone else 0.0)
         self._waiting: list[Frame] = []
         self.T_odom_start = np.eye(4)  # where the odom frame is entered; after a reset it goes on from there
 
     def frames_to_start(self, frame: Frame, rest: ImuSteps | None) -> list[Frame] | Rejected:
         """Frames with states, or why it is too early; rest: the readings while standing still, if it does."""
         self._waiting.append(frame)
-        while (frame.stamp_ns - self._waiting[0].stamp_ns) * 1e-9 > self._patience_s:
+        while (frame.stamp_ns - self._waiting[0].stamp_ns) * 1e-9 > (3.0 if self._without_depth() else 1.0):
             del self._waiting[0]
         if self._noise is None:
             return self._start_with_cameras(frame)
@@ -51,8 +48,12 @@ class Initialiser:
             return state if isinstance(state, Rejected) else self._placed([frame], [state])
         return self._start_moving(self._noise)
 
+    def _without_depth(self) -> bool:
+        """Whether the scale has to come from acceleration, which takes longer."""
+        return float(np.mean([frame.matched for frame in self._waiting])) < MATCHED_NEEDED
+
     def _start_with_cameras(self, frame: Frame) -> list[Frame] | Rejected:
-        matched, needed = int(frame.seen.all(0).sum()), self._config.min_tracks
+        matched, needed = frame.matched, self._config.min_tracks
         if matched < needed:
             return Rejected(f"{matched} stereo features of {needed} needed")
         return self._placed([frame], [State(np.eye(3), np.zeros(3))])
@@ -60,13 +61,14 @@ class Initialiser:
     def _start_moving(self, noise: ImuNoise) -> list[Frame] | Rejected:
         waiting = self._waiting
         span_s = (waiting[-1].stamp_ns - waiting[0].stamp_ns) * 1e-9
-        if span_s < self._needed_s:
-            return Rejected(f"{span_s:.2f} s of {self._needed_s} s collected")
+        needed_s = max(self._config.init_window_s, ONE_CAMERA_S if self._without_depth() else 0.0)
+        if span_s < needed_s:
+            return Rejected(f"{span_s:.2f} s of {needed_s} s collected")
         chosen = sorted({round(i) for i in np.linspace(0, len(waiting) - 1, self._config.window_keyframes)})
         frames = [replace(waiting[chosen[0]])]
         for before, i in pairwise(chosen):
             frames.append(replace(waiting[i], steps=consecutive(f.steps for f in waiting[before + 1 : i + 1])))
-        ids, counts = np.unique(np.concatenate([f.ids[f.seen[0]] for f in frames]), return_counts=True)
+        ids, counts = np.unique(np.concatenate([f.ids[f.seen.any(0)] for f in frames]), return_counts=True)
         common = ids[counts >= max(3, len(frames) // 2)]
         if len(common) < 15:
             return Rejected(f"{len(common)} features of 15 needed are common to the frames")

@@ -25,6 +25,11 @@ class Observations:
         """Sightings (L,) of each landmark."""
         return np.bincount(self.landmark, minlength=landmarks)
 
+    def matched(self) -> int:
+        """How often two cameras saw a landmark at one time."""
+        _, cameras = np.unique(np.stack([self.frame, self.landmark]), axis=1, return_counts=True)
+        return int((cameras > 1).sum())
+
     def select(self, keep: np.ndarray, row_of: np.ndarray) -> "Observations":
         """Those of mask (K,), with landmarks renumbered by row_of (L,)."""
         return Observations(

@@ -23,7 +23,9 @@ class StandstillDetector:
 
     def add(self, frame: Frame, steps: ImuSteps) -> bool:
         """Whether the body stood still over the look-back time that ends with this frame; steps lead up to it."""
-        self._past.append((frame.stamp_ns, frame.ids[frame.seen[0]], frame.bearings[0][frame.seen[0]], steps))
+        first, seen = frame.seen.argmax(0), frame.seen.any(0)  # a pair's feature counts once, in its lead
+        bearings = frame.bearings[first, np.arange(len(first))]
+        self._past.append((frame.stamp_ns, frame.ids[seen], bearings[seen], steps))
         while len(self._past) > 1 and frame.stamp_ns - self._past[1][0] >= LOOK_BACK_S * 1e9:
             self._past.popleft()
         if frame.stamp_ns - self._past[0][0] < LOOK_BACK_S * 1e9:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tracks and IMU of a simulated motion without any image: points projected, with pixel noise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -45,7 +46,9 @@ class Recording:
         return from_poses(list(stamps_ns), self.trajectory.T_world_body(seconds(np.asarray(stamps_ns))))
 
 
-def record(scenario: str, duration_s: float, seed: int, quality: Quality = Quality()) -> Recording:
+def record(
+    scenario: str, duration_s: float, seed: int, quality: Quality = Quality(), rig: Rig = EUROC_RIG
+) -> Recording:
     """A recording of points on the walls of a room; the same arguments give the same bytes."""
     rng = np.random.default_rng([seed, 1])
     spline = make_trajectory(SCENARIOS[scenario].motion, ROOM, duration_s + 1, np.random.default_rng([seed, 0]))
@@ -54,8 +57,9 @@ def record(scenario: str, duration_s: float, seed: int, quality: Quality = Quali
         imu = exact_imu(spline, stamps(duration_s + 0.1, 200.0))
     else:
         imu = simulate_imu(spline, EUROC_IMU, rng).samples
-    tracks = follow(wall_points(rng, 3000), spline.T_world_body(seconds(frame_stamps)), frame_stamps, quality, rng)
-    return Recording(spline, tracks, imu)
+    points, T_world_body = wall_points(rng, 3000), spline.T_world_body(seconds(frame_stamps))
+    tracks = follow(points, T_world_body, frame_stamps, quality, rng, rig)
+    return Recording(spline, tracks, imu, rig)
 
 
 def wall_points(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -67,22 +71,37 @@ def wall_points(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def follow(
-    points: np.ndarray, T_world_body: np.ndarray, stamps_ns: np.ndarray, quality: Quality, rng: np.random.Generator
+    points: np.ndarray,
+    T_world_body: np.ndarray,
+    stamps_ns: np.ndarray,
+    quality: Quality,
+    rng: np.random.Generator,
+    rig: Rig = EUROC_RIG,
 ) -> list[FrameTracks]:
-    """Tracks of some of the points; a point that comes back has a new id."""
-    ids, first_seen = np.full(len(points), -1), np.zeros(len(points), int)
-    next_id, tracks = 0, []
-    for i, (stamp, T) in enumerate(zip(stamps_ns, T_world_body, strict=True)):
-        uv = [see(points, T, camera, quality.pixel_std, rng) for camera in EUROC_RIG.cameras]
-        visible = np.isfinite(uv[0]).all(1)
-        ids[~visible] = -1
-        free = rng.permutation(np.flatnonzero(visible & (ids < 0)))[: max(0, quality.features - int((ids >= 0).sum()))]
-        ids[free], first_seen[free] = np.arange(next_id, next_id + len(free)), i
-        next_id += len(free)
-        rows = np.flatnonzero(ids >= 0)
-        pixels = np.stack(uv)[:, rows].astype(np.float32)
-        tracks.append(FrameTracks(int(stamp), ids[rows].copy(), pixels, (i - first_seen[rows]).astype(np.int32)))
-    return tracks
+    """Tracks of some of the points by each group of cameras; a point that comes back has a new id."""
+    tracks, next_id = [], 0
+    for group in rig.groups:
+        ids, first_seen, own = np.full(len(points), -1), np.zeros(len(points), int), []
+        for i, (stamp, T) in enumerate(zip(stamps_ns, T_world_body, strict=True)):
+            uv = np.full((len(rig.cameras), len(points), 2), np.nan)
+            for camera in group:
+                uv[camera] = see(points, T, rig.cameras[camera], quality.pixel_std, rng)
+            ids[~np.isfinite(uv[group[0]]).all(1)] = -1
+            free = rng.permutation(np.flatnonzero(np.isfinite(uv[group[0]]).all(1) & (ids < 0)))
+            free = free[: max(0, quality.features - int((ids >= 0).sum()))]
+            ids[free], first_seen[free] = np.arange(next_id, next_id + len(free)), i
+            next_id += len(free)
+            rows = np.flatnonzero(ids >= 0)
+            pixels, ages = uv[:, rows].astype(np.float32), (i - first_seen[rows]).astype(np.int32)
+            own.append(FrameTracks(int(stamp), ids[rows].copy(), pixels, ages))
+        tracks.append(own)
+    return [joined(groups) for groups in zip(*tracks, strict=True)]
+
+
+def joined(groups: Sequence[FrameTracks]) -> FrameTracks:
+    """What the groups of a rig see at one time."""
+    ids, ages = (np.concatenate([getattr(one, name) for one in groups]) for name in ("ids", "ages"))
+    return FrameTracks(groups[0].stamp_ns, ids, np.concatenate([one.uv for one in groups], axis=1), ages)
 
 
 def see(points, T_world_body, mounted, pixel_std, rng):
@@ -135,6 +154,20 @@ def without_tracks(recording: Recording, start_s: float, end_s: float) -> Record
         return FrameTracks(one.stamp_ns, one.ids[:0], one.uv[:, :0], one.ages[:0])
 
     return replace(recording, tracks=[emptied(one) for one in recording.tracks])
+
+
+def with_cameras_dark(recording: Recording, cameras: Sequence[int], start_s: float, end_s: float) -> Recording:
+    """The recording with no features in these cameras from start_s to end_s."""
+
+    def darkened(one):
+        if not start_s <= (one.stamp_ns - START_NS) / SECOND < end_s:
+            return one
+        uv = one.uv.copy()
+        uv[list(cameras)] = np.nan
+        left = np.isfinite(uv).any((0, 2))
+        return FrameTracks(one.stamp_ns, one.ids[left], uv[:, left], one.ages[left])
+
+    return replace(recording, tracks=[darkened(one) for one in recording.tracks])
 
 
 def without_imu(recording: Recording, start_s: float, end_s: float) -> Recording:

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rigs of other than two cameras that overlap."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from synthetic import Quality, add_imu, config_of, estimate, posed, record, run, with_cameras_dark
+
+from letvins_ros.calibration import Rig
+from letvins_ros.estimation import VioEstimator
+from letvins_ros.evaluation.metrics import absolute_error, rms
+from letvins_ros.simulation.imu import START_NS
+from letvins_ros.simulation.rigs import FOUR_CAMERA_RIG as FOUR
+from letvins_ros.types import VioStatus
+
+SECOND = 1_000_000_000
+
+
+def rig_of(*cameras):
+    return Rig(tuple(FOUR.cameras[i] for i in cameras), FOUR.imu)
+
+
+def ate(recording, states):
+    found = estimate(posed(states))
+    return rms(np.linalg.norm(absolute_error(recording.truth(found.stamps_ns), found).position, axis=1))
+
+
+def seconds_to_start(states):
+    return (posed(states)[0].stamp_ns - START_NS) / SECOND
+
+
+@pytest.fixture(scope="module")
+def hall():
+    return record("hall", 12.0, 0, rig=FOUR)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(hall):
+    states = run(hall, config_of("stereo_imu"))
+    return states, ate(hall, states)
+
+
+def test_two_pairs_know_the_flight_better_than_one(hall, undisturbed):
+    states, error = undisturbed
+    assert {state.status for state in posed(states)} == {VioStatus.TRACKING}
+    alone = record("hall", 12.0, 0)
+    assert error < ate(alone, run(alone, config_of("stereo_imu"))) < 0.03
+    assert states[-1].covariance[:3, :3].trace() < run(alone, config_of("stereo_imu"))[-1].covariance[:3, :3].trace()
+
+
+@pytest.mark.parametrize("dark", [(0, 1), (2, 3), (1, 2, 3)], ids=["front", "back", "all but one"])
+def test_cameras_dark_for_five_seconds_degrade_nothing(hall, undisturbed, dark):
+    states = run(with_cameras_dark(hall, dark, 4.0, 9.0), config_of("stereo_imu"))
+    assert {state.status for state in posed(states)} == {VioStatus.TRACKING}
+    assert {state.resets for state in states} == {0}
+    assert ate(hall, states) < max(1.5 * undisturbed[1], 0.02)
+
+
+@pytest.mark.parametrize("mode", ["stereo_imu", "stereo"])
+@pytest.mark.parametrize("cameras", [(0, 1, 2), (0, 2, 3), (2, 0, 3)])
+def test_a_pair_and_a_single_camera_work_together(mode, cameras):
+    recording = record("hall", 8.0, 1, rig=rig_of(*cameras))
+    assert sorted(map(len, recording.rig.groups)) == [1, 2]
+    states = run(recording, config_of(mode))
+    assert {state.status for state in posed(states)} == {VioStatus.TRACKING}
+    assert ate(recording, states) < 0.02
+    assert seconds_to_start(states) < 1.0
+
+
+def test_two_cameras_without_overlap_start_as_one_does_and_know_their_scale():
+    recording = record("hall", 10.0, 0, rig=rig_of(0, 2))
+    states = run(recording, config_of("stereo_imu"))
+    assert seconds_to_start(states) >= 1.5
+    assert {state.resets for state in states} == {0}
+    assert ate(recording, states) < 0.03
+
+
+@pytest.mark.parametrize(("dark", "waits"), [((0, 1), False), ((1,), False), ((0, 1, 3), True)])
+def test_it_starts_with_what_there_is(hall, dark, waits):
+    states = run(with_cameras_dark(hall, dark, 0.0, 6.0), config_of("stereo_imu"))
+    assert (seconds_to_start(states) >= 1.5) == waits
+    assert ate(hall, states) < 0.03
+
+
+def test_a_rest_is_seen_by_any_camera():
+    resting = with_cameras_dark(record("static", 3.0, 0, Quality(pixel_std=0.1), FOUR), (0, 1), 0.0, 9.0)
+    states = posed(run(resting, config_of("stereo_imu")))
+    positions = np.stack([state.T_odom_body[:3, 3] for state in states])
+    assert len(states) > 20
+    assert np.abs(positions - positions[0]).max() < 2e-3
+
+
+def test_a_keyframe_has_the_features_of_the_first_camera(hall):
+    recording, estimator = replace(hall, tracks=hall.tracks[:30]), VioEstimator(config_of("stereo_imu"), FOUR)
+    keyframes = []
+    for i, tracks in enumerate(recording.tracks):
+        add_imu(estimator, recording, i)
+        keyframe = estimator.process(tracks).keyframe
+        keyframes += [keyframe] if keyframe else []
+    assert len(keyframes) > 3
+    for keyframe in keyframes:
+        tracks = next(one for one in hall.tracks if one.stamp_ns == keyframe.stamp_ns)
+        by_left = np.isfinite(tracks.uv[0]).all(1)
+        assert 0 < len(keyframe.ids) == by_left.sum() < len(tracks)
+        np.testing.assert_array_equal(keyframe.uv, tracks.uv[0, by_left])
+        assert np.isfinite(keyframe.points_body).all(1).mean() > 0.7
