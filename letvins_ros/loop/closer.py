@@ -214,14 +214,15 @@ class LoopCloser:
             graph.place_session(loops[-1])
         for loop in loops:
             graph.add_loop(loop)
-            self._visits[loop.a] += 1
-            if _is_same_view(loop.motion) and loop.b in self._recent:
-                self._recent.remove(loop.b)
-                del self.places.own[loop.b]
         failed = None if graph.is_settled else graph.solve()
         if failed is not None:
             del graph.loops[-len(loops) :]
             return failed
+        for loop in loops:
+            self._visits[loop.a] += 1
+            if _is_same_view(loop.motion) and loop.b in self._recent:
+                self._recent.remove(loop.b)
+                del self.places.own[loop.b]
         self._last_loop = loops[-1].b
         T_map_level = graph.pose(len(graph) - 1) @ self._since_node.T_a_b
         self._set_pose(Motion(T_map_level, np.diag(CORRECTED_STD**2)))

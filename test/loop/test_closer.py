@@ -10,6 +10,7 @@ from letvins_ros.errors import ConfigError, DataError, Rejected
 from letvins_ros.geometry import exp_so3, inverse, transform
 from letvins_ros.loop.closer import Answer, LoopCloser
 from letvins_ros.loop.export import export
+from letvins_ros.loop.graph import PoseGraph
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.merge import merge
 from letvins_ros.types import LoopClosure
@@ -132,6 +133,16 @@ def test_further_laps_add_no_places():
     features, nodes = zip(*sizes, strict=True)
     assert features[-1] == features[2]
     assert nodes[-1] == nodes[-2] <= 2 * nodes[0]  # each place is tied once
+
+
+def test_loops_that_the_solver_cannot_use_cost_no_places(monkeypatch):
+    monkeypatch.setattr(PoseGraph, "is_settled", False)
+    monkeypatch.setattr(PoseGraph, "solve", lambda self: Rejected("the solver failed"))
+    it, ring = closer(), Ring(4.0)
+    answers = follow(it, walk(ring, np.arange(0, 2 * 2 * np.pi * ring.radius, 0.55)))
+    assert "the solver failed" in reasons(answers) and not closures(answers)
+    assert not it.places.graph.loops
+    assert it.places.findable() == list(range(len(it.places)))
 
 
 def test_the_same_keyframes_give_the_same_map(two_laps):
