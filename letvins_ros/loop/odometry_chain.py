@@ -120,7 +120,7 @@ class OdometryChain:
         return align_with_gravity(motion, np.hypot(last.vertical_std, this.vertical_std))[0]
 
     def _body_motion(self, last: Keyframe, this: Keyframe) -> Motion:
-        """Motion of the body; keyframes missing in between count as as uncertain as the last one."""
+        """Motion of the body; missing keyframes in between are taken to be as uncertain as the last one."""
         T_odom_last, missing = this.T_odom_of(last.index), this.index - last.index
         if T_odom_last is not None:
             covariance = swap_blocks(this.motion_covariance) * self._scale**2 * missing
