@@ -8,6 +8,7 @@ import numpy as np
 
 _TABLE_RADIUS = 4.0  # starting points are tabulated up to here (76 degrees for a pinhole)
 _MAX_STEPS = 20
+_NEGLIGIBLE = 1e-100  # a coefficient that changes no digit
 _LAST_STEP = 1e-6  # the error that Newton's method leaves is about the square of its last step
 
 
@@ -35,7 +36,7 @@ class Distortion:
                 coefficients = [1.0, -pull]
                 for i, k in enumerate(self.radial, start=1):
                     coefficients += [k * (2 * i * slope + 1), 0.0]
-            found = np.polynomial.Polynomial(coefficients).trim().roots()
+            found = np.polynomial.Polynomial(coefficients).trim(_NEGLIGIBLE).roots()
             roots += [float(r.real) for r in np.atleast_1d(found) if abs(r.imag) < 1e-9 and r.real > 0]
         return min(roots, default=np.inf)
 

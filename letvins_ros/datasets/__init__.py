@@ -27,7 +27,7 @@ def open_dataset(
     frame_rate_hz: of a recording without times (TartanAir V1), 10 Hz where it is not given.
     Raises DataError where nothing known is found or nothing usable is in it.
     """
-    from letvins_ros.datasets import euroc, kitti, tartanair  # each format only when data are read
+    from letvins_ros.datasets import euroc, kitti, kitti_raw, tartanair  # each format only when data are read
     from letvins_ros.datasets.bags import storage
 
     if not path.exists():
@@ -40,12 +40,15 @@ def open_dataset(
         return tartanair.open_tartanair(path, rig, color, frame_rate_hz or 10.0)
     if kitti.recognises(path):
         return kitti.open_kitti(path, rig, color, inputs.camera_numbers)
+    if kitti_raw.recognises(path):
+        return kitti_raw.open_kitti_raw(path, rig, color, inputs.camera_numbers)
     if storage.recognises(path):
         from letvins_ros.datasets import rosbag
 
         return rosbag.BagRecording(path, rig, color, inputs)
     looked_for = (
-        "mav0/cam0 (EuRoC, TUM-VI), image_left (TartanAir), image_0 with times.txt (KITTI), *.bag, *.db3, *.mcap"
+        "mav0/cam0 (EuRoC, TUM-VI), image_left (TartanAir), image_0 with times.txt (KITTI), image_00 with"
+        " timestamps.txt (KITTI raw), *.bag, *.db3, *.mcap"
     )
     inside = _recordings_in(path)
     if inside:
@@ -55,9 +58,9 @@ def open_dataset(
 
 def _recordings_in(folder: Path) -> list[str]:
     """Names of the folders in a folder that are recordings themselves."""
-    from letvins_ros.datasets import euroc, kitti, tartanair
+    from letvins_ros.datasets import euroc, kitti, kitti_raw, tartanair
     from letvins_ros.datasets.bags import storage
 
-    formats = (euroc, tartanair, kitti, storage)
+    formats = (euroc, tartanair, kitti, kitti_raw, storage)
     inside = [one for one in folder.iterdir() if one.is_dir()] if folder.is_dir() else []
     return sorted(one.name for one in inside if any(format.recognises(one) for format in formats))

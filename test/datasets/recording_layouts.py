@@ -5,10 +5,12 @@ The rig turns about the world's z axis at a constant rate, so that its IMU reads
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from letvins_ros import geometry
 from letvins_ros.datasets import open_dataset
@@ -33,6 +35,7 @@ class Written:
     exact_pixels: bool = True
     has_imu: bool = True
     own_rig: bool = True
+    origin: tuple = (0.0, 0.0, 0.0)  # of the truth's world, from the axis that the rig turns about
 
 
 def T_world_cam(seconds):
@@ -171,6 +174,66 @@ def kitti(path):
     return Written(sequence, has_imu=False)
 
 
+T_VELO_IMU = geometry.transform(geometry.exp_so3(np.array([0.01, -0.02, 0.03])), np.array([-0.81, 0.32, -0.8]))
+R_RECT = geometry.exp_so3(np.array([0.01, -0.015, 0.005]))
+
+
+def calibration_line(key, numbers):
+    return f"{key}: {' '.join(f'{x:.15e}' for x in np.ravel(numbers))}\n"
+
+
+def kitti_raw(path, rectified=True, imu_step=1):
+    """A drive of a day; the OXTS's axes are those of the IMU, which circles the z axis of a world east-north-up."""
+    day, drive = (
+        path / "2011_09_26",
+        path / "2011_09_26" / f"2011_09_26_drive_0005_{'sync' if rectified else 'extract'}",
+    )
+    stamps = START_NS + PERIOD_NS * np.arange(N)
+
+    def text(stamp):
+        return f"{datetime.fromtimestamp(stamp // 10**9, UTC):%Y-%m-%d %H:%M:%S}.{stamp % 10**9:09d}\n"
+
+    for camera in range(2):
+        for i in range(N):
+            put_image(drive / f"image_0{camera}" / "data" / f"{i:010d}.png", image(camera, i))
+        (drive / f"image_0{camera}" / "timestamps.txt").write_text("".join(map(text, stamps.tolist())))
+    size = [WIDTH, HEIGHT] if rectified else [60, 40]
+    cam = calibration_line("S_rect_00", size) + calibration_line("S_rect_01", size)
+    T_rect_right = T_CAM_RIGHT if rectified else geometry.transform(np.eye(3), [BASELINE, 0, 0])
+    for i, x in enumerate((0.0, -50 * BASELINE)):
+        cam += calibration_line(f"P_rect_0{i}", [50, 0, 31.5, x, 0, 50, 23.5, 0, 0, 0, 1, 0])
+        cam += calibration_line(f"K_0{i}", [50, 0, 31.5, 0, 50, 23.5, 0, 0, 1])
+        cam += calibration_line(f"D_0{i}", [0.01, 0, 0, 0, 0])
+        T_cam_cam0 = geometry.inverse(T_rect_right) if i else np.eye(4)
+        cam += calibration_line(f"R_0{i}", T_cam_cam0[:3, :3]) + calibration_line(f"T_0{i}", T_cam_cam0[:3, 3])
+    cam += calibration_line("R_rect_00", R_RECT)
+    (day / "calib_cam_to_cam.txt").write_text("calib_time: 09-Jan-2012 13:57:47\n" + cam)
+    T_cam0_rect = geometry.transform(R_RECT.T if rectified else np.eye(3), np.zeros(3))
+    T_cam0_velo = T_cam0_rect @ geometry.inverse(T_IMU_CAM) @ geometry.inverse(T_VELO_IMU)
+    for name, T in (("velo_to_cam", T_cam0_velo), ("imu_to_velo", T_VELO_IMU)):
+        lines = calibration_line("R", T[:3, :3]) + calibration_line("T", T[:3, 3])
+        (day / f"calib_{name}.txt").write_text("calib_time: 25-May-2012 16:47:16\n" + lines)
+    write_oxts(drive / "oxts", np.arange(START_NS, stamps[-1] + 1, PERIOD_NS // imu_step), text)
+    return Written(drive, origin=tuple((T_world_cam(0.0) @ geometry.inverse(T_IMU_CAM))[:3, 3].tolist()))
+
+
+def write_oxts(folder, stamps, text):
+    T = T_world_cam((stamps - START_NS) / 1e9) @ geometry.inverse(T_IMU_CAM)
+    gyro, accel = imu_readings(T[0], len(stamps))
+    earth, latitude0, longitude0 = 6378137.0, np.radians(49.0), np.radians(8.4)
+    scale = earth * np.cos(latitude0)
+    longitude = longitude0 + T[:, 0, 3] / scale
+    north = np.log(np.tan(np.pi / 4 + latitude0 / 2)) + T[:, 1, 3] / scale
+    latitude = 2 * np.arctan(np.exp(north)) - np.pi / 2
+    yaw_pitch_roll = Rotation.from_matrix(T[:, :3, :3]).as_euler("ZYX")
+    (folder / "data").mkdir(parents=True)
+    (folder / "timestamps.txt").write_text("".join(map(text, stamps.tolist())))
+    for i in range(len(stamps)):
+        place = [np.degrees(latitude[i]), np.degrees(longitude[i]), T[i, 2, 3], *yaw_pitch_roll[i, ::-1]]
+        row = [*place, *np.zeros(5), *accel[i], *np.zeros(3), *gyro[i], *np.zeros(10)]
+        (folder / "data" / f"{i:010d}.txt").write_text(" ".join(f"{x:.15g}" for x in row) + "\n")
+
+
 def bag(path, kind, name):
     source = open_dataset(euroc(path / "euroc").path)
     write_bag(source, path / name, kind)
@@ -184,6 +247,7 @@ LAYOUTS = {
     "tartanair v1": tartanair_v1,
     "tartanair v2": tartanair_v2,
     "kitti": kitti,
+    "kitti raw": lambda path: kitti_raw(path, imu_step=10),
     "ros1 bag": lambda path: bag(path, "ros1", "r.bag"),
     "ros2 sqlite3 bag": lambda path: bag(path, "sqlite3", "r"),
     "ros2 mcap bag": lambda path: bag(path, "mcap", "r"),

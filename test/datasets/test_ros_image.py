@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from letvins_ros.datasets.ros_image import image_from_message
+from letvins_ros.datasets.ros_image import ImageDecoder, image_from_message
 from letvins_ros.errors import DataError
 
 H, W = 10, 14
@@ -63,6 +63,61 @@ def test_every_bayer_pattern_gives_the_colour_it_was_made_of(pattern):
     made = message(f"bayer_{pattern}8", mosaic(pattern))
     assert np.array_equal(image_from_message(made, color=True), colored("rgb"))
     assert np.abs(image_from_message(made) - GRAY).max() < 1
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr", "rgba", "bgra"])
+def test_colours_of_16_bits_lose_their_low_bytes(order):
+    deep = colored(order).astype(np.uint16) * 256 + 77
+    assert np.array_equal(image_from_message(message(f"{order}16", deep, padding=2), color=True), colored("rgb"))
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+def test_bayer_patterns_of_16_bits_lose_their_low_bytes(pattern):
+    made = message(f"bayer_{pattern}16", mosaic(pattern).astype(np.uint16) * 256 + 77)
+    assert np.array_equal(image_from_message(made, color=True), colored("rgb"))
+
+
+def luma_and_chroma():
+    """Full-range BT.601 of RGB squeezed into the range of video, as cameras give it."""
+    r, g, b = (x / 255 for x in RGB)
+    y = 16 + 65.481 * r + 128.553 * g + 24.966 * b
+    return round(y), round(128 - 37.797 * r - 74.203 * g + 112 * b), round(128 + 112 * r - 93.786 * g - 18.214 * b)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "order"), [("yuv422", "uyvy"), ("uyvy", "uyvy"), ("yuv422_yuy2", "yuyv"), ("yuyv", "yuyv")]
+)
+def test_packed_yuv_gives_luma_or_the_colour_it_was_made_of(encoding, order):
+    y, u, v = luma_and_chroma()
+    pair = np.array([{"y": y, "u": u, "v": v}[c] for c in order], np.uint8)
+    made = message(encoding, np.tile(pair, (H, W // 2)).reshape(H, W, 2), padding=4)
+    assert np.array_equal(image_from_message(made), np.full((H, W), y))
+    assert np.abs(image_from_message(made, color=True).astype(int) - RGB).max() <= 3
+
+
+@pytest.mark.parametrize(("encoding", "order"), [("nv12", "uv"), ("nv21", "vu")])
+def test_planar_yuv_gives_luma_or_the_colour_it_was_made_of(encoding, order):
+    y, u, v = luma_and_chroma()
+    chroma = np.array([{"u": u, "v": v}[c] for c in order], np.uint8)
+    planes = np.vstack([np.full((H, W), y, np.uint8), np.tile(chroma, (H // 2, W // 2))])
+    made = message(encoding, planes, padding=2, height=H)
+    assert np.array_equal(image_from_message(made), np.full((H, W), y))
+    assert np.abs(image_from_message(made, color=True).astype(int) - RGB).max() <= 3
+    assert image_from_message(message(encoding, planes[:-1], height=H)) is None
+
+
+def test_a_compressed_bayer_pattern_gives_the_colour_it_was_made_of():
+    data = cv2.imencode(".png", mosaic("rggb"))[1].ravel()
+    made = SimpleNamespace(format="bayer_rggb8; png compressed bayer_rggb8", data=data)
+    assert np.array_equal(image_from_message(made, color=True), colored("rgb"))
+    assert np.abs(image_from_message(made).astype(float) - GRAY).max() < 1
+
+
+def test_bits_of_a_camera_are_told_by_its_first_image_and_kept():
+    decoder, bright = ImageDecoder(), np.full((H, W), 1000, np.uint16)
+    assert (decoder.decode(message("mono16", bright)) == 250).all()
+    assert (decoder.decode(message("mono16", bright // 10)) == 25).all()
+    assert (decoder.decode(message("mono16", bright * 4)) == 255).all()
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])

@@ -27,6 +27,7 @@ FOLDERS = {
     "tartanair v1": layouts.tartanair_v1,
     "tartanair v2": layouts.tartanair_v2,
     "kitti": layouts.kitti,
+    "kitti raw": layouts.kitti_raw,
 }
 BAGS = {
     "ros1": ("ros1", lambda writer: None),

@@ -70,7 +70,7 @@ class SqliteFile:
         try:
             for row in self._database.execute(query, tuple(values)):  # noqa: UP028  (`yield from` closes after the file)
                 yield row
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # sqlite quotes damaged text in its errors
             raise DataError(self._sentence(str(error))) from error
 
     def _sentence(self, error: str) -> str:
