@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a training run is told: a yaml file of these keys, and `key=value` after it on the command line."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from importlib import import_module
@@ -11,6 +12,12 @@ from letvins_ros.errors import ConfigError
 from letvins_ros.keys import check_keys
 from letvins_ros.yaml_files import load_yaml, parse_yaml
 from training.recipes.base import Recipe
+
+_AT_LEAST_1 = ("steps", "batch", "accumulate", "decay_every", "validate_every", "log_every", "devices", "nodes")
+_OPTIONS_AT_LEAST_1 = (
+    "height", "width", "classes", "top_k", "points", "layers", "heads", "levels", "steps", "negatives", "pool",
+    "cached", "cluster_images", "validation_pairs", "validation_shapes", "validation_queries",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,14 +40,18 @@ class TrainConfig:
     decay_smooth: bool = False  # the same decay in every step instead of at once
     clip_norm: float = 1.0  # of the gradient, 0: off
     clip_value: float = 0.0  # of each of its numbers, 0: off
-    validate_every: int = 100  # steps; checkpoints are written then
+    validate_every: int = 100  # steps; last.ckpt is written then
+    checkpoint_minutes: float = 15.0  # and when so long has passed
     log_every: int = 20  # steps
     seed: int = 0
-    accelerator: str = "auto"  # Lightning Fabric's, as the next four
+    accelerator: str = "auto"  # Lightning Fabric's, as precision
     devices: int = 1
     nodes: int = 1
-    strategy: str = "auto"
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    tf32: bool = True  # on a GPU: faster products of a little less precision
+    channels_last: bool = False  # layout of images, which halves the time of convolutions on many devices
+    compile: bool = False  # by torch.compile: slow to begin, then faster
+    pin_memory: bool = True  # batches go to a GPU from memory that is never swapped
     threads: int = 0  # of the CPU, 0: torch's own choice
     workers: int = 0  # processes that read data
     stop_after: int = 0  # steps, to go on later; 0: run to the end
@@ -49,6 +60,11 @@ class TrainConfig:
     wandb: str = ""  # project to log to at Weights & Biases, if any
     progress: bool = True  # bar
     options: dict[str, Any] = field(default_factory=dict)  # of the recipe
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "", _AT_LEAST_1)
+        if self.lr <= 0:
+            raise ConfigError(f"lr must be above 0, got {self.lr}")
 
 
 def read_config(path: Path, overrides: Sequence[str]) -> TrainConfig:
@@ -75,7 +91,19 @@ def open_recipe(config: TrainConfig) -> Recipe:
             raise
         raise ConfigError(f"unknown recipe {config.recipe}") from error
     recipe: Recipe = make(module.RECIPE, config.options, f"options of {config.recipe}")
+    check_numbers(recipe, "options.", _OPTIONS_AT_LEAST_1)
     return recipe
+
+
+def check_numbers(settings: Any, where: str, at_least_1: Sequence[str]) -> None:
+    """Raise ConfigError for a number that is not finite or below 0, or below 1 where it is named."""
+    for item in fields(settings):
+        value = getattr(settings, item.name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        least = 1 if item.name in at_least_1 else 0
+        if not math.isfinite(value) or value < least:
+            raise ConfigError(f"{where}{item.name} must be at least {least}, got {value}")
 
 
 def make(kind: Any, values: Mapping[str, Any], where: str) -> Any:

@@ -48,9 +48,12 @@ def main(  # noqa: PLR0913  each is an option
 
 
 def _table(part: str, figures: dict[str, dict[str, dict[str, float]]]) -> Table:
-    table = Table("model", *next(iter(figures.values()))[part], title=part)
-    for name, parts in figures.items():
-        table.add_row(Path(name).name, *(_number(value) for value in parts[part].values()))
+    """A column for each model, which may break its name: fits 80 characters with six of them."""
+    table = Table("", title=part)
+    for name in figures:
+        table.add_column(Path(name).name, overflow="fold", justify="right")
+    for figure in next(iter(figures.values()))[part]:
+        table.add_row(figure, *(_number(parts[part][figure]) for parts in figures.values()))
     return table
 
 

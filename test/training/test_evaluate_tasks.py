@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m training.evaluate` on tiny data, task by task."""
 
+import io
 import json
 
 import cv2
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from pictures import picture
+from rich.console import Console
 from typer.testing import CliRunner
 
 from letvins_ros import networks
@@ -132,3 +134,17 @@ def test_places_of_photographs_are_not_found_by_chance(run, tmp_path, tiny):
     figures = run("vpr", source, tmp_path / "out", "-m", tiny)
     assert figures["patches"]["places"]["recall@1"] > 0.6
     assert 0 <= figures[tiny]["places"]["recall@1"] <= 1
+
+
+def test_tables_of_six_models_fit_80_columns():
+    row = {"KP2D's protocol": dict.fromkeys(("Rep", "Loc", "C1", "C3", "C5", "NN mAP", "MScore", "AUC@1"), 0.123)}
+    names = [
+        *(f"{name}=results/of a run/{name}_best.safetensors" for name in ("kp2dtiny", "superpoint", "kp2d")),
+        "sift",
+    ]
+    console = Console(file=io.StringIO(), width=80)
+    console.print(evaluate._table("KP2D's protocol", dict.fromkeys([*ours, "sift", "orb", "gftt-lk"], row)))
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("0.123") == 48
+    assert "…" not in text

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -134,3 +136,25 @@ def test_depth_loss_is_small_for_the_truth_and_ignores_unknown():
     assert dense.depth(true.clamp(min=0.1), true) < 0.01
     assert dense.depth(true.flip(-2).clamp(min=0.1), true) > 0.1
     assert dense.depth(true, torch.zeros_like(true)) == 0
+
+
+def test_a_label_beyond_the_classes_is_named(coco, tmp_path):
+    shutil.copytree(coco, tmp_path / "coco")
+    path = tmp_path / "coco/stuffthingmaps/train2017/000000000000.png"
+    cv2.imwrite(str(path), np.full((90, 120), 183, np.uint8))
+    with pytest.raises(DataError, match=r"000000000000\.png: has label 183, of 183 classes the last is 182"):
+        open_labelled("coco", tmp_path / "coco", "train", 183)[0]
+
+
+@pytest.mark.parametrize(("predicted", "labels"), [(3, 0), (0, 3)])
+def test_unlike_numbers_of_classes_are_refused(predicted, labels):
+    with pytest.raises(DataError, match=r"class 3 of data with 3 classes: these do not belong together"):
+        confusion(np.full((2, 2), predicted), np.full((2, 2), labels), 3)
+    assert confusion(np.full((2, 2), 3), np.full((2, 2), dense.IGNORED), 3).sum() == 0
+
+
+def test_a_network_of_fewer_classes_than_the_data_is_refused(tmp_path):
+    (tmp_path / "gtFine/val/city").mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "gtFine/val/city/a_gtFine_labelIds.png"), np.zeros((4, 4), np.uint8))
+    with pytest.raises(ConfigError, match="classes: cityscapes has 19, the network is to tell 10 apart"):
+        open_labelled("cityscapes", tmp_path, "val", 10)

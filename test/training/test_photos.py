@@ -52,7 +52,7 @@ def test_a_folder_without_photos_is_named(tmp_path):
 
 def test_a_torn_photo_is_named(tmp_path):
     (tmp_path / "torn.jpg").write_bytes(b"torn")
-    with pytest.raises(DataError, match=r"torn\.jpg: not a readable photograph"):
+    with pytest.raises(DataError, match=r"torn\.jpg: is not a photograph"):
         PhotoPairs(tmp_path, 1, 0)[0]
 
 

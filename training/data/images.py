@@ -11,12 +11,15 @@ from torch import Tensor
 from letvins_ros.errors import DataError
 from letvins_ros.image_files import read_image
 
-_ENDINGS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp"}
+ENDINGS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp"}
+_BEGINNINGS = (b"\xff\xd8", b"\x89PNG", b"BM", b"P2", b"P3", b"P5", b"P6", b"RIFF", b"II*\0", b"MM\0*")
+_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND"}  # markers, which cannot occur in the pixels' code
+_TAIL = 1024  # bytes that are looked at for it: some cameras add to their files
 
 
 def list_images(folder: Path) -> list[Path]:
     """Every image below a folder, sorted: a flat one, COCO's train2017 or any tree; DataError where there is none."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _ENDINGS)
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
     if not found:
         raise DataError(f"{folder}: no images; put .jpg or .png photographs there, for example COCO's train2017")
     return found
@@ -24,10 +27,27 @@ def list_images(folder: Path) -> list[Path]:
 
 def read_rgb(path: Path) -> np.ndarray:
     """(H, W, 3) RGB uint8; DataError where it cannot be read."""
-    image = read_image(path, cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise DataError(f"{path}: not a readable photograph")
-    return image
+    return _read(path, cv2.IMREAD_COLOR_RGB)
+
+
+def read_gray(path: Path) -> np.ndarray:
+    """(H, W) uint8; DataError where it cannot be read."""
+    return _read(path, cv2.IMREAD_GRAYSCALE)
+
+
+def looks_broken(path: Path) -> str:
+    """Why a file can be no photograph, by its beginning and its end, or nothing; it is not decoded."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+            file.seek(max(0, path.stat().st_size - _TAIL))
+            tail = file.read()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if not head.startswith(_BEGINNINGS):
+        return "is not a photograph"
+    end = next((end for begin, end in _ENDS.items() if head.startswith(begin)), b"")
+    return "" if end in tail else "is cut off"
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -36,6 +56,14 @@ def read_array(path: Path) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, OverflowError, TypeError) as error:
         raise DataError(f"{path}: not a whole .npy file ({' '.join(str(error).split())})") from error
+
+
+def _read(path: Path, flags: int) -> np.ndarray:
+    """OpenCV shows the missing part of a JPEG that is cut off as gray, and says nothing."""
+    image = None if looks_broken(path) else read_image(path, flags)
+    if image is None:
+        raise DataError(f"{path}: {looks_broken(path) or 'not a readable photograph'}")
+    return image
 
 
 def to_tensor(image: np.ndarray, channels: int) -> Tensor:

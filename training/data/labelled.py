@@ -82,7 +82,7 @@ class CocoStuff:
         return len(self._maps)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(read_rgb(self.items[index]), self._table[_read_labels(self._maps[index])])
+        return Sample(read_rgb(self.items[index]), _read_labels(self._maps[index], self._table, self.classes))
 
 
 _CITYSCAPES = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]  # the 19 that are evaluated
@@ -109,7 +109,7 @@ class Cityscapes:
         return len(self._maps)
 
     def __getitem__(self, index: int) -> Sample:
-        return Sample(read_rgb(self.items[index]), self._table[_read_labels(self._maps[index])])
+        return Sample(read_rgb(self.items[index]), _read_labels(self._maps[index], self._table, self.classes))
 
     def _image(self, path: Path) -> Path:
         return self._images / path.parent.name / path.name.replace("_gtFine_labelIds", "_leftImg8bit")
@@ -152,7 +152,10 @@ def open_labelled(kind: str, folder: Path, split: str, classes: int) -> Labelled
     others: dict[str, Callable[[Path, str], Labelled]] = {"cityscapes": Cityscapes, "nyu": NyuV2}
     if kind not in others:
         raise ConfigError(f"unknown labels {kind}; known: coco, {', '.join(others)}, none")
-    return others[kind](folder, split)
+    data = others[kind](folder, split)
+    if data.classes > classes:
+        raise ConfigError(f"classes: {kind} has {data.classes}, the network is to tell {classes} apart")
+    return data
 
 
 class LabelledPairs(Dataset[dict[str, Tensor]]):
@@ -185,11 +188,16 @@ class LabelledPairs(Dataset[dict[str, Tensor]]):
         return item
 
 
-def _read_labels(path: Path) -> np.ndarray:
+def _read_labels(path: Path, table: np.ndarray, classes: int) -> np.ndarray:
+    """Map (H, W) of labels, translated by a table (256,); DataError where one is beyond the classes."""
     labels = read_image(path, cv2.IMREAD_UNCHANGED)
     if labels is None or labels.ndim != 2 or labels.dtype != np.uint8:
         raise DataError(f"{path}: not an 8-bit map of labels")
-    return labels
+    translated = table[labels]
+    beyond = (translated >= classes) & (translated != IGNORED)
+    if beyond.any():
+        raise DataError(f"{path}: has label {labels[beyond].max()}, of {classes} classes the last is {classes - 1}")
+    return translated
 
 
 def _need(found: object, where: str, what: str) -> None:

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from letvins_ros.errors import DataError
-from letvins_ros.image_files import read_image
-from training.data.images import list_images
+from training.data.images import list_images, read_gray
 from training.data.lighting import motion_blur, sensor_noise, spot_light, to_uint8
 
 LIGHTS = ("plain", "flicker", "dark", "spot")
@@ -37,9 +35,7 @@ class PhotoPairs(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self._seed, index])
         path = self._photos[rng.integers(len(self._photos))]
-        photo = read_image(path)
-        if photo is None:
-            raise DataError(f"{path}: not a readable photograph")
+        photo = read_gray(path)
         H_a_photo = _view(rng, photo.shape, self._size)
         H_b_a = _motion(rng, self._size)
         view_a, view_b = (_warp(photo, H, self._size) for H in (H_a_photo, H_b_a @ H_a_photo))

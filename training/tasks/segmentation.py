@@ -14,8 +14,14 @@ from training.losses.dense import IGNORED
 
 
 def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Counts (classes, classes) of pixels by true and predicted class, ignored ones left out."""
+    """Counts (classes, classes) of pixels by true and predicted class, ignored ones left out.
+
+    Raises DataError for a class beyond them, which would be counted as another.
+    """
     known = labels != IGNORED
+    for what, found in (("predicted", predicted[known]), ("true", labels[known])):
+        if found.size and found.max() >= classes:
+            raise DataError(f"{what} class {found.max()} of data with {classes} classes: these do not belong together")
     index = labels[known].astype(np.int64) * classes + predicted[known]
     return np.bincount(index, minlength=classes**2).reshape(classes, classes)
 
