@@ -138,10 +138,7 @@ def test_places_of_photographs_are_not_found_by_chance(run, tmp_path, tiny):
 
 def test_tables_of_six_models_fit_80_columns():
     row = {"KP2D's protocol": dict.fromkeys(("Rep", "Loc", "C1", "C3", "C5", "NN mAP", "MScore", "AUC@1"), 0.123)}
-    names = [
-        *(f"{name}=results/of a run/{name}_best.safetensors" for name in ("kp2dtiny", "superpoint", "kp2d")),
-        "sift",
-    ]
+    ours = [f"{name}=results/of a run/{name}_best.safetensors" for name in ("kp2dtiny", "superpoint", "kp2d")]
     console = Console(file=io.StringIO(), width=80)
     console.print(evaluate._table("KP2D's protocol", dict.fromkeys([*ours, "sift", "orb", "gftt-lk"], row)))
     text = console.file.getvalue()

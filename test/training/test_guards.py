@@ -112,7 +112,7 @@ def test_a_layer_that_gives_no_numbers_is_named():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_run_which_goes_on_as_if_nothing_had_been(config, tmp_path, monkeypatch, number):
-    config = dataclasses.replace(config, validate_every=4)
+    config, before = dataclasses.replace(config, validate_every=4), signal.getsignal(signal.SIGINT)
     train(dataclasses.replace(config, out=str(tmp_path / "whole")))
     plain = Letnet2Recipe.loss
 
@@ -130,7 +130,7 @@ def test_a_signal_saves_the_run_which_goes_on_as_if_nothing_had_been(config, tmp
     train(dataclasses.replace(config, resume=str(tmp_path / "out/last.ckpt")))
     whole, again = (torch.load(tmp_path / f"{name}/last.ckpt", weights_only=True) for name in ("whole", "out"))
     assert all(torch.equal(whole["network"][key], again["network"][key]) for key in whole["network"])
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_command_stops_with_the_signals_code_and_one_line(tmp_path):

@@ -26,16 +26,22 @@ class TrueCells(NamedTuple):
         return TrueCells(change(self.batch), change(self.i), change(self.j), change(self.uv_b), self.shape)
 
 
-def true_cells(batch: int, size: tuple[int, int], cell: int, a_to_b: Warp, b_to_a: Warp) -> TrueCells:
+def true_cells(  # noqa: PLR0913
+    batch: int, size: tuple[int, int], cell: int, a_to_b: Warp, b_to_a: Warp, device: torch.device | str = "cpu"
+) -> TrueCells:
     """Cells of both images (height, width) that are mutually nearest by the truth, occluded ones left out."""
     height, width = size[0] // cell, size[1] // cell
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    rows, columns = torch.meshgrid(
+        torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij"
+    )
     uv = (torch.stack([columns, rows], dim=-1).reshape(1, -1, 2) * float(cell)).expand(batch, -1, -1)
     (in_b, seen_a), (in_a, seen_b) = (warp(uv) for warp in (a_to_b, b_to_a))
     to_b, inside_b = _nearest(in_b, cell, (height, width))
     to_a, inside_a = _nearest(in_a, cell, (height, width))
     back = to_a.gather(1, to_b)
-    mutual = (back == torch.arange(height * width)) & seen_a & inside_b & (seen_b & inside_a).gather(1, to_b)
+    mutual = (
+        (back == torch.arange(height * width, device=device)) & seen_a & inside_b & (seen_b & inside_a).gather(1, to_b)
+    )
     b, i = mutual.nonzero(as_tuple=True)
     return TrueCells(b, i, to_b[b, i], in_b[b, i], (height * width, height * width))
 

@@ -21,7 +21,7 @@ from training.losses.kp2d import Weights, keypoint_losses, to_points
 from training.recipes.base import Batch, Recipe
 from training.tasks.hpatches import photo_pairs
 from training.tasks.pairs import Choice, DescriptorMatcher
-from training.tasks.protocols import our_row, our_summary
+from training.tasks.photo_figures import photo_figures
 
 
 class WithInlierNet(nn.Module):
@@ -101,8 +101,7 @@ def validate_keypoints(network: nn.Module, unseen: Path, size: tuple[int, int], 
     """Figures of a cell network on views of unseen photographs."""
     network.eval()
     match = DescriptorMatcher(CellNetwork(network))
-    pairs = photo_pairs(unseen, size, options.validation_pairs, homographies.KP2D)
-    figures = our_summary({pair.name: our_row(pair, match(pair, [Choice(options.top_k)])[0]) for pair in pairs})
+    figures = photo_figures(match, unseen, size, (options.validation_pairs, options.top_k), homographies.KP2D)
     return {**figures, "score": figures["Rep"] + figures["C3"]}
 
 

@@ -82,7 +82,7 @@ class Letnet2Recipe(Recipe):
         for level in range(self.levels):
             points, flow = batch["points"] / 2**level, batch["flow"] / 2**level
             reach = MOTION_PX / 2**level if level == self.levels - 1 else 1.5
-            start = flow + reach * torch.rand(flow.shape[:2])[..., None].sqrt() * _directions(flow)
+            start = flow + reach * _rand(flow)[..., None].sqrt() * _directions(flow)
             error = (track(feature_a, feature_b, points, start, self.steps) - flow).norm(dim=-1)
             losses[f"level_{level}"] = torch.log1p(error / (self.capture_px if level else self.precision_px)).mean()
             feature_a, feature_b = pyramid_down(feature_a), pyramid_down(feature_b)
@@ -157,8 +157,13 @@ def _quantise(feature: Tensor) -> Tensor:
     return feature + (torch.rand_like(feature) - 0.5) / 255
 
 
+def _rand(flow: Tensor) -> Tensor:
+    """Random numbers (B, P) 0..1 beside a flow (B, P, 2)."""
+    return torch.rand(flow.shape[:2], device=flow.device)
+
+
 def _directions(flow: Tensor) -> Tensor:
-    angle = 2 * torch.pi * torch.rand(flow.shape[:2])
+    angle = 2 * torch.pi * _rand(flow)
     return torch.stack([angle.cos(), angle.sin()], dim=-1)
 
 

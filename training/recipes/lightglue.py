@@ -17,6 +17,7 @@ from training.checkpoints import load_into
 from training.data.inputs import Inputs
 from training.data.warps import Source, warps
 from training.losses.lightglue import assignment_loss, confidence_loss, true_matches
+from training.parallel import spread
 from training.recipes.base import Batch, Recipe
 
 
@@ -70,15 +71,17 @@ class LightGlueRecipe(Recipe):
         network.eval()
         device = next(network.parameters()).device
         pairs = self._unseen().samples(self.validation_pairs, 10**6)
-        right = found = true = 0
-        for i in range(self.validation_pairs):
+
+        def row(i: int) -> tuple[int, int, int]:
             batch = {key: value[None].to(device) for key, value in pairs[i].items()}
             a, b = (self._features(batch[key]) for key in ("image_a", "image_b"))
             said = network.match(a, b).indices
             of_a, _ = true_matches(a.uv, b.uv, *warps(batch), (self.near_px, self.far_px))
             known = of_a[0] != -2
-            right += int(((said == of_a[0]) & (said >= 0)).sum())
-            found, true = found + int(((said >= 0) & known).sum()), true + int((of_a[0] >= 0).sum())
+            right = (said == of_a[0]) & (said >= 0)
+            return int(right.sum()), int(((said >= 0) & known).sum()), int((of_a[0] >= 0).sum())
+
+        right, found, true = np.sum(spread(self.validation_pairs, row), axis=0).tolist()
         precision, recall = right / max(found, 1), right / max(true, 1)
         return {"precision": precision, "recall": recall, "score": 2 * right / max(found + true, 1)}
 

@@ -15,6 +15,7 @@ from letvins_ros.networks.loftr import CELL, FINE_CELL, WINDOW, Coarse
 from training.data.inputs import Inputs
 from training.data.warps import Source, warps
 from training.losses.loftr import TrueCells, coarse_loss, fine_loss, true_cells
+from training.parallel import spread
 from training.recipes.base import Batch, Recipe
 
 
@@ -83,14 +84,16 @@ class LoftrRecipe(Recipe):
         network.eval()
         device = next(network.parameters()).device
         pairs = self._unseen().samples(self.validation_pairs, 10**6)
-        right = total = 0
-        for i in range(self.validation_pairs):
-            batch = {key: value[None] for key, value in pairs[i].items()}
-            found = network(batch["image_a"].to(device), batch["image_b"].to(device))
-            there, seen = warps(batch)[0](found.uv_a[None].cpu())
-            near = seen[0] & ((there[0] - found.uv_b.cpu()).norm(dim=1) < 3)
-            right, total = right + int(near.sum()), total + len(near)
+
+        def row(i: int) -> tuple[int, int]:
+            batch = {key: value[None].to(device) for key, value in pairs[i].items()}
+            found = network(batch["image_a"], batch["image_b"])
+            there, seen = warps(batch)[0](found.uv_a[None])
+            near = seen[0] & ((there[0] - found.uv_b).norm(dim=1) < 3)
+            return int(near.sum()), len(near)
+
         count = self.validation_pairs
+        right, total = np.sum(spread(count, row), axis=0).tolist()
         return {"precision": right / max(total, 1), "matches": total / count, "score": right / count}
 
     def pictures(self, network: nn.Module) -> dict[str, np.ndarray]:
@@ -107,17 +110,14 @@ class LoftrRecipe(Recipe):
         return self._source().unseen(self.unseen)
 
     def _truth(self, batch: Batch) -> TrueCells:
-        device = batch["image_a"].device
-        on_cpu = {key: value.cpu() for key, value in batch.items()}
         size = (batch["image_a"].shape[-2], batch["image_a"].shape[-1])
-        truth = true_cells(len(on_cpu["image_a"]), size, CELL, *warps(on_cpu))
-        return truth.map(lambda x: x.to(device))
+        return true_cells(len(batch["image_a"]), size, CELL, *warps(batch), batch["image_a"].device)
 
     def _some(self, truth: TrueCells) -> TrueCells:
         """A random share of the matches, so that the fine level fits into memory."""
         images = int(truth.batch.max()) + 1 if len(truth.batch) else 1
         most = max(1, int(self.fine_share * truth.shape[0] * images))
-        chosen = torch.randperm(len(truth.batch))[:most].to(truth.batch.device)
+        chosen = torch.randperm(len(truth.batch), device=truth.batch.device)[:most]
         return truth.map(lambda x: x[chosen])
 
 

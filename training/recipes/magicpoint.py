@@ -15,6 +15,7 @@ from training.data.inputs import Inputs
 from training.data.shapes import PRIMITIVES, SyntheticShapes, draw
 from training.features import maxima
 from training.losses.superpoint import detector
+from training.parallel import spread
 from training.recipes.base import Batch, Recipe
 
 _NEAR_PX = 3.0
@@ -53,14 +54,14 @@ class MagicPointRecipe(Recipe):
     def validate(self, network: nn.Module) -> dict[str, float]:
         """Precision and recall of corners within 3 px on unseen shapes; score is their harmonic mean."""
         network.eval()
-        hits = np.zeros(4)
-        for i in range(self.validation_shapes):
+
+        def row(i: int) -> tuple[int, int, int, int]:
             picture, corners = self._unseen(i)
             found = self._detect(network, picture)
-            if len(found) and len(corners):
-                near = np.linalg.norm(found[:, None] - corners[None], axis=2) < _NEAR_PX
-                hits += [near.any(axis=1).sum(), 0, near.any(axis=0).sum(), 0]
-            hits += [0, len(found), 0, len(corners)]
+            near = np.linalg.norm(found[:, None] - corners[None], axis=2) < _NEAR_PX
+            return int(near.any(axis=1).sum()), len(found), int(near.any(axis=0).sum()), len(corners)
+
+        hits = np.sum(spread(self.validation_shapes, row), axis=0)
         precision, recall = hits[0] / max(hits[1], 1), hits[2] / max(hits[3], 1)
         score = 2 * precision * recall / max(precision + recall, 1e-9)
         return {"precision": float(precision), "recall": float(recall), "score": float(score)}

@@ -18,6 +18,7 @@ from training.data.images import to_tensor
 from training.data.inputs import Inputs
 from training.data.place_pairs import PlaceSource, Size, Triplet, Triplets, open_places
 from training.losses.places import among_all, triplets
+from training.parallel import spread
 from training.recipes.base import Batch, Recipe
 from training.tasks.retrieval import retrieval_figures
 
@@ -129,8 +130,8 @@ class PlacesRecipe(Recipe):
         wanted = range(count)
         shown = sorted({int(i) for q in wanted for i in source.near[q]} | set(range(count)))
         index = {image: row for row, image in enumerate(shown)}
-        database = np.stack([describe(source.image(i, self._size)) for i in shown])
-        queries = np.stack([describe(source.query(q, self._size)) for q in wanted])
+        database = np.stack(spread(len(shown), lambda k: describe(source.image(shown[k], self._size))))
+        queries = np.stack(spread(count, lambda q: describe(source.query(q, self._size))))
         positives = [np.array([index[int(i)] for i in source.near[q]], int) for q in wanted]
         figures = retrieval_figures(database, queries, positives)
         return {**figures, "score": figures["recall@1"]}

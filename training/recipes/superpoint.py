@@ -34,8 +34,8 @@ from training.losses.superpoint import (
 from training.recipes.base import Batch, Recipe, part_way
 from training.recipes.magicpoint import make_superpoint
 from training.tasks.hpatches import photo_pairs
-from training.tasks.pairs import Choice, DescriptorMatcher
-from training.tasks.protocols import our_row, our_summary
+from training.tasks.pairs import DescriptorMatcher
+from training.tasks.photo_figures import photo_figures
 
 _SIZE = (240, 320)  # of the published figures
 _STATISTICS_BATCH = 8  # pairs
@@ -103,8 +103,8 @@ class SuperPointRecipe(Recipe):
         """HPatches' figures on unseen photographs; score is repeatability plus C3."""
         network.eval()
         match = DescriptorMatcher(HeatNetwork(network))
-        pairs = photo_pairs(Path(self.unseen), _SIZE, self.validation_pairs, RANGES[self.ranges])
-        figures = our_summary({pair.name: our_row(pair, match(pair, [Choice(300)])[0]) for pair in pairs})
+        ranges = RANGES[self.ranges]
+        figures = photo_figures(match, Path(self.unseen), _SIZE, (self.validation_pairs, 300), ranges)
         return {**figures, "score": figures["Rep"] + figures["C3"]}
 
     def deployed(self, network: nn.Module) -> nn.Module:

@@ -34,12 +34,16 @@ def hpatches_pairs(folder: Path, size: tuple[int, int]) -> Iterator[Pair]:
 
 def photo_pairs(folder: Path, size: tuple[int, int], count: int, ranges: Ranges) -> Iterator[Pair]:
     """Give `count` photographs of a folder, each with a view of it under a random homography."""
-    images = list_images(folder)
-    for i in range(count):
-        rng = np.random.default_rng([7, i])
-        image = resize(read_rgb(images[i * len(images) // count]), size)
-        H_b_a = random_homography(rng, size, ranges)
-        yield Pair(f"p_{i}", image, warp(image, H_b_a, size), H_b_a)
+    return (photo_pair(folder, size, (i, count), ranges) for i in range(count))
+
+
+def photo_pair(folder: Path, size: tuple[int, int], which: tuple[int, int], ranges: Ranges) -> Pair:
+    """Give number i of `count` such pairs, which = (i, count)."""
+    images, (i, count) = list_images(folder), which
+    rng = np.random.default_rng([7, i])
+    image = resize(read_rgb(images[i * len(images) // count]), size)
+    H_b_a = random_homography(rng, size, ranges)
+    return Pair(f"p_{i}", image, warp(image, H_b_a, size), H_b_a)
 
 
 def parts(names: Sequence[str]) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from training.data.photos import LIGHTS
+from training.parallel import spread
 
 RIGHT_PX = 1.0
 
@@ -15,12 +16,17 @@ RIGHT_PX = 1.0
 def share_followed(network: nn.Module, pairs: Dataset[dict[str, Tensor]]) -> dict[str, float]:
     """Share of corners followed to within RIGHT_PX of the truth, by the light of the pair."""
     right: dict[str, list[float]] = {light: [] for light in LIGHTS}
-    for pair in (pairs[i] for i in range(len(pairs))):
+
+    def row(i: int) -> tuple[str, float]:
+        pair = pairs[i]
         map_a, map_b = (_map(network, pair[key]) for key in ("image_a", "image_b"))
         points = pair["points"].numpy()
         found, status, _ = cv2.calcOpticalFlowPyrLK(map_a, map_b, points, points.copy(), winSize=(21, 21), maxLevel=3)
         error = np.linalg.norm(found - points - pair["flow"].numpy(), axis=1)
-        right[LIGHTS[int(pair["light"])]].append(float(np.mean((error < RIGHT_PX) & (status[:, 0] == 1))))
+        return LIGHTS[int(pair["light"])], float(np.mean((error < RIGHT_PX) & (status[:, 0] == 1)))
+
+    for light, share in spread(len(pairs), row):
+        right[light].append(share)
     return {light: float(np.mean(shares)) for light, shares in right.items() if shares}
 
 

@@ -11,6 +11,7 @@ from letvins_ros.errors import DataError
 from training.data.images import resize, to_tensor
 from training.data.labelled import Labelled
 from training.losses.dense import IGNORED
+from training.parallel import spread
 
 
 def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
@@ -74,10 +75,13 @@ def predict_classes(network: nn.Module, image: np.ndarray, size: tuple[int, int]
 def validate_segmentation(network: nn.Module, data: Labelled, size: tuple[int, int], count: int) -> float:
     """Mean IoU of some images."""
     network.eval()
-    counts = np.zeros((data.classes, data.classes), np.int64)
-    for i in range(min(count, len(data))):
+    none = np.zeros((data.classes, data.classes), np.int64)
+
+    def row(i: int) -> np.ndarray:
         sample = data[i]
-        if sample.labels is not None:
-            labels = resize(sample.labels, size, nearest=True)
-            counts += confusion(predict_classes(network, sample.image, size), labels, data.classes)
-    return segmentation_figures(counts)["mIoU"]
+        if sample.labels is None:
+            return none
+        labels = resize(sample.labels, size, nearest=True)
+        return confusion(predict_classes(network, sample.image, size), labels, data.classes)
+
+    return segmentation_figures(sum(spread(min(count, len(data)), row), none))["mIoU"]

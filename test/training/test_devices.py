@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No recipe mixes tensors of the network's device with the CPU's."""
+
+import pytest
+import torch
+from elsewhere import DEVICE, Elsewhere, Refusing, move
+from tiny import RECIPES
+from torch.utils.data import default_collate
+
+from training.config import TrainConfig, open_recipe
+
+pytest.importorskip("h5py")
+pytest.importorskip("faiss")
+
+
+def test_mixing_is_refused_and_factories_obey():
+    with Refusing():
+        there = Elsewhere(torch.ones(3))
+        assert isinstance(there + 1, Elsewhere)
+        assert isinstance(torch.arange(3, device=there.device) * there, Elsewhere)
+        assert not isinstance((there * 2).cpu(), Elsewhere)
+        with pytest.raises(RuntimeError, match="on meta and on the CPU"):
+            there + torch.ones(3)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_recipe_learns_on_another_device(name, tmp_path):
+    torch.manual_seed(0)
+    tiny = RECIPES[name]
+    recipe = open_recipe(TrainConfig(tiny.recipe, "", 1, options=tiny.make(tmp_path)))
+    network = recipe.build()
+    recipe.prepare(network)
+    samples = recipe.samples(2, 0)
+    batch = default_collate([samples[i] for i in range(2)])
+    with Refusing():
+        move(network)
+        losses = recipe.loss(network, {key: Elsewhere(value) for key, value in batch.items()})
+        assert losses["total"].device == DEVICE
+        losses["total"].backward()
+    grads = [p.grad for p in network.parameters() if p.grad is not None]
+    assert grads
+    assert all(isinstance(grad, Elsewhere) for grad in grads)
