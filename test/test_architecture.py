@@ -47,6 +47,27 @@ ALLOWED = {  # what each part may import besides itself and the base
     },
     "ros": {"datasets", "estimation", "evaluation", "loop", "sensors", "tracking"},
 }
+TRAINING = {  # what each part of training/ may import of it besides itself
+    "data": set(),
+    "guards": set(),
+    "lucas_kanade": set(),
+    "metrics": set(),
+    "parallel": set(),
+    "vocabulary": set(),
+    "weights": set(),
+    "checkpoints": set(),
+    "features": {"data"},
+    "losses": {"data", "features"},
+    "tasks": {"data", "features", "losses", "metrics", "parallel"},
+    "recipes": {"data", "features", "losses", "lucas_kanade", "parallel", "tasks", "weights"},
+    "config": {"recipes"},
+    "schedules": {"config"},
+    "logs": {"config"},
+    "train": {"checkpoints", "config", "data", "guards", "logs", "parallel", "recipes", "schedules", "weights"},
+    "adapt": {"data", "features"},
+    "evaluate": {"tasks"},
+    "show": {"data", "features", "tasks"},
+}
 ROS = ("rclpy", "rosidl_runtime_py", "sensor_msgs", "nav_msgs", "geometry_msgs", "std_msgs", "std_srvs")
 HEAVY = (
     "numpy",
@@ -113,6 +134,16 @@ def test_imports_point_one_way(path):
     own = part(path)
     allowed = BASE if own in BASE else BASE | ALLOWED[own] | {own}
     assert parts_imported(path) <= allowed
+
+
+TRAINING_FILES = sorted(path for path in (ROOT / "training").rglob("*.py") if path.name != "__init__.py")
+
+
+@pytest.mark.parametrize("path", TRAINING_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_of_training_point_one_way(path):
+    own = path.relative_to(ROOT / "training").parts[0].removesuffix(".py")
+    names = {name.split(".")[1] for name in imports(path) if name.startswith("training.")}
+    assert names <= TRAINING[own] | {own}
 
 
 def module_imports() -> dict[str, set[str]]:

@@ -141,7 +141,8 @@ def open_extractor(model: str, device: str = "cpu") -> Extractor:
         known = ", ".join([*CLASSICAL, *(f"{n}=WEIGHTS" for n in _NETWORKS)])
         raise ConfigError(f"unknown model {model}; known: {known}")
     layout = torch.channels_last  # halves the time on a CPU
-    return _NETWORKS[name](networks.load(name, Path(weights)).to(device, memory_format=layout))
+    network: Any = networks.load(name, Path(weights))
+    return _NETWORKS[name](network.to(device, memory_format=layout))
 
 
 CLASSICAL: dict[str, Extractor] = {"orb": orb, "sift": sift}

@@ -81,7 +81,9 @@ def finite_layers(network: nn.Module) -> Iterator[None]:
         if isinstance(output, Tensor) and not output.isfinite().all():
             raise NotFiniteError(f"layer {names[layer]} gives numbers that are not finite")
 
-    names = {layer: name for name, layer in network.named_modules() if isinstance(layer, _CHECKED)}
+    names: dict[nn.Module, str] = {
+        layer: name for name, layer in network.named_modules() if isinstance(layer, _CHECKED)
+    }
     hooks = [layer.register_forward_hook(check) for layer in names]
     try:
         yield

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, distributed, nn
 
 from letvins_ros.errors import ConfigError
@@ -49,7 +49,7 @@ def average_gradients(parameters: Sequence[nn.Parameter]) -> None:
     own = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
     used = torch.tensor([float(p.grad is not None) for p in parameters], device=own[0].device)
     flat = _mean(torch.cat([*(gradient.flatten() for gradient in own), used]))
-    *parts, used = flat.split([*(p.numel() for p in parameters), len(used)])
+    *parts, used = torch.split(flat, [*(p.numel() for p in parameters), len(used)])
     for parameter, part, share in zip(parameters, parts, used.tolist(), strict=True):
         parameter.grad = part.view_as(parameter) if share else None
 

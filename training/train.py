@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Subset
 
 from letvins_ros.errors import LetvinsError
 from letvins_ros.writing import atomic_path
-from training.checkpoints import resume, save_last, save_network
+from training.checkpoints import resume, save_last
 from training.config import TrainConfig, open_recipe, read_config
 from training.data.inputs import Skipping, check_inputs
 from training.guards import InterruptedRunError, NotFiniteError, Signals, Timer, finite, finite_layers
@@ -24,6 +24,7 @@ from training.logs import open_logs
 from training.parallel import any_of, average_buffers, average_gradients, open_fabric, share_state
 from training.recipes.base import Batch, Recipe
 from training.schedules import make_schedule
+from training.weights import save_network
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 

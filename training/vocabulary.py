@@ -3,6 +3,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +28,8 @@ def learn(descriptors: np.ndarray, axes: int = AXES, words: int = WORDS) -> Vlad
     directions = (vectors[:, largest] * values[largest] ** -0.25).astype(np.float32)
     cv2.setRNGSeed(0)
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 100, 1e-4)
-    _, _, centres = cv2.kmeans((bits - mean) @ directions, words, None, stop, 3, cv2.KMEANS_PP_CENTERS)
+    kmeans: Any = cv2.kmeans  # its stubs do not know that labels may be left out
+    _, _, centres = kmeans((bits - mean) @ directions, words, None, stop, 3, cv2.KMEANS_PP_CENTERS)
     return Vlad(mean, directions, centres)
 
 

@@ -173,7 +173,7 @@ def test_a_version_that_nothing_tells_is_asked_for(tmp_path, v1_state):
 
 def test_our_files_know_their_version(tmp_path):
     pytest.importorskip("lightning_fabric")
-    from training.checkpoints import save_network
+    from training.weights import save_network
 
     save_network(tmp_path / "best.safetensors", build("kp2d", version="V0"))
     assert load("kp2d", tmp_path / "best.safetensors").version == "V0"

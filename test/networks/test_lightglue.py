@@ -10,7 +10,7 @@ from letvins_ros.networks.lightglue_layers import double_softmax, rotate
 from letvins_ros.weights import WeightsError, save_weights
 
 pytest.importorskip("lightning_fabric")
-from training.checkpoints import load_into
+from training.weights import load_into
 
 
 def published(size, layers, heads=4, input_size=None):

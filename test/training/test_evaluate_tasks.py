@@ -17,7 +17,7 @@ from letvins_ros.simulation import simulate
 from letvins_ros.weights import save_weights
 from training import evaluate
 from training.data.homographies import warp
-from training.recipes.base import to_numpy
+from training.weights import to_numpy
 
 pytest.importorskip("faiss")
 H = np.array([[0.95, 0.08, 6.0], [-0.06, 1.02, 4.0], [1e-4, -5e-5, 1.0]])

@@ -9,7 +9,7 @@ from pictures import picture
 
 from letvins_ros.errors import ConfigError, DataError
 from training.data.homographies import KP2D
-from training.data.labelled import LabelledPairs, coco_groups, open_labelled
+from training.data.labelled import IGNORED, LabelledPairs, coco_groups, open_labelled
 from training.data.pairs import PairOptions
 from training.losses import dense
 from training.tasks.segmentation import confusion, depth_figures, segmentation_figures
@@ -150,7 +150,7 @@ def test_a_label_beyond_the_classes_is_named(coco, tmp_path):
 def test_unlike_numbers_of_classes_are_refused(predicted, labels):
     with pytest.raises(DataError, match=r"class 3 of data with 3 classes: these do not belong together"):
         confusion(np.full((2, 2), predicted), np.full((2, 2), labels), 3)
-    assert confusion(np.full((2, 2), 3), np.full((2, 2), dense.IGNORED), 3).sum() == 0
+    assert confusion(np.full((2, 2), 3), np.full((2, 2), IGNORED), 3).sum() == 0
 
 
 def test_a_network_of_fewer_classes_than_the_data_is_refused(tmp_path):

@@ -15,8 +15,8 @@ from training.adapt import find_points, repeats
 from training.adapt import main as adapt
 from training.config import TrainConfig, open_recipe
 from training.data.images import to_tensor
-from training.recipes.base import to_numpy
 from training.recipes.magicpoint import make_superpoint
+from training.weights import to_numpy
 
 pytest.importorskip("h5py")
 pytest.importorskip("faiss")

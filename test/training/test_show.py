@@ -13,7 +13,7 @@ from letvins_ros.weights import save_weights
 from training import show
 from training.data import pseudo_labels
 from training.data.pseudo_labels import Kind
-from training.recipes.base import to_numpy
+from training.weights import to_numpy
 
 
 @pytest.fixture

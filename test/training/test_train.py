@@ -16,9 +16,9 @@ from training.data.photos import LIGHTS
 from training.recipes.letnet2 import Letnet2Recipe
 
 pytest.importorskip("lightning_fabric")
-from training.checkpoints import load_into
 from training.schedules import share
 from training.train import train
+from training.weights import load_into
 
 
 @pytest.fixture(scope="module")

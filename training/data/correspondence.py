@@ -17,6 +17,12 @@ class View(NamedTuple):
     K: Tensor  # (B, 3, 3)
 
 
+def transfer(H_b_a: Tensor, uv: Tensor) -> Tensor:
+    """Pixels (B, N, 2) of a in b."""
+    p = functional.pad(uv, (0, 1), value=1.0) @ H_b_a.transpose(1, 2)
+    return p[..., :2] / p[..., 2:].clamp(min=1e-6)
+
+
 def transfer_by_depth(uv: Tensor, a: View, b: View, T_b_a: Tensor) -> tuple[Tensor, Tensor]:
     """Pixels (B, N, 2) of a in b, and which (B, N) are truly seen there.
 

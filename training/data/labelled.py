@@ -17,7 +17,8 @@ from training.data.homographies import random_homography, warp
 from training.data.images import read_rgb, resize, to_tensor
 from training.data.pairs import PairOptions
 from training.data.photometric import change
-from training.losses.dense import IGNORED
+
+IGNORED = 255  # label of pixels that do not count
 
 
 class Sample(NamedTuple):

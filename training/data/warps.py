@@ -12,12 +12,11 @@ from torch.utils.data import Dataset
 
 from letvins_ros.errors import ConfigError
 from training.data import homographies, photometric
-from training.data.correspondence import View, transfer_by_depth
+from training.data.correspondence import View, transfer, transfer_by_depth
 from training.data.images import list_images
 from training.data.megadepth import MegaDepthPairs, split_scenes
 from training.data.pairs import HomographyPairs, PairOptions
 from training.data.tartanair import TartanAirPairs, find_trajectories
-from training.losses.kp2d import transfer
 
 Warp = Callable[[Tensor], tuple[Tensor, Tensor]]  # (B, N, 2) px -> (B, N, 2) px in the other image, (B, N) seen there
 _KINDS = ("photos", "tartanair", "scenes")

@@ -4,7 +4,7 @@
 from torch import Tensor
 from torch.nn import functional
 
-IGNORED = 255  # label of pixels that do not count
+from training.data.labelled import IGNORED
 
 
 def segmentation(logits: Tensor, labels: Tensor) -> Tensor:

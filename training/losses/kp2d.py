@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from letvins_ros.networks.cells import describe
+from training.data.correspondence import transfer
 
 _FEWEST = 20  # points for a descriptor loss
 _FEWEST_INLIERS = 10
@@ -93,12 +94,6 @@ def seen_in_a(a: Points, b: Points, H_a_b: Tensor) -> tuple[Tensor, Tensor]:
     height, width = a.size
     inside = ((in_a >= 0) & (in_a <= in_a.new_tensor([width - 1, height - 1]))).all(dim=-1)
     return in_a, inside & b.inner
-
-
-def transfer(H_b_a: Tensor, uv: Tensor) -> Tensor:
-    """Pixels (B, N, 2) of a in b."""
-    p = functional.pad(uv, (0, 1), value=1.0) @ H_b_a.transpose(1, 2)
-    return p[..., :2] / p[..., 2:].clamp(min=1e-6)
 
 
 def descriptor_loss(a: Points, b: Points, in_a: Tensor, usable: Tensor, weights: Weights) -> Tensor:

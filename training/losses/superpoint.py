@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.data.correspondence import transfer
 from training.losses import kp2d
-from training.losses.kp2d import transfer
 
 CELL = 8
 _FEWEST = 1e-6

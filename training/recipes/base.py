@@ -4,7 +4,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -61,8 +60,3 @@ def part_way(network: nn.Module, start: Mapping[str, Tensor], way: float) -> nn.
         if now.is_floating_point():
             now.lerp_(start[key].to(now), 1 - way)
     return kept
-
-
-def to_numpy(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Weights as arrays."""
-    return {key: value.detach().cpu().numpy() for key, value in state.items()}

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from letvins_ros import networks
 from letvins_ros.errors import ConfigError
-from training.checkpoints import load_into, read_weights
+from training.data.correspondence import transfer
 from training.data.homographies import RANGES
 from training.data.images import list_images
 from training.data.inputs import Inputs
@@ -25,6 +25,7 @@ from training.losses.places import batch_hard
 from training.recipes.base import Batch, Recipe, part_way
 from training.recipes.kp2d import WithInlierNet, forward_both, keypoint_pictures, validate_keypoints
 from training.tasks.segmentation import validate_segmentation
+from training.weights import load_into, read_weights
 
 _SEGMENTATION = ("decoder.", "classes.", "descriptor_out.")
 
@@ -156,7 +157,7 @@ class Kp2dTinyRecipe(Recipe):
         rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
         scale = torch.tensor([(self.width - 1) / (width - 1), (self.height - 1) / (height - 1)])
         uv = (torch.stack([columns, rows], dim=-1).reshape(1, -1, 2) * scale).to(a.depth)
-        in_a = kp2d.transfer(torch.linalg.inv(batch["H_b_a"]), uv.expand(len(a.depth), -1, -1))
+        in_a = transfer(torch.linalg.inv(batch["H_b_a"]), uv.expand(len(a.depth), -1, -1))
         grid = in_a * in_a.new_tensor([2 / (self.width - 1), 2 / (self.height - 1)]) - 1
         warped = functional.grid_sample(a.depth, grid.view(-1, height, width, 2), align_corners=True)
         return both / 2 + 0.5 * functional.mse_loss(warped, b.depth)

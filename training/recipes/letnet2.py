@@ -4,6 +4,7 @@
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -132,7 +133,8 @@ def pass_through(network: LetNet2) -> None:
     """Let the first two channels carry the image and its negative to the feature, where the others count little."""
     block = network.block1
     for i, sign in enumerate((1.0, -1.0)):
-        for conv, bn, taps in ((block.conv1, block.bn1, (0, sign)), (block.conv2, block.bn2, (i, 1.0))):
+        layers: Any = ((block.conv1, block.bn1, (0, sign)), (block.conv2, block.bn2, (i, 1.0)))
+        for conv, bn, taps in layers:
             conv.weight[i] = 0
             conv.weight[i, taps[0], 1, 1] = taps[1]
             bn.weight[i] = (bn.running_var[i] + bn.eps).sqrt()

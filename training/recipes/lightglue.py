@@ -13,12 +13,12 @@ from torch.utils.data import Dataset
 from letvins_ros import networks
 from letvins_ros.networks.cells import describe
 from letvins_ros.networks.lightglue import Keypoints
-from training.checkpoints import load_into
 from training.data.inputs import Inputs
 from training.data.warps import Source, warps
 from training.losses.lightglue import assignment_loss, confidence_loss, true_matches
 from training.parallel import spread
 from training.recipes.base import Batch, Recipe
+from training.weights import load_into
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,8 @@ def make_superpoint(batch_norm: bool, descriptors: bool) -> nn.Module:
         first = network.encoder[0][0].weight
         first -= first.mean(dim=(1, 2, 3), keepdim=True)
     # this layout halves the time of a step on a CPU
-    return network.to(memory_format=torch.channels_last)  # type: ignore[no-any-return]
+    trainee: nn.Module = network.to(memory_format=torch.channels_last)
+    return trainee
 
 
 RECIPE = MagicPointRecipe

@@ -15,7 +15,6 @@ from letvins_ros.errors import ConfigError
 from letvins_ros.networks.published import rename
 from letvins_ros.networks.superpoint import SuperPoint
 from letvins_ros.weights import load_weights
-from training.checkpoints import load_into, read_weights
 from training.data.homographies import RANGES
 from training.data.images import list_images
 from training.data.inputs import Inputs
@@ -36,6 +35,7 @@ from training.recipes.magicpoint import make_superpoint
 from training.tasks.hpatches import photo_pairs
 from training.tasks.pairs import DescriptorMatcher
 from training.tasks.photo_figures import photo_figures
+from training.weights import load_into, read_weights
 
 _SIZE = (240, 320)  # of the published figures
 _STATISTICS_BATCH = 8  # pairs

@@ -92,12 +92,13 @@ def open_pair_model(name: str) -> PairModel:
 def _choose(pair: Pair, choice: Choice, a: Features, b: Features) -> Prediction:
     if choice.apart_px:
         a, b = (apart(x, choice.apart_px, choice.square) for x in (a, b))
-    best = [_first(x, choice.top_k) for x in (a, b)]
-    shown = best
-    if pair.H_b_a is not None:
-        seen = _visible(a, pair.H_b_a, pair.image_b.shape), _visible(b, np.linalg.inv(pair.H_b_a), pair.image_a.shape)
-        shown = [_first(x, choice.top_k) for x in seen]
-    return _match(*shown, (_partners(*best), _partners(*best[::-1])))
+    best_a, best_b = (_first(x, choice.top_k) for x in (a, b))
+    partners = _partners(best_a, best_b), _partners(best_b, best_a)
+    if pair.H_b_a is None:
+        return _match(best_a, best_b, partners)
+    seen = _visible(a, pair.H_b_a, pair.image_b.shape), _visible(b, np.linalg.inv(pair.H_b_a), pair.image_a.shape)
+    shown_a, shown_b = (_first(x, choice.top_k) for x in seen)
+    return _match(shown_a, shown_b, partners)
 
 
 def _first(features: Features, count: int) -> Features:
@@ -112,8 +113,8 @@ def _visible(features: Features, H: np.ndarray, shape: tuple[int, ...]) -> Featu
 
 def _match(a: Features, b: Features, best: tuple[np.ndarray, np.ndarray]) -> Prediction:
     if len(a.uv) == 0 or len(b.uv) == 0:
-        lost = [np.full_like(x.uv, np.nan) for x in (a, b)]
-        unsure = [np.full(len(x.uv), -np.inf, np.float32) for x in (a, b)]
+        lost = np.full_like(a.uv, np.nan), np.full_like(b.uv, np.nan)
+        unsure = np.full(len(a.uv), -np.inf, np.float32), np.full(len(b.uv), -np.inf, np.float32)
         none = np.zeros((0, 4), np.float32)
         return Prediction(a.uv, b.uv, *lost, *unsure, none, none[:, 0], *best)
     distance = _distances(a.descriptor, b.descriptor)

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often OpenCV's Lucas-Kanade finds the true flow between two views of a photograph, on a network's maps."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from training.data.photos import LIGHTS
 from training.parallel import spread
@@ -13,8 +14,11 @@ from training.parallel import spread
 RIGHT_PX = 1.0
 
 
-def share_followed(network: nn.Module, pairs: Dataset[dict[str, Tensor]]) -> dict[str, float]:
-    """Share of corners followed to within RIGHT_PX of the truth, by the light of the pair."""
+def share_followed(network: nn.Module, pairs: Any) -> dict[str, float]:
+    """Share of corners followed to within RIGHT_PX of the truth, by the light of the pair.
+
+    pairs is a data set as training.data.photos has it.
+    """
     right: dict[str, list[float]] = {light: [] for light in LIGHTS}
 
     def row(i: int) -> tuple[str, float]:

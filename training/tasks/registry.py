@@ -16,7 +16,7 @@ from training.tasks.dense import DepthTask, SegmentationTask
 from training.tasks.flow import FlowTask
 from training.tasks.hpatches import hpatches_pairs, parts, photo_pairs
 from training.tasks.pairs import Choice, Prediction, open_pair_model
-from training.tasks.protocols import KP2D, SUPERPOINT, our_protocol, our_row, our_summary
+from training.tasks.protocols import KP2D, SUPERPOINT, Row, our_protocol, our_row, our_summary
 from training.tasks.retrieval import PlaceTask, dataset_places, revisits
 from training.tasks.two_view import (
     odometry_summary,
@@ -77,8 +77,8 @@ class Measured:
 
     pairs: str  # which pairs
     choice: Choice  # of keypoints
-    measure: Callable[[Pair, Prediction], dict[str, float]]  # of a pair
-    summarise: Callable[[Mapping[str, Mapping[str, float]]], dict[str, float]]  # of all pairs
+    measure: Callable[[Pair, Prediction], Row]  # of a pair
+    summarise: Callable[[Mapping[str, Row]], Row]  # of all pairs
 
 
 @dataclass(frozen=True)

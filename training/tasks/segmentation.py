@@ -9,8 +9,7 @@ from torch import nn
 
 from letvins_ros.errors import DataError
 from training.data.images import resize, to_tensor
-from training.data.labelled import Labelled
-from training.losses.dense import IGNORED
+from training.data.labelled import IGNORED, Labelled
 from training.parallel import spread
 
 
