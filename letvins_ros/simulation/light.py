@@ -20,7 +20,7 @@ class Lighting:
     lamp_power: float = 1.0
     wander: float = 0.0  # slow change of the exposure, share
     flicker: float = 0.0  # change from frame to frame, share
-    relit: bool = False  # half way through, other lamps take over
+    relit: bool = False  # halfway through, other lamps take over
     headlamp: float = 0.0  # carried lamp's brightness in the middle of its spot at 1 m, times the room's brightest
 
 
@@ -36,9 +36,9 @@ def bake(quads: Quads, room: np.ndarray, lighting: Lighting, rng: np.random.Gene
         points = quads.origin[i] + a.reshape(-1, 1) * quads.u[i] + b.reshape(-1, 1) * quads.v[i]
         total = np.full(len(points), lighting.ambient)
         for lamp, strength in zip(lamps, power, strict=True):
-            way = lamp - points
-            distance = np.linalg.norm(way, axis=1)
-            cosine = np.maximum(way @ quads.normal[i] / distance, 0) * 0.8 + 0.2  # some light comes off the walls
+            to_lamp = lamp - points
+            distance = np.linalg.norm(to_lamp, axis=1)
+            cosine = np.maximum(to_lamp @ quads.normal[i] / distance, 0) * 0.8 + 0.2  # some light comes off the walls
             total += strength * cosine / (distance**2 + 1) * np.where(_blocked(quads, points, lamp), 0.25, 1.0)
         maps.append(cv2.GaussianBlur(total.reshape(height, width).astype(np.float32), (3, 3), 0))
     return maps
@@ -55,7 +55,7 @@ def _blocked(quads: Quads, points: np.ndarray, lamp: np.ndarray) -> np.ndarray:
 
     height, lamp_height = along(normal)
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = height / (height - lamp_height)  # of the way to the lamp, where it meets the plane
+        share = height / (height - lamp_height)  # of the distance to the lamp, where the ray meets the plane
         within = (share > 1e-3) & (share < 1 - 1e-3)
         for axes, size in ((quads.u, quads.size[:, 0]), (quads.v, quads.size[:, 1])):
             place, lamp_place = along(axes)

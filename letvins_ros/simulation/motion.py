@@ -14,7 +14,7 @@ CORNER_M = 0.9  # radius of a walker's turn
 
 
 @dataclass(frozen=True)
-class Motion:
+class MotionProfile:
     """What kind of motion, and its limits."""
 
     kind: str  # flight, walk or rest
@@ -24,7 +24,9 @@ class Motion:
     rest_share: float = 0.5  # share of seeds that start at rest, the others start in motion
 
 
-def make_trajectory(motion: Motion, room: np.ndarray, duration_s: float, rng: np.random.Generator) -> SplineTrajectory:
+def make_trajectory(
+    motion: MotionProfile, room: np.ndarray, duration_s: float, rng: np.random.Generator
+) -> SplineTrajectory:
     """A motion inside a room of size (3,) m, whose floor's centre is the origin.
 
     The pace is set so that the fastest moment of a whole TRIAL_S just keeps the limits.
@@ -47,7 +49,7 @@ def _started(times: np.ndarray, rest_s: float) -> np.ndarray:
     return np.asarray(ramp + np.maximum(times - rest_s - TAKE_OFF_S, 0))
 
 
-def _headroom(trajectory: SplineTrajectory, motion: Motion) -> float:
+def _headroom(trajectory: SplineTrajectory, motion: MotionProfile) -> float:
     """The pace, times that of the trajectory, which just reaches the limits."""
     t = np.arange(0, trajectory.duration_s, 0.05)
     speed = np.linalg.norm(trajectory.velocity(t), axis=1).max()
@@ -61,7 +63,7 @@ def _wander(rng: np.random.Generator, t: np.ndarray, amplitude: float, band_hz: 
     return np.asarray(amplitude / 2 * np.sin(2 * np.pi * np.outer(t, frequency) + phase).sum(axis=1))
 
 
-def _flight(motion: Motion, room: np.ndarray, t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _flight(motion: MotionProfile, room: np.ndarray, t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rounds in a room with all axes excited, mostly looking ahead: control points (N, 6)."""
     half = room[:2] / 2 - 1.5
     round_s, turn = rng.uniform(20, 28), rng.choice([-1, 1])
@@ -84,7 +86,7 @@ def corridor_centre(room: np.ndarray, width: float) -> np.ndarray:
     return np.asarray((room[:2] - width) / 2)
 
 
-def _walk(motion: Motion, room: np.ndarray, t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _walk(motion: MotionProfile, room: np.ndarray, t: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Laps around the block in the middle of the room, with a walker's gait: control points (N, 6)."""
     half = corridor_centre(room, CORRIDOR_M)
     turn = rng.choice([-1, 1])
@@ -101,7 +103,7 @@ def _walk(motion: Motion, room: np.ndarray, t: np.ndarray, rng: np.random.Genera
 
 
 def _round_block(half: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (N, 2) and headings (N,) at ways s (N,) m along a rectangle of these half sides, with round corners."""
+    """Positions (N, 2) and headings (N,) at distances s (N,) m along a rectangle with round corners."""
     straight, arc = 2 * (half - CORNER_M), CORNER_M * np.pi / 2
     lap = 2 * straight.sum() + 4 * arc
     corners = np.cumsum([straight[0] / 2, arc, straight[1], arc, straight[0], arc, straight[1], arc, straight[0] / 2])

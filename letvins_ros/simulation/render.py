@@ -10,8 +10,8 @@ from letvins_ros.camera import Camera
 from letvins_ros.simulation.atlas import LEVELS, Atlas
 from letvins_ros.simulation.world import Quads
 
-NEAR = 0.02  # m
-FAR = 1e6
+MIN_DEPTH = 0.02  # m
+MAX_DEPTH = 1e6  # m, of rays that meet nothing
 NOTHING = 255  # rectangles are numbered in a byte
 # Where in an edge's pixel it is sampled anew: a rotated grid, so that four rays tell four grades of both axes.
 EDGE_SAMPLES = np.array([[-0.125, -0.375], [0.375, -0.125], [0.125, 0.375], [-0.375, 0.125]], np.float32)
@@ -23,7 +23,9 @@ class View:
     """One rendered image before light and sensor."""
 
     surface: np.ndarray  # (H, W[, 3]) uint8, what the surfaces' texture shows
-    inverse_depth: np.ndarray  # (H, W) float32, 1/m along the optical axis at the pixels' centres, 1 / FAR: nothing
+    inverse_depth: (
+        np.ndarray
+    )  # (H, W) float32, 1/m along the optical axis at the pixels' centres, 1 / MAX_DEPTH: nothing
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,10 +122,10 @@ class Renderer:
         ahead = np.roll(corners_cam, -1, axis=1)
         z, z_ahead = corners_cam[..., 2], ahead[..., 2]
         with np.errstate(divide="ignore", invalid="ignore"):
-            cut = corners_cam + ((NEAR - z) / (z_ahead - z))[..., None] * (ahead - corners_cam)
+            cut = corners_cam + ((MIN_DEPTH - z) / (z_ahead - z))[..., None] * (ahead - corners_cam)
             points = np.concatenate([corners_cam, cut], axis=1)
             xy = points[..., :2] / points[..., 2:]
-        valid = np.concatenate([z >= NEAR, (z < NEAR) != (z_ahead < NEAR)], axis=1)[..., None]
+        valid = np.concatenate([z >= MIN_DEPTH, (z < MIN_DEPTH) != (z_ahead < MIN_DEPTH)], axis=1)[..., None]
         low, high = np.where(valid, xy, np.inf).min(axis=1), np.where(valid, xy, -np.inf).max(axis=1)
         ends = []
         for axis, (smallest, largest) in enumerate((self._column_range, self._row_range)):
@@ -154,7 +156,7 @@ class Renderer:
 def _trace(rays: np.ndarray, seen: _Seen, boxes: np.ndarray) -> _Hits:
     """What rays (2, h, w) meet first; rectangle i can only lie in box i."""
     index = np.full(rays.shape[1:], NOTHING, np.uint8)
-    w = np.full(rays.shape[1:], 1 / FAR, np.float32)
+    w = np.full(rays.shape[1:], 1 / MAX_DEPTH, np.float32)
     aw, bw = np.zeros_like(w), np.zeros_like(w)
     for i, (M, (left, right, top, bottom)) in enumerate(zip(seen.maps, boxes, strict=True)):
         if top >= bottom:

@@ -9,7 +9,7 @@ import numpy as np
 
 from letvins_ros.calibration import Rig
 from letvins_ros.simulation.light import Lighting
-from letvins_ros.simulation.motion import CORNER_M, CORRIDOR_M, Motion, corridor_centre
+from letvins_ros.simulation.motion import CORNER_M, CORRIDOR_M, MotionProfile, corridor_centre
 from letvins_ros.simulation.rigs import EUROC_RIG, FOUR_CAMERA_RIG
 from letvins_ros.simulation.sensor import Sensor
 from letvins_ros.simulation.world import Furniture, Quads, box, furnish, join, room_shell
@@ -20,7 +20,7 @@ class Scenario:
     """A world, a motion in it, its light, the sensor and the rig; a seed varies all but the rig."""
 
     summary: str
-    motion: Motion
+    motion: MotionProfile
     room_m: tuple[float, float, float]  # length, width, height, before the seed's variation
     furniture: Furniture
     cover: float  # share of the surfaces with panels on the plaster
@@ -55,7 +55,7 @@ _HALL = Furniture(boxes=14, pillars=5, pipes=6)
 _HALL_LIGHT = Lighting(wander=0.12)
 _HALL_FLIGHT = Scenario(
     "a drone flies rounds in a furnished hall",
-    Motion("flight", max_speed=1.3, max_turn=1.5, shake=1.3),
+    MotionProfile("flight", max_speed=1.3, max_turn=1.5, shake=1.3),
     (11.0, 8.5, 4.2),
     _HALL,
     0.6,
@@ -72,29 +72,29 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         ),
         "corridor": Scenario(
             "two laps on foot through a corridor with nearly bare walls",
-            Motion("walk", max_speed=1.5, max_turn=1.6),
+            MotionProfile("walk", max_speed=1.5, max_turn=1.6),
             (1.7, 1.0, 2.7), Furniture(pipes=4), 0.16, 0.3, Lighting(wander=0.12, lamps=16, lamp_power=0.8),
         ),
         "relit": Scenario(
             "the corridor, its second lap under other lamps",
-            Motion("walk", max_speed=1.5, max_turn=1.6),
+            MotionProfile("walk", max_speed=1.5, max_turn=1.6),
             (1.7, 1.0, 2.7), Furniture(pipes=4), 0.16, 0.3, Lighting(0.3, lamps=16, wander=0.12, relit=True),
         ),
         "aggressive": Scenario(
             "a drone flies fast and shakes",
-            Motion("flight", max_speed=2.5, max_turn=3.0, shake=2.0),
+            MotionProfile("flight", max_speed=2.5, max_turn=3.0, shake=2.0),
             (13.0, 10.0, 4.8), _HALL, 0.6, lighting=_HALL_LIGHT,
         ),
         "dark": Scenario(
             "a dark hall, lit by a lamp on the body, with a noisy, flickering camera",
-            Motion("flight", max_speed=1.1, max_turn=1.3),
+            MotionProfile("flight", max_speed=1.1, max_turn=1.3),
             (10.0, 8.0, 4.0), _HALL, 0.6,
             lighting=Lighting(ambient=0.06, lamps=2, lamp_power=0.1, wander=0.15, flicker=0.15, headlamp=60.0),
             sensor=Sensor(read_noise=2.0, shot_noise=0.06, exposure_s=0.008),
         ),
         "static": Scenario(
             "at rest all the time while the light changes a little",
-            Motion("rest"), (11.0, 8.5, 4.2), _HALL, 0.6, lighting=Lighting(wander=0.06),
+            MotionProfile("rest"), (11.0, 8.5, 4.2), _HALL, 0.6, lighting=Lighting(wander=0.06),
         ),
     }
 )  # fmt: skip

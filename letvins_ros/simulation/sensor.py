@@ -25,7 +25,7 @@ def lens_fall_off(rays: np.ndarray, sensor: Sensor) -> np.ndarray:
 
 
 def blur_kernel(motion_px: np.ndarray) -> np.ndarray:
-    """Lens blur drawn out along the way (2,) that the image moves while it is exposed: (h, w) float32, sum 1."""
+    """Lens blur along the motion (2,) of the image during exposure: (h, w) float32, sum 1."""
     half_w, half_h = np.ceil(np.abs(motion_px) / 2).astype(int) + 1
     line = np.linspace(-0.5, 0.5, 9)[:, None] * motion_px
     x, y = np.arange(-half_w, half_w + 1), np.arange(-half_h, half_h + 1)

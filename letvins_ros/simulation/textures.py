@@ -101,8 +101,8 @@ def plate(kit: Kit, height: int, width: int) -> np.ndarray:
             for dx, dy in ((9, 9), (cell - 9, 9), (9, cell - 9), (cell - 9, cell - 9)):
                 cv2.circle(image, (x + dx, y + dy), 3, float(kit.rng.choice([30.0, 220.0])), -1)
     for _ in range(height * width // 10_000):
-        start, way = kit.rng.integers(0, (width, height)), kit.rng.integers(-60, 60, 2)
-        cv2.line(image, start.tolist(), (start + way).tolist(), kit.gray(), 1)
+        start, along = kit.rng.integers(0, (width, height)), kit.rng.integers(-60, 60, 2)
+        cv2.line(image, start.tolist(), (start + along).tolist(), kit.gray(), 1)
     return image
 
 

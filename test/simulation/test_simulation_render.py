@@ -5,7 +5,7 @@ import pytest
 
 from letvins_ros import geometry
 from letvins_ros.simulation.atlas import pack
-from letvins_ros.simulation.render import FAR, Renderer
+from letvins_ros.simulation.render import MAX_DEPTH, Renderer
 from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.simulation.world import join, quad
 
@@ -93,7 +93,7 @@ def test_edges_are_smooth():
 def test_walls_seen_from_behind_or_nowhere_leave_nothing():
     surface = np.full((200, 200), 200, np.uint8)
     behind = LOOK_AHEAD @ geometry.transform(geometry.exp_so3(np.array([0, np.pi, 0])), np.zeros(3))
-    assert (render([wall(2.0, 1.0, 1.0)], [surface], behind).inverse_depth == np.float32(1 / FAR)).all()
+    assert (render([wall(2.0, 1.0, 1.0)], [surface], behind).inverse_depth == np.float32(1 / MAX_DEPTH)).all()
 
 
 def test_a_wall_that_passes_the_camera_is_seen_up_to_the_image_border():
