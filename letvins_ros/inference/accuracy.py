@@ -6,27 +6,27 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from letvins_ros.inference.graphs import Graph
 from letvins_ros.inference.keypoints import extract
+from letvins_ros.inference.runtime import Runtime
 
 _RIGHT_PX = 3.0
 _MOST = 500
 _TURN_DEG, _SCALE = 10.0, 0.9
 
 
-def share_matched(graph: Graph, images: Sequence[np.ndarray]) -> float:
+def share_matched(runtime: Runtime, images: Sequence[np.ndarray]) -> float:
     """Share of keypoints whose mutually nearest descriptor in the turned, smaller image is within 3 px of the truth.
 
     images are (H, W) or (H, W, 3) uint8. Keypoints that the other image does not show do not count.
     """
-    return float(np.mean([_share(graph, image) for image in images]))
+    return float(np.mean([_share(runtime, image) for image in images]))
 
 
-def _share(graph: Graph, image: np.ndarray) -> float:
+def _share(runtime: Runtime, image: np.ndarray) -> float:
     height, width = image.shape[:2]
     turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), _TURN_DEG, _SCALE)
-    a = extract(graph, image, _MOST)
-    b = extract(graph, cv2.warpAffine(image, turn, (width, height)), _MOST)
+    a = extract(runtime, image, _MOST)
+    b = extract(runtime, cv2.warpAffine(image, turn, (width, height)), _MOST)
     truth = a.uv @ turn[:, :2].T + turn[:, 2]
     shown = ((truth >= 0) & (truth < [width, height])).all(1)
     if not shown.any() or not len(b.uv):

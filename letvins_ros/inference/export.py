@@ -13,14 +13,14 @@ import numpy as np
 import openvino as ov
 import torch
 
-from letvins_ros.inference.backend import BackendError
-from letvins_ros.inference.graphs import convert
+from letvins_ros.inference.onnx_model import write_onnx
+from letvins_ros.inference.openvino_runtime import convert
 from letvins_ros.inference.quantise import quantise
+from letvins_ros.inference.runtime import BackendError
 from letvins_ros.networks.deploy import Deployed
 
 Size = tuple[int, int]  # height, width
 SUFFIXES = (".onnx", ".xml", ".param", ".engine")
-_STEP = 32  # dynamic sides are multiples of it, which suits every network
 
 
 def export(deployed: Deployed, out: Path, size: Size, *, dynamic: bool = False) -> float:
@@ -57,23 +57,8 @@ def _to_openvino(deployed: Deployed, out: Path, size: Size | None, check: Size) 
 
 def _to_onnx(deployed: Deployed, out: Path, size: Size | None, check: Size) -> float:
     _need("onnxscript", "writing ONNX")
-    side = torch.export.Dim("rows", min=2), torch.export.Dim("columns", min=2)
-    shapes = {"image": {2: _STEP * side[0], 3: _STEP * side[1]}} if size is None else None
-    height, width = (2 * _STEP, 3 * _STEP) if size is None else size
-    example = torch.rand(1, deployed.channels, height, width)
-    program = torch.onnx.export(
-        deployed,
-        (example,),
-        dynamo=True,
-        input_names=["image"],
-        output_names=list(deployed.outputs),
-        dynamic_shapes=shapes,
-        verbose=False,
-    )
-    if program is None:
-        raise BackendError(f"{out}: torch could not write this network as ONNX")
     with _part(out) as part:
-        program.save(part)
+        write_onnx(deployed, part, size)
     return _difference(deployed, check, lambda image: list(_run_openvino(out, image)))
 
 
@@ -96,25 +81,14 @@ def _to_ncnn(deployed: Deployed, out: Path, size: Size | None, check: Size) -> f
 
 
 def _to_tensorrt(deployed: Deployed, out: Path, size: Size | None, check: Size) -> float:
-    """Write an engine for this machine's GPU, in FP16."""
+    """Write an engine for this machine's GPU."""
     _need("tensorrt", "building an engine")
-    trt = importlib.import_module("tensorrt")
-    with tempfile.TemporaryDirectory() as folder:
-        onnx = Path(folder) / "network.onnx"
-        _to_onnx(deployed, onnx, size, check)
-        logger = trt.Logger(trt.Logger.ERROR)
-        builder = trt.Builder(logger)
-        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH))
-        parser = trt.OnnxParser(network, logger)
-        if not parser.parse(onnx.read_bytes()):
-            raise BackendError(f"{out}: TensorRT {trt.__version__} cannot read the network: {parser.get_error(0)}")
-        config = builder.create_builder_config()
-        config.set_flag(trt.BuilderFlag.FP16)
-        engine = builder.build_serialized_network(network, config)
-    if engine is None:
-        raise BackendError(f"{out}: TensorRT {trt.__version__} could not build the network")
+    _need("onnxscript", "building an engine")
+    from letvins_ros.inference.tensorrt_runtime import build
+
+    engine = build(deployed, check)
     with _part(out) as part:
-        part.write_bytes(bytes(engine))
+        part.write_bytes(engine)
     return float("nan")
 
 

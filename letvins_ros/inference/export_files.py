@@ -12,7 +12,7 @@ import numpy as np
 
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.image_files import read_image
-from letvins_ros.inference.backend import BackendError
+from letvins_ros.inference.runtime import BackendError
 from letvins_ros.weights import default_weights
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def export_network(  # noqa: PLR0913
 def _export_int8(deployed: "Deployed", out: Path, images: list[np.ndarray]) -> list[tuple[str, str]]:
     from letvins_ros.inference.accuracy import share_matched
     from letvins_ros.inference.export import export_int8
-    from letvins_ros.inference.graphs import OpenVinoGraph, convert, open_file, with_channels
+    from letvins_ros.inference.openvino_runtime import OpenVinoRuntime, convert, open_exported
+    from letvins_ros.inference.runtime import with_channels
 
     checked, calibration = images[:_CHECKED], images[_CHECKED:]
     inputs = [
@@ -56,9 +57,9 @@ def _export_int8(deployed: "Deployed", out: Path, images: list[np.ndarray]) -> l
     ]
     lines = [("mean difference from torch", f"{export_int8(deployed, out, inputs):.3f} standard deviations")]
     if "descriptor" in deployed.outputs:
-        plain = OpenVinoGraph(lambda shape: convert(deployed, shape), deployed.channels)
-        for name, graph in (("before", plain), ("after", open_file(out))):
-            lines.append((f"keypoints matched right, {name}", f"{share_matched(graph, checked):.3f}"))
+        exact = OpenVinoRuntime(deployed.outputs, deployed.channels, lambda size: convert(deployed, size))
+        for name, runtime in (("before", exact), ("after", open_exported(out))):
+            lines.append((f"keypoints matched right, {name}", f"{share_matched(runtime, checked):.3f}"))
     return lines
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from letvins_ros.inference.graphs import Graph, Maps
+from letvins_ros.inference.runtime import Maps, Runtime
 
 _MULTIPLE = 16  # of the image's sides
 _PEAK = np.ones((9, 9), np.uint8)  # px, within which one keypoint is kept
@@ -21,10 +21,10 @@ class Keypoints:
     descriptors: np.ndarray  # (N, D) float32, of unit length
 
 
-def extract(graph: Graph, image: np.ndarray, most: int) -> Keypoints:
+def extract(runtime: Runtime, image: np.ndarray, most: int) -> Keypoints:
     """At most so many keypoints of an image (H, W) or (H, W, 3) uint8."""
     padded = pad(image)
-    maps = graph(padded)
+    (maps,) = runtime([padded])
     uv, scores = choose(maps, (image.shape[0], image.shape[1]), most)
     return Keypoints(uv, scores, sample(maps["descriptor"], uv, (padded.shape[0], padded.shape[1])))
 

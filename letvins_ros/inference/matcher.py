@@ -9,8 +9,8 @@ from typing import cast
 import numpy as np
 
 from letvins_ros.errors import ConfigError
-from letvins_ros.inference.backend import BackendError
 from letvins_ros.inference.keypoints import Keypoints
+from letvins_ros.inference.runtime import BackendError
 from letvins_ros.weights import WeightsError
 
 Size = tuple[int, int]  # height and width of an image, px

@@ -8,7 +8,7 @@ import numpy as np
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.camera import Camera
 from letvins_ros.config import LoopConfig
-from letvins_ros.inference.graphs import Graph, open_graph
+from letvins_ros.inference import Runtime, open_runtime
 from letvins_ros.inference.keypoints import choose, pad, sample
 from letvins_ros.loop.features import Describer, KeyframeFeatures, with_landmarks
 from letvins_ros.loop.orb import OrbDescriber
@@ -37,18 +37,18 @@ def open_describer(config: LoopConfig, camera: MountedCamera, gravity_aligned: b
 class NetworkDescriber:
     """KP2Dtiny run once: read at the keyframe's landmarks and at its own best keypoints."""
 
-    def __init__(self, camera: Camera, max_features: int, graph: Graph | None = None) -> None:
-        """graph: gives score, coord, descriptor and place. Raises BackendError where torch is missing."""
+    def __init__(self, camera: Camera, max_features: int, runtime: Runtime | None = None) -> None:
+        """runtime: gives score, coord, descriptor and place. Raises BackendError where torch is missing."""
         self._max_features = max_features
-        self._graph = graph or open_graph(NETWORK, with_place=True)
+        self._runtime = runtime or open_runtime(NETWORK, with_place=True)
         self.name = network_name()
         blank = np.zeros((camera.height, camera.width), np.uint8)
-        self.place_size = self._graph(pad(blank))["place"].size
+        self.place_size = self._runtime([pad(blank)])[0]["place"].size
 
     def describe(self, image: np.ndarray, keyframe: Keyframe) -> KeyframeFeatures:
         """See Describer."""
         padded = pad(image)
-        maps = self._graph(padded)
+        (maps,) = self._runtime([padded])
         own, _ = choose(maps, (image.shape[0], image.shape[1]), 4 * self._max_features)
         own = own[_away_from(own, keyframe.uv)][: max(self._max_features - len(keyframe.uv), 0)]
         uv, points, ids = with_landmarks(keyframe, own)

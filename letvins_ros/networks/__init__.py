@@ -14,6 +14,8 @@ from letvins_ros.weights import WeightsError, load_checkpoint
 if TYPE_CHECKING:
     from torch import nn
 
+    from letvins_ros.networks.folding import Fold
+
 _CLASSES = {  # name -> module of this folder and its class
     "inlier_net": ("kp2d_inliers", "InlierNet"),
     "keypointformer": ("keypointformer", "KeypointFormer"),
@@ -26,6 +28,8 @@ _CLASSES = {  # name -> module of this folder and its class
     "loftr": ("loftr", "LoFTR"),
     "superpoint": ("superpoint", "SuperPoint"),
 }
+
+_FOLDED = {"letnet2": ("folding", "fold_letnet2")}  # those that numpy makes plain convolutions of
 
 
 def build(name: str, **options: Any) -> "nn.Module":
@@ -66,6 +70,15 @@ def from_state(name: str, state: Mapping[str, np.ndarray], **options: Any) -> "n
         raise WeightsError(f"not the weights of {name}: {error}") from error
     load_strictly(network, renamed, name)
     return network.eval()
+
+
+def fold_of(name: str) -> "Fold | None":
+    """What makes plain convolutions of a network's weights, for images of so many channels; most networks have none."""
+    if name not in _FOLDED:
+        return None
+    module, function = _FOLDED[name]
+    fold: Fold = getattr(import_module(f"{__name__}.{module}"), function)
+    return fold
 
 
 def _network_class(name: str) -> Any:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """LET-NET2 weights as four plain convolutions, in numpy, so that every backend runs the same numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,9 @@ class Conv:
     def padding(self) -> int:
         """Zeros on each side."""
         return int(self.weight.shape[2]) // 2
+
+
+Fold = Callable[[Mapping[str, np.ndarray], int], list[Conv]]  # of weights, for images of so many channels
 
 
 def fold_letnet2(state: Mapping[str, np.ndarray], channels: int) -> list[Conv]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from letvins_ros.errors import ConfigError
 from letvins_ros.networks.aggregators import NetVLAD
 from letvins_ros.networks.cells import check_size, to_pixels, without_border
+from letvins_ros.networks.deploy import ImageNetwork
 from letvins_ros.networks.efficient_attention import FEED_RENAMES, AttentionBlock
 from letvins_ros.networks.kp2dtiny import KP2DTinyOutput
 from letvins_ros.networks.published import Renames
@@ -39,7 +40,7 @@ CONFIGS = {
 }
 
 
-class KeypointFormer(nn.Module):
+class KeypointFormer(ImageNetwork):
     """(B, 3, H, W) RGB image in 0..1, sides multiples of 32 -> KP2DTinyOutput with cells of 8 px and no depth."""
 
     PUBLISHED: ClassVar[Renames] = (
@@ -58,6 +59,9 @@ class KeypointFormer(nn.Module):
         (r"netvlad\.", "aggregator."),
         *FEED_RENAMES,
     )
+    outputs = ("score", "coord", "descriptor")
+    precision = "bf16"  # which moves keypoints by hundredths of a pixel, and is three times as fast
+    optional = ("place",)
     cell = CELL
 
     def __init__(self, config: str = "default", classes: int = 28) -> None:

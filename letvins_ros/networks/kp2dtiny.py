@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from letvins_ros.errors import ConfigError
 from letvins_ros.networks.aggregators import ConvAP, GeM, NetVLAD
 from letvins_ros.networks.cells import CellPoints, check_size, to_pixels, without_border
+from letvins_ros.networks.deploy import ImageNetwork
 from letvins_ros.networks.kp2dtiny_configs import PUBLISHED, TinyConfig, config_of, options_of
 from letvins_ros.networks.kp2dtiny_heads import Backbone, Decoder, DescriptorHead, Style
 from letvins_ros.networks.published import Renames
@@ -28,16 +29,7 @@ class KP2DTinyOutput(NamedTuple):
     depth: Tensor | None  # (B, 1, 2H/cell, 2W/cell) 0..1, relative
 
 
-class CellPointsAndPlace(NamedTuple):
-    """What finding a place again needs of the above."""
-
-    score: Tensor
-    coord: Tensor
-    descriptor: Tensor
-    place: Tensor
-
-
-class KP2DTiny(nn.Module):
+class KP2DTiny(ImageNetwork):
     """(B, 3, H, W) RGB image in 0..1, sides multiples of twice the cell -> KP2DTinyOutput.
 
     config is N, S, F or D, with `_A` for attention in the segmentation, or GEM_N, GEM_S_A, CONVAP_S_A. V2 ("DD") has a
@@ -47,6 +39,9 @@ class KP2DTiny(nn.Module):
 
     PUBLISHED: ClassVar[Renames] = PUBLISHED
     PUBLISHED_OPTIONS: ClassVar[dict[str, Any]] = {"residual": False}
+    outputs = ("score", "coord", "descriptor")
+    precision = "bf16"  # which moves keypoints by hundredths of a pixel, and is three times as fast
+    optional = ("place",)
 
     def __init__(  # noqa: PLR0913
         self,
@@ -94,11 +89,11 @@ class KP2DTiny(nn.Module):
         x, skip = self._encode(image)
         return self._points(x, skip, self.decoder(x, skip) if self.version == "V3" else None)
 
-    def keypoints_and_place(self, image: Tensor) -> "CellPointsAndPlace":
-        """What the keypoints need and the global descriptor."""
+    def maps(self, image: Tensor, outputs: tuple[str, ...]) -> tuple[Tensor, ...]:
+        """See ImageNetwork; only what they need."""
         x, skip = self._encode(image)
         points = self._points(x, skip, self.decoder(x, skip) if self.version == "V3" else None)
-        return CellPointsAndPlace(*points, self.place(x))
+        return (*points, self.place(x)) if "place" in outputs else points
 
     def describe_place(self, image: Tensor) -> Tensor:
         """Only the global descriptor (B, G)."""

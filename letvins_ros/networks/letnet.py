@@ -2,16 +2,16 @@
 """LET-NET as it is trained: the shallow network of LET-NET2 with a deep helper that it sheds (arXiv 2310.15655)."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from letvins_ros.networks.deploy import ImageNetwork
 from letvins_ros.networks.folding import FEATURES
 from letvins_ros.networks.letnet2 import Block, LetNet2
-from letvins_ros.networks.published import Renames
 
 _WIDTHS = (8, 16, 32, 64)
 _POOLINGS = (2, 4, 4)  # before the second, third and fourth block
@@ -26,17 +26,18 @@ class LetNetOutput(NamedTuple):
     descriptor: Tensor  # (B, 64, H, W) of unit length, from the helper
 
 
-class LetNet(nn.Module):
+class LetNet(ImageNetwork):
     """(B, in_channels, H, W) image in 0..1 -> LetNetOutput; 82,584 parameters with one channel.
 
     `shallow()` is what runs after training. Sides that are no multiples of 32 are padded inside.
     """
 
-    PUBLISHED: ClassVar[Renames] = ()
+    outputs = ("feature", "score")
+    precision = "f16"
 
     def __init__(self, in_channels: int = 1, head_channels: int = 4) -> None:
         super().__init__()
-        self.features = FEATURES[head_channels]
+        self.features, self.channels = FEATURES[head_channels], in_channels
         self.block1 = Block(in_channels, _WIDTHS[0])
         self.block2 = _Residual(_WIDTHS[0], _WIDTHS[1])
         self.block3 = _Residual(_WIDTHS[1], _WIDTHS[2])

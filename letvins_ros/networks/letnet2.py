@@ -2,14 +2,14 @@
 """LET-NET2: a tiny full-resolution network whose feature map keeps its looks when the light changes."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from letvins_ros.networks.deploy import ImageNetwork
 from letvins_ros.networks.folding import FEATURES, LUMINANCE
-from letvins_ros.networks.published import Renames
 
 
 class LetNet2Output(NamedTuple):
@@ -34,7 +34,7 @@ class Block(nn.Module):
         return torch.relu(self.bn2(self.conv2(x)))
 
 
-class LetNet2(nn.Module):
+class LetNet2(ImageNetwork):
     """(B, in_channels, H, W) image in 0..1 -> LetNet2Output; 5x5 receptive field, stride 1.
 
     1,016 parameters for RGB with four head channels: three features and the score (Lin et al., arXiv 2310.15655).
@@ -42,7 +42,8 @@ class LetNet2(nn.Module):
     as in the authors' training scripts.
     """
 
-    PUBLISHED: ClassVar[Renames] = ()
+    outputs = ("feature", "score")
+    precision = "f16"
 
     def __init__(self, in_channels: int = 3, head_channels: int = 4) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class LetNet2(nn.Module):
             raise ValueError(
                 f"in_channels 1 or 3 and head_channels 2, 3 or 4 wanted, got {in_channels}, {head_channels}"
             )
-        self.features = FEATURES[head_channels]
+        self.features, self.channels = FEATURES[head_channels], in_channels
         self.block1 = Block(in_channels, 8)
         self.conv1 = nn.Conv2d(8, 16, 1, bias=False)
         self.conv_head = nn.Conv2d(16, head_channels, 1, bias=False)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from letvins_ros.networks.cells import check_size
+from letvins_ros.networks.deploy import ImageNetwork
 from letvins_ros.networks.published import Renames
 
 CELL = 8
@@ -29,7 +30,7 @@ class SuperPointOutput(NamedTuple):
     descriptor: Tensor | None  # (B, 256, H/8, W/8) of unit length; None of MagicPoint
 
 
-class SuperPoint(nn.Module):
+class SuperPoint(ImageNetwork):
     """(B, 1, H, W) gray image in 0..1, sides multiples of 8 -> SuperPointOutput.
 
     Without batch norm it is the classic network (1,300,865 parameters), with it the one of eric-yyjau's training
@@ -37,6 +38,9 @@ class SuperPoint(nn.Module):
     """
 
     PUBLISHED: ClassVar[Renames] = (*_CLASSIC, *_GAUSS2, *_HEADS)
+    outputs: tuple[str, ...] = ("score", "descriptor")
+    channels = 1
+    precision = "f32"  # coarser, neighbouring pixels would be equal peaks
 
     def __init__(self, batch_norm: bool = False, descriptors: bool = True) -> None:
         super().__init__()
@@ -44,6 +48,8 @@ class SuperPoint(nn.Module):
         self.encoder = nn.ModuleList(_stage(a, b, batch_norm) for a, b in pairs)
         self.detector = _head(65, batch_norm)
         self.descriptor = _head(256, batch_norm) if descriptors else None
+        if not descriptors:
+            self.outputs = ()
 
     def forward(self, image: Tensor) -> SuperPointOutput:
         """Map (B, 1, H, W) in 0..1; ConfigError for other channels or sizes."""
@@ -53,6 +59,11 @@ class SuperPoint(nn.Module):
             x = stage(functional.max_pool2d(x, 2))
         descriptor = None if self.descriptor is None else functional.normalize(self.descriptor(x), dim=1)
         return SuperPointOutput(self.detector(x), descriptor)
+
+    def maps(self, image: Tensor, outputs: tuple[str, ...]) -> tuple[Tensor, ...]:
+        """See ImageNetwork; the score is that of every pixel."""
+        out = self(image)
+        return heat_map(out.logits)[:, None], out.descriptor
 
     @staticmethod
     def options_of(state: Mapping[str, np.ndarray]) -> dict[str, Any]:

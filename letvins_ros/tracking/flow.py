@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 
 from letvins_ros.contrast import even_out, to_gray
+from letvins_ros.inference import Runtime
 from letvins_ros.tracking.detection import GridDetector
 
-MapMaker = Callable[[list[np.ndarray]], list[np.ndarray]]  # images to uint8 maps (H, W) or (H, W, C); a Backend is one
+MapMaker = Callable[[list[np.ndarray]], list[np.ndarray]]  # images to uint8 maps (H, W) or (H, W, C)
 
 
 def plain_maps(images: list[np.ndarray]) -> list[np.ndarray]:
@@ -25,12 +26,13 @@ def even_maps(images: list[np.ndarray]) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class LearnedMaps:
-    """What a network makes of the evened-out images."""
+    """The feature maps that a network makes of the evened-out images, or of the images as they are."""
 
-    learned: MapMaker
+    runtime: Runtime
+    even: bool = True
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        return self.learned(even_maps(images))
+        return [maps["feature"] for maps in self.runtime(even_maps(images) if self.even else images)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from letvins_ros.config import TrackerConfig
+from letvins_ros.errors import ConfigError
+from letvins_ros.inference import Runtime, open_runtime
 from letvins_ros.tracking.detection import GridDetector
 from letvins_ros.tracking.flow import LearnedMaps, LucasKanade, MapMaker, even_maps, plain_maps
 
@@ -44,30 +46,31 @@ def make_follower(config: TrackerConfig) -> Follower:
 def open_follower(config: TrackerConfig) -> MakeFollower:
     """Open what a method runs, network and matcher; the function returned makes followers of it, with any thresholds.
 
-    Raises BackendError or WeightsError.
+    Raises BackendError, WeightsError, or ConfigError for a network that cannot be followed.
     """
-    maps: MapMaker = even_maps if config.equalise == "local" else plain_maps
-    if config.method not in ("lk", "letnet2"):
-        return _open_keypoints(config, maps)
-    if config.method == "letnet2":
-        from letvins_ros.inference import open_backend  # the network's runtime is heavy
+    even = config.equalise == "local"
+    maps: MapMaker = even_maps if even else plain_maps
+    if config.method == "lk":
+        return lambda config: _lucas_kanade(config, maps, config.pyramid_levels)
+    runtime = open_runtime(config.method, config.weights, config.backend)
+    if "feature" in runtime.outputs:
+        learned = LearnedMaps(runtime, even)  # as they are, images may have colour
+        return lambda config: _lucas_kanade(config, learned, config.pyramid_levels)
+    if not {"score", "descriptor"} <= set(runtime.outputs):
+        given = f"{config.weights or config.method} gives {', '.join(runtime.outputs)}"
+        raise ConfigError(f"the tracker needs a network that gives feature, or score and descriptor; {given}")
+    return _keypoint_follower(runtime, config, maps)
 
-        learned = open_backend(config.backend, config.weights)
-        maps = LearnedMaps(learned) if config.equalise == "local" else learned  # which may want colour
-    return lambda config: _lucas_kanade(config, maps, config.pyramid_levels)
 
-
-def _open_keypoints(config: TrackerConfig, maps: MapMaker) -> MakeFollower:
-    from letvins_ros.inference.graphs import open_graph
+def _keypoint_follower(runtime: Runtime, config: TrackerConfig, maps: MapMaker) -> MakeFollower:
     from letvins_ros.inference.matcher import open_lightglue
     from letvins_ros.tracking.keypoints import KeypointFollower
 
-    graph = open_graph(config.method, config.weights, config.backend)
     matcher = open_lightglue(config.matcher_weights) if config.matching == "lightglue" else None
 
     def make(config: TrackerConfig) -> Follower:
         refiner = _lucas_kanade(config, maps, 1) if config.refine else None
-        return KeypointFollower(graph, _detector(config), config.search_px, config.max_keypoints, matcher, refiner)
+        return KeypointFollower(runtime, _detector(config), config.search_px, config.max_keypoints, matcher, refiner)
 
     return make
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
-from letvins_ros.inference.graphs import Graph
+from letvins_ros.inference import Runtime
 from letvins_ros.inference.keypoints import Keypoints, extract
 from letvins_ros.inference.matcher import Matcher
 from letvins_ros.tracking.detection import GridDetector
@@ -33,7 +33,7 @@ class KeypointFollower:
     Networks place keypoints to about a pixel, each time anew; refining by flow from the match makes that a tenth.
     """
 
-    graph: Graph
+    runtime: Runtime
     detector: GridDetector  # spreads them
     search_px: float
     most: int  # keypoints of an image that can be matched
@@ -44,7 +44,7 @@ class KeypointFollower:
         """See Follower."""
         flows = self.refiner.prepare(images) if self.refiner else [None] * len(images)
         return [
-            KeypointView(extract(self.graph, image, self.most), (image.shape[0], image.shape[1]), flow)
+            KeypointView(extract(self.runtime, image, self.most), (image.shape[0], image.shape[1]), flow)
             for image, flow in zip(images, flows, strict=True)
         ]
 

@@ -5,18 +5,22 @@ from importlib.util import find_spec
 
 import cv2
 import numpy as np
+import openvino as ov
 import pytest
 import torch
+from openvino import opset13 as ops
 
+from letvins_ros.config import TrackerConfig
 from letvins_ros.errors import ConfigError, DataError
+from letvins_ros.inference import BackendError, open_runtime
 from letvins_ros.inference.accuracy import share_matched
-from letvins_ros.inference.backend import BackendError
 from letvins_ros.inference.export import export
 from letvins_ros.inference.export_files import export_network, read_size
-from letvins_ros.inference.graphs import OpenVinoGraph, convert, open_file, open_graph
+from letvins_ros.inference.openvino_runtime import OpenVinoRuntime, convert, open_exported
 from letvins_ros.inference.quantise import quantise
 from letvins_ros.networks import build, load
 from letvins_ros.networks.deploy import deploy
+from letvins_ros.tracking.follower import make_follower
 from letvins_ros.weights import WeightsError, default_weights, save_weights
 
 NETWORKS = {"letnet2": {"in_channels": 1}, "kp2dtiny": {"version": "V3"}, "superpoint": {"batch_norm": True}}
@@ -73,7 +77,7 @@ def test_a_dynamic_one_takes_other_sizes(name, suffix, deployed, tmp_path):
 def test_an_exported_file_runs_in_the_follower_and_refuses_other_sizes(deployed, tmp_path):
     export(deployed["kp2dtiny"], tmp_path / "n.xml", SIZE)
     image = np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
-    maps = open_graph("kp2dtiny", tmp_path / "n.xml")(image)
+    maps = open_runtime("kp2dtiny", tmp_path / "n.xml")([image])[0]
     with torch.no_grad():
         x = torch.from_numpy(image).float().expand(1, 3, *SIZE) / 255
         expected = deployed["kp2dtiny"](x)
@@ -81,7 +85,7 @@ def test_an_exported_file_runs_in_the_follower_and_refuses_other_sizes(deployed,
         wanted = map_[0, 0] if name == "score" else map_[0]
         assert np.abs(maps[name] - wanted.numpy()).max() < 1e-4
     with pytest.raises(WeightsError, match="exported for images of 96x64, not 128x64"):
-        open_file(tmp_path / "n.xml")(np.zeros((64, 128), np.uint8))
+        open_exported(tmp_path / "n.xml")([np.zeros((64, 128), np.uint8)])
 
 
 def test_the_descriptor_of_a_place_comes_along_where_it_is_wanted():
@@ -89,7 +93,7 @@ def test_the_descriptor_of_a_place_comes_along_where_it_is_wanted():
     with torch.no_grad():
         expected = load("kp2dtiny", default_weights("kp2dtiny"))(torch.from_numpy(image).expand(1, 3, *SIZE) / 255)
     for backend, off in (("torch", 1e-5), ("openvino", 0.02)):  # which rounds to bfloat16
-        maps = open_graph("kp2dtiny", backend=backend, with_place=True)(image)
+        maps = open_runtime("kp2dtiny", backend=backend, with_place=True)([image])[0]
         np.testing.assert_allclose(maps["place"], expected.place[0], atol=off)
         assert maps["descriptor"].shape == expected.descriptor.shape[1:]
 
@@ -97,8 +101,9 @@ def test_the_descriptor_of_a_place_comes_along_where_it_is_wanted():
 def test_what_has_no_descriptor_of_places_says_so(deployed, tmp_path):
     with pytest.raises(ConfigError, match="SuperPoint has no descriptor of places"):
         deploy(build("superpoint"), with_place=True)
+    export(deployed["kp2dtiny"], tmp_path / "n.xml", SIZE)
     with pytest.raises(BackendError, match="an exported file has no descriptor of places"):
-        open_graph("kp2dtiny", tmp_path / "n.xml", with_place=True)
+        open_runtime("kp2dtiny", tmp_path / "n.xml", with_place=True)
 
 
 def test_an_exported_file_needs_no_torch(deployed, tmp_path):
@@ -123,8 +128,6 @@ def test_eight_bits_stay_close_and_differ(deployed):
     assert sum(node.get_type_name() == "FakeQuantize" for node in model.get_ops()) == 0
     convolutions = sum(node.get_type_name() == "Convolution" for node in rounded.get_ops())
     assert sum(node.get_type_name() == "FakeQuantize" for node in rounded.get_ops()) > 1.5 * convolutions
-    import openvino as ov
-
     core = ov.Core()
     said = [list(core.compile_model(m, "CPU")([images[0]]).values()) for m in (model, rounded)]
     for name, before, after in zip(("score", "coord", "descriptor"), *said, strict=True):
@@ -151,7 +154,8 @@ def test_the_share_matched_counts_descriptors_found_where_the_image_turned(confu
     second = np.tensordot(turn[:, :2], first, 1) + turn[:, 2, None, None]
     calls = []
 
-    def graph(image):
+    def runtime(images):
+        (image,) = images
         coord = second if calls else first
         channels = np.arange(25)
         if calls:
@@ -160,9 +164,9 @@ def test_the_share_matched_counts_descriptors_found_where_the_image_turned(confu
         descriptor = np.zeros((25, height, width), np.float32)
         for channel, (u, v) in zip(channels, np.rint(coord.reshape(2, -1).T).astype(int), strict=True):
             descriptor[channel, v - 2 : v + 3, u - 2 : u + 3] = 1
-        return {"score": np.full((5, 5), 0.5, np.float32), "coord": coord, "descriptor": descriptor}
+        return [{"score": np.full((5, 5), 0.5, np.float32), "coord": coord, "descriptor": descriptor}]
 
-    assert share_matched(graph, [np.zeros((height, width), np.uint8)]) == pytest.approx(share)
+    assert share_matched(runtime, [np.zeros((height, width), np.uint8)]) == pytest.approx(share)
 
 
 def test_what_cannot_be_exported_is_told(deployed, tmp_path, pictures):
@@ -175,7 +179,7 @@ def test_what_cannot_be_exported_is_told(deployed, tmp_path, pictures):
     if find_spec("tensorrt") is None:
         with pytest.raises(BackendError, match="building an engine needs the Python package tensorrt"):
             export(deployed["letnet2"], tmp_path / "n.engine", SIZE)
-    with pytest.raises(ConfigError, match="LoFTR does not describe the keypoints of one image"):
+    with pytest.raises(ConfigError, match="LoFTR does not map one image to what can be followed"):
         deploy(build("loftr"))
     with pytest.raises(ConfigError, match="size must be WIDTHxHEIGHT"):
         read_size("752")
@@ -186,16 +190,55 @@ def test_what_cannot_be_exported_is_told(deployed, tmp_path, pictures):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_is_no_keypoint_network_is_refused(deployed, tmp_path):
+def test_an_exported_letnet2_gives_the_feature_map_that_is_tracked(deployed, tmp_path):
     export(deployed["letnet2"], tmp_path / "letnet2.xml", SIZE)
-    with pytest.raises(WeightsError, match="gives score and descriptor, this one feature, score"):
-        open_file(tmp_path / "letnet2.xml")
+    image = np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
+    runtime = open_runtime("letnet2", tmp_path / "letnet2.xml")
+    (maps,) = runtime([image])
+    with torch.no_grad():
+        expected = deployed["letnet2"](torch.from_numpy(image)[None, None] / 255)[0][0].permute(1, 2, 0).numpy() * 255
+    assert (runtime.name, runtime.outputs) == ("openvino", ("feature", "score"))
+    assert (maps["feature"].shape, maps["feature"].dtype) == ((*SIZE, 3), np.uint8)
+    assert maps["feature"].flags.c_contiguous
+    assert np.abs(maps["feature"] - expected).max() < 0.51
+    assert expected.std() > 0.5
+    follower = make_follower(TrackerConfig(method="letnet2", weights=str(tmp_path / "letnet2.xml"), equalise="none"))
+    assert np.array_equal(follower.prepare([image])[0].compared, maps["feature"])
+
+
+@pytest.mark.skipif(find_spec("onnxscript") is None, reason="onnxscript is not installed")
+def test_onnx_gives_its_maps_by_their_own_names(deployed, tmp_path):
+    """Beside which OpenVINO finds those of the last operations."""
+    export(deployed["superpoint"], tmp_path / "n.onnx", SIZE)
+    runtime = open_runtime("superpoint", tmp_path / "n.onnx")
+    image = np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
+    assert runtime.outputs == deployed["superpoint"].outputs
+    assert {name: map_.shape for name, map_ in runtime([image])[0].items()} == {
+        "score": SIZE,
+        "descriptor": (256, SIZE[0] // 8, SIZE[1] // 8),
+    }
+
+
+def test_a_file_that_is_no_network_of_images_is_refused(tmp_path):
     (tmp_path / "torn.onnx").write_bytes(b"torn")
     with pytest.raises(WeightsError, match=r"torn\.onnx: not a network that OpenVINO can read"):
-        open_file(tmp_path / "torn.onnx")
+        open_exported(tmp_path / "torn.onnx")
+    numbers = ops.parameter([1, 8], np.float32)
+    ov.save_model(ov.Model([ops.relu(numbers)], [numbers]), tmp_path / "numbers.xml")
+    with pytest.raises(WeightsError, match=r"numbers\.xml: not a network that makes named maps of one image"):
+        open_exported(tmp_path / "numbers.xml")
 
 
-def test_a_dynamic_conversion_serves_a_graph_of_any_size(deployed):
+def test_a_network_that_gives_nothing_to_follow_is_refused(tmp_path):
+    image = ops.parameter([1, 1, *SIZE], np.float32)
+    model = ov.Model([ops.relu(image)], [image])
+    model.outputs[0].get_tensor().set_names({"depth"})
+    ov.save_model(model, tmp_path / "depth.xml")
+    with pytest.raises(ConfigError, match=r"gives feature, or score and descriptor; .*depth\.xml gives depth"):
+        make_follower(TrackerConfig(method="kp2dtiny", weights=str(tmp_path / "depth.xml")))
+
+
+def test_a_dynamic_conversion_serves_images_of_any_size(deployed):
     model = convert(deployed["kp2dtiny"], None)
 
     def sized(shape):
@@ -203,9 +246,9 @@ def test_a_dynamic_conversion_serves_a_graph_of_any_size(deployed):
         fixed.reshape([1, 3, *shape])
         return fixed
 
-    graph = OpenVinoGraph(sized, 3)
+    runtime = OpenVinoRuntime(deployed["kp2dtiny"].outputs, 3, sized)
     for height, width in ((64, 96), (32, 64)):
-        coord = graph(np.zeros((height, width), np.uint8))["coord"]
+        coord = runtime([np.zeros((height, width), np.uint8)])[0]["coord"]
         assert coord.shape == (2, height // 4, width // 4)
         assert coord[0].max() <= width - 1
         assert coord[1].max() <= height - 1

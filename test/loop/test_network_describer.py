@@ -9,8 +9,7 @@ from walk import CAMERA
 
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import LetvinsError
-from letvins_ros.inference import graphs
-from letvins_ros.inference.backend import BackendError
+from letvins_ros.inference import BackendError, opening
 from letvins_ros.loop import worker
 from letvins_ros.loop.describers import NetworkDescriber, describer_name, open_describer
 from letvins_ros.loop.map_file import MapInfo
@@ -21,22 +20,24 @@ from letvins_ros.matching import descriptor_distances
 KP2DTINY = LoopConfig(describer="kp2dtiny")
 
 
-def column_graph(image):
+def column_runtime(images):
     """Keypoints at every eighth pixel, the better the farther right; a descriptor tells its column of the map."""
+    (image,) = images
     height, width = image.shape[0] // 8, image.shape[1] // 8
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle = np.mgrid[: 2 * height, : 2 * width][1] / (2 * width)
-    return {
+    maps = {
         "score": x / width,
         "coord": np.stack([8 * x, 8 * y]),
         "descriptor": np.stack([np.cos(angle), np.sin(angle)]).astype(np.float32) * 7,
         "place": np.array([0.6, 0.8], np.float32),
     }
+    return [maps]
 
 
 @pytest.fixture(scope="module")
 def columns() -> NetworkDescriber:
-    return NetworkDescriber(CAMERA.camera, 50, column_graph)
+    return NetworkDescriber(CAMERA.camera, 50, column_runtime)
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +102,12 @@ def test_the_name_changes_with_the_weights(monkeypatch, tmp_path):
 
 
 def test_without_torch_the_network_is_refused_in_words(monkeypatch):
-    monkeypatch.setattr(graphs, "find_spec", lambda name: None)
+    monkeypatch.setattr(opening, "find_spec", lambda name: None)
     with pytest.raises(LetvinsError, match=r"running kp2dtiny needs torch$"):
         open_describer(KP2DTINY, CAMERA, True)
 
 
-def refuse(config, camera, info, keyframes, out):
+def refuse(parent, config, camera, info, keyframes, out):
     """What the worker's process does where torch is missing."""
     out.send(BackendError("needs torch"))
 

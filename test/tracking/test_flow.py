@@ -124,6 +124,10 @@ def test_learned_maps_recover_a_shift(pattern):
     assert view.gray.shape == (240, 320)
 
 
-def test_a_network_sees_what_comes_before_it(pattern):
-    (seen,) = LearnedMaps(lambda images: [255 - image for image in images])([pattern()])
-    assert (seen == 255 - even_maps([pattern()])[0]).all()
+def test_a_network_sees_the_evened_out_image_or_the_image_as_it_is(pattern):
+    def negative(images):
+        return [{"feature": 255 - image} for image in images]
+
+    for even, expected in ((True, even_maps([pattern()])[0]), (False, pattern())):
+        (seen,) = LearnedMaps(negative, even)([pattern()])
+        assert (seen == 255 - expected).all()

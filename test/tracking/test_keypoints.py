@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from letvins_ros.config import TrackerConfig
+from letvins_ros.inference import BackendError, open_runtime
 from letvins_ros.inference.accuracy import share_matched
-from letvins_ros.inference.backend import BackendError
-from letvins_ros.inference.graphs import OpenVinoGraph, convert, open_graph
 from letvins_ros.inference.keypoints import Keypoints, choose, extract, sample
+from letvins_ros.inference.openvino_runtime import OpenVinoRuntime, convert
 from letvins_ros.networks import build, load
 from letvins_ros.networks.deploy import deploy
 from letvins_ros.tracking import FeatureTracker
@@ -109,8 +109,8 @@ def test_new_features_keep_their_distance_and_the_mask(name, weights):
 def test_openvino_and_torch_find_the_same_keypoints(name, weights):
     path = weights / f"{name}.safetensors"
     deployed = deploy(load(name, path))
-    graphs = OpenVinoGraph(lambda shape: convert(deployed, shape), deployed.channels), open_graph(name, path, "torch")
-    a, b = (extract(graph, noise(), 200) for graph in graphs)
+    exact = OpenVinoRuntime(deployed.outputs, deployed.channels, lambda size: convert(deployed, size))
+    a, b = (extract(runtime, noise(), 200) for runtime in (exact, open_runtime(name, path, "torch")))
     distance = np.linalg.norm(a.uv[:, None] - b.uv, axis=2)
     assert (distance.min(axis=1) < 0.01).mean() > 0.97
     near = distance.argmin(axis=1)[distance.min(axis=1) < 0.01]
@@ -121,8 +121,8 @@ def test_openvino_and_torch_find_the_same_keypoints(name, weights):
 def test_sixteen_bits_find_as_many_matches():
     images = [cv2.GaussianBlur(noise(240, 320), (0, 0), sigma) for sigma in (1, 2, 3)]
     deployed = deploy(load("kp2dtiny", default_weights("kp2dtiny")))
-    exact = OpenVinoGraph(lambda shape: convert(deployed, shape), deployed.channels)
-    share = share_matched(open_graph("kp2dtiny", backend="openvino"), images)
+    exact = OpenVinoRuntime(deployed.outputs, deployed.channels, lambda size: convert(deployed, size))
+    share = share_matched(open_runtime("kp2dtiny", backend="openvino"), images)
     assert share == pytest.approx(share_matched(exact, images), abs=0.02)
     assert share > 0.2
 
@@ -130,19 +130,19 @@ def test_sixteen_bits_find_as_many_matches():
 def test_gray_and_colour_images_serve_every_network(weights):
     gray = noise(64, 96)
     for name in ("kp2dtiny", "superpoint"):
-        graph = open_graph(name, weights / f"{name}.safetensors", "torch")
-        from_gray, from_colour = (extract(graph, image, 50) for image in (gray, np.dstack([gray] * 3)))
+        runtime = open_runtime(name, weights / f"{name}.safetensors", "torch")
+        from_gray, from_colour = (extract(runtime, image, 50) for image in (gray, np.dstack([gray] * 3)))
         assert np.allclose(from_gray.uv, from_colour.uv, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["kp2dtiny", "superpoint"])
 def test_images_of_any_size_are_taken(name, weights):
-    graph = open_graph(name, weights / f"{name}.safetensors", "torch")
+    runtime = open_runtime(name, weights / f"{name}.safetensors", "torch")
     image = noise(96, 128)[:75, :101]
-    keypoints = extract(graph, image, 500)
+    keypoints = extract(runtime, image, 500)
     assert len(keypoints.uv) > 20
     assert (keypoints.uv <= [100, 74]).all()
-    padded = extract(graph, np.pad(image, ((0, 5), (0, 11)), mode="edge"), 10000)
+    padded = extract(runtime, np.pad(image, ((0, 5), (0, 11)), mode="edge"), 10000)
     distance = np.linalg.norm(keypoints.uv[:, None] - padded.uv, axis=2)
     assert np.median(distance.min(axis=1)) < 1e-3
 
@@ -178,7 +178,7 @@ def test_lightglue_answers_for_the_features(weights):
         calls.append(size)
         return np.where(np.arange(len(first.uv)) % 2, np.arange(len(first.uv)), -1)
 
-    moved, found = type(follower)(follower.graph, follower.detector, 60.0, 1000, matcher).follow(a, a, uv, uv)
+    moved, found = type(follower)(follower.runtime, follower.detector, 60.0, 1000, matcher).follow(a, a, uv, uv)
     index = [int(np.flatnonzero((a.keypoints.uv == p).all(1))[0]) for p in uv]
     assert found.tolist() == [bool(i % 2) for i in index]
     assert np.array_equal(moved[found], uv[found])
@@ -191,7 +191,7 @@ def test_other_thresholds_keep_network_and_matcher(weights):
     asked = config("kp2dtiny", weights, matching="lightglue", matcher_weights=str(weights / "lightglue.safetensors"))
     make = open_follower(asked)
     first, second = make(asked), make(replace(asked, max_features=20, forward_backward_px=0.1))
-    assert second.graph is first.graph
+    assert second.runtime is first.runtime
     assert second.matcher is first.matcher
     assert (second.detector.max_features, second.refiner.back_px) == (20, 0.1)
 
@@ -240,12 +240,12 @@ def test_unusable_networks_say_what_to_do(weights, tmp_path):
     with pytest.raises(WeightsError, match=r"kp2d comes without weights; name a file in tracker\.weights"):
         make_follower(TrackerConfig(method="kp2d"))
     with pytest.raises(WeightsError, match=r"superpoint\.safetensors: not the weights of kp2dtiny"):
-        open_graph("kp2dtiny", weights / "superpoint.safetensors")
-    with pytest.raises(BackendError, match="backend tensorrt runs only letnet2"):
-        open_graph("kp2dtiny", weights / "kp2dtiny.safetensors", "tensorrt")
+        open_runtime("kp2dtiny", weights / "superpoint.safetensors")
+    with pytest.raises(BackendError, match=r"backend tensorrt needs (the Python package tensorrt|an NVIDIA GPU)"):
+        open_runtime("kp2dtiny", weights / "kp2dtiny.safetensors", "tensorrt")
     with pytest.raises(WeightsError, match="no such exported network"):
-        open_graph("kp2dtiny", tmp_path / "none.xml")
+        open_runtime("kp2dtiny", tmp_path / "none.xml")
     with pytest.raises(BackendError, match="runs with openvino, not with torch"):
-        open_graph("kp2dtiny", tmp_path / "none.xml", "torch")
+        open_runtime("kp2dtiny", tmp_path / "none.xml", "torch")
     with pytest.raises(WeightsError, match=r"needs tracker\.matcher_weights"):
         make_follower(config("kp2dtiny", weights, matching="lightglue"))

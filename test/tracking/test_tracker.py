@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from patterns import FIRST
 
-from letvins_ros import inference
 from letvins_ros.calibration import MountedCamera, Rig
 from letvins_ros.camera import Camera
 from letvins_ros.config import TrackerConfig
 from letvins_ros.geometry import apply, exp_so3, inverse
-from letvins_ros.inference import open_backend
-from letvins_ros.tracking import FeatureTracker
+from letvins_ros.inference import open_runtime
+from letvins_ros.tracking import FeatureTracker, follower
 from letvins_ros.types import ImageFrame
 
 PLAIN = TrackerConfig(equalise="none")
@@ -352,7 +351,7 @@ def test_a_stuck_camera_gives_no_tracks_while_the_body_turns_and_its_features_wa
 @pytest.mark.parametrize("method", ["lk", "letnet2"])
 def test_other_thresholds_act_at_once_and_reopen_nothing(hall, frames, method, monkeypatch):
     opened = []
-    monkeypatch.setattr(inference, "open_backend", lambda *asked: opened.append(asked) or open_backend(*asked))
+    monkeypatch.setattr(follower, "open_runtime", lambda *asked: opened.append(asked) or open_runtime(*asked))
     config = TrackerConfig(method=method, max_features=100)
     tracker = FeatureTracker(config, hall.rig)
     before, maps = tracker.process(frames[0]), tracker.follower.maps
@@ -365,7 +364,7 @@ def test_other_thresholds_act_at_once_and_reopen_nothing(hall, frames, method, m
 
 
 def test_a_follower_that_was_given_stays(hall):
-    follower = DotMatcher()
-    tracker = FeatureTracker(TrackerConfig(), hall.rig, follower)
+    given = DotMatcher()
+    tracker = FeatureTracker(TrackerConfig(), hall.rig, given)
     tracker.configure(TrackerConfig(max_features=20))
-    assert tracker.follower is follower
+    assert tracker.follower is given

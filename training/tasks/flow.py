@@ -13,7 +13,7 @@ import numpy as np
 from letvins_ros.contrast import to_gray
 from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import DataError
-from letvins_ros.inference import open_backend
+from letvins_ros.inference import open_runtime
 from letvins_ros.tracking.flow import LearnedMaps, even_maps, plain_maps
 from letvins_ros.types import ImageFrame
 from training.data.lighting import sensor_noise, spot_light, to_uint8
@@ -26,7 +26,7 @@ RIGHT_PX = 2.0  # from the track of plain Lucas-Kanade on the unspoilt gray imag
 TRUE_PX = 5.0  # from the true position, itself known to 1 to 4 px (poses, depth)
 
 Images = list[np.ndarray]  # (H, W) uint8
-MapMaker = Callable[[Images], list[np.ndarray]]  # tracking.flow has some; so is every inference Backend
+MapMaker = Callable[[Images], list[np.ndarray]]  # tracking.flow has some
 Light = Callable[[Images, np.random.Generator], Images]
 
 
@@ -121,8 +121,8 @@ def open_maps(model: str, backend: str) -> MapMaker:
     peers: dict[str, MapMaker] = {"lk": plain_maps, "clahe": clahe_maps, "local": even_maps}
     if model in peers:
         return peers[model]
-    learned = open_backend(backend, Path(model.removeprefix("local+").removeprefix("letnet2=")))
-    return LearnedMaps(learned) if model.startswith("local+") else learned
+    runtime = open_runtime("letnet2", Path(model.removeprefix("local+").removeprefix("letnet2=")), backend)
+    return LearnedMaps(runtime, model.startswith("local+"))
 
 
 def clahe_maps(images: Images) -> Images:

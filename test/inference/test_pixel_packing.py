@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from letvins_ros.inference.lanes import scale_activations, side_by_side, strided
+from letvins_ros.inference.pixel_packing import scale_activations, side_by_side, strided
 from letvins_ros.networks.folding import Conv
 
 

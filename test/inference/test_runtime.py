@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from letvins_ros.inference import BackendError, open_backend
+from letvins_ros.inference import BackendError, open_runtime
 from letvins_ros.networks.letnet2 import LetNet2, image_to_tensor
 from letvins_ros.weights import WeightsError, save_weights
 
@@ -28,6 +28,10 @@ def weights(network, tmp_path_factory):
     return path
 
 
+def features(runtime, images):
+    return [maps["feature"] for maps in runtime(images)]
+
+
 def images(*shapes):
     rng = np.random.default_rng(1)
     return [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
@@ -37,7 +41,7 @@ def images(*shapes):
 @pytest.mark.parametrize(("kind", "mean_error", "max_error"), [("openvino", 1.5, 25), ("torch", 0.26, 0.51)])
 def test_backend_agrees_with_the_network(kind, mean_error, max_error, shape, network, weights):
     image = images(shape)[0]
-    feature_map = open_backend(kind, weights)([image])[0]
+    feature_map = features(open_runtime("letnet2", weights, kind), [image])[0]
     with torch.no_grad():
         expected = network(image_to_tensor(image, 1)).feature[0].permute(1, 2, 0).numpy() * 255
     assert feature_map.shape == (*shape[:2], 3)
@@ -52,10 +56,10 @@ def test_backend_agrees_with_the_network(kind, mean_error, max_error, shape, net
 @pytest.mark.parametrize("kind", ["openvino", "torch"])
 def test_maps_are_the_same_bytes_every_time_and_stay_the_callers(kind, weights):
     left, right = images((64, 80), (64, 80))
-    net = open_backend(kind, weights)
-    first, second = net([left, right])
+    net = open_runtime("letnet2", weights, kind)
+    first, second = features(net, [left, right])
     kept = first.copy()
-    again = open_backend(kind, weights)([right, left])
+    again = features(open_runtime("letnet2", weights, kind), [right, left])
     assert np.array_equal(first, kept)
     assert np.array_equal(again[1], first)
     assert np.array_equal(again[0], second)
@@ -64,8 +68,8 @@ def test_maps_are_the_same_bytes_every_time_and_stay_the_callers(kind, weights):
 @pytest.mark.parametrize("shape", [(64, 80), (65, 80), (5, 16), (3, 9)])
 def test_an_image_alone_has_the_bytes_that_it_has_beside_another(shape, weights):
     left, right = images(shape, shape)
-    net = open_backend("openvino", weights)
-    assert np.array_equal(net([left])[0], net([left, right])[0])
+    net = open_runtime("letnet2", weights, "openvino")
+    assert np.array_equal(features(net, [left])[0], features(net, [left, right])[0])
 
 
 @pytest.mark.parametrize("kind", ["openvino", "torch"])
@@ -73,7 +77,7 @@ def test_one_feature_is_a_map_of_two_dimensions(kind, tmp_path):
     network = LetNet2(1, head_channels=2).eval()
     save_weights(tmp_path / "w.safetensors", {key: value.numpy() for key, value in network.state_dict().items()})
     image = images((40, 56))[0]
-    feature_map = open_backend(kind, tmp_path / "w.safetensors")([image])[0]
+    feature_map = features(open_runtime("letnet2", tmp_path / "w.safetensors", kind), [image])[0]
     with torch.no_grad():
         expected = network(image_to_tensor(image, 1)).feature[0, 0].numpy() * 255
     assert feature_map.shape == (40, 56)
@@ -83,42 +87,46 @@ def test_one_feature_is_a_map_of_two_dimensions(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", ["openvino", "torch"])
 def test_images_of_different_shapes_keep_their_order(kind, weights):
-    net = open_backend(kind, weights)
-    assert [m.shape for m in net(images((20, 30), (40, 24), (20, 30, 3)))] == [(20, 30, 3), (40, 24, 3), (20, 30, 3)]
+    net = open_runtime("letnet2", weights, kind)
+    assert [m.shape for m in features(net, images((20, 30), (40, 24), (20, 30, 3)))] == [
+        (20, 30, 3),
+        (40, 24, 3),
+        (20, 30, 3),
+    ]
     assert net([]) == []
 
 
 def test_images_that_are_not_contiguous_are_read_right(weights):
     image = images((40, 120))[0]
     for kind in ("openvino", "torch"):
-        net = open_backend(kind, weights)
-        assert np.array_equal(net([image[:, ::2]])[0], net([image[:, ::2].copy()])[0])
+        net = open_runtime("letnet2", weights, kind)
+        assert np.array_equal(*(features(net, [one])[0] for one in (image[:, ::2], image[:, ::2].copy())))
 
 
 def test_auto_says_which_backend_it_took(weights):
-    assert open_backend("auto", weights).name in ("tensorrt", "torch-cuda", "openvino")
+    assert open_runtime("letnet2", weights, "auto").name in ("tensorrt", "torch-cuda", "openvino")
 
 
 def test_unknown_backend_names_the_known(weights):
     with pytest.raises(BackendError, match="unknown backend onnx; known: auto, tensorrt, openvino, torch"):
-        open_backend("onnx", weights)
+        open_runtime("letnet2", weights, "onnx")
 
 
 def test_tensorrt_without_tensorrt_says_what_is_missing(weights):
     if "tensorrt" in sys.modules:
         pytest.skip("TensorRT is installed here")
     with pytest.raises(BackendError, match="backend tensorrt needs the Python package tensorrt"):
-        open_backend("tensorrt", weights)
+        open_runtime("letnet2", weights, "tensorrt")
 
 
 def test_weights_of_another_network_are_refused_by_name(tmp_path):
     save_weights(tmp_path / "other.safetensors", {"conv.weight": np.zeros((3, 3), np.float32)})
     with pytest.raises(WeightsError, match=r"other\.safetensors: not the weights of a LET-NET2: 15 keys"):
-        open_backend("auto", tmp_path / "other.safetensors")
+        open_runtime("letnet2", tmp_path / "other.safetensors", "auto")
 
 
 def test_our_own_weights_open_by_default():
-    assert open_backend("auto")(images((32, 40)))[0].std() > 10
+    assert features(open_runtime("letnet2"), images((32, 40)))[0].std() > 10
 
 
 def test_openvino_backend_runs_without_torch(weights):
@@ -127,8 +135,8 @@ import sys
 sys.modules["torch"] = None
 import numpy as np
 from pathlib import Path
-from letvins_ros.inference import open_backend
-net = open_backend("auto", Path({str(weights)!r}))
-assert net.name == "openvino" and net([np.zeros((20, 30), np.uint8)])[0].shape == (20, 30, 3)
+from letvins_ros.inference import open_runtime
+net = open_runtime("letnet2", Path({str(weights)!r}))
+assert net.name == "openvino" and net([np.zeros((20, 30), np.uint8)])[0]["feature"].shape == (20, 30, 3)
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """LET-NET2 on the CPU by OpenVINO, in 8 bits, built from numpy weights: neither torch nor an ONNX file is needed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -9,15 +9,45 @@ import openvino as ov
 from openvino import Node
 from openvino import opset13 as ops
 
-from letvins_ros.inference.backend import Run
-from letvins_ros.inference.lanes import scale_activations, side_by_side, strided
+from letvins_ros.inference.pixel_packing import scale_activations, side_by_side, strided
+from letvins_ros.inference.runtime import THREADS, Maps, as_map
 from letvins_ros.networks.folding import Conv
 
-_STREAMS = 2  # one thread each, for two images or strips: threads within one would wait for each other
-_CONFIG = {"NUM_STREAMS": _STREAMS, "INFERENCE_NUM_THREADS": _STREAMS, "INFERENCE_PRECISION_HINT": "f32"}
+# a stream a thread, for two images or strips: threads within one would wait for each other
+_CONFIG = {"NUM_STREAMS": THREADS, "INFERENCE_NUM_THREADS": THREADS, "INFERENCE_PRECISION_HINT": "f32"}
+
+Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]  # each (H, W, C) uint8 -> (H, W, F) uint8
 
 
-def compile_for(layers: list[Conv], shape: tuple[int, int, int]) -> Run:
+class LetNet2Runtime:
+    """LET-NET2 by OpenVINO: its feature maps; a Runtime."""
+
+    name = "openvino"
+    outputs: tuple[str, ...] = ("feature",)
+
+    def __init__(self, fold: Callable[[int], list[Conv]]) -> None:
+        """fold: the convolutions for images of so many channels."""
+        self._fold = fold
+        self._runs: dict[tuple[int, ...], Run] = {}
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Maps]:
+        """See Runtime."""
+        if len({image.shape for image in images}) > 1:
+            return [self([image])[0] for image in images]
+        if not images:
+            return []
+        run = self._run_for(images[0].shape)
+        maps = run([image.reshape(*image.shape[:2], -1) for image in images])
+        return [{"feature": as_map("feature", map_[None])} for map_ in maps]
+
+    def _run_for(self, shape: tuple[int, ...]) -> Run:
+        if shape not in self._runs:
+            height, width, channels = (*shape, 1)[:3]
+            self._runs[shape] = _compile(self._fold(channels), (height, width, channels))
+        return self._runs[shape]
+
+
+def _compile(layers: list[Conv], shape: tuple[int, int, int]) -> Run:
     """Compile for (H, W, C) images; one that comes alone is cut into two strips, so that it has both threads too."""
     height = shape[0]
     seen = sum(layer.padding for layer in layers)  # rows to either side that a pixel of the map depends on
@@ -55,7 +85,7 @@ def _result(request: ov.InferRequest) -> np.ndarray:
 
 
 def _model(layers: list[Conv], shape: tuple[int, int, int]) -> ov.Model:
-    """Graph from (1, H, W, C) uint8 to (1, H, W, F) uint8; `lanes` says why pixels are taken several at once."""
+    """Graph from (1, H, W, C) uint8 to (1, H, W, F) uint8; see `pixel_packing` for why several pixels at once."""
     height, width, _ = shape
     step, head_step = (2, 8) if width % 8 == 0 else (1, 1)
     first, second, third, last = scale_activations(layers)

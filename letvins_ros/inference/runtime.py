@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every open network is, whatever library does the arithmetic: images in, named maps out."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from letvins_ros.errors import LetvinsError
+from letvins_ros.networks.folding import LUMINANCE
+
+THREADS = 2  # on a CPU: more gain little on networks of this size, and leave nothing to the estimator
+
+MAPS = ("feature", "score", "coord", "descriptor", "place")
+Maps = dict[str, np.ndarray]
+"""By name, of an image (H, W):
+
+- feature: (H, W) or (H, W, F) uint8, contiguous, on which Lucas-Kanade runs
+- score: (h, w) float32
+- coord: (2, h, w) float32 px, where the network has it; else every pixel has a score
+- descriptor: (D, h', w') float32
+- place: (G,) float32, of unit length
+"""
+
+
+class BackendError(LetvinsError):
+    """A backend that is unknown or cannot run on this machine."""
+
+
+class Runtime(Protocol):
+    """A network that is open. The same image gives the same bytes."""
+
+    name: str  # of what runs it: tensorrt, torch-cuda, openvino or torch
+    outputs: tuple[str, ...]  # names of its maps
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Maps]:
+        """Maps of each (H, W) gray or (H, W, 3) RGB uint8 image; images of one shape are fastest together."""
+        ...
+
+
+def with_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """(H, W, channels) uint8, contiguous, of a gray or RGB image: gray repeated, or RGB made gray."""
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.shape[2] > channels:
+        image = np.rint(image @ LUMINANCE).astype(np.uint8)[..., None]
+    return np.array(np.broadcast_to(image, (*image.shape[:2], channels)))
+
+
+def as_map(name: str, batch: np.ndarray) -> np.ndarray:
+    """The map of one image, as Maps has it, of (1, C, h, w), or of a feature's (1, H, W, F) uint8."""
+    if name == "score":
+        return batch[0, 0]
+    if name == "feature" and batch.shape[3] == 1:
+        return batch[0, ..., 0]
+    return batch[0]
