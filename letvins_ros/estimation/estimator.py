@@ -23,12 +23,14 @@ from letvins_ros.estimation.sensor import Sensor
 from letvins_ros.estimation.standstill import StandstillDetector
 from letvins_ros.estimation.state import STATE_SIZE as N
 from letvins_ros.estimation.state import State
-from letvins_ros.estimation.window import Window
+from letvins_ros.estimation.window import Solution, Window
 from letvins_ros.geometry import apply, inverse, orthonormal
 from letvins_ros.imu import ImuBuffer, ImuSteps
 from letvins_ros.types import FrameTracks, ImuSamples, Keyframe, VioState, VioStatus
 
 OUTLIER_PX = 3.0
+DOUBTFUL_SHARE = 0.1  # of landmarks beyond it: the solver may not have converged yet, and steps on so many times
+CONVERGING_STEPS = 12
 RATE_WINDOW_NS = 10_000_000  # over which the angular rate is the mean of readings
 
 
@@ -142,13 +144,21 @@ class VioEstimator:
         self._append(frame)
         self._window.add_landmarks()
         self._hold_still(frame)
-        solution = self._window.solve(self._config.iterations)
+        solution = self._converged(self._window.solve(self._config.iterations))
         self._window.forget_landmarks(self._window.ids[solution.errors > OUTLIER_PX])
         fault = self._health.fault(frame.state, solution.errors, OUTLIER_PX)
         if fault:
             return self._reset(frame, fault)
         state = self._output(frame, solution.information)
         return Step(state, self._consider_keyframe(frame, tracks, solution.information))
+
+    def _converged(self, solution: Solution) -> Solution:
+        """The solution, after more steps where many landmarks disagree: near ones are the first to, and are right."""
+        if solution.doubtful_share(OUTLIER_PX) < DOUBTFUL_SHARE:
+            return solution
+        if self._noise is None:
+            self._window.place_newest(OUTLIER_PX)
+        return self._window.solve(CONVERGING_STEPS)
 
     def _try_to_start(self, frame: Frame) -> Step:
         now = self.imu_time(frame.stamp_ns)

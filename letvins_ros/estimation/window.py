@@ -2,7 +2,7 @@
 """The sliding window: which frames are in it, their landmarks, and the prior that stands for all that has left."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import gtsam
@@ -23,9 +23,11 @@ from letvins_ros.estimation.costs.vision import (
 )
 from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.landmarks import Observations, sightings, triangulate
+from letvins_ros.estimation.pose_from_landmarks import pose_from_landmarks
 from letvins_ros.estimation.solver import marginalised, minimise, solve_dense
 from letvins_ros.estimation.state import State
 from letvins_ros.estimation.variables import AnyKey, Key, Layout, Values
+from letvins_ros.geometry import inverse
 
 MIN_RAY_INFORMATION = 1e-6  # a parallax of about 0.08 degrees
 MAX_RAY_MISS = 0.01  # rad; more is a wrong match, not noise
@@ -41,6 +43,11 @@ class Solution:
     steps: int
     information: np.ndarray  # (n, n) at the last linearisation: the frames' states, then what is refined
     errors: np.ndarray  # (L,) px, each landmark's mean; 0 where it had no part
+    followed: np.ndarray  # (L,) bool, seen by the newest frame and one before it: these tell of its motion
+
+    def doubtful_share(self, limit_px: float) -> float:
+        """Share of the followed landmarks that are beyond a limit; new ones fit any motion and have no vote."""
+        return float((self.errors[self.followed] > limit_px).mean()) if self.followed.any() else 0.0
 
 
 class Window:
@@ -86,6 +93,16 @@ class Window:
         for frame in self.frames[:-1]:
             frame.forget(ids)
 
+    def place_newest(self, limit_px: float) -> None:
+        """Move the newest frame to where most of its landmarks are seen from, where they agree on that."""
+        frame, left = self.frames[-1], self._cameras[0]
+        _, row, column = np.intersect1d(self.ids, frame.ids[frame.seen[0]], assume_unique=True, return_indices=True)
+        limit_rad = limit_px / left.camera.focal_px
+        T_odom_cam = pose_from_landmarks(self.points[row], frame.bearings[0][frame.seen[0]][column], limit_rad)
+        if T_odom_cam is not None:
+            T = T_odom_cam @ inverse(left.T_body_cam)
+            frame.state = replace(frame.state, R=T[:3, :3], p=T[:3, 3])
+
     # -- optimisation -------------------------------------------------------------------------------------------------
 
     def solve(self, iterations: int) -> Solution:
@@ -100,7 +117,7 @@ class Window:
         self.calibration = end.values.only(self.calibration)
         self.points[active] = end.cost_of(VisionCost).sightings.points
         errors = self._mean_errors(active, seen, end.linear_of(LinearVision).errors)
-        return Solution(end.cost, end.steps, end.information, errors)
+        return Solution(end.cost, end.steps, end.information, errors, self._followed(active, seen))
 
     def _costs(
         self, layout: Layout, imu: list[gtsam.NonlinearFactor], extra: Sequence[Extra], vision: VisionCost | None
@@ -133,6 +150,13 @@ class Window:
         total = np.bincount(seen.landmark, errors, len(active))
         mean[active] = total / np.maximum(seen.counts(len(active)), 1)
         return mean
+
+    def _followed(self, active: np.ndarray, seen: Observations) -> np.ndarray:
+        newest = seen.frame == len(self.frames) - 1
+        now, before = (np.bincount(seen.landmark[mask], minlength=len(active)) > 0 for mask in (newest, ~newest))
+        followed = np.zeros(len(self.ids), bool)
+        followed[active] = now & before
+        return followed
 
     # -- what is estimated: the frames' states, then what is refined of the calibration -------------------------------
 

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
 from itertools import pairwise
 
 import gtsam
@@ -15,6 +16,7 @@ from letvins_ros.estimation.preintegration import preintegrate
 from letvins_ros.estimation.state import State, V, X
 from letvins_ros.estimation.variables import Key, Values
 from letvins_ros.estimation.window import Window
+from letvins_ros.geometry import exp_so3
 from letvins_ros.imu import ImuBuffer
 from letvins_ros.simulation.imu import seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
@@ -274,3 +276,33 @@ def test_a_cost_of_ones_own_counts_is_marginalised_and_leaves_with_its_frame(rec
     for a, b, c in zip(own, by_gtsam, free, strict=True):
         np.testing.assert_allclose(a.step_to(b), 0, atol=2e-4)
         assert np.abs(a.step_to(c)).max() > 2e-3
+
+
+# -- far from the truth -----------------------------------------------------------------------------------------------
+
+
+def test_a_frame_far_off_is_placed_by_its_landmarks(recording):
+    window = window_of(recording, 4)
+    newest = window.frames[-1]
+    newest.state = replace(
+        newest.state, p=newest.state.p + [3.0, 0.5, 0.0], R=newest.state.R @ exp_so3(np.full(3, 0.1))
+    )
+    window.place_newest(3.0)
+    error = true_state(recording, newest.stamp_ns).step_to(newest.state)
+    assert np.abs(error[:3]).max() < 0.02
+    assert np.abs(error[3:6]).max() < 0.1
+
+
+def test_only_landmarks_that_are_followed_into_the_newest_frame_doubt_its_motion(recording):
+    """Those that are new in it fit any motion."""
+    window = window_of(recording, 3, off=0.0)
+    newest = window.frames[-1]
+    before = np.unique(np.concatenate([frame.ids for frame in window.frames[:-1]]))
+    solution = window.solve(0)
+    expected = np.isin(window.ids, newest.ids) & np.isin(window.ids, before)
+    np.testing.assert_array_equal(solution.followed, expected)
+    assert 0 < expected.sum() < len(expected)
+    assert solution.doubtful_share(3.0) == 0
+    moved = replace(solution, errors=np.where(expected, 5.0, 0.1))
+    assert moved.doubtful_share(3.0) == 1
+    assert replace(solution, errors=np.where(expected, 0.1, 5.0)).doubtful_share(3.0) == 0

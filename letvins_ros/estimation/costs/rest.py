@@ -9,7 +9,7 @@ from letvins_ros.estimation.state import V, X
 
 REST_VELOCITY_STD = 0.01  # m/s
 REST_STD = np.repeat([5e-4, 5e-4], 3)  # rad, m: between frames of one rest
-UNKNOWN_MOTION_STD = np.repeat([0.3, 0.5], 3)  # rad, m: between frames of cameras alone, before they are looked at
+UNKNOWN_ROTATION_STD, UNKNOWN_SPEED_STD = 0.3, 30.0  # rad, m/s: of cameras alone, before they are looked at: a fast car
 
 
 def no_velocity(frame: Frame) -> gtsam.NonlinearFactor:
@@ -25,7 +25,8 @@ def same_pose(a: Frame, b: Frame) -> gtsam.NonlinearFactor:
 
 def expected_motion(a: Frame, b: Frame, T_a_b: np.ndarray) -> gtsam.NonlinearFactor:
     """A guess T_a_b (4, 4) of the motion that nothing has measured, so that the images have something to start from."""
-    return _between(a, b, T_a_b, UNKNOWN_MOTION_STD)
+    std_m = UNKNOWN_SPEED_STD * (b.stamp_ns - a.stamp_ns) * 1e-9
+    return _between(a, b, T_a_b, np.repeat([UNKNOWN_ROTATION_STD, std_m], 3))
 
 
 def _between(a: Frame, b: Frame, T_a_b: np.ndarray, sigmas: np.ndarray) -> gtsam.NonlinearFactor:
