@@ -29,6 +29,8 @@ from letvins_ros.imu import ImuBuffer, ImuSteps
 from letvins_ros.types import FrameTracks, ImuSamples, Keyframe, VioState, VioStatus
 
 OUTLIER_PX = 3.0
+CLOCK_BACK_S = 1.0  # a frame so long before the last one is of a new time, a smaller step back is disorder
+MAX_UNSPANNED_S = 0.5  # at 3 m/s^2 a third of a metre that nothing has seen
 DOUBTFUL_SHARE = 0.1  # of landmarks beyond it: the solver may not have converged yet, and steps on so many times
 CONVERGING_STEPS = 12
 RATE_WINDOW_NS = 10_000_000  # over which the angular rate is the mean of readings
@@ -75,11 +77,38 @@ class VioEstimator:
 
     def process(self, tracks: FrameTracks) -> Step:
         """The state at this frame; never raises on bad data: what cannot be used leads to a state that says why."""
+        after_s = np.inf if self._last is None else (tracks.stamp_ns - self._last.stamp_ns) * 1e-9
+        if -CLOCK_BACK_S < after_s <= 0:
+            return self._left_out(tracks, f"the frame's stamp is {-after_s:.3f} s before or at the last one: left out")
+        if after_s <= 0:
+            self._begin_anew(f"the frames' clock has gone back {-after_s:.1f} s")
         frame = self._new_frame(tracks)
+        gap_s = self._unspanned_s(frame, after_s)
         try:
+            if self.initialised and gap_s:
+                return self._reset(frame, f"neither images nor IMU for {gap_s:.1f} s")
             return self._advance(frame, tracks) if self.initialised else self._try_to_start(frame)
         except (RuntimeError, np.linalg.LinAlgError) as error:  # GTSAM, LAPACK
             return self._reset(frame, f"the solver failed: {str(error).splitlines()[0]}")
+
+    def _left_out(self, tracks: FrameTracks, reason: str) -> Step:
+        """What is known already, for a frame that cannot be used."""
+        if self._output_state is None or not self.initialised:
+            return _waiting(tracks.stamp_ns, reason, self._resets)
+        return Step(replace(self._output_state, status=VioStatus.DEGRADED, reason=reason))
+
+    def _begin_anew(self, reason: str) -> None:
+        """Start a new segment: what has been seen and measured is of another time."""
+        self.reset(reason)
+        self.forget_imu()
+
+    def _unspanned_s(self, frame: Frame, after_s: float) -> float:
+        """How long neither sensor saw the motion up to this frame, s; 0 where one did."""
+        if self._noise is None:
+            silent = after_s > MAX_UNSPANNED_S and self._window.shared(frame) < self._config.min_tracks
+            return after_s if silent else 0.0
+        gap_s = 0.0 if frame.steps is None else frame.steps.largest_gap_s
+        return gap_s if gap_s > MAX_UNSPANNED_S else 0.0
 
     def forget_imu(self) -> None:
         """Drop the readings so far: those that come are of another time."""
@@ -89,6 +118,7 @@ class VioEstimator:
         """Start anew with the next frame, going on at the last pose; how many resets there have been."""
         if self._last is not None:
             self._reset(self._last, reason)
+            self._last = None
         return self._resets
 
     @property
@@ -163,10 +193,10 @@ class VioEstimator:
     def _try_to_start(self, frame: Frame) -> Step:
         now = self.imu_time(frame.stamp_ns)
         if self._noise is not None and not self._imu.covers(now, now):
-            return _waiting(frame, "no IMU readings at this frame's time", self._resets)
+            return _waiting(frame.stamp_ns, "no IMU readings at this frame's time", self._resets)
         first = self._initialiser.frames_to_start(frame, self._rest.recent_steps() if frame.at_rest else None)
         if isinstance(first, Rejected):
-            return _waiting(frame, first.reason, self._resets)
+            return _waiting(frame.stamp_ns, first.reason, self._resets)
         self._window.frames, self._last = first, first[-1]
         prior = first_prior(first[0], frame.at_rest)
         self._window.prior = prior.beside(calibration_prior(self._window.calibration, self._refined))
@@ -177,6 +207,9 @@ class VioEstimator:
             solution = self._window.solve(10)
             self._window.refix_prior()
             self._window.forget_landmarks(self._window.ids[solution.errors > OUTLIER_PX])
+        fault = self._health.fault(first[-1].state, solution.errors, OUTLIER_PX)
+        if fault:
+            return self._reset(frame, fault)
         self.initialised = True
         self._good = first[-1].state  # no motion is known across a start
         return Step(self._output(first[-1], solution.information))
@@ -186,7 +219,7 @@ class VioEstimator:
         self._given_cameras = self.cameras
         T = self._good.T_odom_body
         self._begin(T if self._noise is None else level_start(T))  # without IMU, odom is not upright
-        return _waiting(frame, reason, self._resets)
+        return _waiting(frame.stamp_ns, reason, self._resets)
 
     # -- one frame ----------------------------------------------------------------------------------------------------
 
@@ -294,8 +327,7 @@ class VioEstimator:
         state = frame.state
         self._T_last_now = inverse(self._good.T_odom_body) @ state.T_odom_body
         self._good = state
-        tracked = int(np.isin(frame.ids, self._window.ids, assume_unique=True, kind="sort").sum())
-        reason = weakness(frame.steps, tracked, self._config.min_tracks)
+        reason = weakness(frame.steps, self._window.shared(frame), self._config.min_tracks)
         status = VioStatus.DEGRADED if reason else VioStatus.TRACKING
         covariance = in_output_order(self._window.covariance(information), state.R)
         pose = (state.T_odom_body, state.v, state.gyro_bias, state.accel_bias)
@@ -308,7 +340,7 @@ def _inflated(noise: ImuNoise, config: EstimatorConfig) -> ImuNoise:
     return replace(noise, gyro_noise=gyro, accel_noise=accel)
 
 
-def _waiting(frame: Frame, reason: str, resets: int) -> Step:
+def _waiting(stamp_ns: int, reason: str, resets: int) -> Step:
     zero = np.zeros(3)
     nothing = (np.eye(4), zero, zero, zero, np.eye(N))
-    return Step(VioState(frame.stamp_ns, VioStatus.INITIALISING, reason, *nothing, resets))
+    return Step(VioState(stamp_ns, VioStatus.INITIALISING, reason, *nothing, resets))

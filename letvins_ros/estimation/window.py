@@ -103,6 +103,10 @@ class Window:
             T = T_odom_cam @ inverse(left.T_body_cam)
             frame.state = replace(frame.state, R=T[:3, :3], p=T[:3, 3])
 
+    def shared(self, frame: Frame) -> int:
+        """How many landmarks a frame sees."""
+        return int(np.isin(frame.ids, self.ids, assume_unique=True, kind="sort").sum())
+
     # -- optimisation -------------------------------------------------------------------------------------------------
 
     def solve(self, iterations: int) -> Solution:

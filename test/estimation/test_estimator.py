@@ -403,3 +403,75 @@ def test_motion_between_keyframes_is_as_sure_as_it_is_right(hall):
 def test_a_rest_is_one_keyframe():
     found = keyframes_of(record("static", 4.0, 0, Quality(pixel_std=0.1)))
     assert len(found) <= 1
+
+
+# -- stamps and gaps --------------------------------------------------------------------------------------------------
+
+
+def test_frames_that_come_twice_are_left_out_and_change_nothing(hall, hall_states):
+    estimator, states, again = VioEstimator(config_of("stereo_imu"), EUROC_RIG), [], []
+    for i in range(len(hall.tracks)):
+        states.append(step(estimator, hall, i, "stereo_imu"))
+        again.append(estimator.process(hall.tracks[i]).state)
+    for a, b in zip(states, hall_states, strict=True):
+        np.testing.assert_array_equal(a.T_odom_body, b.T_odom_body)
+    assert all("left out" in state.reason for state in again)
+    assert {state.status for state in again} <= {VioStatus.INITIALISING, VioStatus.DEGRADED}
+    assert all(np.isfinite(state.covariance).all() for state in again)
+
+
+def test_frames_in_disorder_are_left_out_one_by_one(hall):
+    order = np.arange(len(hall.tracks))
+    order[20:40] = order[20:40].reshape(-1, 2)[:, ::-1].ravel()  # pairs exchanged
+    states = run(replace(hall, tracks=[hall.tracks[i] for i in order]), config_of("stereo_imu"))
+    assert sum("left out" in state.reason for state in states) == 10
+    assert {state.resets for state in states} == {0}
+    kept = [state for state in posed(states) if "left out" not in state.reason]
+    assert ate(hall, kept) < 0.02
+
+
+def test_a_clock_that_goes_back_begins_a_new_segment(hall):
+    estimator, imu = VioEstimator(config_of("stereo_imu"), EUROC_RIG), hall.imu
+    for i in range(40):
+        step(estimator, hall, i, "stereo_imu")
+    back = 3 * SECOND
+    again = replace(hall, tracks=[replace(one, stamp_ns=one.stamp_ns - back) for one in hall.tracks])
+    again = replace(again, imu=ImuSamples(imu.stamps_ns - back, imu.gyro, imu.accel))
+    states = [estimator.process(again.tracks[40]).state]
+    states += [step(estimator, again, i, "stereo_imu") for i in range(41, 51)]
+    assert states[0].resets == 1
+    assert states[-1].status is VioStatus.TRACKING
+
+
+@pytest.mark.parametrize("mode", ["stereo_imu", "stereo"])
+def test_a_time_that_no_sensor_has_seen_is_a_reset_with_its_length(hall, mode):
+    gap = replace(hall, tracks=[one for one in hall.tracks if not 2 < (one.stamp_ns - START_NS) / SECOND < 4])
+    if mode == "stereo":  # no feature is followed over two seconds of darkness
+        late = [
+            replace(one, ids=one.ids + 10_000) if one.stamp_ns > START_NS + 3 * SECOND else one for one in gap.tracks
+        ]
+        gap = replace(gap, tracks=late)
+    states = run(without_imu(gap, 2.0, 4.0), config_of(mode))
+    first = next(state for state in states if state.resets)
+    assert first.reason == "neither images nor IMU for 2.0 s"
+    assert states[-1].status is VioStatus.TRACKING
+    assert states[-1].resets == 1
+
+
+def test_a_start_whose_result_is_not_finite_is_a_reset_and_the_next_one_holds(hall, monkeypatch):
+    estimator, solve = VioEstimator(config_of("stereo_imu"), EUROC_RIG), Window.solve
+    broken = []
+
+    def not_finite(self, iterations):
+        solution = solve(self, iterations)
+        if len(broken) < 2:
+            broken.append(1)
+            self.frames[-1].state = replace(self.frames[-1].state, p=np.full(3, np.nan))
+        return solution
+
+    monkeypatch.setattr(Window, "solve", not_finite)
+    states = [step(estimator, hall, i, "stereo_imu") for i in range(len(hall.tracks))]
+    assert all(np.isfinite(state.T_odom_body).all() for state in states)
+    assert {state.resets for state in states} == {0, 1}
+    assert "not finite" in next(state for state in states if state.resets).reason
+    assert states[-1].status is VioStatus.TRACKING

@@ -16,7 +16,6 @@ from letvins_ros.estimation.preintegration import preintegrate
 from letvins_ros.estimation.state import State, V, X
 from letvins_ros.estimation.variables import Key, Values
 from letvins_ros.estimation.window import Window
-from letvins_ros.geometry import exp_so3
 from letvins_ros.imu import ImuBuffer
 from letvins_ros.simulation.imu import seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
@@ -284,9 +283,7 @@ def test_a_cost_of_ones_own_counts_is_marginalised_and_leaves_with_its_frame(rec
 def test_a_frame_far_off_is_placed_by_its_landmarks(recording):
     window = window_of(recording, 4)
     newest = window.frames[-1]
-    newest.state = replace(
-        newest.state, p=newest.state.p + [3.0, 0.5, 0.0], R=newest.state.R @ exp_so3(np.full(3, 0.1))
-    )
+    newest.state = newest.state.stepped(np.r_[0.1, 0.1, 0.1, 3.0, 0.5, 0.0, np.zeros(9)])
     window.place_newest(3.0)
     error = true_state(recording, newest.stamp_ns).step_to(newest.state)
     assert np.abs(error[:3]).max() < 0.02
