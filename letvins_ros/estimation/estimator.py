@@ -275,10 +275,11 @@ class VioEstimator:
         """Bind a frame at rest to zero velocity, and to the keyframe that began the rest."""
         if not (self._config.zero_motion and frame.at_rest):
             return
-        self._window.extra.append(rest.no_velocity(frame))
+        depth_m = self._window.depth_m()
+        self._window.extra.append(rest.no_velocity(frame, depth_m, self._rest.rest_s()))
         last = self._window.frames[-2]
         if last.at_rest and last.keyframe:
-            self._window.extra.append(rest.same_pose(last, frame))
+            self._window.extra.append(rest.same_pose(last, frame, depth_m))
 
     def _consider_keyframe(self, frame: Frame, tracks: FrameTracks, information: np.ndarray) -> Keyframe | None:
         last = next(f for f in reversed(self._window.frames[:-1]) if f.keyframe)

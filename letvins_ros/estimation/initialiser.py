@@ -50,7 +50,8 @@ class Initialiser:
 
     def _without_depth(self) -> bool:
         """Whether the scale has to come from acceleration, which takes longer."""
-        return float(np.mean([frame.matched for frame in self._waiting])) < MATCHED_NEEDED
+        matched, features = np.mean([(frame.matched, len(frame.ids)) for frame in self._waiting], axis=0)
+        return bool(matched < min(MATCHED_NEEDED, features / 2))
 
     def _start_with_cameras(self, frame: Frame) -> list[Frame] | Rejected:
         matched, needed = frame.matched, self._config.min_tracks

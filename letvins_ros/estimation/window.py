@@ -30,6 +30,7 @@ from letvins_ros.estimation.variables import AnyKey, Key, Layout, Values
 from letvins_ros.geometry import inverse
 
 MIN_RAY_INFORMATION = 1e-6  # a parallax of about 0.08 degrees
+TYPICAL_DEPTH_M = 10.0
 MAX_RAY_MISS = 0.01  # rad; more is a wrong match, not noise
 
 Extra = Cost | gtsam.NonlinearFactor  # what else is known of the frames in the window
@@ -102,6 +103,12 @@ class Window:
         if T_odom_cam is not None:
             T = T_odom_cam @ inverse(left.T_body_cam)
             frame.state = replace(frame.state, R=T[:3, :3], p=T[:3, 3])
+
+    def depth_m(self) -> float:
+        """Median distance of the newest frame's landmarks, m; TYPICAL_DEPTH_M where it has none."""
+        frame = self.frames[-1]
+        mine = self.points[np.isin(self.ids, frame.ids, assume_unique=True, kind="sort")]
+        return float(np.median(np.linalg.norm(mine - frame.state.p, axis=1))) if len(mine) else TYPICAL_DEPTH_M
 
     def shared(self, frame: Frame) -> int:
         """How many landmarks a frame sees."""

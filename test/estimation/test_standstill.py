@@ -4,6 +4,7 @@ import pytest
 
 from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.standstill import (
+    LOOK_BACK_S,
     MAX_ACCEL_STD,
     MAX_GYRO_STD,
     MAX_TURN_RAD,
@@ -53,10 +54,40 @@ def test_features_that_turn_just_more_than_the_limit_are_not_rest():
     axis = np.array([1.0, 0.0, 0.0])
 
     def turning(angle):
-        return lambda i: BEARINGS @ exp_so3(angle * i / 5 * axis).T  # over the look-back time of five frames
+        return lambda i: BEARINGS @ exp_so3(angle * i / 11 * axis).T  # over all frames
 
     assert verdicts(turning(0.95 * MAX_TURN_RAD))[-1]
     assert not verdicts(turning(1.15 * MAX_TURN_RAD))[-1]
+
+
+def test_a_creep_shows_against_the_first_frame_of_the_rest_and_is_no_rest_again():
+    """3 mm/s, 4 m from the walls: too slow for one look back, and it adds up."""
+
+    def creeping(i):
+        points = 4 * BEARINGS - np.array([0.003 * max(i - 30, 0) / HZ, 0, 0])
+        return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+    said = verdicts(creeping, count=90)
+    assert all(said[6:40])
+    assert not all(said[40:])
+
+    def faster(i):
+        points = 4 * BEARINGS - np.array([0.03 * max(i - 30, 0) / HZ, 0, 0])
+        return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+    assert not any(verdicts(faster, count=90)[37:])
+
+
+def test_a_rest_lasts_since_its_first_frame():
+    detector, steps = (
+        StandstillDetector(),
+        ImuSteps(np.full(10, 0.005), np.zeros((10, 3)), np.tile([0, 0, GRAVITY], (10, 1))),
+    )
+    for i in range(61):
+        detector.add(frame_at(i, BEARINGS, np.arange(N)), steps)
+    assert detector.rest_s() == pytest.approx(3.0)
+    detector.add(frame_at(61, BEARINGS @ exp_so3(np.array([0.01, 0, 0])).T, np.arange(N)), steps)
+    assert detector.rest_s() == 0.0
 
 
 def test_hovering_with_a_quiet_imu_is_not_rest():
@@ -98,9 +129,9 @@ def test_a_rest_ends_with_the_first_frame_that_moves():
 
 def test_recent_readings_are_those_of_the_look_back_time():
     detector = StandstillDetector()
-    for i in range(20):
+    for i in range(40):
         steps = ImuSteps(np.full(10, 0.005), np.full((10, 3), float(i)), np.zeros((10, 3)))
         detector.add(frame_at(i, BEARINGS, np.arange(N)), steps)
     recent = detector.recent_steps()
-    assert recent.duration_s == pytest.approx(0.25)
-    assert np.unique(recent.gyro).tolist() == [15, 16, 17, 18, 19]
+    assert recent.duration_s == pytest.approx(LOOK_BACK_S)
+    assert np.unique(recent.gyro).tolist() == list(range(20, 40))
