@@ -44,6 +44,7 @@ TEXTS = {
     "cam2_topic": ("cam2/image_raw", "topic of the third camera's images"),
     "cam3_topic": ("cam3/image_raw", "topic of the fourth camera's images"),
     "imu_topic": ("imu", "topic of the IMU"),
+    "wheel_topic": ("wheel", "topic of the wheels' speed, where ros.wheel says that there is one"),
 }
 SWITCHES = {
     "repeat": (False, "play the dataset again and again"),
@@ -130,6 +131,7 @@ def _player(given: dict[str, Any]) -> dict[str, Any]:
 
 def _node(name: str, given: dict[str, Any], parameters: dict[str, Any]) -> list[Any]:
     topics = {f"cam{i}/image_raw": given[f"cam{i}_topic"] for i in range(4)} | {"imu": given["imu_topic"]}
+    topics["wheel"] = given["wheel_topic"]
     again = given["respawn"] and name != "dataset_player"
     watch = _Watch(name, RESPAWNS if again else 0)
     node = Node(

@@ -282,6 +282,7 @@ def up(  # noqa: PLR0913  (the arguments of the launch files)
     cam0_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Left images.")] = "cam0/image_raw",
     cam1_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Right images.")] = "cam1/image_raw",
     imu_topic: Annotated[str, typer.Option(metavar="TOPIC", help="IMU.")] = "imu",
+    wheel_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Speed of the wheels.")] = "wheel",
     fastdds: Annotated[bool, typer.Option(help="Use config/fastdds.xml, for nodes on one machine.")] = True,
     autostart: Annotated[bool, typer.Option(help="Nodes configure and activate themselves.")] = True,
     record: Annotated[Path | None, typer.Option(metavar="BAG", help="Write all letvins topics to a ROS 2 bag.")] = None,
@@ -295,7 +296,7 @@ def up(  # noqa: PLR0913  (the arguments of the launch files)
         autopilot=autopilot, load_map=load_map,
         save_map=save_map, localise=localise, tracker=tracker,
         backend=backend, loop=loop, use_sim_time=use_sim_time, namespace=namespace, cam0_topic=cam0_topic,
-        cam1_topic=cam1_topic, imu_topic=imu_topic, fastdds=fastdds, autostart=autostart,
+        cam1_topic=cam1_topic, imu_topic=imu_topic, wheel_topic=wheel_topic, fastdds=fastdds, autostart=autostart,
     )  # fmt: skip
     raise typer.Exit(run_system(system, record))
 

@@ -150,6 +150,13 @@ class RosConfig(Section):
         "", "pose of the IMU in base_frame, x y z in m and quaternion x y z w; where empty that of /tf_static, and"
         " without one the IMU's position with axes of REP 103, x along the left camera's view",
     )  # fmt: skip
+    wheel: str = param(
+        "none", "messages with the speed of wheels on the topic wheel: nav_msgs/Odometry, TwistWithCovarianceStamped",
+        choices=("none", "odometry", "twist"),
+    )  # fmt: skip
+    wheel_std: float = param(
+        0.05, "standard deviation of the wheels' speed where messages give none", unit="m/s", low=1e-4, high=100
+    )
     publish_static_tf: bool = param(True, "vio publishes the IMU's and the cameras' frames unless another node does")
     publish_odom_tf: bool = param(True, "vio publishes the transform from odom to base_link")
     publish_map_tf: bool = param(True, "loop_closure publishes the transform from map to odom")

@@ -198,10 +198,14 @@ def cloud_from(message: PointCloud2) -> np.ndarray:
 # -- our own ----------------------------------------------------------------------------------------------------------
 
 
-def tracks_to_message(tracks: types.FrameTracks, frames: Sequence[str] = (), received_ns: int = 0) -> FeatureTracks:
-    """Tracks of one frame; frames: frame_id of each camera's image."""
+def tracks_to_message(
+    tracks: types.FrameTracks, frames: Sequence[str] = (), received_ns: int = 0, problems: Sequence[str] = ()
+) -> FeatureTracks:
+    """Tracks of one frame; frames: frame_id of each camera's image; problems: what is wrong with them."""
     head = header(tracks.stamp_ns, frames[0] if frames else "")
-    message = FeatureTracks(header=head, frames=list(frames), received=ns_to_stamp(received_ns))
+    message = FeatureTracks(
+        header=head, frames=list(frames), problems=list(problems), received=ns_to_stamp(received_ns)
+    )
     message.ids, message.ages = sequence(tracks.ids), sequence(tracks.ages)
     message.cameras, message.uv = tracks.cameras, sequence(tracks.uv)
     return message

@@ -142,7 +142,7 @@ class FeatureTrackerNode(LetvinsNode):
             if times > stuck[camera]:
                 self.problems.note(f"cam{camera} stuck", "sends the same image again and again while the body turns")
         frames = list(takewhile(bool, self.frame_ids))
-        self.out.publish(convert.tracks_to_message(tracks, frames, first.received_ns))
+        self.out.publish(convert.tracks_to_message(tracks, frames, first.received_ns, self.problems.current()))
         self.stats.count("tracks")
         self.stats.latency((time.monotonic_ns() - first.arrival_ns) * 1e-9)
         self._look_for_exchange(frame, tracks)

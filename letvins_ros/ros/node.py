@@ -85,6 +85,9 @@ class LetvinsNode(LifecycleNode):
         """Why nothing useful comes out, empty when it does, and values for the diagnostics."""
         return "", {}
 
+    def each_second(self, reason: str) -> None:
+        """Do what is to be done once a second while active; reason: that of state_of."""
+
     def configured(self, config: Config) -> None:
         """Take over dynamic parameters; raise LetvinsError to refuse them."""
 
@@ -257,6 +260,8 @@ class LetvinsNode(LifecycleNode):
         reason, values = self.state_of() if state == "active" else (f"lifecycle state {state}", {})
         lack = self.lacks_calibration() if state == "unconfigured" else ""
         reason = f"{reason}: {lack}" if lack else reason
+        if state == "active":
+            self.each_second(reason)
         found = [reason] * bool(reason) + self.problems.current()
         status = DiagnosticStatus(
             level=DiagnosticStatus.WARN if found else DiagnosticStatus.OK,

@@ -43,6 +43,12 @@ class RobotFrames:
                 False: self._node.poll(kind, "/tf", TF),
             }
 
+    def T_imu(self, frame: str) -> np.ndarray | None:
+        """T_imu_frame (4, 4) of a frame on the robot; None where mount or frame are not known."""
+        base = self._node.config.ros.base_frame
+        T_base_frame = self._tree.static(base, frame or base)
+        return None if self.mount is None or T_base_frame is None else self.mount.T_imu_base @ T_base_frame
+
     def look(self, imu_frame: str, camera_frames: Sequence[str]) -> None:
         """Take what was heard; imu_frame and camera_frames: names in the sensors' messages, empty where unknown."""
         now = time.monotonic()

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from geometry_msgs.msg import TwistWithCovarianceStamped
+from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Imu
 from std_srvs.srv import Trigger
 
@@ -19,6 +21,7 @@ from letvins_ros.ros.qos import IMU_DEPTH
 from letvins_ros.ros.robot import RobotFrames
 from letvins_ros.ros.run import run_node
 from letvins_ros.ros.vio_output import VioOutput
+from letvins_ros.ros.wheels import Wheels
 from letvins_ros.ros.worker import DropQueue
 from letvins_ros.sensors import calibrated_rig
 from letvins_ros.types import FrameTracks, VioState
@@ -30,6 +33,7 @@ BEHIND_S, FAR_BEHIND_S = 1.5, 5.0  # so far behind too, which no queue explains;
 CATCH_UP_S = 2.0
 QUEUE, START_QUEUE = 6, 30  # tracks that wait; the start takes as long as many frames, which are then caught up with
 SILENT_S = 1.0
+WHEEL_DEPTH = 200
 JUMP_FRAMES = 5
 IMU_PERIOD_S, WAIT_S = 0.005, 0.002  # how often to look for readings that are to be published, or waited for
 
@@ -55,22 +59,28 @@ class VioNode(LetvinsNode):
         rig = calibrated_rig(self.config)
         noise = rig.imu or TYPICAL_IMU  # calibrated_rig always gives one
         self._uses_imu = self.config.mode != "stereo"
-        self._estimator = VioEstimator(self.config, rig)
+        self._wheels = Wheels(self.config.ros.wheel_std) if self.config.ros.wheel != "none" else None
+        self._estimator = VioEstimator(self.config, rig, [self._wheels] if self._wheels else [])
         self._imu, self._gate = ImuStream(noise.rate_hz, self.stats, self.problems), StampGate(JUMP_FRAMES)
+        self._take_wheels: Callable[[], Iterable[Any]] = tuple
         self._take_imu: Callable[[], Iterable[Imu]] = tuple  # nothing, without IMU
         self._queue: DropQueue[Waiting] = DropQueue(START_QUEUE)
         self._state: VioState | None = None
         self._fresh = True  # nothing processed since the last reset
-        self._began, self._tracks_at = time.monotonic(), 0.0
+        self._began, self._tracks_at, self._processed_at = time.monotonic(), 0.0, 0.0
         self._resets_told, self._catch_up_until = 0, 0.0
         self._output, self._frames = VioOutput(self, noise, self._session_ns), RobotFrames(self, rig)
         self._camera_frames: list[str] = []
+        self._tracker_problems: list[str] = []
         self.serve(Trigger, "~/reset", self._reset)
 
     def activate(self) -> None:
         self._frames.listen()
         if self._uses_imu:
             self._take_imu = self.poll(Imu, "imu", self.sensor_qos(IMU_DEPTH))
+        if self._wheels is not None:
+            kind = Odometry if self.config.ros.wheel == "odometry" else TwistWithCovarianceStamped
+            self._take_wheels = self.poll(kind, "wheel", self.sensor_qos(WHEEL_DEPTH))
         self.hear(FeatureTracks, "letvins/tracks", self._on_tracks)
 
     # -- the executor's thread ----------------------------------------------------------------------------------------
@@ -85,6 +95,7 @@ class VioNode(LetvinsNode):
         if not verdict.passes:
             return
         self._camera_frames = max(self._camera_frames, list(message.frames), key=len)
+        self._tracker_problems = list(message.problems)
         before = self._queue.dropped
         received = convert.stamp_to_ns(message.received)
         self._queue.put(Waiting(convert.tracks_from(message), now, received, verdict.restarted))
@@ -106,6 +117,7 @@ class VioNode(LetvinsNode):
 
     def step(self) -> bool:
         self._frames.look(self._imu.frame_id, self._camera_frames)
+        self._feed_wheels()
         self._feed_imu()
         waiting = self._queue.first()
         if waiting is None or not self._ready(waiting):
@@ -141,6 +153,22 @@ class VioNode(LetvinsNode):
             for stamp in new.stamps_ns.tolist() if not len(self._queue) else new.stamps_ns[-1:].tolist():
                 self._output.between(self._estimator.predict(stamp), self._estimator.mean_gyro(stamp), mount)
 
+    def _feed_wheels(self) -> None:
+        messages = list(self._take_wheels())
+        if self._wheels is None or not messages or self._frames.mount is None:
+            return
+        self.stats.count("wheel", len(messages))
+        if not self._wheels.mounted:
+            frame = getattr(messages[-1], "child_frame_id", "") or messages[-1].header.frame_id
+            T_imu_wheel = self._frames.T_imu(frame)
+            if T_imu_wheel is None:
+                text = f"not used: /tf_static does not join {self.config.ros.base_frame} and {frame}"
+                self.problems.note("wheel", text)
+                return
+            self._wheels.mount(T_imu_wheel)
+        if self._wheels.add(messages):
+            self.problems.note("wheel", "readings that are not finite or no newer than the last, dropped")
+
     def _ready(self, waiting: Waiting) -> bool:
         """Whether mount and readings up to the frame are there, or need not be waited for any longer."""
         if self._frames.mount is None:
@@ -163,7 +191,7 @@ class VioNode(LetvinsNode):
         return -FAR_BEHIND_S < ahead_s < APART_S
 
     def _process(self, waiting: Waiting) -> None:
-        self._fresh = False
+        self._fresh, self._processed_at = False, time.monotonic()
         step = self._estimator.process(waiting.tracks)
         state = self._state = step.state
         self._tell_reset(state.resets, state.reason)
@@ -172,9 +200,11 @@ class VioNode(LetvinsNode):
             self._output.pose(state, self._estimator.mean_gyro(state.stamp_ns), mount)
         if step.keyframe is not None:
             self._output.keyframe(step.keyframe)
-        self._output.status(state, len(waiting.tracks), waiting.received_ns)
+        self._output.status(state, len(waiting.tracks), waiting.received_ns, self._warnings())
 
     def _start_anew(self, reason: str) -> None:
+        if self._wheels is not None and self._wheels.mounted:
+            self._wheels.forget()
         self._fresh = True  # images and IMU both go back where a recording begins again: one reset
         self._tell_reset(self._estimator.reset(reason), reason)
 
@@ -182,6 +212,14 @@ class VioNode(LetvinsNode):
         if resets > self._resets_told:
             self._resets_told = resets
             self.get_logger().warning(f"reset {self._resets_told}: {reason}; odom starts anew")
+
+    def _warnings(self) -> list[str]:
+        return [*self._tracker_problems, *self.problems.current()]
+
+    def each_second(self, reason: str) -> None:
+        """Publish the status where no frame does it: no tracks come, or none can be processed."""
+        if time.monotonic() - self._processed_at > SILENT_S:
+            self._output.silence(self._state, reason, [reason, *self.problems.current()])
 
     def state_of(self) -> tuple[str, dict[str, str]]:
         now, state = time.monotonic(), self._state

@@ -2,6 +2,7 @@
 """What the vio node publishes of the estimator's states and keyframes."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -17,6 +18,7 @@ from letvins_ros.ros.node import LetvinsNode
 from letvins_ros.ros.paths import ThinnedPath
 from letvins_ros.types import Keyframe as CoreKeyframe
 from letvins_ros.types import VioState
+from letvins_ros.types import VioStatus as Status
 
 PATH_PERIOD_S = 1.0
 
@@ -73,14 +75,25 @@ class VioOutput:
             head = convert.header(keyframe.stamp_ns, ros.odom_frame)
             self._points.publish(convert.cloud_to_message(apply(keyframe.T_odom_body, known), head))
 
-    def status(self, state: VioState, features: int, received_ns: int) -> None:
+    def status(self, state: VioState, features: int, received_ns: int, warnings: Sequence[str]) -> None:
         """Where the estimator stands; received_ns: system time of the left image at the tracker."""
         late_s = (time.time_ns() - received_ns) * 1e-9
         self._node.stats.latency(late_s)
         status = convert.status_to_message(state, self._node.config.ros.odom_frame, self._session_ns)
         status.quality = convert.quality_of(state.status, features, self._node.config.estimator.min_tracks)
         status.features, status.imu_received = features, self._node.stats.total("imu")
-        status.latency_s = late_s
+        status.latency_s, status.warnings = late_s, list(warnings)
+        self._statuses.publish(status)
+
+    def silence(self, last: VioState | None, reason: str, warnings: Sequence[str]) -> None:
+        """The status while no frames come, and why; a pose that there was counts as degraded."""
+        ros, stamp_ns = self._node.config.ros, self._node.get_clock().now().nanoseconds
+        status = VioStatus(header=convert.header(stamp_ns, ros.odom_frame), reason=reason, warnings=list(warnings))
+        status.session, status.imu_received = convert.ns_to_stamp(self._session_ns), self._node.stats.total("imu")
+        if last is not None:
+            status.resets = last.resets
+            known = last.status is not Status.INITIALISING
+            status.state = VioStatus.DEGRADED if known else VioStatus.INITIALISING
         self._statuses.publish(status)
 
     def _message(self, state: VioState, gyro: np.ndarray | None, mount: Mount) -> Odometry:

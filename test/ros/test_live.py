@@ -128,6 +128,20 @@ def test_a_recording_played_twice_is_one_reset_and_no_wrong_rate(recording, tmp_
     assert "clocks" not in log
 
 
+def test_status_says_within_three_seconds_that_no_images_come(recording, tmp_path):
+    with Stack(tmp_path, dataset=str(recording), repeat=True, rate=RATE) as stack, Ear(stack.domain) as ear:
+        stack.start("feature_tracker", "vio", "dataset_player")
+        ear.wait(lambda: len(ear.poses) > 5, START_S, "odometry")
+        stack.kill("dataset_player")
+        at, last = time.time(), len(ear.statuses)
+        ear.wait(lambda: any(m.quality == 0 for _, m in ear.statuses[last:]), START_S, "a status without frames")
+        heard, status = next((t, m) for t, m in ear.statuses[last:] if m.quality == 0)
+        assert heard - at < 3.5
+        assert status.state == status.DEGRADED
+        assert status.reason.startswith("no IMU readings on imu")
+        assert status.warnings[0] == status.reason
+
+
 class Driver:
     """A camera driver that can be made to send nonsense."""
 
@@ -207,12 +221,14 @@ def test_wrong_inputs_are_each_named_once_and_crash_nothing(recording, tmp_path,
         alive = [process.poll() is None for process in stack.running.values()]
         count = len(ear.statuses)
         ear.wait(lambda: driver.send(2) or len(ear.statuses) > count + 5, START_S, "status while the input is good")
+        in_status = {warning for _, status in ear.statuses for warning in status.warnings}
         stack.stop()
     assert alive == [True, True]
     log = stack.log("feature_tracker") + stack.log("vio")
     for kind in {kind for _, kind, *_ in wrong}:
         # not per message; images ahead of time come twice in this test, which a slow machine may take half a minute for
         assert 1 <= log.count(f": {kind}: ") <= 1 + (kind == "cam0 stamp ahead"), f"{kind}\n{log}"
+        assert any(warning.startswith(f"{kind}: ") for warning in in_status), f"{kind}: {in_status}"
     assert "Traceback" not in log
 
 

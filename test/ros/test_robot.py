@@ -9,10 +9,14 @@ import pytest
 from geometry_msgs.msg import TransformStamped
 from harness import Ear, Stack
 from letvins_ros.msg import Keyframe
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from nav_msgs.msg import Odometry
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from sensor_msgs.msg import Imu
 from tf2_msgs.msg import TFMessage
 
-from letvins_ros.geometry import inverse, pose_from_text
+from letvins_ros.datasets import open_dataset
+from letvins_ros.evaluation.evaluate import evaluate
+from letvins_ros.geometry import from_quaternion, inverse, pose_from_text
 from letvins_ros.ros import convert
 
 START_S = 60
@@ -75,6 +79,36 @@ def test_odometry_is_that_of_the_base_where_the_robot_has_it(by_tf, recording, t
         assert np.linalg.norm(q) == pytest.approx(1)
     sensors = {child for parent, child in frames.static if parent == "base_link"}
     assert sensors == ({"mast", "cam0", "cam1"} if by_tf else {"imu", "cam0", "cam1"})
+
+
+def test_the_speed_of_wheels_is_taken(recording, tmp_path):
+    truth = open_dataset(recording).truth
+    seconds = truth.stamps_ns * 1e-9
+    v_world = np.gradient(truth.positions, seconds, axis=0)
+    T_world_body = from_quaternion(truth.positions, truth.quaternions)
+    v_body = np.einsum("nji,nj->ni", T_world_body[:, :3, :3], v_world)
+    config = {"ros.wheel": "odometry", "ros.T_base_imu": "0 0 0 0 0 0 1"}
+    with Stack(tmp_path, dataset=str(recording), rate=0.5, loop=False) as stack, Ear(stack.domain, images=False) as ear:
+        vio = stack.programs["vio"]
+        stack.programs["vio"] = replace(vio, parameters=vio.parameters | config)
+        wheel = ear.node.create_publisher(Odometry, "wheel", 50)
+
+        def turn(reading):  # wheels that read whenever the IMU does
+            i = np.searchsorted(truth.stamps_ns, convert.stamp_to_ns(reading.header.stamp)).clip(0, len(seconds) - 1)
+            message = Odometry(header=reading.header, child_frame_id="base_link")
+            message.twist.twist.linear = convert.vector(v_body[i])
+            wheel.publish(message)
+
+        ear.node.create_subscription(Imu, "imu", turn, qos_profile_sensor_data)
+        stack.start("feature_tracker", "vio", "dataset_player")
+        player = stack.running["dataset_player"]
+        ear.wait(lambda: player.poll() is not None, START_S, "the end of the recording")
+        known = ear.diagnostics["vio"]
+        ate_m = evaluate(ear.write(tmp_path / "live.tum"), recording, None)["ate_rmse_m"]
+        assert stack.stop()["vio"] == 0
+    assert int(known["wheel in all"]) > 200
+    assert "wheel" not in known
+    assert ate_m < 0.05
 
 
 def test_a_frame_with_two_parents_is_named(recording, tmp_path):
