@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `letvins` command. Heavy imports stay inside the commands, so that help and errors appear at once."""
 
+import io
+import math
 import os
 import signal
 import sys
@@ -38,6 +40,7 @@ OutOption = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", he
 
 def main() -> None:
     """Run the command; errors a user can fix end in one line on stderr and exit code 1."""
+    _open_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end a run early and keep its results, as after Ctrl-C
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="letvins", standalone_mode=False)
@@ -49,6 +52,17 @@ def main() -> None:
     if code == _INTERRUPTED:
         _fail("interrupted", code)
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Write to nobody where stdout or stderr was closed, so that no file takes its number; names need not be text."""
+    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: PTH123
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _flush() -> None:
@@ -74,6 +88,13 @@ def _fail(message: str, code: int = 1) -> None:
     sys.exit(code)
 
 
+def _finite(value: float | None) -> float | None:
+    """A number of seconds or the like, as typer's bounds let infinity and NaN through."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         print(f"letvins {__version__}")
@@ -95,8 +116,10 @@ def run(  # noqa: PLR0913  (as many options as the command has)
     config: ConfigOption = None,
     out: OutOption = None,
     overrides: SetOption = None,
-    start: Annotated[float, typer.Option(min=0, metavar="S", help="Start offset in seconds.")] = 0.0,
-    duration: Annotated[float | None, typer.Option(min=0.01, metavar="S", help="Duration in seconds.")] = None,
+    start: Annotated[float, typer.Option(min=0, callback=_finite, metavar="S", help="Start offset in seconds.")] = 0.0,
+    duration: Annotated[
+        float | None, typer.Option(min=0.01, callback=_finite, metavar="S", help="Duration in seconds.")
+    ] = None,
     no_loop: Annotated[bool, typer.Option("--no-loop", help="Disable loop closing.")] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="Run at the sensor's rate, drop late frames.")] = False,
     topics: TopicOption = None,
@@ -230,7 +253,10 @@ def simulate(
         str, typer.Option(help="hall, hall4 (four cameras), corridor, relit, aggressive, dark or static.")
     ] = "hall",
     duration: Annotated[
-        float | None, typer.Option(min=1, metavar="S", help="Length in seconds: 20, or 90 for two laps of a corridor.")
+        float | None,
+        typer.Option(
+            min=1, callback=_finite, metavar="S", help="Length in seconds: 20, or 90 for two laps of a corridor."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
 ) -> None:
@@ -268,7 +294,7 @@ def up(  # noqa: PLR0913  (the arguments of the launch files)
     config: ConfigOption = None,
     dataset: Annotated[Path | None, typer.Option(metavar="SOURCE", help="Recording to play, as for `run`.")] = None,
     bag: Annotated[Path | None, typer.Option(metavar="BAG", help="The same for a bag.")] = None,
-    rate: Annotated[float, typer.Option(min=0.01, metavar="X", help="Playback speed.")] = 1.0,
+    rate: Annotated[float, typer.Option(min=0.01, callback=_finite, metavar="X", help="Playback speed.")] = 1.0,
     repeat: Annotated[bool, typer.Option("--repeat", help="Repeat the recording.")] = False,
     autopilot: Annotated[str, typer.Option(help="Pass odometry on to an autopilot: px4 or mavros.")] = "",
     load_map: Annotated[str, typer.Option(metavar="FILE", help="Map to start with.")] = "",

@@ -4,6 +4,10 @@
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from letvins_ros.errors import DataError
+
+SHORTEST = 1e-6  # quaternion that says which way it turns
+
 
 def skew(v: np.ndarray) -> np.ndarray:
     """Cross-product matrices (..., 3, 3) of vectors (..., 3): skew(a) @ b = a x b."""
@@ -64,7 +68,14 @@ def adjoint(T_a_b: np.ndarray) -> np.ndarray:
 
 
 def from_quaternion(position: np.ndarray, quaternion_xyzw: np.ndarray) -> np.ndarray:
-    """Rigid transforms (..., 4, 4) from positions (..., 3) and quaternions x y z w (..., 4)."""
+    """Rigid transforms (..., 4, 4) from positions (..., 3) and quaternions x y z w (..., 4) of any length.
+
+    Raises DataError for a quaternion of length zero, or numbers that are not finite.
+    """
+    if not (np.isfinite(quaternion_xyzw).all() and np.isfinite(position).all()):
+        raise DataError("a pose is not finite")
+    if np.linalg.norm(quaternion_xyzw, axis=-1).min(initial=1.0) < SHORTEST:
+        raise DataError("a quaternion has the length zero")
     R = Rotation.from_quat(np.reshape(quaternion_xyzw, (-1, 4))).as_matrix()
     return transform(R.reshape(*np.shape(quaternion_xyzw)[:-1], 3, 3), np.asarray(position, float))
 
@@ -72,7 +83,7 @@ def from_quaternion(position: np.ndarray, quaternion_xyzw: np.ndarray) -> np.nda
 def pose_from_text(text: str) -> np.ndarray:
     """Rigid transform (4, 4) of seven numbers, x y z and a quaternion x y z w of any length; ValueError for others."""
     values = np.array([float(word) for word in text.replace(",", " ").split()])
-    if len(values) != 7 or not np.isfinite(values).all() or np.linalg.norm(values[3:]) < 1e-6:
+    if len(values) != 7 or not np.isfinite(values).all() or np.linalg.norm(values[3:]) < SHORTEST:
         raise ValueError(f"{text!r} is not seven numbers: x y z, then a quaternion x y z w")
     return from_quaternion(values[:3], values[3:])
 

@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "letvins_ros"
 BASE = {
-    "__init__", "calibration", "calibration_export", "calibration_files", "camera", "config", "config_io",
-    "config_params", "contrast",
+    "__init__", "array_files", "calibration", "calibration_export", "calibration_files", "camera", "config",
+    "config_io", "config_params", "contrast",
     "distortion", "errors", "geometry", "image_files", "imu", "keys", "lenses", "matching", "memory", "processes",
     "types", "writing", "yaml_files",
 }  # fmt: skip

@@ -4,6 +4,7 @@ import pytest
 from scipy.linalg import expm
 
 from letvins_ros import geometry
+from letvins_ros.errors import DataError
 
 SIZES = [1, 2, 50]
 
@@ -141,3 +142,14 @@ def test_orthonormal_leaves_rotations_and_squares_the_error_of_the_others():
         assert np.abs(mended @ mended.T - np.eye(3)).max() < 1e-8
         u, _, vt = np.linalg.svd(off)
         np.testing.assert_allclose(mended, u @ vt, atol=1e-8)  # the nearest rotation
+
+
+@pytest.mark.parametrize(
+    ("quaternion", "problem"),
+    [((0, 0, 0, 0), "length zero"), ((0, 0, 0, np.nan), "not finite"), ((1e-9, 0, 0, 0), "length zero")],
+)
+def test_a_quaternion_that_is_no_rotation_is_refused(quaternion, problem):
+    many = np.array([(0, 0, 0, 1), quaternion], float)
+    with pytest.raises(DataError, match=problem):
+        geometry.from_quaternion(np.zeros((2, 3)), many)
+    assert geometry.from_quaternion(np.zeros((0, 3)), np.zeros((0, 4))).shape == (0, 4, 4)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from letvins_ros.array_files import read_array
 from letvins_ros.calibration import ImuNoise, MountedCamera, Rig
 from letvins_ros.camera import Camera
 from letvins_ros.datasets.base import ReadReport
@@ -125,8 +126,7 @@ def _array(folder: Path, name: str) -> np.ndarray | None:
     if not binary.is_file():
         return read_numbers(text) if text.is_file() else None
     try:
-        mapped = np.load(binary, mmap_mode="r", allow_pickle=False)  # mapped, nothing is reserved that is not there
-        array = np.array(mapped, np.float64)
+        array = np.array(read_array(binary), np.float64)
         return array.reshape(len(array), -1)
-    except Exception as error:  # a damaged header raises errors of many kinds, of Python's parser too
-        raise DataError(f"{binary}: {' '.join(str(error).split())}") from error
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{binary}: {error}") from error

@@ -33,7 +33,7 @@ def _commit() -> str:
     git = shutil.which("git")
     if git is None or not (root / ".git").exists():
         return "unknown"
-    command = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = [git, "--no-optional-locks", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  nothing from outside
     return done.stdout.strip() or "unknown"
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from letvins_ros.calibration import Rig
+from letvins_ros.errors import DataError
 from letvins_ros.geometry import pose_from_text
 from letvins_ros.ros import convert
 from letvins_ros.ros.frames import FrameTree, apart
@@ -58,8 +59,7 @@ class RobotFrames:
         for static, take in self._take.items():
             for message in take():
                 for T in message.transforms:
-                    pose = convert.transform_from_message(T.transform)
-                    self._tree.add(T.header.frame_id, T.child_frame_id, pose, static=static)
+                    self._add(T, static)
         for text in self._tree.conflicts():
             self._node.problems.note("tf", text)
         imu_frame = self._node.config.ros.imu_frame or imu_frame
@@ -68,6 +68,15 @@ class RobotFrames:
             self.mount = self._find(imu_frame, now - self._began > patience_s)
         if self.mount is not None:
             self._complete(self.mount, imu_frame, camera_frames)
+
+    def _add(self, T: Any, static: bool) -> None:
+        """Take a TransformStamped into the tree, unless it is no transform."""
+        try:
+            pose = convert.transform_from_message(T.transform)
+        except DataError as error:
+            self._node.problems.note("tf", f"{T.header.frame_id} -> {T.child_frame_id}: {error}")
+        else:
+            self._tree.add(T.header.frame_id, T.child_frame_id, pose, static=static)
 
     def _find(self, imu_frame: str, late: bool) -> Mount | None:
         """The mount of the configuration, or of /tf, or after a while one whose axes follow the left camera."""

@@ -41,9 +41,11 @@ def read_model(folder: Path) -> list[View]:
             cameras, images, points = _read_binary(folder)
         else:
             cameras, images, points = _read_text(folder)
-    except (OSError, ValueError, IndexError, struct.error) as error:
+        return sorted((_view(image, cameras, points) for image in images), key=lambda view: view.name)
+    except KeyError as error:
+        raise DataError(f"{folder}: no COLMAP model: no camera or point has the number {error}") from error
+    except (OSError, ValueError, IndexError, OverflowError, TypeError, struct.error) as error:
         raise DataError(f"{folder}: no COLMAP model ({error})") from error
-    return sorted((_view(image, cameras, points) for image in images), key=lambda view: view.name)
 
 
 def overlap(a: View, b: View) -> float:
@@ -151,10 +153,16 @@ def _distorted(folder: Path, model: str) -> DataError:
 
 def _view(image: _Image, cameras: dict[int, np.ndarray], points: dict[int, np.ndarray]) -> View:
     w, x, y, z = image.quaternion
-    T_cam_world = from_quaternion(np.array(image.translation), np.array([x, y, z, w]))
+    try:
+        T_cam_world = from_quaternion(np.array(image.translation), np.array([x, y, z, w]))
+    except DataError as error:
+        raise ValueError(f"image {image.name}: {error}") from error
     seen = {int(point): (u, v) for u, v, point in image.observations if point != _NO_POINT}  # once, if seen twice
     ids = np.array(sorted(seen), np.int64)
     uv = np.array([seen[i] for i in ids], float).reshape(-1, 2) - 0.5
     xyz = np.array([points[i] for i in ids]).reshape(-1, 3)
     depth = xyz @ T_cam_world[2, :3] + T_cam_world[2, 3]
-    return View(image.name, cameras[image.camera], T_cam_world, ids, uv, depth)
+    K = cameras[image.camera]
+    if not all(np.isfinite(part).all() for part in (K, uv, depth)):
+        raise ValueError(f"image {image.name}: its camera, or what it sees, is not finite")
+    return View(image.name, K, T_cam_world, ids, uv, depth)

@@ -8,10 +8,10 @@ import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 from scipy.ndimage import distance_transform_edt
 
+from letvins_ros.array_files import read_array
 from letvins_ros.errors import DataError
 from letvins_ros.image_files import read_image
 from training.data.colmap import View, read_depth_map
-from training.data.images import read_array
 
 _FEWEST = 20  # points of an image
 _REACH_PX = 24  # from the nearest point, within which a depth between points is believed

@@ -50,14 +50,6 @@ def looks_broken(path: Path) -> str:
     return "" if end in tail else "is cut off"
 
 
-def read_array(path: Path) -> np.ndarray:
-    """The array of a .npy file, read from it when it is used; DataError where the file is none or incomplete."""
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError, TypeError) as error:
-        raise DataError(f"{path}: not a whole .npy file ({' '.join(str(error).split())})") from error
-
-
 def _read(path: Path, flags: int) -> np.ndarray:
     """OpenCV shows the missing part of a JPEG that is cut off as gray, and says nothing."""
     image = None if looks_broken(path) else read_image(path, flags)

@@ -3,7 +3,10 @@
 
 import io
 import pickle
+import struct
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -14,6 +17,12 @@ from letvins_ros.writing import atomic_path
 
 _HARMLESS = {"_reconstruct", "_frombuffer", "ndarray", "dtype", "scalar"}  # of numpy; enough for arrays of any kind
 _PAIR = np.dtype([("pair", np.int64, 2), ("overlap", np.float32), ("central_matches", np.float32, (0,))])
+_MALFORMED = (
+    *(AttributeError, EOFError, IndexError, KeyError, MemoryError, NotImplementedError, OSError, OverflowError),
+    *(RuntimeError, SyntaxError, TypeError, ValueError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError),
+    *(struct.error, tokenize.TokenError),
+)
+_MAX_BYTES = 1 << 30  # of an archive's arrays
 
 
 class SceneInfo(NamedTuple):
@@ -36,9 +45,23 @@ def read_scene_info(path: Path) -> SceneInfo:
         overlaps = np.array([info[1] for info in infos], np.float32)
         paths, depths = ([_path(p) for p in values[key]] for key in ("image_paths", "depth_paths"))
         K, T = (_stacked(values[key], shape) for key, shape in (("intrinsics", (3, 3)), ("poses", (4, 4))))
-    except (OSError, KeyError, ValueError, TypeError, IndexError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        scene = SceneInfo(paths, depths, K, T, pairs, overlaps)
+        _check(scene)
+    except _MALFORMED as error:
         raise DataError(f"{path}: not a scene_info file ({error})") from error
-    return SceneInfo(paths, depths, K, T, pairs, overlaps)
+    return scene
+
+
+def _check(scene: SceneInfo) -> None:
+    """Raise ValueError where the parts do not fit each other, or a camera is not finite."""
+    count = len(scene.image_paths)
+    sizes = {len(part) for part in (scene.depth_paths, scene.intrinsics, scene.poses)}
+    if sizes != {count}:
+        raise ValueError(f"{count} images, but {sizes} depths and cameras")
+    if not (np.isfinite(scene.intrinsics).all() and np.isfinite(scene.poses).all()):
+        raise ValueError("a camera is not finite")
+    if len(scene.pairs) and not 0 <= scene.pairs.min() <= scene.pairs.max() < count:
+        raise ValueError(f"pairs of images from {scene.pairs.min()} to {scene.pairs.max()}, there are {count}")
 
 
 def write_scene_info(path: Path, scene: SceneInfo) -> None:
@@ -70,6 +93,9 @@ def _arrays(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             return dict(_load(file))
     with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+        if size > _MAX_BYTES:
+            raise ValueError(f"{size / 1e6:.0f} MB when unpacked, at most {_MAX_BYTES / 1e6:.0f} are read")
         values = {Path(name).stem: _array(archive.read(name)) for name in archive.namelist()}
     if set(values) == {"arr_0"}:  # a dictionary saved as one object
         inner: dict[str, Any] = values["arr_0"].item()

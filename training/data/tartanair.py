@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from letvins_ros.array_files import read_array
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import from_quaternion, inverse
 from letvins_ros.image_files import read_image
 from training.data.correspondence import View, transfer_by_depth
-from training.data.images import read_array, read_rgb, resize, to_tensor
+from training.data.images import read_rgb, resize, to_tensor
 from training.data.photometric import Looks, change
 
 LOOKS = Looks(brightness=0.3, contrast=0.3)  # of the second image, as LET-NET2's authors change it
@@ -54,7 +55,10 @@ class Trajectory:
             raise DataError(f"{self.poses}: no poses ({error})") from error
         if rows.shape[1] != 7:
             raise DataError(f"{self.poses}: 7 numbers needed in each row, got {rows.shape[1]}")
-        self._T_world_ned = [from_quaternion(row[:3], row[3:]) for row in rows]
+        try:
+            self._T_world_ned = list(from_quaternion(rows[:, :3], rows[:, 3:]))
+        except DataError as error:
+            raise DataError(f"{self.poses}: {error}") from error
 
     def __len__(self) -> int:
         return len(self._T_world_ned)

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from letvins_ros import networks
+from letvins_ros.array_files import read_array
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.image_files import read_image
 from letvins_ros.writing import write_atomic
-from training.data.images import read_array, resize, to_tensor
+from training.data.images import resize, to_tensor
 from training.data.labelled import Labelled, NyuV2
 from training.data.tartanair import find_trajectories
 from training.tasks.segmentation import confusion, depth_figures, predict_classes, segmentation_figures

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+from functools import cache
+
+import mutations
+import numpy as np
+from safetensors.numpy import save
+from survival_check import survives
+
+from letvins_ros.networks.folding import fold_letnet2
+from letvins_ros.weights import LETNET2_GRAY, ORB_VLAD, load_weights
+
+
+@cache
+def files():
+    few = save({"a.weight": np.ones((3, 2), np.float32), "a.bias": np.zeros(3, np.float16)})
+    return [few, LETNET2_GRAY.read_bytes(), ORB_VLAD.read_bytes()]
+
+
+def damage_weights(folder, rng):
+    """The header as a text, or the file as bytes."""
+    data = rng.choice(files())
+    size = int.from_bytes(data[:8], "little")
+    if rng.random() < 0.5:
+        header = mutations.mutate(data[8 : 8 + size], rng, (*mutations.TEXT, mutations.nest))
+        data = len(header).to_bytes(8, "little") + header + data[8 + size :]
+    else:
+        data = mutations.mutate(data, rng, mutations.BINARY)
+    (folder / "a.safetensors").write_bytes(data)
+    return folder / "a.safetensors"
+
+
+def use_weights(path):
+    state = load_weights(path)
+    if "a.weight" not in state and "mean" not in state:
+        fold_letnet2(state, 1)
+
+
+def test_damaged_weights_are_refused_or_can_be_used(tmp_path):
+    counts = survives(damage_weights, use_weights, tmp_path)
+    assert counts["read"] and counts["refused"]
