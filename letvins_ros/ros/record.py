@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Node: writes all letvins topics and /tf into a ROS 2 bag, through the rosbags library."""
 
+import shutil
 import sys
 import time
 from functools import partial
@@ -37,6 +38,9 @@ TOPICS = {
 }  # fmt: skip
 
 
+RESERVE_MB = 50  # of the disk
+
+
 class Recorder(Node):
     """Writes what it hears, as it comes, with the time of arrival."""
 
@@ -60,11 +64,21 @@ class Recorder(Node):
 def main() -> None:
     """Record into the folder named first, in the namespace named second, until SIGINT or SIGTERM."""
     bag, namespace = remove_ros_args(sys.argv)[1:3]
-    with signals_noted() as ended, Writer(Path(bag), version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        executor = SingleThreadedExecutor()
-        executor.add_node(Recorder(writer, namespace))
-        while not ended.is_set():
-            executor.spin_once(timeout_sec=0.1)
-        executor.shutdown(timeout_sec=1.0)
+    with signals_noted() as ended:
+        with Writer(Path(bag), version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+            executor = SingleThreadedExecutor()
+            recorder = Recorder(writer, namespace)
+            executor.add_node(recorder)
+            while not ended.is_set() and has_room(Path(bag)):
+                executor.spin_once(timeout_sec=0.1)
+            executor.shutdown(timeout_sec=1.0)
+        if not ended.is_set():  # the others go on
+            recorder.get_logger().error(f"less than {RESERVE_MB} MB are free: {bag} is complete up to here")
+            ended.wait()
         rclpy.try_shutdown()
+
+
+def has_room(bag: Path) -> bool:
+    """Whether more can be written; the end of a bag, without which it cannot be read, needs some."""
+    return shutil.disk_usage(bag).free > RESERVE_MB * 1e6
