@@ -164,6 +164,8 @@ def _run(source: Path, out: Path | None, config: "Config", options: "RunOptions"
     if metrics.get("interrupted"):
         print("Interrupted; the results cover the frames processed until then.")
     print(aligned(summary(metrics)))
+    for warning in metrics["warnings"]:
+        print(f"Warning: {warning['code']}: {warning['message']}; remedy: {warning['remedy']}")
     _show_skipped(metrics)
     print(f"Results: {folder}/ (report.html, trajectory.png, error.png, timing.png)")
     if metrics.get("missing"):

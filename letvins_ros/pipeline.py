@@ -16,10 +16,13 @@ from letvins_ros.config import Config
 from letvins_ros.config_io import to_yaml
 from letvins_ros.contrast import to_gray
 from letvins_ros.datasets import Dataset, open_dataset
+from letvins_ros.datasets.stream import LATE, REPEATED
 from letvins_ros.errors import Rejected
 from letvins_ros.estimation import Step, VioEstimator
 from letvins_ros.evaluation.record import FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
+from letvins_ros.examination import Examiner
+from letvins_ros.examination.stamps import row_findings
 from letvins_ros.loop.describers import describer_name
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.worker import LoopResult, LoopWorker
@@ -46,14 +49,25 @@ class Odometry:
     def __init__(self, config: Config, rig: Rig) -> None:
         self.tracker = FeatureTracker(config.tracker, rig, seed=config.seed)
         self.estimator = VioEstimator(config, rig)
+        self.examiner = Examiner(rig)
+
+    def add_imu(self, samples: ImuSamples) -> int:
+        """IMU readings up to at least the next frame's time; how many were refused."""
+        self.examiner.add_imu(samples)
+        return self.estimator.add_imu(samples)
 
     def process(self, frame: ImageFrame) -> tuple[FrameTracks, Step, tuple[float, float]]:
-        """Tracks of one frame, what the estimator made of it, and the milliseconds that each took."""
+        """Tracks of one frame, what the estimator made of it, and the milliseconds that each took.
+
+        The self-examination's time counts as the estimator's.
+        """
         start = time.perf_counter()
         turn = self.estimator.rotation_since_last(frame.stamp_ns)
         tracks = self.tracker.process(frame, turn, self.estimator.initialised)
         tracked = time.perf_counter()
         step = self.estimator.process(tracks)
+        imu_time_ns = self.estimator.imu_time(frame.stamp_ns)
+        self.examiner.add_frame(self.tracker.matches, frame.stamp_ns, imu_time_ns, self.tracker.stuck[0])
         return tracks, step, ((tracked - start) * 1e3, (time.perf_counter() - tracked) * 1e3)
 
 
@@ -85,7 +99,19 @@ def run_offline(
     if record.frames and not record.posed():
         last = record.frames[-1].state
         dataset.report.add(f"frames without pose: {last.reason if last else ''}", dataset.name, len(record.frames))
+    _examine_rows(odometry.examiner, dataset)
+    record.warnings = [finding.to_dict() for finding in odometry.examiner.findings()]
     return write_results(out, record, dataset.truth, to_yaml(replace(config, rig=rig)))
+
+
+def _examine_rows(examiner: Examiner, dataset: Dataset) -> None:
+    """Tell of the faults of stamps that were mended while reading."""
+    counts = dataset.report.counts
+    for what in sorted({kind.rpartition(": ")[0] for kind in counts if kind.endswith((LATE, REPEATED))}):
+        repeated, late = counts.get(f"{what}: {REPEATED}", 0), counts.get(f"{what}: {LATE}", 0)
+        kept = len(dataset.imu) if "imu" in what and dataset.imu is not None else len(dataset)
+        for finding in row_findings(what, kept + repeated, repeated, late):
+            examiner.add_finding(finding)
 
 
 def _frames_expected(dataset: Dataset, options: RunOptions) -> int:
@@ -101,7 +127,7 @@ def _frames_with_imu(
     frames = dataset.frames(options.start_s, options.duration_s)
     fed, began = 0, None
     for frame in frames:
-        fed = _feed(odometry.estimator, dataset, fed, frame.stamp_ns)
+        fed = _feed(odometry, dataset, fed, frame.stamp_ns)
         if options.realtime:
             began = began or (time.perf_counter(), frame.stamp_ns)
             early_s = (frame.stamp_ns - began[1]) * 1e-9 - (time.perf_counter() - began[0])
@@ -112,14 +138,14 @@ def _frames_with_imu(
         yield frame
 
 
-def _feed(estimator: VioEstimator, dataset: Dataset, fed: int, stamp_ns: int) -> int:
+def _feed(odometry: Odometry, dataset: Dataset, fed: int, stamp_ns: int) -> int:
     """Pass on the readings up to the first one after the frame; how many have been passed on in all."""
     imu = dataset.imu
     if imu is None:
         return 0
-    end = int(np.searchsorted(imu.stamps_ns, estimator.imu_time(stamp_ns))) + 1
+    end = int(np.searchsorted(imu.stamps_ns, odometry.estimator.imu_time(stamp_ns))) + 1
     if end > fed:
-        refused = estimator.add_imu(ImuSamples(imu.stamps_ns[fed:end], imu.gyro[fed:end], imu.accel[fed:end]))
+        refused = odometry.add_imu(ImuSamples(imu.stamps_ns[fed:end], imu.gyro[fed:end], imu.accel[fed:end]))
         if refused:
             dataset.report.add("imu: readings out of order or absurd, dropped", "", refused)
     return max(end, fed)

@@ -70,6 +70,24 @@ class FrameTracks:
         return len(self.uv)
 
 
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Features of one frame found again by appearance, before geometry has rejected any of them."""
+
+    before: np.ndarray  # (N, 3) float64 unit bearings in the leading camera at the frame before
+    now: np.ndarray  # (N, 3) the same now
+    inverse_distance: np.ndarray  # (N,) 1/m at the frame before, NaN unknown
+    stereo_uv: np.ndarray  # (2, M, 2) px in the images of a pair, of this frame
+    looked_for: int  # features that were looked for in the partner's image
+
+    def __post_init__(self) -> None:
+        n = len(self.before)
+        _check("before", self.before, (n, 3))
+        _check("now", self.now, (n, 3))
+        _check("inverse_distance", self.inverse_distance, (n,))
+        _check("stereo_uv", self.stereo_uv, (2, None, 2))
+
+
 class VioStatus(Enum):
     """Status of the estimator."""
 

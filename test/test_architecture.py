@@ -24,12 +24,13 @@ ALLOWED = {  # what each part may import besides itself and the base
     "inference": {"networks", "weights"},
     "tracking": {"inference", "networks"},
     "estimation": set(),
+    "examination": set(),
     "loop": {"inference", "networks", "weights"},
     "datasets": set(),
     "sensors": {"datasets"},
     "simulation": {"datasets"},
     "evaluation": {"datasets"},
-    "pipeline": {"datasets", "estimation", "evaluation", "inference", "loop", "sensors", "tracking"},
+    "pipeline": {"datasets", "estimation", "evaluation", "examination", "inference", "loop", "sensors", "tracking"},
     "run_folder": set(),
     "show_tracks": {"datasets", "evaluation", "tracking"},
     "terminal": set(),
@@ -45,7 +46,7 @@ ALLOWED = {  # what each part may import besides itself and the base
         "simulation",
         "terminal",
     },
-    "ros": {"datasets", "estimation", "evaluation", "loop", "sensors", "tracking"},
+    "ros": {"datasets", "estimation", "evaluation", "examination", "loop", "sensors", "tracking"},
 }
 TRAINING = {  # what each part of training/ may import of it besides itself
     "data": set(),

@@ -82,6 +82,7 @@ def test_a_run_writes_every_file_and_every_figure(run, recording):
     assert (metrics["frames"], metrics["frames_dropped"], metrics["coverage"], metrics["resets"]) == (61, 0, 1.0, 0)
     assert metrics["duration_s"] == pytest.approx(3.0)
     assert metrics["initialised_after_s"] < 1.5
+    assert metrics["warnings"] == []
     assert metrics["ate_rmse_m"] < 0.05
     rows = np.loadtxt(out / "trajectory.tum")
     assert rows.shape == (61 - round(metrics["initialised_after_s"] * 20), 8)

@@ -15,6 +15,7 @@ from letvins_ros.errors import DataError
 
 PAIR_TOLERANCE_NS = 5_000_000
 NICENESS = 10
+LATE, REPEATED = "rows out of time order, sorted", "rows with a stamp seen before, dropped"  # kinds in a report
 T = TypeVar("T")
 
 
@@ -57,11 +58,11 @@ def time_order(what: str, stamps_ns: np.ndarray, report: ReadReport) -> np.ndarr
     """Return indices (M,) that bring stamps (N,) into strictly increasing order; of equal stamps the first stays."""
     late = stamps_ns[1:] < np.maximum.accumulate(stamps_ns)[:-1]
     if late.any():
-        report.add(f"{what}: rows out of time order, sorted", str(stamps_ns[1:][late][0]), int(late.sum()))
+        report.add(f"{what}: {LATE}", str(stamps_ns[1:][late][0]), int(late.sum()))
     order = np.argsort(stamps_ns, kind="stable")
     again = np.diff(stamps_ns[order], prepend=np.iinfo(np.int64).min) == 0
     if again.any():
-        report.add(f"{what}: rows with a stamp seen before, dropped", str(stamps_ns[order][again][0]), int(again.sum()))
+        report.add(f"{what}: {REPEATED}", str(stamps_ns[order][again][0]), int(again.sum()))
     return np.asarray(order[~again])
 
 

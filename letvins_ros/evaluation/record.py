@@ -49,6 +49,7 @@ class RunRecord:
     loop_stamps_ns: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))  # the two ends of each
     loop_process: tuple[float, float] = (0.0, 0.0)  # CPU seconds and peak MB of the loop closer's process
     interrupted: bool = False
+    warnings: list[dict[str, str | float]] = field(default_factory=list)  # code, message, since_s, remedy of each
     missing: str = ""  # which results there are not, and why
     frames: list[FrameResult] = field(default_factory=list)
     _started: tuple[float, float] = field(default_factory=_clocks)

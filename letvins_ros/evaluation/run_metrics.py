@@ -103,6 +103,7 @@ def run_metrics(record: RunRecord, truth: Trajectory | None, comparison: Compari
         "loops": record.loops,
         **_error_metrics(comparison),
         **_cost_metrics(record),
+        "warnings": record.warnings,
         "skipped": dict(record.report.counts),
         "notes": record.report.notes,
         "interrupted": record.interrupted,

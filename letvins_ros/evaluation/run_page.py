@@ -85,7 +85,7 @@ def _marks(record: RunRecord, metrics: Mapping[str, Any]) -> Marks:
 
 
 def _notices(record: RunRecord) -> list[str]:
-    notices = []
+    notices = [f"Warning: {w['message']}. Remedy: {w['remedy']}. (since {w['since_s']:.1f} s)" for w in record.warnings]
     if record.interrupted:
         notices.append(f"Interrupted: {len(record.frames)} of {record.frames_total} frames were processed.")
     if record.frames_dropped:

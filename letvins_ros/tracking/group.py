@@ -12,6 +12,7 @@ from letvins_ros.calibration import Rig
 from letvins_ros.config import TrackerConfig
 from letvins_ros.tracking.epipolar import StereoGeometry, inliers_known_rotation, inliers_unknown_rotation
 from letvins_ros.tracking.follower import Follower
+from letvins_ros.types import Matches
 
 TYPICAL_INVERSE_DISTANCE = 0.1  # 1/m, where the search in the partner starts while no distance is known
 STUCK_RAD = 0.005  # two or three pixels: who turns so far sees another image
@@ -46,6 +47,7 @@ class CameraGroup:
         self._last_image = np.zeros((0, 0), np.uint8)
         self._turned: np.ndarray | None = np.eye(3)  # by the body since the last view, None: unknown
         self.stuck = 0  # images that repeated the one before while the body turned
+        self.matches: Matches | None = None  # of the last frame, before any are rejected
         self._features = Features()
 
     def accept(self, image: np.ndarray | None, R_last_now: np.ndarray | None, trusted: bool) -> bool:
@@ -54,6 +56,7 @@ class CameraGroup:
         R_last_now (3, 3) is the body's rotation since the call before, trusted where its bias is known.
         """
         self._turned = None if self._turned is None or R_last_now is None else self._turned @ R_last_now
+        self.matches = None
         if image is None:
             return False
         if trusted and self._turned is not None and self._is_stuck(image, self._turned):
@@ -80,10 +83,12 @@ class CameraGroup:
         """
         R_cam, view = self._rotation_of_lead(), views[self.lead]
         features, bearings_before = self._found_again(view, R_cam, follower, config)
+        pairs = (bearings_before, features.bearings, features.inverse_distance)
         features = self._without_outliers(features, bearings_before, R_cam if trusted else None, config)
         features = self._with_new(features, view, follower)
         partner_view = None if self.partner is None else views.get(self.partner)
-        uv_partner, features = self._in_partner(features, (view, partner_view), follower, config)
+        uv_partner, alike, features = self._in_partner(features, (view, partner_view), follower, config)
+        self.matches = Matches(*pairs, alike, 0 if partner_view is None else len(features.ids))
         self._last_view, self._features, self._turned = view, features, np.eye(3)
         self._frames += 1
         return features, uv_partner
@@ -148,20 +153,24 @@ class CameraGroup:
 
     def _in_partner(
         self, features: Features, views: tuple[Any, Any | None], follower: Follower, config: TrackerConfig
-    ) -> tuple[np.ndarray, Features]:
-        """Pixels (N, 2) in the partner, NaN where not found, and the features with their distances updated."""
+    ) -> tuple[np.ndarray, np.ndarray, Features]:
+        """Pixels (N, 2) in the partner, NaN where not found; pixels (2, M, 2) in both that look alike, anywhere.
+
+        And the features with their distances updated.
+        """
         uv_partner = np.full((len(features.ids), 2), np.nan, np.float32)
         if self._stereo is None or views[1] is None or not len(features.ids):
-            return uv_partner, features
+            return uv_partner, np.zeros((2, 0, 2), np.float32), features
         known = np.isfinite(features.inverse_distance)
         typical = float(np.median(features.inverse_distance[known])) if known.any() else TYPICAL_INVERSE_DISTANCE
         w_guess = np.where(known, features.inverse_distance, typical)
         guess = self._stereo.guess_right(features.bearings, w_guess)
         guess = np.where(np.isfinite(guess), guess, features.uv)
         found_uv, found = follower.follow(*views, features.uv, guess)
+        alike = np.stack([features.uv[found], found_uv[found]])
         bearings = self._stereo.right.unproject(found_uv)
         agree, w = self._stereo.agree(features.bearings, bearings, config.stereo_epipolar_px)
         found &= agree & np.isfinite(bearings).all(1)
         uv_partner[found] = found_uv[found]
         inverse_distance = np.where(found, np.maximum(w, 0.0), features.inverse_distance)
-        return uv_partner, replace(features, inverse_distance=inverse_distance)
+        return uv_partner, alike, replace(features, inverse_distance=inverse_distance)

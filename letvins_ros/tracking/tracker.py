@@ -9,7 +9,7 @@ from letvins_ros.calibration import Rig
 from letvins_ros.config import TrackerConfig
 from letvins_ros.tracking.follower import Follower, open_follower
 from letvins_ros.tracking.group import CameraGroup, Features
-from letvins_ros.types import FrameTracks, ImageFrame
+from letvins_ros.types import FrameTracks, ImageFrame, Matches
 
 
 class FeatureTracker:
@@ -29,6 +29,11 @@ class FeatureTracker:
     def stuck(self) -> dict[int, int]:
         """How many images repeated the one before while the body turned, by camera; a partner's are not looked at."""
         return {group.lead: group.stuck for group in self._groups}
+
+    @property
+    def matches(self) -> Matches | None:
+        """What the first camera's group found in the last frame by appearance, None where its image did not serve."""
+        return self._groups[0].matches
 
     def process(self, frame: ImageFrame, R_last_now: np.ndarray | None = None, trusted: bool = False) -> FrameTracks:
         """Tracks of one frame; features of a camera whose image is missing have none, and wait for its next image.

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examiner: looks at readings and matches as they come, and says what is wrong with the sensors."""
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from letvins_ros.calibration import Rig
+from letvins_ros.examination.alignment import Turns, align
+from letvins_ros.examination.finding import Finding
+from letvins_ros.examination.imu_checks import (
+    gap_findings,
+    range_findings,
+    rate_findings,
+    stuck_findings,
+    unit_findings,
+)
+from letvins_ros.examination.readings import Readings
+from letvins_ros.examination.rotation import turn_between
+from letvins_ros.examination.stamps import FrameStamps
+from letvins_ros.examination.stereo import StereoExam
+from letvins_ros.examination.turning import turning_findings
+from letvins_ros.types import ImuSamples, Matches
+
+PERIOD_S = 1.0  # between two examinations
+TURNS_S = 15.0  # of rotations from images that are compared with the gyro
+RECENT_S = 2.0  # of readings that are looked at by themselves
+TURN_PERIOD_S = 0.09  # one rotation in so long is enough, whatever the camera's rate
+STEREO_EVERY = 2  # examinations
+LONGEST_INTERVAL_S = 0.2  # between two frames whose rotation is known
+FROZEN = 5  # frames in a row
+CONFIRMED = 2  # examinations that must find the same, one soon after the other
+HIDES = {  # what follows from a finding needs no mention
+    "gyro_stuck": {"gyro_disagrees", "imu_axes", "imu_mount", "gyro_scale", "time_offset"},
+    "gyro_in_degrees": {"imu_axes", "imu_mount", "imu_saturated"},
+    "stereo_focal": {"gyro_scale", "imu_mount", "gyro_disagrees"},
+    "imu_saturated": {"gyro_scale", "imu_mount"},
+    "frame_gap": {"imu_gap"},
+    "stamps_repeated": {"imu_rate"},
+    "stamp_units": {"imu_rate", "imu_gap"},
+    "cameras_exchanged": {"stereo_missing", "stereo_mount", "stereo_focal", "gyro_scale"},
+}
+
+
+@dataclass
+class _Suspicion:
+    """A finding on its way to be told."""
+
+    finding: Finding
+    times: int = 0  # found
+    seen_s: float = 0.0  # when last
+    told: bool = False
+
+
+class Examiner:
+    """Examines one stream of readings and frames."""
+
+    def __init__(self, rig: Rig) -> None:
+        self._rig = rig
+        self._R_body_cam = rig.cameras[0].T_body_cam[:3, :3]
+        self._readings, self._turns = Readings(), deque[tuple[int, int, np.ndarray]]()
+        pair = [rig.cameras[i] for i in rig.groups[0]]
+        self._stereo = StereoExam(pair[0], pair[1]) if len(pair) > 1 else None
+        self._stamps, self._frozen, self._stuck = FrameStamps(), 0, 0
+        self._first_ns: int | None = None
+        self._last_ns: int | None = None  # IMU clock, of the last frame that the tracker took
+        self._examined_ns, self._examinations = 0, 0
+        self._suspicions: dict[str, _Suspicion] = {}
+
+    def add_imu(self, samples: ImuSamples) -> None:
+        """Readings as they came, before anything is mended."""
+        self._readings.add(samples)
+
+    def add_frame(self, matches: Matches | None, stamp_ns: int, imu_time_ns: int, stuck: int = 0) -> None:
+        """Matches of a frame, None where it has none; its stamp, and the same on the IMU's clock.
+
+        stuck: how many images so far repeated the one before while the body turned.
+        """
+        if self._first_ns is None:
+            self._first_ns = self._examined_ns = stamp_ns
+        now_s = (stamp_ns - self._first_ns) * 1e-9
+        self._stamps.add(stamp_ns, now_s)
+        self._frozen = self._frozen + 1 if stuck > self._stuck else 0
+        self._stuck = stuck
+        if self._frozen == FROZEN:
+            text = f"the left camera sends one image again and again while the body turns ({FROZEN} times in a row)"
+            self.add_finding(Finding("images_frozen", text, now_s, {"frames": float(FROZEN)}))
+        if matches is not None:
+            self._add_turn(matches, imu_time_ns)
+            if self._stereo is not None:
+                self._stereo.add(matches)
+        if stamp_ns - self._examined_ns >= PERIOD_S * 1e9:
+            self._examined_ns = stamp_ns
+            self._examine(now_s)
+
+    def add_finding(self, finding: Finding) -> None:
+        """Tell what another part has found out for sure."""
+        self._suspicions[finding.code] = _Suspicion(finding, told=True)
+
+    def findings(self) -> list[Finding]:
+        """Everything found so far, the oldest first; what only follows from another is left out."""
+        for finding in self._stamps.findings():
+            self.add_finding(finding)
+        told = {code: one.finding for code, one in self._suspicions.items() if one.told}
+        hidden = set().union(*(HIDES.get(code, set()) for code in told))
+        return sorted((f for code, f in told.items() if code not in hidden), key=lambda f: f.since_s)
+
+    def _add_turn(self, matches: Matches, imu_time_ns: int) -> None:
+        last, self._last_ns = self._last_ns, imu_time_ns
+        if last is None or not 0 < imu_time_ns - last < LONGEST_INTERVAL_S * 1e9:
+            return
+        if self._readings.last_ns is None:  # nothing to compare it with
+            return
+        if self._turns and imu_time_ns - self._turns[-1][1] < TURN_PERIOD_S * 1e9:
+            return
+        turn = turn_between(matches)
+        if turn is not None:
+            rate = self._R_body_cam @ turn / ((imu_time_ns - last) * 1e-9)
+            self._turns.append((last, imu_time_ns, rate))
+        while self._turns and imu_time_ns - self._turns[0][0] > TURNS_S * 1e9:
+            self._turns.popleft()
+
+    def _examine(self, now_s: float) -> None:
+        self._examinations += 1
+        found = self._of_imu(now_s)
+        if self._stereo is not None and self._examinations % STEREO_EVERY == 0:
+            found += self._stereo.findings(now_s)
+        for code, one in list(self._suspicions.items()):
+            if not one.told and now_s - one.seen_s > 2 * STEREO_EVERY * PERIOD_S:
+                del self._suspicions[code]
+        for finding in found:
+            known = self._suspicions.setdefault(finding.code, _Suspicion(finding))
+            known.times, known.seen_s = known.times + 1, now_s
+            known.told |= known.times >= CONFIRMED
+            known.finding = replace(finding, since_s=known.finding.since_s)
+
+    def _of_imu(self, now_s: float) -> list[Finding]:
+        if self._readings.last_ns is None:
+            return []
+        everything, recent = self._readings.samples(), self._readings.samples(RECENT_S)
+        found = [
+            *unit_findings(recent, now_s),
+            *range_findings(everything, now_s),
+            *rate_findings(recent, self._rig.imu, now_s),
+            *gap_findings(everything, self._first_ns or 0),
+        ]
+        if not self._turns:
+            return found
+        turns = Turns(*(np.array(column) for column in zip(*self._turns, strict=True)))
+        late = turns.rate[turns.end_ns > self._readings.last_ns - int(RECENT_S * 1e9)]
+        rate = np.sqrt(np.square(late).mean(0)) if len(late) else np.zeros(3)
+        found += stuck_findings(recent, rate, now_s)
+        fit = align(turns, everything)
+        return found + (turning_findings(fit, now_s) if fit is not None else [])

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What IMU readings tell by themselves: units, axes that do not change, range, gaps and rate."""
+
+import numpy as np
+
+from letvins_ros.calibration import TYPICAL_IMU, ImuNoise
+from letvins_ros.examination.finding import Finding
+from letvins_ros.types import ImuSamples
+
+LEAST_READINGS = 20
+LEAST_G, MOST_G = 0.7, 1.3  # m/s^2: gravity's share of the median force in g; no body falls that nearly free for long
+WEIGHTLESS = 3.0  # m/s^2: 0.3 g as median over seconds is a fall of several metres
+NOISY_GYRO, NOISY_ACCEL = 1e-4, 3e-3  # rad/s, m/s^2: less than the noise of any MEMS sensor, more than of exact data
+TURNING = 0.05  # rad/s: far above the noise of rates from images, so a gyro at rest contradicts them
+PLATEAU = 4  # equal readings in a row at the largest value: noise makes that rare, twice over
+PLATEAUS = 3
+LEAST_GAP_S, GAP_PERIODS = 0.1, 10  # the estimator bridges less
+NAMES = "xyz"
+
+
+def unit_findings(samples: ImuSamples, since_s: float) -> list[Finding]:
+    """Units of the accelerometer, by the median force over seconds: gravity is most of it on any vehicle."""
+    if len(samples) < LEAST_READINGS or not np.ptp(samples.accel, axis=0).any():
+        return []
+    force = float(np.median(np.linalg.norm(samples.accel, axis=1)))
+    numbers = {"median_force": force}
+    if LEAST_G < force < MOST_G:
+        text = f"accelerations of {force:.2f} look like g, m/s^2 are needed (about 9.81 at rest)"
+        return [Finding("accel_in_g", text, since_s, numbers)]
+    if force < WEIGHTLESS:
+        text = f"the median force is {force:.2f} m/s^2, but a body that does not fall feels about 9.81"
+        return [Finding("accel_without_gravity", text, since_s, numbers)]
+    return []
+
+
+def stuck_findings(samples: ImuSamples, image_rate: np.ndarray, since_s: float) -> list[Finding]:
+    """Axes that give one value while others of the same device have noise, and the body turns.
+
+    image_rate (3,): root mean square of the rate from images about the body's axes, rad/s.
+    """
+    if len(samples) < LEAST_READINGS:
+        return []
+    gyro, accel = _noise(samples.gyro), _noise(samples.accel)
+    noisy = {"gyro": gyro > NOISY_GYRO, "accel": accel > NOISY_ACCEL}
+    stuck = {"gyro": ~np.ptp(samples.gyro, axis=0).astype(bool), "accel": ~np.ptp(samples.accel, axis=0).astype(bool)}
+    turns = {"gyro": image_rate > TURNING, "accel": np.full(3, np.linalg.norm(image_rate) > TURNING)}
+    physical = noisy["gyro"].any() or noisy["accel"].any()
+    found = []
+    for sensor, name in (("gyro", "gyro"), ("accel", "accelerometer")):
+        if not (physical and (stuck[sensor] & turns[sensor]).any()):
+            continue
+        axes = stuck[sensor]
+        which = ", ".join(f"{axis} {v:g}" for axis, v, s in zip(NAMES, _last(samples, sensor), axes, strict=True) if s)
+        rate = float(np.linalg.norm(image_rate))
+        text = f"the {name} gives one value ({which}) while the images turn by {rate:.2f} rad/s (root mean square)"
+        found.append(Finding(f"{sensor}_stuck", text, since_s, {"axes": int(axes.sum()), "image_rate": rate}))
+    return found
+
+
+def _last(samples: ImuSamples, sensor: str) -> np.ndarray:
+    return np.asarray(getattr(samples, sensor)[-1])
+
+
+def _noise(values: np.ndarray) -> np.ndarray:
+    """White noise (3,) of readings (N, 3), from their second differences, in which motion is small."""
+    return np.asarray(np.abs(np.diff(values, 2, axis=0)).mean(0) * np.sqrt(np.pi / 2 / 6))
+
+
+def range_findings(samples: ImuSamples, since_s: float) -> list[Finding]:
+    """Readings cut off at a largest value: several in a row are exactly equal there, again and again."""
+    found = []
+    for sensor, unit, noisy in (("gyro", "rad/s", NOISY_GYRO), ("accel", "m/s^2", NOISY_ACCEL)):
+        values = getattr(samples, sensor)
+        if len(values) < LEAST_READINGS:
+            continue
+        for i in np.flatnonzero(_noise(values) > noisy):
+            for sign in (1, -1):
+                cut = sign * values[:, i]
+                largest = float(cut.max())
+                runs = _runs(cut == largest)
+                if (runs >= PLATEAU).sum() >= PLATEAUS and (cut == largest).sum() >= PLATEAU * PLATEAUS:
+                    text = f"{sensor} {NAMES[i]} is cut off at {sign * largest:.4g} {unit} in {len(runs)} stretches"
+                    found.append(Finding("imu_saturated", text, since_s, {"limit": largest, "stretches": len(runs)}))
+    return found[:1]
+
+
+def _runs(mask: np.ndarray) -> np.ndarray:
+    """Lengths of the stretches of True."""
+    edges = np.flatnonzero(np.diff(np.r_[0, mask.astype(np.int8), 0]))
+    return edges[1::2] - edges[::2]
+
+
+def rate_findings(samples: ImuSamples, noise: ImuNoise | None, since_s: float) -> list[Finding]:
+    """The rate against the calibration's, where it says one."""
+    if noise is None or noise is TYPICAL_IMU or len(samples) < LEAST_READINGS:
+        return []
+    rate = 1e9 / float(np.median(np.diff(samples.stamps_ns)))
+    if 0.8 < rate / noise.rate_hz < 1.25:
+        return []
+    text = f"{rate:.0f} Hz come in, the calibration says {noise.rate_hz:g} Hz"
+    return [Finding("imu_rate", text, since_s, {"rate_hz": rate, "calibrated_hz": noise.rate_hz})]
+
+
+def gap_findings(samples: ImuSamples, first_ns: int) -> list[Finding]:
+    """The longest stretch without readings, where the estimator cannot bridge it."""
+    if len(samples) < LEAST_READINGS:
+        return []
+    steps = np.diff(samples.stamps_ns) * 1e-9
+    i = int(steps.argmax())
+    if steps[i] < max(LEAST_GAP_S, GAP_PERIODS * float(np.median(steps))):
+        return []
+    at = (samples.stamps_ns[i] - first_ns) * 1e-9
+    return [Finding("imu_gap", f"no IMU readings for {steps[i]:.2f} s", max(at, 0.0), {"gap_s": float(steps[i])})]

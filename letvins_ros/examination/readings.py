@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The IMU's readings of the last seconds, as they came."""
+
+from collections import deque
+
+import numpy as np
+
+from letvins_ros.types import ImuSamples
+
+KEPT_S = 20.0
+
+
+class Readings:
+    """Readings of the last seconds, with the angle that the gyro has turned since they began."""
+
+    def __init__(self) -> None:
+        self._chunks: deque[ImuSamples] = deque()
+
+    def add(self, samples: ImuSamples) -> None:
+        """Append readings; those that are not newer than the last one, or not finite, are left out."""
+        last = self._chunks[-1].stamps_ns[-1] if self._chunks else np.iinfo(np.int64).min
+        before = np.maximum.accumulate(np.r_[last, samples.stamps_ns])[:-1]
+        good = (samples.stamps_ns > before) & np.isfinite(samples.gyro).all(1) & np.isfinite(samples.accel).all(1)
+        if not good.any():
+            return
+        self._chunks.append(ImuSamples(samples.stamps_ns[good], samples.gyro[good], samples.accel[good]))
+        oldest = self._chunks[-1].stamps_ns[-1] - int(KEPT_S * 1e9)
+        while self._chunks[0].stamps_ns[-1] < oldest:
+            self._chunks.popleft()
+
+    @property
+    def last_ns(self) -> int | None:
+        """Stamp of the newest reading."""
+        return int(self._chunks[-1].stamps_ns[-1]) if self._chunks else None
+
+    def samples(self, last_s: float = KEPT_S) -> ImuSamples:
+        """Readings of the last so many seconds."""
+        if not self._chunks:
+            return ImuSamples(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3)))
+        oldest = self._chunks[-1].stamps_ns[-1] - int(last_s * 1e9)
+        chunks = [chunk for chunk in self._chunks if chunk.stamps_ns[-1] >= oldest]
+        stamps, gyro, accel = (np.concatenate([getattr(c, n) for c in chunks]) for n in ("stamps_ns", "gyro", "accel"))
+        begin = int(np.searchsorted(stamps, oldest))
+        return ImuSamples(stamps[begin:], gyro[begin:], accel[begin:])

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from moving_rig import START_NS, make_rig, record
+
+from letvins_ros.calibration import Rig
+from letvins_ros.examination import REMEDIES, Finding
+from letvins_ros.examination.stamps import row_findings
+from letvins_ros.geometry import exp_so3, transform
+from letvins_ros.types import ImuSamples
+
+
+@pytest.fixture
+def recording():
+    return record()
+
+
+def with_imu(recording, gyro=None, accel=None):
+    imu = recording.imu
+    spoilt = ImuSamples(imu.stamps_ns, imu.gyro if gyro is None else gyro, imu.accel if accel is None else accel)
+    return replace(recording, imu=spoilt)
+
+
+def finding(recording, code):
+    (found,) = recording.examined().findings()
+    assert found.code == code
+    return found
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("speed", [0.0, 0.3, 1.0, 2.5])
+def test_a_clean_recording_has_no_finding(seed, speed):
+    assert record(seed, speed=speed).codes() == []
+
+
+def test_an_imu_turned_by_90_degrees_is_named_with_its_axes(recording):
+    turn = np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1.0]])
+    found = finding(with_imu(recording, recording.imu.gyro @ turn.T, recording.imu.accel @ turn.T), "imu_axes")
+    assert "y, -x, z" in found.message
+    assert found.since_s < 4.5
+
+
+def test_an_imu_in_ned_axes_is_named(recording):
+    turn = np.diag([1.0, -1, -1])
+    found = finding(with_imu(recording, recording.imu.gyro @ turn, recording.imu.accel @ turn), "imu_axes")
+    assert "x, -y, -z" in found.message
+
+
+def test_an_imu_mounted_3_degrees_off_is_named_with_the_angle(recording):
+    R = exp_so3(np.radians([0.0, 3.0, 0.0]))
+    found = finding(with_imu(recording, recording.imu.gyro @ R, recording.imu.accel @ R), "imu_mount")
+    assert found.evidence["angle_deg"] == pytest.approx(3, abs=0.3)
+
+
+def test_a_gyro_in_degrees_is_named(recording):
+    found = finding(with_imu(recording, np.degrees(recording.imu.gyro)), "gyro_in_degrees")
+    assert "57." in found.message
+
+
+def test_a_gyro_with_a_wrong_scale_is_named(recording):
+    found = finding(with_imu(recording, recording.imu.gyro / 1.1), "gyro_scale")
+    assert found.evidence["scale"] == pytest.approx(1.1, abs=0.02)
+
+
+@pytest.mark.parametrize("offset_s", [0.05, -0.02])
+def test_a_time_offset_is_named_with_its_value(recording, offset_s):
+    imu = replace(recording.imu, stamps_ns=recording.imu.stamps_ns + round(offset_s * 1e9))
+    found = finding(replace(recording, imu=imu), "time_offset")
+    assert found.evidence["lag_s"] == pytest.approx(offset_s, abs=0.002)
+    assert f"add {offset_s:+.2f}"[:8] in found.message
+
+
+def test_another_gyro_than_the_cameras_is_named(recording):
+    shaken = np.random.default_rng(0).normal(0, 1, recording.imu.gyro.shape)
+    finding(with_imu(recording, shaken), "gyro_disagrees")
+
+
+def test_accelerations_in_g_are_named(recording):
+    assert "1.0" in finding(with_imu(recording, accel=recording.imu.accel / 9.80665), "accel_in_g").message
+
+
+def test_accelerations_without_gravity_are_named(recording):
+    low = recording.imu.accel - recording.imu.accel.mean(0)
+    finding(with_imu(recording, accel=low), "accel_without_gravity")
+
+
+def test_a_dead_gyro_is_named(recording):
+    finding(with_imu(recording, recording.imu.gyro * 0), "gyro_stuck")
+
+
+def test_one_stuck_axis_is_named(recording):
+    gyro = recording.imu.gyro * [1, 1, 0] + [0, 0, 0.25]
+    assert "z 0.25" in finding(with_imu(recording, gyro), "gyro_stuck").message
+
+
+def test_exact_readings_of_a_robot_that_rests_are_not_stuck():
+    still = record(speed=0.0)
+    exact = with_imu(still, still.imu.gyro * 0, still.imu.accel * 0 + [0, 0, 9.81])
+    assert exact.codes() == []
+
+
+def test_a_stuck_accelerometer_is_named(recording):
+    finding(with_imu(recording, accel=recording.imu.accel * 0 + [0, 0, 9.81]), "accel_stuck")
+
+
+def test_readings_that_are_cut_off_are_named():
+    fast = record(speed=2.5)
+    codes = with_imu(fast, fast.imu.gyro.clip(-0.7, 0.7)).codes()
+    assert codes == ["imu_saturated"]
+
+
+def test_half_the_readings_are_a_wrong_rate(recording):
+    imu = recording.imu
+    imu = ImuSamples(imu.stamps_ns[::2], imu.gyro[::2], imu.accel[::2])
+    assert "100 Hz" in finding(replace(recording, imu=imu), "imu_rate").message
+
+
+def test_a_gap_in_the_readings_is_named_with_its_time(recording):
+    t = np.arange(len(recording.imu)) / 200
+    kept = (t < 4) | (t > 5)
+    imu = ImuSamples(recording.imu.stamps_ns[kept], recording.imu.gyro[kept], recording.imu.accel[kept])
+    found = finding(replace(recording, imu=imu), "imu_gap")
+    assert found.since_s == pytest.approx(4, abs=0.02)
+
+
+def test_exchanged_cameras_are_named(recording):
+    swapped = [replace(m, stereo_uv=m.stereo_uv[::-1]) for m in recording.matches]
+    finding(replace(recording, matches=swapped), "cameras_exchanged")
+
+
+def turned_rig(degrees: float) -> Rig:
+    left, right = make_rig().cameras
+    R = exp_so3(np.radians([0.0, degrees, 0.0]))
+    return Rig((left, replace(right, T_body_cam=right.T_body_cam @ transform(R, np.zeros(3)))), make_rig().imu)
+
+
+def test_cameras_turned_against_each_other_are_named_with_the_angle():
+    found = finding(record(true_rig=turned_rig(2.0)), "stereo_mount")
+    assert found.evidence["angle_deg"] == pytest.approx(2, abs=0.3)
+
+
+def test_another_focal_length_than_calibrated_is_named():
+    left, right = make_rig().cameras
+    longer = replace(right.camera, intrinsics=(300.0, 300.0, 183.0, 124.0))
+    found = finding(record(true_rig=Rig((left, replace(right, camera=longer)), make_rig().imu)), "stereo_focal")
+    assert found.evidence["ratio"] == pytest.approx(229 / 300, abs=0.03)
+
+
+def test_right_images_in_which_nothing_is_found_are_named(recording):
+    none = [replace(m, stereo_uv=m.stereo_uv[:, :0]) for m in recording.matches]
+    finding(replace(recording, matches=none), "stereo_missing")
+
+
+def test_a_stereo_rig_without_imu_is_examined(recording):
+    nothing = ImuSamples(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3)))
+    assert replace(recording, imu=nothing, rig=Rig(recording.rig.cameras, None)).codes() == []
+
+
+def test_a_finding_is_told_once_with_the_time_of_its_first_sign():
+    found = finding(with_imu(record(seconds=15.0), accel=record(seconds=15.0).imu.accel / 9.8), "accel_in_g")
+    assert 0.5 < found.since_s < 2.5
+    assert found.to_dict().keys() == {"code", "message", "since_s", "remedy"}
+    assert found.remedy == REMEDIES["accel_in_g"]
+
+
+def test_an_unknown_code_is_refused():
+    with pytest.raises(ValueError, match="nonsense"):
+        Finding("nonsense", "", 0.0)
+
+
+def test_the_page_of_warnings_explains_each_code_with_its_remedy():
+    page = (Path(__file__).parents[2] / "docs" / "warnings.md").read_text()
+    meanings, remedies = page.split("## What to do")
+    rows = [line.split(" | ") for line in meanings.splitlines() if line.startswith("| `")]
+    assert {row[0].strip("| `") for row in rows} == REMEDIES.keys()
+    told = dict(line.strip("| ").split(" | ") for line in remedies.splitlines() if line.startswith("| `"))
+    assert {code.strip("`"): remedy for code, remedy in told.items()} == REMEDIES
+
+
+def test_stamps_in_microseconds_are_named(recording):
+    frames = START_NS // 1000 + (recording.frames_ns - START_NS) // 1000
+    imu = replace(recording.imu, stamps_ns=START_NS // 1000 + (recording.imu.stamps_ns - START_NS) // 1000)
+    assert replace(recording, frames_ns=frames, imu=imu).codes() == ["stamp_units"]
+
+
+def test_missing_images_are_named_with_their_time(recording):
+    kept = [i for i in range(len(recording.matches)) if not 80 < i < 110]
+    few = replace(recording, frames_ns=recording.frames_ns[kept], matches=[recording.matches[i] for i in kept])
+    assert finding(few, "frame_gap").since_s == pytest.approx(4, abs=0.06)
+
+
+def test_rows_in_bursts_and_a_clock_set_back_are_named():
+    assert [f.code for f in row_findings("imu", 2000, repeated=1500, late=0)] == ["stamps_repeated"]
+    assert [f.code for f in row_findings("imu", 2000, repeated=0, late=800)] == ["stamps_back"]
+    assert row_findings("imu", 2000, repeated=3, late=3) == []
+
+
+def test_a_frozen_camera_is_named(recording):
+    frozen = [None if 60 <= i < 80 else m for i, m in enumerate(recording.matches)]
+    examiner = replace(recording, matches=frozen).examined()
+    assert [f.code for f in examiner.findings()] == ["images_frozen"]
