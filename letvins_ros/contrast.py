@@ -16,7 +16,7 @@ MIDDLE = 128.0  # gray level that the local mean becomes
 CELL = 8  # pixels of the image along one of the small copy that mean and deviation are taken from
 
 
-def even_out(image: np.ndarray) -> np.ndarray:
+def equalise_contrast(image: np.ndarray) -> np.ndarray:
     """Local mean and deviation of a gray (H, W) or RGB (H, W, 3) uint8 image made equal; (H, W) uint8.
 
     Images smaller than a cell stay as they are.

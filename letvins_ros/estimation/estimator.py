@@ -326,11 +326,13 @@ class VioEstimator:
 
     def _output(self, frame: Frame, information: np.ndarray) -> VioState:
         state = frame.state
+        covariance = in_output_order(self._window.covariance(information), state.R)
+        if not np.isfinite(covariance).all():
+            raise np.linalg.LinAlgError("the covariance is not finite")
         self._T_last_now = inverse(self._good.T_odom_body) @ state.T_odom_body
         self._good = state
         reason = weakness(frame.steps, self._window.shared(frame), self._config.min_tracks)
         status = VioStatus.DEGRADED if reason else VioStatus.TRACKING
-        covariance = in_output_order(self._window.covariance(information), state.R)
         pose = (state.T_odom_body, state.v, state.gyro_bias, state.accel_bias)
         self._output_state = VioState(frame.stamp_ns, status, reason, *pose, covariance, self._resets)
         return self._output_state

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from letvins_ros.calibration import MountedCamera
-from letvins_ros.contrast import even_out
+from letvins_ros.contrast import equalise_contrast
 from letvins_ros.loop.features import KeyframeFeatures, with_landmarks
 from letvins_ros.types import Keyframe
 from letvins_ros.weights import ORB_VLAD, load_weights
@@ -74,7 +74,7 @@ class OrbDescriber:
 
     def describe(self, image: np.ndarray, keyframe: Keyframe) -> KeyframeFeatures:
         """See Describer."""
-        image = even_out(image)
+        image = equalise_contrast(image)
         uv, points, ids = with_landmarks(keyframe, self._corners(image, keyframe.uv))
         rows, descriptors = self._orb_at(image, uv, self._roll_deg(keyframe.T_odom_body))
         return KeyframeFeatures(uv[rows], descriptors, points[rows], ids[rows], self._vlad.aggregate(descriptors))

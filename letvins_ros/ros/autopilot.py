@@ -42,8 +42,8 @@ class AutopilotNode(LetvinsNode):
             self._pose = self.advertise(PoseWithCovarianceStamped, MAVROS_POSE)
 
     def activate(self) -> None:
-        self.hear(VioStatus, "letvins/status", self._on_status)
-        self.hear(Odometry, "letvins/odometry", self._on_odometry)
+        self.subscribe(VioStatus, "letvins/status", self._on_status)
+        self.subscribe(Odometry, "letvins/odometry", self._on_odometry)
 
     def step(self) -> bool:
         return False

@@ -92,13 +92,13 @@ class DatasetPlayerNode(LetvinsNode):
     def _wait_for_listeners(self) -> Iterator[None]:
         player = self.config.player
         until = time.monotonic() + player.wait_s
-        while time.monotonic() < until and not self._is_heard():
+        while time.monotonic() < until and not self._has_subscribers():
             self.playing = f"waiting for a listener to cam0/image_raw and {self.listeners} to imu"
             time.sleep(0.02)
             yield
         self.playing = ""
 
-    def _is_heard(self) -> bool:
+    def _has_subscribers(self) -> bool:
         wanted = self.listeners if self.dataset.imu is not None else 0
         return bool(self.images[0].get_subscription_count() and self.imu.get_subscription_count() >= wanted)
 

@@ -76,7 +76,7 @@ class FeatureTrackerNode(LetvinsNode):
             self.take_infos.append(self.poll(CameraInfo, self.camera_info_topic(camera), self.sensor_qos(1)))
         if self.config.tracker.gyro_prediction and self.config.mode != "stereo":
             self.take_imu = self.poll(Imu, "imu", self.sensor_qos(IMU_DEPTH))
-            self.hear(VioStatus, "letvins/status", self.inbox.take_bias)
+            self.subscribe(VioStatus, "letvins/status", self.inbox.take_bias)
 
     def configured(self, config: Config) -> None:
         self.reconfigured = True
@@ -135,9 +135,9 @@ class FeatureTrackerNode(LetvinsNode):
         frame = ImageFrame(first.stamp_ns, tuple(images))
         for reading in self.take_imu():
             self.inbox.add(reading)
-        turn, trusted = self.inbox.turn(frame.stamp_ns)
+        R_last_now, trusted = self.inbox.rotation_since_last(frame.stamp_ns)
         stuck = self.tracker.stuck
-        tracks = self.tracker.process(frame, turn, trusted)
+        tracks = self.tracker.process(frame, R_last_now, trusted)
         for camera, times in self.tracker.stuck.items():
             if times > stuck[camera]:
                 self.problems.note(f"cam{camera} stuck", "sends the same image again and again while the body turns")

@@ -87,7 +87,7 @@ class ImuInbox:
         """Forget all readings: time has begun anew."""
         self._buffer, self._last_ns = ImuBuffer(keep_s=3.0), None
 
-    def turn(self, stamp_ns: int) -> tuple[np.ndarray | None, bool]:
+    def rotation_since_last(self, stamp_ns: int) -> tuple[np.ndarray | None, bool]:
         """R_last_now (3, 3) of the body since the last frame asked for, None without readings; whether to trust it."""
         new = _samples([self._new.popleft() for _ in range(len(self._new))])
         if new is not None:

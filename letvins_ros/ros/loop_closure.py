@@ -71,9 +71,9 @@ class LoopClosureNode(LetvinsNode):
 
     def activate(self) -> None:
         self.hear_images(0, self._on_image)
-        self.hear(Odometry, "letvins/odometry", self._on_odometry)
-        self.hear(Keyframe, "letvins/keyframe", self._on_keyframe)
-        self.hear(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose)
+        self.subscribe(Odometry, "letvins/odometry", self._on_odometry)
+        self.subscribe(Keyframe, "letvins/keyframe", self._on_keyframe)
+        self.subscribe(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose)
 
     def _on_odometry(self, message: Odometry) -> None:
         """Send the same pose in the map; its covariance about odom's axes is turned with it."""

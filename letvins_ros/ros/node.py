@@ -75,7 +75,7 @@ class LetvinsNode(LifecycleNode):
 
     @abstractmethod
     def activate(self) -> None:
-        """Listen, by `hear`."""
+        """Listen, by `subscribe`."""
 
     @abstractmethod
     def step(self) -> bool:
@@ -139,7 +139,7 @@ class LetvinsNode(LifecycleNode):
         """Answer a service until cleanup."""
         self._served.append(self.create_service(kind, name, callback))
 
-    def hear(self, kind: type, topic: str, callback: Callable[[Any], None], quality: QoSProfile = OUTPUT) -> None:
+    def subscribe(self, kind: type, topic: str, callback: Callable[[Any], None], quality: QoSProfile = OUTPUT) -> None:
         """Subscribe until deactivated."""
         self._inputs.append(self.create_subscription(kind, topic, callback, quality))
 
@@ -163,7 +163,7 @@ class LetvinsNode(LifecycleNode):
         topic, kind = self.resolve_topic_name(f"cam{camera}/image_raw"), Image
         if self.config.ros.compressed:
             topic, kind = f"{topic.removesuffix('/compressed')}/compressed", CompressedImage
-        self.hear(kind, topic, callback, self.sensor_qos(5))
+        self.subscribe(kind, topic, callback, self.sensor_qos(5))
 
     def patience_s(self) -> float:
         """How long the worker sleeps when nothing wakes it."""

@@ -35,7 +35,7 @@ class RobotFrames:
         self.mount: Mount | None = None  # None: not known yet
 
     def listen(self) -> None:
-        """Begin to hear /tf and /tf_static, until the node is deactivated."""
+        """Subscribe to /tf and /tf_static, until the node is deactivated."""
         self._began = time.monotonic()
         if self._messages:
             kind = self._messages.TFMessage

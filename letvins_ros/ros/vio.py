@@ -81,7 +81,7 @@ class VioNode(LetvinsNode):
         if self._wheels is not None:
             kind = Odometry if self.config.ros.wheel == "odometry" else TwistWithCovarianceStamped
             self._take_wheels = self.poll(kind, "wheel", self.sensor_qos(WHEEL_DEPTH))
-        self.hear(FeatureTracks, "letvins/tracks", self._on_tracks)
+        self.subscribe(FeatureTracks, "letvins/tracks", self._on_tracks)
 
     # -- the executor's thread ----------------------------------------------------------------------------------------
 
@@ -229,7 +229,7 @@ class VioNode(LetvinsNode):
         if self._uses_imu and now - max(self._imu.at_s, self._began) > SILENT_S:
             return "no IMU readings on imu: is the topic remapped, does anything publish there?", values
         if now - max(self._tracks_at, self._began) > SILENT_S:
-            return "no tracks on letvins/tracks: does feature_tracker run, does it hear images?", values
+            return "no tracks on letvins/tracks: does feature_tracker run, does it receive images?", values
         if state is None:
             return "no frame processed yet", values
         return (f"{state.status.value}: {state.reason}" if state.status is not Status.TRACKING else ""), values

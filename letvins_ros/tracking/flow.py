@@ -7,21 +7,21 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from letvins_ros.contrast import even_out, to_gray
+from letvins_ros.contrast import equalise_contrast, to_gray
 from letvins_ros.inference import Runtime
 from letvins_ros.tracking.detection import GridDetector
 
 MapMaker = Callable[[list[np.ndarray]], list[np.ndarray]]  # images to uint8 maps (H, W) or (H, W, C)
 
 
-def plain_maps(images: list[np.ndarray]) -> list[np.ndarray]:
+def gray_maps(images: list[np.ndarray]) -> list[np.ndarray]:
     """The gray images themselves."""
     return [to_gray(image) for image in images]
 
 
-def even_maps(images: list[np.ndarray]) -> list[np.ndarray]:
+def equalised_maps(images: list[np.ndarray]) -> list[np.ndarray]:
     """The images with their local contrast evened out."""
-    return [even_out(image) for image in images]
+    return [equalise_contrast(image) for image in images]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class LearnedMaps:
     even: bool = True
 
     def __call__(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        return [maps["feature"] for maps in self.runtime(even_maps(images) if self.even else images)]
+        return [maps["feature"] for maps in self.runtime(equalised_maps(images) if self.even else images)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from letvins_ros.config import TrackerConfig
 from letvins_ros.errors import ConfigError
 from letvins_ros.inference import Runtime, open_runtime
 from letvins_ros.tracking.detection import GridDetector
-from letvins_ros.tracking.flow import LearnedMaps, LucasKanade, MapMaker, even_maps, plain_maps
+from letvins_ros.tracking.flow import LearnedMaps, LucasKanade, MapMaker, equalised_maps, gray_maps
 
 
 class Follower(Protocol):
@@ -49,7 +49,7 @@ def open_follower(config: TrackerConfig) -> MakeFollower:
     Raises BackendError, WeightsError, or ConfigError for a network that cannot be followed.
     """
     even = config.equalise == "local"
-    maps: MapMaker = even_maps if even else plain_maps
+    maps: MapMaker = equalised_maps if even else gray_maps
     if config.method == "lk":
         return lambda config: _lucas_kanade(config, maps, config.pyramid_levels)
     runtime = open_runtime(config.method, config.weights, config.backend)

@@ -458,20 +458,32 @@ def test_a_time_that_no_sensor_has_seen_is_a_reset_with_its_length(hall, mode):
     assert states[-1].resets == 1
 
 
-def test_a_start_whose_result_is_not_finite_is_a_reset_and_the_next_one_holds(hall, monkeypatch):
-    estimator, solve = VioEstimator(config_of("stereo_imu"), EUROC_RIG), Window.solve
-    broken = []
+def finite(state):
+    parts = (state.T_odom_body, state.velocity_odom, state.gyro_bias, state.accel_bias, state.covariance)
+    return all(np.isfinite(part).all() for part in parts)
 
-    def not_finite(self, iterations):
-        solution = solve(self, iterations)
-        if len(broken) < 2:
-            broken.append(1)
-            self.frames[-1].state = replace(self.frames[-1].state, p=np.full(3, np.nan))
-        return solution
 
-    monkeypatch.setattr(Window, "solve", not_finite)
-    states = [step(estimator, hall, i, "stereo_imu") for i in range(len(hall.tracks))]
-    assert all(np.isfinite(state.T_odom_body).all() for state in states)
-    assert {state.resets for state in states} == {0, 1}
-    assert "not finite" in next(state for state in states if state.resets).reason
-    assert states[-1].status is VioStatus.TRACKING
+@pytest.mark.parametrize("when", [3, 30])
+def test_a_solution_that_is_not_finite_is_never_output_and_a_reset_recovers(hall, when, monkeypatch):
+    """At the start as well as later, in the state or in its covariance."""
+    for spoilt in ("state", "information"):
+        estimator, solve, states, calls = VioEstimator(config_of("stereo_imu"), EUROC_RIG), Window.solve, [], []
+
+        def broken(self, iterations, solve=solve, calls=calls, spoilt=spoilt):
+            solution = solve(self, iterations)
+            calls.append(spoilt)
+            if len(calls) in (when, when + 1):
+                if spoilt == "state":
+                    self.frames[-1].state.v[:] = np.nan
+                else:
+                    solution.information[:] = np.nan
+            return solution
+
+        monkeypatch.setattr(Window, "solve", broken)
+        for i in range(len(hall.tracks)):
+            states.append(step(estimator, hall, i, "stereo_imu"))
+        monkeypatch.undo()
+        assert len(calls) > when
+        assert all(map(finite, states)), spoilt
+        assert 1 <= states[-1].resets <= 2
+        assert states[-1].status is VioStatus.TRACKING

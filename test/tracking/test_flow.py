@@ -5,12 +5,12 @@ from patterns import pixels
 
 from letvins_ros.config import TrackerConfig
 from letvins_ros.tracking.detection import GridDetector
-from letvins_ros.tracking.flow import LearnedMaps, LucasKanade, even_maps, plain_maps
+from letvins_ros.tracking.flow import LearnedMaps, LucasKanade, equalised_maps, gray_maps
 from letvins_ros.tracking.follower import make_follower
 
 UV = np.stack(np.meshgrid(np.arange(40, 290, 25), np.arange(40, 210, 25)), axis=-1).reshape(-1, 2).astype(np.float32)
-LK = LucasKanade(plain_maps, GridDetector())
-EVEN_LK = LucasKanade(even_maps, GridDetector())
+LK = LucasKanade(gray_maps, GridDetector())
+EQUALISED_LK = LucasKanade(equalised_maps, GridDetector())
 
 
 def follow(image_a, image_b, uv_a=UV, guess_b=None, lk=LK):
@@ -25,7 +25,7 @@ def test_a_shift_is_found_to_a_twentieth_of_a_pixel(pattern, shift):
 
 
 def test_a_shift_is_found_on_evened_out_images(pattern):
-    uv, found = follow(pattern(), pattern(lambda p: p - [5.25, 3.5]), lk=EVEN_LK)
+    uv, found = follow(pattern(), pattern(lambda p: p - [5.25, 3.5]), lk=EQUALISED_LK)
     assert found.mean() > 0.95
     assert np.median(np.linalg.norm(uv - UV - [5.25, 3.5], axis=1)[found]) < 0.05
 
@@ -41,7 +41,7 @@ def test_the_lens_does_not_hold_back_what_moves_once_it_is_evened_out(pattern):
         uv, found = follow(*darker_aside, lk=lk)
         return abs(float(np.mean((uv - UV - shift)[found & outward, 0])))
 
-    assert error(EVEN_LK) < 0.5 * error(LK)
+    assert error(EQUALISED_LK) < 0.5 * error(LK)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_the_points_and_guesses_given_are_left_as_they_are(pattern):
 def test_maps_of_gray_and_of_equal_rgb_are_the_same(pattern):
     gray = pattern()
     rgb = np.repeat(gray[..., None], 3, axis=2)
-    for maps in (plain_maps, even_maps):
+    for maps in (gray_maps, equalised_maps):
         (a,), (b,) = maps([gray]), maps([rgb])
         assert (a == b).all()
 
@@ -128,6 +128,6 @@ def test_a_network_sees_the_evened_out_image_or_the_image_as_it_is(pattern):
     def negative(images):
         return [{"feature": 255 - image} for image in images]
 
-    for even, expected in ((True, even_maps([pattern()])[0]), (False, pattern())):
+    for even, expected in ((True, equalised_maps([pattern()])[0]), (False, pattern())):
         (seen,) = LearnedMaps(negative, even)([pattern()])
         assert (seen == 255 - expected).all()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from letvins_ros.contrast import even_out
+from letvins_ros.contrast import equalise_contrast
 from letvins_ros.networks.letnet2 import LetNet2
 from training.data.images import list_images
 from training.data.inputs import Inputs
@@ -126,7 +126,7 @@ class Evened(Dataset[dict[str, Tensor]]):
 
 def _even(image: Tensor) -> Tensor:
     gray = (255 * image[0]).round().to(torch.uint8).numpy()
-    return torch.from_numpy(even_out(gray))[None].float() / 255
+    return torch.from_numpy(equalise_contrast(gray))[None].float() / 255
 
 
 def pass_through(network: LetNet2) -> None:

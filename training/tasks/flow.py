@@ -14,7 +14,7 @@ from letvins_ros.contrast import to_gray
 from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import DataError
 from letvins_ros.inference import open_runtime
-from letvins_ros.tracking.flow import LearnedMaps, even_maps, plain_maps
+from letvins_ros.tracking.flow import LearnedMaps, equalised_maps, gray_maps
 from letvins_ros.types import ImageFrame
 from training.data.lighting import sensor_noise, spot_light, to_uint8
 from training.tasks.true_flow import true_positions
@@ -118,7 +118,7 @@ def open_maps(model: str, backend: str) -> MapMaker:
 
     `local+WEIGHTS` is what the tracker does: the network sees the evened-out image.
     """
-    peers: dict[str, MapMaker] = {"lk": plain_maps, "clahe": clahe_maps, "local": even_maps}
+    peers: dict[str, MapMaker] = {"lk": gray_maps, "clahe": clahe_maps, "local": equalised_maps}
     if model in peers:
         return peers[model]
     runtime = open_runtime("letnet2", Path(model.removeprefix("local+").removeprefix("letnet2=")), backend)
