@@ -26,7 +26,7 @@ _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".tif", ".tiff")
 def export_network(  # noqa: PLR0913
     network: str, out: Path, weights: Path | None, size: str, *, dynamic: bool, int8: Path | None
 ) -> list[tuple[str, str]]:
-    """Write the file and return lines of what was measured; raises a LetvinsError for what the user can mend."""
+    """Write the file and return lines of what was measured; raises a LetvinsError for what the user can fix."""
     shape = read_size(size)
     if find_spec("torch") is None:
         raise BackendError("exporting needs the Python package torch")

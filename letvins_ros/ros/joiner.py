@@ -29,7 +29,7 @@ class FrameJoiner:
     def __init__(self, groups: Sequence[tuple[int, ...]], note: Callable[[str, str], None]) -> None:
         """groups: the rig's; an image of a lead makes a frame, those of the others are joined to it.
 
-        note hears the kind and the text of a problem.
+        note is given the kind and the text of a problem.
         """
         self._note = note
         self._lead_of = {camera: lead for lead, *others in groups for camera in (lead, *others)}

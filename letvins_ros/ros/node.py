@@ -45,7 +45,7 @@ def _nothing(message: Any) -> None:
 
 
 class LetvinsNode(LifecycleNode):
-    """A managed node; what it hears and does begins when it is activated and ends when it is deactivated."""
+    """A managed node; what it receives and does begins when it is activated and ends when it is deactivated."""
 
     needs_rig = True  # the calibration of the sensors
 
@@ -170,7 +170,7 @@ class LetvinsNode(LifecycleNode):
         return 0.05
 
     def sensor_qos(self, depth: int) -> QoSProfile:
-        """Best effort, which hears reliable publishers too, unless configured otherwise."""
+        """Best effort, which receives from reliable publishers too, unless configured otherwise."""
         return qos.sensor_qos(depth, reliable=self.config.ros.reliable_input)
 
     def wake(self) -> None:

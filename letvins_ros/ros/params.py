@@ -26,7 +26,7 @@ DYNAMIC = (  # may change while the nodes run
 def declare_config(node: Node, on_change: Callable[[Mapping[str, Any]], None], *, needs_rig: bool = True) -> Config:
     """Declare every parameter and return the configuration that they stand for, see resolve.
 
-    on_change hears the new values by dotted name when dynamic parameters are set; a LetvinsError from it refuses them.
+    on_change gets the new values by dotted name when dynamic parameters are set; a LetvinsError from it refuses them.
     Raises LetvinsError, with the names of all keys that do not exist or break their rule.
     """
     given = {name: _plain(parameter.value) for name, parameter in node._parameter_overrides.items()}

@@ -11,7 +11,7 @@ TF = QoSProfile(depth=200, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 def sensor_qos(depth: int, *, reliable: bool) -> QoSProfile:
-    """Of sensors' data; best effort hears reliable publishers too."""
+    """Of sensors' data; best effort receives from reliable publishers too."""
     return QoSProfile(
         depth=depth, reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
     )

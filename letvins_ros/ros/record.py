@@ -42,7 +42,7 @@ RESERVE_MB = 50  # of the disk
 
 
 class Recorder(Node):
-    """Writes what it hears, as it comes, with the time of arrival."""
+    """Writes what it receives, as it comes, with the time of arrival."""
 
     def __init__(self, writer: Writer, namespace: str) -> None:
         super().__init__("letvins_record", namespace=namespace)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The robot's frames as a node hears them on /tf, and those that it adds: base to IMU and cameras."""
+"""The robot's frames as a node receives them on /tf, and those that it adds: base to IMU and cameras."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence

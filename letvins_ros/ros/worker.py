@@ -54,7 +54,7 @@ class Worker:
         on_crash: Callable[[BaseException], None],
         patience_s: Callable[[], float] = lambda: 0.05,
     ) -> None:
-        """step: does one piece of work and says whether it did; on_crash: hears of an error that ends the thread.
+        """step: does one piece of work and says whether it did; on_crash: is given an error that ends the thread.
 
         patience_s: after so long the step is tried without being woken.
         """
