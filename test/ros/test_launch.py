@@ -91,7 +91,7 @@ def test_the_arguments_are_those_of_letvins_up(launching):
         {"dataset": str(ROOT / "test"), "use_sim_time": True, "tracker": "letnet2", "backend": "torch"},
         {"config": EUROC, "autopilot": "mavros", "namespace": "/drone"},
         {"config": EUROC, "wheel_topic": "/wheel/odometry"},
-        {"config": EUROC, "load_map": EUROC, "save_map": "/tmp/my.map", "localise": True},
+        {"config": EUROC, "load_map": EUROC, "save_map": "my.map", "localise": True},
         {"config": EUROC, "autostart": False, "cam0_topic": "/left", "cam1_topic": "/right/compressed"},
     ],
     ids=",".join,

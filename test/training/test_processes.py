@@ -16,7 +16,7 @@ FEW = ("kp2dtiny_photos", "kp2dtiny_segmentation", "magicpoint")  # whole runs; 
 def test_every_recipe_learns_in_two_processes(tmp_path, root):
     """By gloo, as `torchrun --nproc-per-node 2`."""
     script = Path(__file__).with_name("two_processes.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
         [*command, str(script), str(tmp_path), *FEW],
         check=False, capture_output=True, text=True, cwd=root, timeout=280,
