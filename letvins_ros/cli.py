@@ -309,6 +309,8 @@ def up(  # noqa: PLR0913  (the arguments of the launch files)
     namespace: Annotated[str, typer.Option(metavar="NAME", help="Namespace, and prefix of the frames.")] = "",
     cam0_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Left images.")] = "cam0/image_raw",
     cam1_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Right images.")] = "cam1/image_raw",
+    cam2_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Third camera's images.")] = "cam2/image_raw",
+    cam3_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Fourth camera's images.")] = "cam3/image_raw",
     imu_topic: Annotated[str, typer.Option(metavar="TOPIC", help="IMU.")] = "imu",
     wheel_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Speed of the wheels.")] = "wheel",
     fastdds: Annotated[bool, typer.Option(help="Use config/fastdds.xml, for nodes on one machine.")] = True,
@@ -324,7 +326,8 @@ def up(  # noqa: PLR0913  (the arguments of the launch files)
         autopilot=autopilot, load_map=load_map,
         save_map=save_map, localise=localise, tracker=tracker,
         backend=backend, loop=loop, use_sim_time=use_sim_time, namespace=namespace, cam0_topic=cam0_topic,
-        cam1_topic=cam1_topic, imu_topic=imu_topic, wheel_topic=wheel_topic, fastdds=fastdds, autostart=autostart,
+        cam1_topic=cam1_topic, cam2_topic=cam2_topic, cam3_topic=cam3_topic, imu_topic=imu_topic,
+        wheel_topic=wheel_topic, fastdds=fastdds, autostart=autostart,
     )  # fmt: skip
     raise typer.Exit(run_system(system, record))
 

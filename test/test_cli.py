@@ -13,7 +13,7 @@ import pytest
 from letvins_ros import __version__, cli
 from letvins_ros.errors import DataError
 
-METRICS = {"frames": 7, "ate_rmse_m": 0.0123, "total_ms": None, "skipped": {"right image missing": 2}}
+METRICS = {"frames": 7, "ate_rmse_m": 0.0123, "total_ms": None, "skipped": {"right image missing": 2}, "warnings": []}
 
 
 @pytest.fixture

@@ -48,7 +48,11 @@ def watched(tmp_path):
     (tmp_path / "witness" / "sitecustomize.py").write_text(WITNESS)
     for name in ("home", "temporary", "out"):
         (tmp_path / name).mkdir()
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MPL", "CI"))}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("XDG_", "MPL", "CI", "TORCHINDUCTOR_"))
+    }
     env |= {
         "HOME": str(tmp_path / "home"),
         "TMPDIR": str(tmp_path / "temporary"),

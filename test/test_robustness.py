@@ -419,7 +419,7 @@ def _one_camera_only(mav0):
         (_nothing, "no recording that is known; looked for mav0/cam0"),
         (_no_left, "no image of the left camera can be found"),
         (_no_calibration, "the recording has no calibration; name a file that has with -c"),
-        (_calibration_torn, "cam0/sensor.yaml is no valid yaml"),
+        (_calibration_torn, "cam0/sensor.yaml line 2: not valid YAML"),
         (_calibration_of_another_size, "is 376x240, not 752x480 as calibrated"),
         (_no_reading, "imu0/data.csv: no usable row in 0"),
         (_one_camera_only, "imu: none in the recording; two cameras, or one and an IMU, are needed"),

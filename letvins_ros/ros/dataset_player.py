@@ -45,7 +45,7 @@ class DatasetPlayerNode(LetvinsNode):
         self.imu = self.advertise(Imu, "imu", QoSProfile(depth=IMU_DEPTH))
         self.prefix = f"{self.get_namespace().strip('/')}/".lstrip("/")  # of the frames, as of those of the other nodes
         self.clock = self.advertise(Clock, "/clock")
-        turns = self.config.tracker.gyro_prediction and self.config.mode != "stereo"  # the tracker subscribes to the IMU too
+        turns = self.config.tracker.gyro_prediction and self.config.mode != "stereo"  # the tracker takes the IMU too
         self.listeners, self.playing = player.listeners or 1 + turns, ""
 
     def activate(self) -> None:

@@ -123,8 +123,8 @@ def test_what_cannot_be_an_image_is_refused():
     message = convert.image_to_message(np.zeros((4, 4), np.uint8), Header())
     message.height = 5
     assert convert.image_from(message) is None
-    message.encoding = "yuv422_yuy2"
-    with pytest.raises(DataError, match="yuv422_yuy2 is not known; known: mono8"):
+    message.encoding = "rgba64planar"
+    with pytest.raises(DataError, match="rgba64planar is not known; known: mono8"):
         convert.image_from(message)
 
 

@@ -178,7 +178,7 @@ class Driver:
 
 
 def odd_encoding(message):
-    message.encoding = "yuyv"
+    message.encoding = "planar64"
 
 
 def crop(message):
@@ -198,7 +198,7 @@ def test_wrong_inputs_are_each_named_once_and_crash_nothing(recording, tmp_path,
         )
         driver.send(3)
         wrong = [
-            ("feature_tracker", "cam0 encoding", "image encoding yuyv is not known", {"change": odd_encoding}, 4),
+            ("feature_tracker", "cam0 encoding", "image encoding planar64 is not known", {"change": odd_encoding}, 4),
             ("feature_tracker", "cam0 size", "is 752x100, the calibration is for 752x480", {"change": crop}, 4),
             ("feature_tracker", "cam0 zero stamp", "header.stamp", {"image_ns": None}, 4),
             ("feature_tracker", "cam0 stamp back", "stamps jump by -2", {"image_ns": -3_000_000_000}, 3),
