@@ -213,13 +213,9 @@ def test_wrong_inputs_are_each_named_once_and_crash_nothing(recording, tmp_path,
         for node, kind, text, faults, frames in wrong:
             vars(driver).update(faults)
             driver.send(frames)
-
-            def is_named(node=node, kind=kind, text=text):
-                return text in ear.diagnostics.get(node, {}).get(kind, "")
-
-            # a few readings may be lost, or come while the node is busy: those of the IMU's stamps are sent until named
-            again = kind.startswith("imu stamp")
-            ear.wait(lambda n=frames: is_named() or (again and driver.send(n)), START_S, f"{kind}: {text}")  # noqa: B023
+            ear.wait(
+                lambda n=node, k=kind, t=text: t in ear.diagnostics.get(n, {}).get(k, ""), START_S, f"{kind}: {text}"
+            )
             vars(driver).update({key: usual[key] for key in faults})
             driver.send(6)
         alive = [process.poll() is None for process in stack.running.values()]
