@@ -47,7 +47,7 @@ class FeatureTrackerNode(LetvinsNode):
     def __init__(self, **options: Any) -> None:
         super().__init__("feature_tracker", **options)
         self.reset_wanted, self.reconfigured = False, False  # the worker sees to both
-        self.take_imu: Callable[[], Iterable[Imu]] = tuple  # nothing, unless it is listened to
+        self.take_imu: Callable[[], Iterable[tuple[Imu, int]]] = tuple  # nothing, unless it is listened to
 
     def configure(self) -> None:
         self.rig = calibrated_rig(self.config)
@@ -133,7 +133,7 @@ class FeatureTrackerNode(LetvinsNode):
             return True
         first = next(one for one in moment.joined if one is not None)
         frame = ImageFrame(first.stamp_ns, tuple(images))
-        for reading in self.take_imu():
+        for reading, _ in self.take_imu():
             self.inbox.add(reading)
         R_last_now, trusted = self.inbox.rotation_since_last(frame.stamp_ns)
         stuck = self.tracker.stuck
@@ -176,7 +176,7 @@ class FeatureTrackerNode(LetvinsNode):
             return
         self.compared_at = time.monotonic()
         for i, take in enumerate(self.take_infos):
-            for info in take():
+            for info, _ in take():
                 if text := difference(self.rig.cameras[i].camera, info):
                     self.problems.note(f"cam{i} camera_info", text)
 

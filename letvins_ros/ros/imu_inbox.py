@@ -38,17 +38,16 @@ class ImuStream:
         self.at_s = 0.0  # when the newest came, by a clock that never jumps
         self.frame_id = ""  # of the messages
 
-    def take(self, messages: Iterable[Imu]) -> tuple[ImuSamples | None, bool]:
-        """The good readings among the messages, None where there is none; whether time went back before them."""
+    def take(self, messages: Iterable[tuple[Imu, int]]) -> tuple[ImuSamples | None, bool]:
+        """The good ones among messages and their times of arrival, None where there is none; whether time went back."""
         rows: list[Row] = []
         restarted = False
-        for message in messages:
-            now = time.monotonic_ns()
-            self.at_s = now * 1e-9
+        for message, arrival_ns in messages:
+            self.at_s = arrival_ns * 1e-9
             self.frame_id = message.header.frame_id
             self._stats.count("imu")
             row = convert.imu_from(message)
-            verdict = self._gate.check(row[0], now)
+            verdict = self._gate.check(row[0], arrival_ns)
             if verdict.kind:
                 self._problems.note(f"imu {verdict.kind}", verdict.problem)
             if verdict.restarted:

@@ -53,10 +53,10 @@ class LiveCalibration:
 
     def _listen(self) -> None:
         for i, take in enumerate(self._take_infos):
-            for info in take():
+            for info, _ in take():
                 self._infos[i] = info
-        self._imu.extend(self._take_imu())
-        for message in self._take_tf():
+        self._imu.extend(message for message, _ in self._take_imu())
+        for message, _ in self._take_tf():
             for T in message.transforms:
                 pose = convert.transform_from_message(T.transform)
                 self._tree.add(T.header.frame_id, T.child_frame_id, pose, static=True)

@@ -2,6 +2,7 @@
 """What all nodes share: parameters, lifecycle, diagnostics, a clean end."""
 
 import threading
+import time
 import traceback
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -143,18 +144,21 @@ class LetvinsNode(LifecycleNode):
         """Subscribe until deactivated."""
         self._inputs.append(self.create_subscription(kind, topic, callback, quality))
 
-    def poll(self, kind: type, topic: str, quality: QoSProfile) -> Callable[[], Iterator[Any]]:
-        """Subscribe until deactivated; the function returned gives the messages that have come since its last call.
+    def poll(self, kind: type, topic: str, quality: QoSProfile) -> Callable[[], Iterator[tuple[Any, int]]]:
+        """Subscribe until deactivated; the function returned gives what has come since its last call, and when.
+
+        That is the middleware's time of arrival, in ns of the clock that never jumps: a busy node takes messages late.
 
         Waking the executor costs some 0.4 ms a message, which 200 Hz of IMU in two nodes cannot afford.
         """
         subscription = self.create_subscription(kind, topic, _nothing, quality, callback_group=_Unattended())
         self._inputs.append(subscription)
 
-        def take() -> Iterator[Any]:
+        def take() -> Iterator[tuple[Any, int]]:
             with subscription.handle:
                 while (got := subscription.handle.take_message(kind, False)) is not None:
-                    yield got[0]
+                    now, received = time.time_ns(), got[1]["received_timestamp"] or time.time_ns()
+                    yield got[0], time.monotonic_ns() - max(now - received, 0)
 
         return take
 

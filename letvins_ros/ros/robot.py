@@ -57,7 +57,7 @@ class RobotFrames:
             return
         self._looked = now
         for static, take in self._take.items():
-            for message in take():
+            for message, _ in take():
                 for T in message.transforms:
                     self._add(T, static)
         for text in self._tree.conflicts():

@@ -63,7 +63,7 @@ class VioNode(LetvinsNode):
         self._estimator = VioEstimator(self.config, rig, [self._wheels] if self._wheels else [])
         self._imu, self._gate = ImuStream(noise.rate_hz, self.stats, self.problems), StampGate(JUMP_FRAMES)
         self._take_wheels: Callable[[], Iterable[Any]] = tuple
-        self._take_imu: Callable[[], Iterable[Imu]] = tuple  # nothing, without IMU
+        self._take_imu: Callable[[], Iterable[tuple[Imu, int]]] = tuple  # nothing, without IMU
         self._queue: DropQueue[Waiting] = DropQueue(START_QUEUE)
         self._state: VioState | None = None
         self._fresh = True  # nothing processed since the last reset
@@ -154,7 +154,7 @@ class VioNode(LetvinsNode):
                 self._output.between(self._estimator.predict(stamp), self._estimator.mean_gyro(stamp), mount)
 
     def _feed_wheels(self) -> None:
-        messages = list(self._take_wheels())
+        messages = [message for message, _ in self._take_wheels()]
         if self._wheels is None or not messages or self._frames.mount is None:
             return
         self.stats.count("wheel", len(messages))

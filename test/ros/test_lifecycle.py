@@ -2,19 +2,26 @@
 """Lifecycle of the nodes: what configure makes, cleanup destroys."""
 
 import threading
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rclpy
 from harness import own_domain, rss_mb
 from rclpy.context import Context
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import Imu
 
 from letvins_ros.errors import DataError
+from letvins_ros.ros.convert import imu_to_message
 from letvins_ros.ros.dataset_player import DatasetPlayerNode
 from letvins_ros.ros.feature_tracker import FeatureTrackerNode
+from letvins_ros.ros.imu_inbox import ImuStream
 from letvins_ros.ros.loop_closure import LoopClosureNode
+from letvins_ros.ros.qos import sensor_qos
+from letvins_ros.ros.stats import Stats
 from letvins_ros.ros.vio import VioNode
 
 EUROC = str(Path(__file__).parents[2] / "config" / "euroc" / "stereo_imu.yaml")
@@ -103,8 +110,26 @@ def test_a_node_whose_configuring_failed_can_be_configured_again(error, answer, 
 def test_a_node_whose_activation_failed_is_unconfigured_and_deaf(make, monkeypatch):
     node = make(VioNode)
     with monkeypatch.context() as patch:
-        patch.setattr(node, "hear", lambda *_: 1 / 0)
+        patch.setattr(node, "subscribe", lambda *_: 1 / 0)
         assert node.trigger_configure() == OK
         assert node.trigger_activate() == TransitionCallbackReturn.ERROR
     assert not list(node.subscriptions)
     assert node.trigger_configure() == node.trigger_activate() == OK
+
+
+def test_a_jump_of_stamps_is_seen_by_a_node_too_busy_to_take_it_at_once(make):
+    node = make(DatasetPlayerNode)
+    stats = Stats()
+    stream = ImuStream(200, stats, node.problems)
+    take = node.poll(Imu, "/readings", sensor_qos(100, reliable=True))
+    publisher = node.create_publisher(Imu, "/readings", 100)
+    stamp_ns = 10**15
+    while not stats.total("imu"):  # until they have found each other
+        publisher.publish(imu_to_message(stamp_ns, np.zeros(3), np.ones(3)))
+        time.sleep(0.05)
+        stream.take(take())
+        stamp_ns += 5_000_000
+    publisher.publish(imu_to_message(stamp_ns + 2 * 10**9, np.zeros(3), np.ones(3)))
+    time.sleep(1.0)  # busy, while the reading lies there
+    assert stream.take(take()) == (None, False)
+    assert node.problems.counts()["imu stamp ahead"].startswith("stamps jump by +2.0")
