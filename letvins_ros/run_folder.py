@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The output folder of a run."""
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from letvins_ros.errors import LetvinsError
+from letvins_ros.errors import DataError, LetvinsError
+from letvins_ros.writing import atomic_path
 
 RESULTS = Path("results")
 
@@ -48,9 +48,5 @@ def _unused(folder: Path) -> Path:
 
 def _link_latest(folder: Path) -> None:
     """Point results/latest to the folder, atomically."""
-    link = folder.parent / f".latest-{os.getpid()}"
-    try:
+    with suppress(DataError), atomic_path(folder.parent / "latest") as link:  # no symbolic links here: not essential
         link.symlink_to(folder.name)
-        link.replace(folder.parent / "latest")
-    except OSError:  # no symbolic links on this disk, or a real folder of that name: not essential
-        link.unlink(missing_ok=True)

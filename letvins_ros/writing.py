@@ -1,28 +1,73 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files and folders that appear complete or not at all, and JSON."""
 
+import fcntl
 import json
 import math
 import os
+import re
+import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 from letvins_ros.errors import DataError
 
+_PART = re.compile(r"\..*-[a-z0-9_]{8}\.part")  # a temporary folder of `part_folder`
+_YOUNG_S = 10.0  # a folder that is not locked may be about to be
+
+
+@contextmanager
+def part_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, removed at the end; the folder of `path` is made.
+
+    That of a process that was killed is removed by the next one that writes into the same folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(path.parent.resolve())
+    with TemporaryDirectory(".part", f".{path.name}-", path.parent, ignore_cleanup_errors=True) as folder:
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            with suppress(OSError):  # a disk without locks: nobody else gets one either
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield Path(folder)
+        finally:
+            os.close(held)
+
+
+@cache  # once in a process
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the temporary folders of processes that were killed."""
+    for part in folder.iterdir():
+        if _PART.fullmatch(part.name):
+            with suppress(OSError):  # another process is writing there, or has removed it
+                _remove_unused(part)
+
+
+def _remove_unused(part: Path) -> None:
+    """Raises OSError where a process holds its lock, which the system gives back when a process ends."""
+    held = os.open(part, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if time.time() - os.fstat(held).st_mtime > _YOUNG_S:
+            shutil.rmtree(part)
+    finally:
+        os.close(held)
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A path of the same name to write a file or folder to; it replaces `path` at the end, not after an error.
 
-    It lies in a temporary folder beside `path`, which is removed. Raises DataError where that cannot be written.
+    It lies in a `part_folder`. Raises DataError where that cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent, ignore_cleanup_errors=True) as folder:
-            part = Path(folder) / path.name
+        with part_folder(path) as folder:
+            part = folder / path.name
             yield part
             part.replace(path)
     except OSError as error:

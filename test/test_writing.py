@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
+import subprocess
+import sys
+
 import pytest
 
 from letvins_ros.errors import DataError
@@ -49,6 +53,39 @@ def test_what_cannot_be_written_is_named_with_its_reason(tmp_path):
         write_atomic(tmp_path / "file" / "a", "text")
     with pytest.raises(DataError, match=r"cannot write .*a: No space left on device"), atomic_path(tmp_path / "a"):
         raise OSError(28, "No space left on device")
+
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from letvins_ros.writing import atomic_path
+with atomic_path(Path(sys.argv[1])) as part:
+    part.write_text("half")
+    if len(sys.argv) > 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    print(os.listdir(part.parent.parent), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_and_nobody_elses(tmp_path):
+    path, other = tmp_path / "a", tmp_path / "b"
+    path.write_text("old")
+    (tmp_path / ".a-notours1").mkdir()
+    assert subprocess.run([sys.executable, "-c", WRITER, path, "die"], check=False).returncode == -9
+    (left,) = tmp_path.glob(".a-*.part")
+    os.utime(left, (0, 0))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", WRITER, other], **pipes) as writer:
+        seen = writer.stdout.readline().decode()
+        assert left.name not in seen and ".b-" in seen
+        (live,) = tmp_path.glob(".b-*.part")
+        os.utime(live, (0, 0))  # slow, but at work
+        done = subprocess.run([sys.executable, "-c", WRITER, path], check=True, input=b"", capture_output=True)
+        assert live.name in done.stdout.decode()
+        writer.communicate(b"")
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", ".a-notours1"}
+    assert other.read_text() == "half"
 
 
 def test_json_has_null_for_what_is_not_finite():

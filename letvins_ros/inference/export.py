@@ -4,7 +4,8 @@
 import importlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ import openvino as ov
 import torch
 
 from letvins_ros.inference.onnx_model import write_onnx
-from letvins_ros.inference.openvino_runtime import convert
+from letvins_ros.inference.openvino_runtime import CHECKSUM, checksum, convert
 from letvins_ros.inference.quantise import quantise
 from letvins_ros.inference.runtime import BackendError
 from letvins_ros.networks.deploy import Deployed
+from letvins_ros.writing import atomic_path
 
 Size = tuple[int, int]  # height, width
 SUFFIXES = (".onnx", ".xml", ".param", ".engine")
@@ -34,8 +36,8 @@ def export(deployed: Deployed, out: Path, size: Size, *, dynamic: bool = False) 
         raise BackendError(f"{out}: exported files end in {', '.join(SUFFIXES)}")
     if dynamic and out.suffix not in (".onnx", ".xml"):
         raise BackendError(f"{out}: only .onnx and .xml can be of any size")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return writers[out.suffix](deployed, out, None if dynamic else size, size)
+    with _exported(out) as part:
+        return writers[out.suffix](deployed, part, None if dynamic else size, size)
 
 
 def export_int8(deployed: Deployed, out: Path, images: Sequence[np.ndarray]) -> float:
@@ -44,9 +46,10 @@ def export_int8(deployed: Deployed, out: Path, images: Sequence[np.ndarray]) -> 
     Returns the largest mean difference from torch of any map, relative to its standard deviation.
     """
     model = quantise(convert(deployed, (images[0].shape[2], images[0].shape[3])), images)
-    _save(model, out)
-    compiled = ov.Core().compile_model(out, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    expected, found = _torch_maps(deployed, images[0]), list(compiled([images[0]]).values())
+    with _exported(out) as part:
+        _save(model, part)
+        found = _run_openvino(part, images[0])
+    expected = _torch_maps(deployed, images[0])
     return max(float(np.abs(f - e).mean() / e.std()) for f, e in zip(found, expected, strict=True))
 
 
@@ -57,8 +60,7 @@ def _to_openvino(deployed: Deployed, out: Path, size: Size | None, check: Size) 
 
 def _to_onnx(deployed: Deployed, out: Path, size: Size | None, check: Size) -> float:
     _need("onnxscript", "writing ONNX")
-    with _part(out) as part:
-        write_onnx(deployed, part, size)
+    write_onnx(deployed, out, size)
     return _difference(deployed, check, lambda image: list(_run_openvino(out, image)))
 
 
@@ -72,9 +74,8 @@ def _to_ncnn(deployed: Deployed, out: Path, size: Size | None, check: Size) -> f
         for suffix in (".param", ".bin"):
             source = Path(folder) / f"network.ncnn{suffix}"
             if not source.is_file():
-                raise BackendError(f"{out}: pnnx made no {source.name} of this network")
-            with _part(out.with_suffix(suffix)) as part:
-                shutil.copyfile(source, part)
+                raise BackendError(f"{out.name}: pnnx made no {source.name} of this network")
+            shutil.copyfile(source, out.with_suffix(suffix))
     if find_spec("ncnn") is None:
         return float("nan")
     return _difference(deployed, check, lambda image: _run_ncnn(out, image, len(deployed.outputs)))
@@ -86,9 +87,7 @@ def _to_tensorrt(deployed: Deployed, out: Path, size: Size | None, check: Size) 
     _need("onnxscript", "building an engine")
     from letvins_ros.inference.tensorrt_runtime import build
 
-    engine = build(deployed, check)
-    with _part(out) as part:
-        part.write_bytes(engine)
+    out.write_bytes(build(deployed, check))
     return float("nan")
 
 
@@ -120,27 +119,23 @@ def _torch_maps(deployed: Deployed, image: np.ndarray) -> list[np.ndarray]:
 
 
 def _save(model: ov.Model, out: Path) -> None:
-    """Write .xml and .bin, the .xml last, since it is what is opened."""
-    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
-        ov.save_model(model, Path(folder) / out.name, compress_to_fp16=False)
-        for suffix in (".bin", ".xml"):
-            (Path(folder) / out.name).with_suffix(suffix).replace(out.with_suffix(suffix))
+    """Write .xml and .bin, the .xml with the checksum of the .bin. Raises BackendError where they cannot be written."""
+    try:
+        for _ in range(2):  # the content of the .bin is known once it is written
+            ov.save_model(model, out, compress_to_fp16=False)
+            model.set_rt_info(checksum(out.with_suffix(".bin")), CHECKSUM)
+    except RuntimeError as error:
+        raise BackendError(f"{out.name}: OpenVINO cannot write it; is the disk full? ({error})") from error
 
 
-class _part:  # noqa: N801  (reads as a function)
-    """A path to write to that becomes the file when all went well."""
-
-    def __init__(self, out: Path) -> None:
-        self._out, self._part = out, out.with_name(f".{out.name}.part")
-
-    def __enter__(self) -> Path:
-        return self._part
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._part.replace(self._out)
-        else:
-            self._part.unlink(missing_ok=True)
+@contextmanager
+def _exported(out: Path) -> Iterator[Path]:
+    """A path to write to and to check; the files become those of `out` at the end, the one that is opened last."""
+    with atomic_path(out) as part:
+        yield part
+        for other in part.parent.iterdir():
+            if other != part:
+                other.replace(out.parent / other.name)
 
 
 def _need(package: str, what: str) -> None:

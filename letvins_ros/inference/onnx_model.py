@@ -26,5 +26,5 @@ def write_onnx(deployed: Deployed, out: Path, size: tuple[int, int] | None) -> N
         verbose=False,
     )
     if program is None:
-        raise BackendError(f"{out}: torch could not write this network as ONNX")
+        raise BackendError(f"{out.name}: torch could not write this network as ONNX")
     program.save(out)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Networks by OpenVINO on the CPU: those of torch, converted, and exported files, which need no torch."""
 
+import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from letvins_ros.networks.deploy import Deployed, DeployedFor
 
 Size = tuple[int, int]  # height, width
+CHECKSUM = ["letvins", "weights_sha256"]  # in an exported .xml, of the .bin beside it
 _LAST_CHANNELS = ("descriptor", "feature")  # maps that OpenVINO gives as (1, h, w, C), which spares a turn
 
 
@@ -65,6 +67,8 @@ def open_exported(path: Path) -> OpenVinoRuntime:
         model = ov.Core().read_model(path)
     except RuntimeError as error:
         raise WeightsError(f"{path}: not a network that OpenVINO can read ({str(error).splitlines()[0]})") from error
+    if model.has_rt_info(CHECKSUM) and model.get_rt_info(CHECKSUM).astype(str) != checksum(path.with_suffix(".bin")):
+        raise WeightsError(f"{path}: {path.stem}.bin is of another export; export the network again")
     shapes = [port.get_partial_shape() for port in model.inputs]
     if len(shapes) != 1 or len(shapes[0]) != 4 or not all(port.get_names() for port in model.outputs):
         raise WeightsError(f"{path}: not a network that makes named maps of one image")
@@ -80,6 +84,11 @@ def open_exported(path: Path) -> OpenVinoRuntime:
         return fixed
 
     return OpenVinoRuntime(outputs, channels.get_length(), model_for)
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def convert(deployed: "Deployed", size: Size | None) -> ov.Model:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import resource
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -104,6 +105,32 @@ def test_what_has_no_descriptor_of_places_says_so(deployed, tmp_path):
     export(deployed["kp2dtiny"], tmp_path / "n.xml", SIZE)
     with pytest.raises(BackendError, match="an exported file has no descriptor of places"):
         open_runtime("kp2dtiny", tmp_path / "n.xml", with_place=True)
+
+
+def test_weights_of_another_export_are_refused(deployed, tmp_path):
+    """As after a `kill -9` between the two files, or where only one of them was copied."""
+    torch.manual_seed(1)
+    for name, network in (("a", deployed["letnet2"]), ("b", deploy(build("letnet2", **NETWORKS["letnet2"]).eval()))):
+        export(network, tmp_path / f"{name}.xml", SIZE)
+    (tmp_path / "a.bin").replace(tmp_path / "b.bin")
+    with pytest.raises(WeightsError, match=r"b\.xml: b\.bin is of another export"):
+        open_exported(tmp_path / "b.xml")
+
+
+@pytest.mark.parametrize("limit", [1_000, 8_000])  # bytes that files may have, of the .bin and the .xml
+def test_an_export_that_does_not_fit_leaves_the_last_one(limit, deployed, tmp_path):
+    out = tmp_path / "n.xml"
+    export(deployed["letnet2"], out, SIZE)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(before["n.bin"]) > 1_000 and len(before["n.xml"]) > 8_000
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(BackendError, match=r"n\.xml: OpenVINO cannot write it; is the disk full\?"):
+            export(deployed["letnet2"], out, SIZE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_an_exported_file_needs_no_torch(deployed, tmp_path):
