@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from letvins_ros.datasets.bit_depth import BitDepth
 from letvins_ros.errors import DataError
 from letvins_ros.image_files import decode_image
 
@@ -57,16 +58,23 @@ ENCODINGS: dict[str, _Encoding] = {
 
 
 class ImageDecoder:
-    """Decodes the images of one camera.
+    """Decodes the images of one camera, of those with 16 bits the upper 8 that the camera uses."""
 
-    The brightest pixel of the first 16-bit image tells how many bits the camera gives (10, 12, 14 or 16); the upper
-    eight of these are kept, of all images alike, so that brightness does not jump.
-    """
-
-    def __init__(self, color: bool = False, bits: int | None = None) -> None:
-        """color: (H, W, 3) RGB instead of (H, W) gray. bits: of a 16-bit image's pixels, where that is known."""
+    def __init__(self, color: bool = False, depth: BitDepth | None = None) -> None:
+        """color: (H, W, 3) RGB instead of (H, W) gray. depth: where it is known or shared."""
         self._color = color
-        self._shift = None if bits is None else bits - 8
+        self.depth, self.is_deep = depth or BitDepth(), False
+        self._looking = False
+
+    def look(self, message: Any) -> None:
+        """Take note of the bits that a message's image uses, before images are decoded."""
+        self._looking = True
+        try:
+            self.decode(message)
+        except DataError:  # an encoding that is not known is told when the image is wanted
+            pass
+        finally:
+            self._looking = False
 
     def decode(self, message: Any) -> np.ndarray | None:
         """(H, W) uint8 gray or (H, W, 3) uint8 RGB of an Image or CompressedImage, None where it cannot be decoded.
@@ -109,16 +117,15 @@ class ImageDecoder:
         return _convert(image, how.to_rgb if self._color else how.to_gray)
 
     def _eight_bits(self, pixels: np.ndarray) -> np.ndarray:
-        """The upper eight of the bits that the camera gives, of uint16 pixels."""
-        if self._shift is None:
-            bits = int(pixels.max(initial=0)).bit_length()
-            self._shift = next(shift for shift in (2, 4, 6, 8) if bits <= shift + 8 or shift == 8)
-        return np.minimum(pixels >> self._shift, 255).astype(np.uint8)
+        self.is_deep = True
+        if self._looking or not self.depth.is_known:
+            self.depth.look(pixels)
+        return self.depth.reduce(pixels)
 
 
 def image_from_message(message: Any, color: bool = False) -> np.ndarray | None:
     """One image as `ImageDecoder.decode`; 16-bit images lose their low byte."""
-    return ImageDecoder(color, bits=16).decode(message)
+    return ImageDecoder(color, BitDepth(16)).decode(message)
 
 
 def _convert(image: np.ndarray, conversion: int | None) -> np.ndarray:

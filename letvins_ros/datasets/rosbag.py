@@ -16,6 +16,7 @@ from letvins_ros.datasets.bags.base import Raw
 from letvins_ros.datasets.bags.decode import decode
 from letvins_ros.datasets.bags.storage import Bag, Storage, header_stamp_ns
 from letvins_ros.datasets.base import ReadReport
+from letvins_ros.datasets.bit_depth import bits_note, spread
 from letvins_ros.datasets.joined_imu import join_imu
 from letvins_ros.datasets.peek import candidates, imu_row
 from letvins_ros.datasets.ros_image import ImageDecoder
@@ -50,13 +51,17 @@ class BagRecording(Recording):
             except DataError as error:
                 raise DataError(f"{path}: {error}") from None
             own = read_bag_rig(bag, topics) if rig is None else BagRig(rig)
+            self._decoders = {name: ImageDecoder(color) for name in topics.cameras}
             self._scan(bag, topics, scan := _Scan(), report)
         report.note(f"topics: {topics.command()}")
+        for name, decoder in self._decoders.items():
+            if decoder.is_deep:
+                report.note(bits_note(name, decoder.depth))
         self._by_recording = _use_recording_times(scan, report)
         stamps_ns, keys = _frames(topics, scan, own.rig, report)
         if not keys:
             raise DataError(f"{path}: no image in {topics.cameras[0]}")
-        self._keys, self._decoders = keys, {name: ImageDecoder(color) for name in topics.cameras}
+        self._keys = keys
         imu, truth = _motion(topics, scan, report)
         if own.reason:
             report.note(f"calibration: {own.reason}")
@@ -66,9 +71,12 @@ class BagRecording(Recording):
         super().__init__(name, stamps_ns, Sensors(own.rig, imu, truth), report)
 
     def _scan(self, bag: Bag, topics: Topics, scan: _Scan, report: ReadReport) -> None:
-        """Read all header stamps, and the content of IMU and truth."""
+        """Read all header stamps, the content of IMU and truth, and some images to know how many bits they use."""
         motion = {name for name in (topics.imu, topics.accel, topics.truth) if name}
+        looked_at = {name: set(spread(bag.topics[name].count)) for name in topics.cameras}
         for raw in bag.messages({*topics.cameras, *motion}):
+            if len(scan.stamps[raw.topic]) in looked_at.get(raw.topic, ()):
+                self._look(raw, bag.ros1)
             stamp_ns = header_stamp_ns(raw, bag.ros1)
             row = self._row(raw, bag.ros1) if raw.topic in motion else []
             if stamp_ns is None or row is None:
@@ -80,6 +88,11 @@ class BagRecording(Recording):
                 scan.rows[raw.topic].append(row)
         for problem in bag.problems:
             report.add(f"bag: {problem}", str(len(bag.files)))
+
+    def _look(self, raw: Raw, ros1: bool) -> None:
+        message = decode(raw, self._types[raw.topic], ros1)
+        if message is not None:
+            self._decoders[raw.topic].look(message)
 
     def _row(self, raw: Raw, ros1: bool) -> list[float] | None:
         message = decode(raw, self._types[raw.topic], ros1)

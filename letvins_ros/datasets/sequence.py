@@ -12,6 +12,7 @@ import numpy as np
 from letvins_ros.calibration import Rig
 from letvins_ros.camera import MAX_CAMERAS
 from letvins_ros.datasets.base import ReadReport
+from letvins_ros.datasets.bit_depth import BitDepth, bits_note, spread
 from letvins_ros.datasets.stream import read_ahead, report_gaps, span
 from letvins_ros.errors import DataError
 from letvins_ros.image_files import read_image
@@ -117,7 +118,7 @@ class FrameFiles:
 
 
 class FileRecording(Recording):
-    """A Dataset of image files; 16-bit images lose their low byte."""
+    """A Dataset of image files, of those with 16 bits the upper 8 that the camera uses."""
 
     def __init__(
         self, path: Path, files: Sequence[FrameFiles], sensors: Sensors, report: ReadReport, color: bool = False
@@ -128,7 +129,26 @@ class FileRecording(Recording):
         stamps_ns = np.array([file.stamp_ns for file in files], np.int64)
         super().__init__(path.resolve().name, stamps_ns, sensors, report)
         self._files, self._flags = files, cv2.IMREAD_COLOR_RGB if color else cv2.IMREAD_GRAYSCALE
+        self._depths: dict[int, BitDepth] = {}
 
     def _load(self, chosen: range) -> Iterator[list[Loaded | None]]:
         for frame in self._files[chosen.start : chosen.stop]:
-            yield [Loaded(path.name, read_image(path, self._flags)) if path else None for path in frame.paths]
+            yield [self._loaded(camera, path) if path else None for camera, path in enumerate(frame.paths)]
+
+    def _loaded(self, camera: int, path: Path) -> Loaded:
+        image = read_image(path, self._flags | cv2.IMREAD_ANYDEPTH)
+        if image is not None and image.dtype == np.uint16:
+            image = self._depth(camera).reduce(image)
+        return Loaded(path.name, image if image is not None and image.dtype == np.uint8 else None)
+
+    def _depth(self, camera: int) -> BitDepth:
+        """How many bits a camera with 16-bit images uses; looked at once, in images from all over the recording."""
+        if camera not in self._depths:
+            self._depths[camera] = depth = BitDepth()
+            paths = [path for frame in self._files if (path := frame.paths[camera])]
+            for i in spread(len(paths)):
+                image = read_image(paths[i], self._flags | cv2.IMREAD_ANYDEPTH)
+                if image is not None and image.dtype == np.uint16:
+                    depth.look(image)
+            self.report.note(bits_note(f"cam{camera}", depth))
+        return self._depths[camera]

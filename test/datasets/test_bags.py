@@ -366,5 +366,17 @@ def test_pixels_of_ten_to_sixteen_bits_fill_the_eight_that_are_kept(tmp_path, bi
         return store.types[IMAGE](making.header(store, stamp_ns), *fields)
 
     path = making.write(tmp_path / "r", sequence("/cam0/image_raw", IMAGE, picture, 10))
-    for i, frame in enumerate(open_dataset(path).frames()):
+    dataset = open_dataset(path)
+    for i, frame in enumerate(dataset.frames()):
         assert np.array_equal(frame.images[0], layouts.image(0, i))
+    assert f"/cam0/image_raw: images of 16 bits use {bits}, the upper 8 of these are taken" in dataset.report.notes
+
+
+def test_a_dark_first_image_does_not_tell_how_many_bits_the_camera_uses(tmp_path):
+    def picture(store, i, stamp_ns):
+        pixels = np.full((layouts.HEIGHT, layouts.WIDTH), 100 if i == 0 else 4000, np.uint16)
+        fields = (layouts.HEIGHT, layouts.WIDTH, "mono16", 0, 2 * layouts.WIDTH, pixels.view(np.uint8).ravel())
+        return store.types[IMAGE](making.header(store, stamp_ns), *fields)
+
+    path = making.write(tmp_path / "r", sequence("/cam0/image_raw", IMAGE, picture, 10))
+    assert [int(frame.images[0].max()) for frame in open_dataset(path).frames()] == [6] + [250] * (FRAMES - 1)

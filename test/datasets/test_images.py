@@ -35,6 +35,21 @@ def test_a_damaged_image_is_left_out_and_counted(tmp_path):
     assert recording.report.counts == {"cam0: images that cannot be decoded, skipped": 1}
 
 
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_images_of_16_bits_keep_the_upper_eight_of_those_that_the_camera_uses(tmp_path, bits, suffix):
+    shades = np.tile(np.arange(64, dtype=np.uint16), (48, 1))
+    for number in range(20):  # the first ones are darker than the others
+        pixels = shades * (1 if number < 3 else 4) << (bits - 8)
+        cv2.imwrite(str(tmp_path / f"{number}{suffix}"), pixels)
+    recording = images.open_images(tmp_path)
+    for _ in range(2):
+        frames = list(recording.frames())
+        assert np.array_equal(frames[0].images[0], shades)
+        assert np.array_equal(frames[19].images[0], shades * 4)
+    assert recording.report.notes == [f"cam0: images of 16 bits use {bits}, the upper 8 of these are taken"]
+
+
 def test_a_video_has_the_times_of_its_frame_rate(tmp_path):
     path = tmp_path / "clip.avi"
     video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (64, 48))
