@@ -24,11 +24,13 @@ from letvins_ros.cli_files import (
     weights_app,
 )
 from letvins_ros.errors import LetvinsError
+from letvins_ros.memory import check_address_space
 
 if TYPE_CHECKING:
     from letvins_ros.config import Config
     from letvins_ros.pipeline import RunOptions
 
+LIGHT = ("config",)  # commands that load no native library but numpy
 _INTERRUPTED = 130  # typer's exit code after Ctrl-C
 app = typer.Typer(help="Stereo-inertial odometry and SLAM with learned features.", **STYLE)
 app.add_typer(config_app, name="config")
@@ -49,6 +51,8 @@ def main() -> None:
         sys.exit(1)
     except (LetvinsError, OSError, typer.TyperException) as error:
         _fail(_one_line(error))
+    except MemoryError:
+        _fail("out of memory")
     if code == _INTERRUPTED:
         _fail("interrupted", code)
     sys.exit(code)
@@ -77,10 +81,19 @@ def _one_line(error: Exception) -> str:
     if isinstance(error, typer.TyperException):
         text: str = error.format_message()
     elif isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        text = f"{error.filename}: {error.strerror}" if error.filename else f"{_lost_folder()}{error.strerror}"
     else:
         text = str(error)
     return " ".join(text.split())
+
+
+def _lost_folder() -> str:
+    """Where the working folder is gone, every file without a full path is too, and the error names none."""
+    try:
+        os.getcwd()  # noqa: PTH109  (Path.cwd() is the same)
+    except OSError:
+        return "the working folder does not exist any more, change to another: "
+    return ""
 
 
 def _fail(message: str, code: int = 1) -> None:
@@ -103,9 +116,12 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Version.")] = False,
 ) -> None:
     """Hold the options of `letvins` itself."""
+    if context.invoked_subcommand not in LIGHT:
+        check_address_space()
 
 
 @app.command()

@@ -184,6 +184,32 @@ def test_a_bug_is_not_hidden(letvins, pipeline):
         letvins("run", "somewhere")
 
 
+def test_without_memory_the_error_is_one_line(letvins, pipeline):
+    pipeline.failure = MemoryError()
+    code, _, err = letvins("run", "somewhere")
+    assert (code, err.splitlines()[-1]) == (1, "error: out of memory")
+
+
+def test_too_little_address_space_is_refused_before_a_native_library_crashes():
+    def limit():
+        resource.setrlimit(resource.RLIMIT_AS, (1_500_000_000, 1_500_000_000))
+
+    done = shell("run", "nowhere", preexec_fn=limit)
+    told = "error: the address space is limited to 1.50 GB (`ulimit -v`), 2 GB are needed\n"
+    assert (done.returncode, done.stderr) == (1, told)
+    assert shell("config", "show", preexec_fn=limit).returncode == 0
+
+
+@pytest.mark.parametrize("arguments", [("run", "data"), ("run", "/"), ("track", "data"), ("demo",)])
+def test_a_working_folder_that_is_gone_is_told(arguments, tmp_path, root):
+    (tmp_path / "gone").mkdir()
+    env = os.environ | {"PYTHONPATH": str(root)}
+    done = shell(*arguments, cwd=tmp_path / "gone", env=env, preexec_fn=(tmp_path / "gone").rmdir)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
+    assert "working folder does not exist any more" in done.stderr or "/: no recording" in done.stderr, done.stderr
+
+
 def test_config_show_prints_the_default_file(letvins, root):
     assert letvins("config", "show")[1] == (root / "config" / "default.yaml").read_text()
     assert "seed: 5 " in letvins("config", "show", "--set", "seed=5")[1]

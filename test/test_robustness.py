@@ -379,6 +379,21 @@ def test_a_closed_output_costs_no_results(redirection, hall, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS
 
 
+def test_an_output_folder_may_have_any_name_in_any_locale(hall, tmp_path):
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in images_of(hall, "cam0")[:5]:
+        os.link(path, few / path.name)
+    run_wanted, track_wanted = RESULTS, {"tracks.mp4", "tracks.png", "survival.png", "tracks.json"}
+    for words, wanted in (("run", hall, "--duration", 0.5, "--no-loop"), run_wanted), (("track", few), track_wanted):
+        out = tmp_path / "\u00fcber \u9053 \udcff" / words[0]
+        command_line = [sys.executable, "-m", "letvins_ros.cli", *map(str, words), "-o", os.fsencode(out)]
+        done = subprocess.run(command_line, check=False, capture_output=True, env=ENVIRONMENT | plain)
+        assert done.returncode == 0, done.stderr
+        assert wanted <= {path.name for path in out.iterdir()}
+
+
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
+import shutil
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
 
 import numpy as np
 import pytest
 
 from letvins_ros.estimation.calibration_variables import TIME_OFFSET, Mount, TimeOffset
+from letvins_ros.estimation.costs import vision_kernels
 from letvins_ros.estimation.costs.vision import RobustPixels, Sightings, VisionCost
 from letvins_ros.estimation.costs.vision_kernels import BEHIND_PX
 from letvins_ros.estimation.frame import Frame
@@ -368,3 +371,17 @@ def test_sightings_are_those_of_a_plain_search(n):
     rows = zip(got.frame, got.camera, got.landmark, got.bearing, got.M, strict=True)
     assert [(f, c, k, *b, *m.ravel()) for f, c, k, b, m in rows] == by_hand
     assert got.counts(n).tolist() == [sum(row[2] == k for row in by_hand) for k in range(n)]
+
+
+def test_the_kernels_need_no_folder_to_keep_what_was_compiled(tmp_path, monkeypatch):
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "/dev/null")
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    (tmp_path / "__pycache__").touch()  # so that no folder of this name can be made
+    copy = shutil.copy(vision_kernels.__file__, tmp_path / "kernels.py")
+    spec = spec_from_file_location("kernels", copy)
+    kernels = module_from_spec(spec)
+    spec.loader.exec_module(kernels)
+    eye, none = np.eye(3), np.zeros(3)
+    assert kernels.look(eye, none, np.array([0.0, 3.0, 4.0]), eye, none, np.empty(3), np.empty(3)) == 5.0
+    assert not kernels.look.stats.cache_path

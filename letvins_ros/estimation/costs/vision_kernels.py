@@ -1,13 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arithmetic of the vision cost, compiled by numba: plain loops over all sightings."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 BEHIND_PX = 100.0  # what a landmark behind its camera costs
 
 
-@njit(cache=True)
+def compiled(function: Callable[..., Any]) -> Any:
+    """The function compiled when it is first called, and kept on disk where there is a folder to write to."""
+    try:
+        return njit(cache=True)(function)
+    except RuntimeError:  # neither this folder nor the user's cache can be written
+        return njit(function)
+
+
+@compiled
 def look(R, p, point, R_cam_body, p_body_cam, p_body, n):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, PLR0913
     """Write the point in body coordinates and its unit direction in the camera; return its distance, m."""
     for i in range(3):
@@ -24,7 +35,7 @@ def look(R, p, point, R_cam_body, p_body_cam, p_body, n):  # type: ignore[no-unt
     return distance
 
 
-@njit(cache=True)
+@compiled
 def derive(distance, n, p_body, M, R_cam_body, R, rates, J):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, PLR0913
     """Write the residual's derivatives (2, 16) by pose, mount, time offset and point, where `look` has looked from."""
     A, B = np.empty(3), np.empty(3)
@@ -48,7 +59,7 @@ def derive(distance, n, p_body, M, R_cam_body, R, rates, J):  # type: ignore[no-
             J[i, 13 + j] = R[j, 0] * A[0] + R[j, 1] * A[1] + R[j, 2] * A[2]
 
 
-@njit(cache=True)
+@compiled
 def accumulate(where, landmarks, mount, seen, noise, columns, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, PLR0913
     """Add every sighting's normal equations to out; the cost, and each sighting's error in pixels.
 
@@ -109,7 +120,7 @@ def accumulate(where, landmarks, mount, seen, noise, columns, out):  # type: ign
     return cost, errors
 
 
-@njit(cache=True)
+@compiled
 def solve_points(H_points, g_points, cross):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Each landmark's slope by the poses (L, 3, 6F) and offset (L, 3)."""
     slope, offset, inverse = np.empty_like(cross), np.empty_like(g_points), np.empty((3, 3))
