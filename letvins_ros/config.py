@@ -69,7 +69,12 @@ class TrackerConfig(Section):
         "local contrast equalisation of the images, also before a learned map",
         choices=("none", "local"),
     )
-    max_features: int = param(150, "maximum features per stereo pair or single camera", low=10, high=2000)
+    max_features: int = param(
+        150,
+        "maximum features per stereo pair or single camera; those that see share those of the blind",
+        low=10,
+        high=2000,
+    )
     min_distance_px: float = param(20.0, "minimum distance between features", unit="px", low=1, high=200)
     quality: float = param(
         0.01, "minimum corner score, relative to the best one in its part of the image", low=1e-6, high=1

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from letvins_ros.inference.keypoints import Keypoints
+
 SUBPIXEL_STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
 
 
@@ -13,42 +15,38 @@ SUBPIXEL_STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
 class GridDetector:
     """Shi-Tomasi corners (Shi 1994), found cell by cell where features are few."""
 
-    max_features: int = 200
     min_distance_px: int = 20
     quality: float = 0.01  # of the best corner in the cell
     min_eigenvalue: float = 5e-5  # absolute floor, of the image in [0, 1]: below it is noise
     cells: tuple[int, int] = (8, 6)  # columns, rows
 
-    def detect(self, gray: np.ndarray, present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        """New corners (M, 2) float32, away from the present ones (N, 2) and outside the mask's zeros."""
-        if self._enough(present_uv):
+    def detect(self, gray: np.ndarray, present_uv: np.ndarray, mask: np.ndarray | None, most: int) -> np.ndarray:
+        """New corners (M, 2) float32, away from the present ones (N, 2) and outside the mask's zeros; N + M <= most."""
+        if _enough(present_uv, most):
             return np.zeros((0, 2), np.float32)
         free = self._free(gray.shape, present_uv, mask)
         uv, strength = self._peaks(gray, free)
-        kept = self._spread(uv, strength, present_uv, free)
+        kept = self._spread(uv, strength, present_uv, free, most)
         if not len(kept):
             return kept
         return np.asarray(cv2.cornerSubPix(gray, kept[:, None].copy(), (3, 3), (-1, -1), SUBPIXEL_STOP)[:, 0])
 
     def choose(
         self,
-        uv: np.ndarray,
-        strength: np.ndarray,
+        keypoints: Keypoints,
         shape: tuple[int, ...],
         present_uv: np.ndarray,
         mask: np.ndarray | None,
+        most: int,
     ) -> np.ndarray:
-        """New ones (M, 2) float32 of points uv (N, 2), best first, in an image of this shape; as `detect`."""
-        if self._enough(present_uv) or not len(uv):
+        """New ones (M, 2) float32 of keypoints in an image of this shape; as `detect`."""
+        uv, strength = keypoints.uv, keypoints.scores
+        if _enough(present_uv, most) or not len(uv):
             return np.zeros((0, 2), np.float32)
         free = self._free(shape, present_uv, mask)
         column, row = _cells(uv, free).T
         allowed = free[row, column] > 0
-        return self._spread(uv[allowed], strength[allowed], present_uv, free)
-
-    def _enough(self, present_uv: np.ndarray) -> bool:
-        """Whether so few more are wanted that they are not worth the search."""
-        return self.max_features - len(present_uv) <= self.max_features // 20
+        return self._spread(uv[allowed], strength[allowed], present_uv, free, most)
 
     def _free(self, shape: tuple[int, ...], present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Where new corners may be (H/2, W/2)."""
@@ -69,11 +67,13 @@ class GridDetector:
         uv = np.stack([column, row], 1)[order] * 2 + 0.5
         return uv, strength[row, column][order]
 
-    def _spread(self, uv: np.ndarray, strength: np.ndarray, present_uv: np.ndarray, free: np.ndarray) -> np.ndarray:
+    def _spread(
+        self, uv: np.ndarray, strength: np.ndarray, present_uv: np.ndarray, free: np.ndarray, most: int
+    ) -> np.ndarray:
         """At most as many (M, 2) float32 of the points uv (N, 2), best first, as are wanted."""
         shape = 2 * free.shape[0], 2 * free.shape[1]
         good = self._best_of_cells(shape, uv, strength, present_uv)
-        return self._apart(uv[good], free, self.max_features - len(present_uv))
+        return self._apart(uv[good], free, most - len(present_uv))
 
     def _best_of_cells(
         self, shape: tuple[int, int], uv: np.ndarray, strength: np.ndarray, present_uv: np.ndarray
@@ -105,6 +105,11 @@ class GridDetector:
                     break
                 cv2.circle(free, (u, v), radius, 0, -1)
         return np.array(kept, np.float32).reshape(-1, 2)
+
+
+def _enough(present_uv: np.ndarray, most: int) -> bool:
+    """Whether so few more are wanted that they are not worth the search."""
+    return most - len(present_uv) <= most // 20
 
 
 def _cells(uv: np.ndarray, free: np.ndarray) -> np.ndarray:

@@ -62,9 +62,9 @@ class LucasKanade:
             for m, image in zip(maps, images, strict=True)
         ]
 
-    def detect(self, view: View, present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    def detect(self, view: View, present_uv: np.ndarray, mask: np.ndarray | None, most: int) -> np.ndarray:
         """See Follower."""
-        return self.detector.detect(view.gray, present_uv, mask)
+        return self.detector.detect(view.gray, present_uv, mask, most)
 
     def follow(self, a: View, b: View, uv_a: np.ndarray, guess_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See Follower; nothing is found in an image of another size."""

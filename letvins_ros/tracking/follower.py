@@ -23,8 +23,11 @@ class Follower(Protocol):
         """Views of images (H, W) gray or (H, W, 3) RGB uint8, all of one moment."""
         ...
 
-    def detect(self, view: Any, present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        """New features (M, 2) float32 px, away from the present ones (N, 2) and outside the mask's zeros."""
+    def detect(self, view: Any, present_uv: np.ndarray, mask: np.ndarray | None, most: int) -> np.ndarray:
+        """New features (M, 2) float32 px, away from the present ones (N, 2) and outside the mask's zeros.
+
+        most: how many there may be in all, N + M.
+        """
         ...
 
     def follow(self, a: Any, b: Any, uv_a: np.ndarray, guess_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,4 +83,4 @@ def _lucas_kanade(config: TrackerConfig, maps: MapMaker, levels: int) -> LucasKa
 
 
 def _detector(config: TrackerConfig) -> GridDetector:
-    return GridDetector(config.max_features, round(config.min_distance_px), config.quality)
+    return GridDetector(round(config.min_distance_px), config.quality)

@@ -15,6 +15,7 @@ from letvins_ros.tracking.follower import Follower
 from letvins_ros.types import Matches
 
 TYPICAL_INVERSE_DISTANCE = 0.1  # 1/m, where the search in the partner starts while no distance is known
+BLIND_FRAMES, FEW = 5, 0.1  # frames in a row with less than this share of the features wanted
 STUCK_RAD = 0.005  # two or three pixels: who turns so far sees another image
 
 
@@ -47,8 +48,14 @@ class CameraGroup:
         self._last_image = np.zeros((0, 0), np.uint8)
         self._turned: np.ndarray | None = np.eye(3)  # by the body since the last view, None: unknown
         self.stuck = 0  # images that repeated the one before while the body turned
+        self._blind_frames = 0  # in a row
         self.matches: Matches | None = None  # of the last frame, before any are rejected
         self._features = Features()
+
+    @property
+    def blind(self) -> bool:
+        """Whether there has been no image, or hardly a feature in it, for a while."""
+        return self._blind_frames >= BLIND_FRAMES
 
     def accept(self, image: np.ndarray | None, R_last_now: np.ndarray | None, trusted: bool) -> bool:
         """Whether the lead's image serves; where there is none, or a stuck one, the features wait for the next.
@@ -58,6 +65,7 @@ class CameraGroup:
         self._turned = None if self._turned is None or R_last_now is None else self._turned @ R_last_now
         self.matches = None
         if image is None:
+            self._blind_frames += 1
             return False
         if trusted and self._turned is not None and self._is_stuck(image, self._turned):
             self.stuck += 1
@@ -75,22 +83,23 @@ class CameraGroup:
         self._features = Features()
 
     def follow(
-        self, views: Mapping[int, Any], trusted: bool, follower: Follower, config: TrackerConfig
+        self, views: Mapping[int, Any], trusted: bool, follower: Follower, config: TrackerConfig, most: int
     ) -> tuple[Features, np.ndarray]:
         """The features in the accepted image, and where they are in the partner's (N, 2) px, NaN where not found.
 
-        views: those of the cameras that gave an image, by camera.
+        views: those of the cameras that gave an image, by camera. most: features at most.
         """
         R_cam, view = self._rotation_of_lead(), views[self.lead]
         features, bearings_before = self._found_again(view, R_cam, follower, config)
         pairs = (bearings_before, features.bearings, features.inverse_distance)
         features = self._without_outliers(features, bearings_before, R_cam if trusted else None, config)
-        features = self._with_new(features, view, follower)
+        features = self._with_new(features, view, follower, most)
         partner_view = None if self.partner is None else views.get(self.partner)
         uv_partner, alike, features = self._in_partner(features, (view, partner_view), follower, config)
         self.matches = Matches(*pairs, alike, 0 if partner_view is None else len(features.ids))
         self._last_view, self._features, self._turned = view, features, np.eye(3)
         self._frames += 1
+        self._blind_frames = self._blind_frames + 1 if len(features.ids) < FEW * config.max_features else 0
         return features, uv_partner
 
     def _rotation_of_lead(self) -> np.ndarray | None:
@@ -136,8 +145,8 @@ class CameraGroup:
         same_motion = inliers_known_rotation(bearings_before, features.bearings, R_last_now.T, limit, self._frames)
         return features.keep(same_motion)
 
-    def _with_new(self, features: Features, view: Any, follower: Follower) -> Features:
-        uv = follower.detect(view, features.uv, self._mounted.mask)
+    def _with_new(self, features: Features, view: Any, follower: Follower, most: int) -> Features:
+        uv = follower.detect(view, features.uv, self._mounted.mask, most)
         bearings = self._mounted.camera.unproject(uv)
         good = np.isfinite(bearings).all(1)
         n = int(good.sum())

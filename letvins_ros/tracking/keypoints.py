@@ -48,9 +48,9 @@ class KeypointFollower:
             for image, flow in zip(images, flows, strict=True)
         ]
 
-    def detect(self, view: KeypointView, present_uv: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    def detect(self, view: KeypointView, present_uv: np.ndarray, mask: np.ndarray | None, most: int) -> np.ndarray:
         """See Follower."""
-        return self.detector.choose(view.keypoints.uv, view.keypoints.scores, view.shape, present_uv, mask)
+        return self.detector.choose(view.keypoints, view.shape, present_uv, mask, most)
 
     def follow(
         self, a: KeypointView, b: KeypointView, uv_a: np.ndarray, guess_b: np.ndarray

@@ -46,8 +46,14 @@ class FeatureTracker:
         groups = [group for group in self._groups if group.accept(images.get(group.lead), R_last_now, trusted)]
         cameras = [camera for group in groups for camera in (group.lead, group.partner) if camera in images]
         views = dict(zip(cameras, self.follower.prepare([images[camera] for camera in cameras]), strict=True))
-        found = [group.follow(views, trusted, self.follower, self._config) for group in groups]
+        most = self._shares(groups)
+        found = [group.follow(views, trusted, self.follower, self._config, most[group]) for group in groups]
         return self._joined(frame.stamp_ns, groups, found)
+
+    def _shares(self, groups: list[CameraGroup]) -> dict[CameraGroup, int]:
+        """How many features each group may have; those that see anything share those of the blind ones."""
+        share, seeing = self._config.max_features, sum(not group.blind for group in self._groups)
+        return {group: share if group.blind else share * len(self._groups) // seeing for group in groups}
 
     def _joined(
         self, stamp_ns: int, groups: list[CameraGroup], found: list[tuple[Features, np.ndarray]]

@@ -65,7 +65,7 @@ def test_features_are_found_where_the_image_has_moved(name, shift, weights):
     follower = make_follower(config(name, weights, refine=False))
     image = noise()
     a, b = follower.prepare([image, np.roll(image, shift[::-1], axis=(0, 1))])
-    uv = follower.detect(a, np.zeros((0, 2), np.float32), None)
+    uv = follower.detect(a, np.zeros((0, 2), np.float32), None, 150)
     assert len(uv) > 40
     moved, found = follower.follow(a, b, uv, uv)
     inside = ((uv > 48) & (uv < np.array([224, 160]) - 64)).all(1)  # what the network sees has no edge in it
@@ -81,7 +81,7 @@ def test_refined_features_lie_within_a_tenth_of_a_pixel(weights, pattern):
     errors = {}
     for name, follower in (("rough", rough), ("fine", fine)):
         a, b = follower.prepare(images)
-        uv = follower.detect(a, np.zeros((0, 2), np.float32), None)
+        uv = follower.detect(a, np.zeros((0, 2), np.float32), None, 150)
         moved, found = follower.follow(a, b, uv, uv)
         errors[name] = np.linalg.norm(moved - uv - [16.4, 8.3], axis=1)[found]
     assert len(errors["fine"]) > 10
@@ -96,13 +96,13 @@ def test_new_features_keep_their_distance_and_the_mask(name, weights):
     mask = np.full((160, 224), 255, np.uint8)
     mask[:, :80] = 0
     present = np.array([[150.0, 80.0]], np.float32)
-    uv = follower.detect(view, present, mask)
+    uv = follower.detect(view, present, mask, 150)
     assert len(uv) > 10
     together = np.concatenate([present, uv])
     distance = np.linalg.norm(together[:, None] - together, axis=2) + 1e3 * np.eye(len(together))
     assert distance.min() > 6  # on the half-size image that the detector marks
     assert uv[:, 0].min() > 78
-    assert not len(follower.detect(view, np.repeat(present, 60, 0), mask))  # enough
+    assert not len(follower.detect(view, np.repeat(present, 60, 0), mask, 60))  # enough
 
 
 @pytest.mark.parametrize("name", ["kp2dtiny", "superpoint"])
@@ -171,7 +171,7 @@ def test_lightglue_answers_for_the_features(weights):
         config("kp2dtiny", weights, matching="lightglue", matcher_weights=str(weights / "lightglue.safetensors"))
     )
     a = follower.prepare([noise(64, 96)])[0]
-    uv = follower.detect(a, np.zeros((0, 2), np.float32), None)
+    uv = follower.detect(a, np.zeros((0, 2), np.float32), None, 150)
     calls = []
 
     def matcher(first, second, size):
@@ -190,10 +190,10 @@ def test_lightglue_answers_for_the_features(weights):
 def test_other_thresholds_keep_network_and_matcher(weights):
     asked = config("kp2dtiny", weights, matching="lightglue", matcher_weights=str(weights / "lightglue.safetensors"))
     make = open_follower(asked)
-    first, second = make(asked), make(replace(asked, max_features=20, forward_backward_px=0.1))
+    first, second = make(asked), make(replace(asked, min_distance_px=9.0, forward_backward_px=0.1))
     assert second.runtime is first.runtime
     assert second.matcher is first.matcher
-    assert (second.detector.max_features, second.refiner.back_px) == (20, 0.1)
+    assert (second.detector.min_distance_px, second.refiner.back_px) == (9, 0.1)
 
 
 def test_the_tracker_runs_on_a_simulated_world(hall, frames, weights):
@@ -230,7 +230,7 @@ def test_our_own_weights_find_what_has_moved_in_another_light(pattern, name):
     follower = make_follower(TrackerConfig(method=name, backend="torch", refine=False))
     shift = np.array([16, 8])
     a, b = follower.prepare([pattern(), (0.5 * pattern(lambda uv: uv - shift)).astype(np.uint8)])
-    uv = follower.detect(a, np.zeros((0, 2), np.float32), None)
+    uv = follower.detect(a, np.zeros((0, 2), np.float32), None, 150)
     moved, found = follower.follow(a, b, uv, uv)
     assert found.mean() > 0.6
     assert np.mean(np.linalg.norm(moved - uv - shift, axis=1)[found] < 2) > 0.9

@@ -13,6 +13,7 @@ from letvins_ros.config import TrackerConfig
 from letvins_ros.geometry import apply, exp_so3, inverse
 from letvins_ros.inference import open_runtime
 from letvins_ros.tracking import FeatureTracker, follower
+from letvins_ros.tracking.group import BLIND_FRAMES
 from letvins_ros.types import ImageFrame
 
 PLAIN = TrackerConfig(equalise="none")
@@ -297,7 +298,7 @@ class DotMatcher:
     def prepare(self, images):
         return [{int(image[v, u]): (u, v) for v, u in np.argwhere(image)} for image in images]
 
-    def detect(self, view, present_uv, mask):
+    def detect(self, view, present_uv, mask, most):
         present = set(map(tuple, present_uv.tolist()))
         return np.array([uv for uv in view.values() if uv not in present], np.float32).reshape(-1, 2)
 
@@ -368,3 +369,18 @@ def test_a_follower_that_was_given_stays(hall):
     tracker = FeatureTracker(TrackerConfig(), hall.rig, given)
     tracker.configure(TrackerConfig(max_features=20))
     assert tracker.follower is given
+
+
+def test_a_pair_has_the_features_of_one_that_sees_nothing_until_it_sees_again(hall4, frames4):
+    config = TrackerConfig(max_features=60, min_distance_px=10)
+    tracker, dark = FeatureTracker(config, hall4.rig), np.zeros_like(frames4[0].images[0])
+
+    def numbers(frame):
+        tracks = tracker.process(frame)
+        return of_group(tracks, 0).sum(), of_group(tracks, 2).sum()
+
+    assert max(numbers(frames4[0])) <= 60
+    black = [replace(frame, images=(dark, dark, *frame.images[2:])) for frame in frames4[1:]]
+    assert [numbers(frame)[1] > 60 for frame in black[: BLIND_FRAMES + 1]] == [False] * BLIND_FRAMES + [True]
+    front, back = numbers(frames4[6])
+    assert 30 < front <= 60 < back
