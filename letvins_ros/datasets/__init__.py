@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recorded sequences of many formats behind one protocol."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from letvins_ros.calibration import Rig, choose_cameras
 from letvins_ros.config import InputConfig
 from letvins_ros.datasets.base import Dataset, ReadReport
 from letvins_ros.errors import DataError
+
+_Recognises = Callable[[Path], bool]
+_OpensFolder = Callable[[Path, Rig | None, bool, Sequence[int]], Dataset]  # rig, colour, numbers of cameras
 
 __all__ = ["Dataset", "ReadReport", "open_dataset"]
 
@@ -27,28 +31,27 @@ def open_dataset(
     frame_rate_hz: of a recording without times (TartanAir V1), 10 Hz where it is not given.
     Raises DataError where nothing known is found or nothing usable is in it.
     """
-    from letvins_ros.datasets import euroc, kitti, kitti_raw, tartanair  # each format only when data are read
-    from letvins_ros.datasets.bags import storage
+    from letvins_ros.datasets.bags import storage  # each format only when data are read
+    from letvins_ros.datasets.tartanair import open_tartanair
+    from letvins_ros.datasets.tartanair import recognises as is_tartanair
 
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
     inputs = inputs or InputConfig()
     rig = choose_cameras(rig, inputs.camera_numbers) if rig else None
-    if euroc.recognises(path):
-        return euroc.open_euroc(path, rig, color, inputs.camera_numbers)
-    if tartanair.recognises(path):
-        return tartanair.open_tartanair(path, rig, color, frame_rate_hz or 10.0)
-    if kitti.recognises(path):
-        return kitti.open_kitti(path, rig, color, inputs.camera_numbers)
-    if kitti_raw.recognises(path):
-        return kitti_raw.open_kitti_raw(path, rig, color, inputs.camera_numbers)
+    for recognises, open_folder in _folders():
+        if recognises(path):
+            return open_folder(path, rig, color, inputs.camera_numbers)
+    if is_tartanair(path):
+        return open_tartanair(path, rig, color, frame_rate_hz or 10.0)
     if storage.recognises(path):
         from letvins_ros.datasets import rosbag
 
         return rosbag.BagRecording(path, rig, color, inputs)
     looked_for = (
         "mav0/cam0 (EuRoC, TUM-VI), image_left (TartanAir), image_0 with times.txt (KITTI), image_00 with"
-        " timestamps.txt (KITTI raw), *.bag, *.db3, *.mcap"
+        " timestamps.txt (KITTI raw), undistorted_images (4Seasons), rgb.txt (TUM RGB-D, ETH3D), left_images.txt"
+        " (UZH-FPV), fisheye1.txt (OpenLORIS), *.bag, *.db3, *.mcap"
     )
     inside = _recordings_in(path)
     if inside:
@@ -56,11 +59,24 @@ def open_dataset(
     raise DataError(f"{path}: no recording that is known; looked for {looked_for}")
 
 
+def _folders() -> tuple[tuple[_Recognises, _OpensFolder], ...]:
+    """Formats of folders: how each is recognised, and what opens it."""
+    from letvins_ros.datasets import euroc, four_seasons, kitti, kitti_raw, listed
+
+    return (
+        (euroc.recognises, euroc.open_euroc),
+        (kitti.recognises, kitti.open_kitti),
+        (kitti_raw.recognises, kitti_raw.open_kitti_raw),
+        (four_seasons.recognises, four_seasons.open_four_seasons),
+        (listed.recognises, listed.open_listed),
+    )
+
+
 def _recordings_in(folder: Path) -> list[str]:
     """Names of the folders in a folder that are recordings themselves."""
-    from letvins_ros.datasets import euroc, kitti, kitti_raw, tartanair
+    from letvins_ros.datasets import tartanair
     from letvins_ros.datasets.bags import storage
 
-    formats = (euroc, tartanair, kitti, kitti_raw, storage)
+    kinds = [*(recognises for recognises, _ in _folders()), tartanair.recognises, storage.recognises]
     inside = [one for one in folder.iterdir() if one.is_dir()] if folder.is_dir() else []
-    return sorted(one.name for one in inside if any(format.recognises(one) for format in formats))
+    return sorted(one.name for one in inside if any(recognises(one) for recognises in kinds))

@@ -13,6 +13,7 @@ from letvins_ros.calibration_files.camera_info import camera_from_info, mount_fr
 from letvins_ros.calibration_files.values import Plain, named
 from letvins_ros.datasets.bags.decode import CAMERA_INFO, TRANSFORMS, decode
 from letvins_ros.datasets.bags.storage import Bag
+from letvins_ros.datasets.frame_tree import FrameTree
 from letvins_ros.datasets.topics import RECTIFIED, Topics
 from letvins_ros.errors import CalibrationError
 
@@ -26,34 +27,16 @@ class BagRig:
     reason: str = ""  # why there is none, or no place of the IMU
 
 
-class _Frames:
+def _frames(transforms: Iterable[Any]) -> FrameTree:
     """The tree of tf's frames."""
-
-    def __init__(self, transforms: Iterable[Any]) -> None:
-        self._neighbours: dict[str, dict[str, np.ndarray]] = {}
-        for one in transforms:
-            p, q = one.transform.translation, one.transform.rotation
-            turn, parent, child = np.array([q.x, q.y, q.z, q.w]), _bare(one.header.frame_id), _bare(one.child_frame_id)
-            if not (np.isfinite([p.x, p.y, p.z, *turn]).all() and abs(np.linalg.norm(turn) - 1) < 1e-2):
-                continue
-            turn /= np.linalg.norm(turn)
-            T = geometry.from_quaternion(np.array([[p.x, p.y, p.z]]), turn[None])[0]
-            self._neighbours.setdefault(parent, {})[child] = T
-            self._neighbours.setdefault(child, {})[parent] = geometry.inverse(T)
-
-    def between(self, a: str, b: str) -> np.ndarray | None:
-        """T_a_b (4, 4), None where no chain of transforms joins them."""
-        known = {_bare(a): np.eye(4)}
-        border = list(known)
-        while border:
-            frame = border.pop()
-            if frame == _bare(b):
-                return known[frame]
-            for other, T in self._neighbours.get(frame, {}).items():
-                if other not in known:
-                    known[other] = known[frame] @ T
-                    border.append(other)
-        return None
+    tree = FrameTree()
+    for one in transforms:
+        p, q = one.transform.translation, one.transform.rotation
+        turn = np.array([q.x, q.y, q.z, q.w])
+        if np.isfinite([p.x, p.y, p.z, *turn]).all() and abs(np.linalg.norm(turn) - 1) < 1e-2:
+            T = geometry.from_quaternion(np.array([[p.x, p.y, p.z]]), turn[None] / np.linalg.norm(turn))[0]
+            tree.add(_bare(one.header.frame_id), _bare(one.child_frame_id), T)
+    return tree
 
 
 def read_bag_rig(bag: Bag, topics: Topics) -> BagRig:
@@ -67,7 +50,7 @@ def read_bag_rig(bag: Bag, topics: Topics) -> BagRig:
         cameras = [_camera(name, info) for name, info in zip(topics.cameras, messages, strict=True)]
     except CalibrationError as error:
         return BagRig(None, reason=str(error))
-    frames = _Frames(one for message in _transforms(bag) for one in message.transforms)
+    frames = _frames(one for message in _transforms(bag) for one in message.transforms)
     names = [first[topic].header.frame_id if topic in first else "" for topic in topics.cameras]
     imu_frame = first[topics.imu].header.frame_id if topics.imu in first else None
     mounts = [_mount(frames, names, messages, topics, i) for i in range(len(cameras))]
@@ -75,7 +58,7 @@ def read_bag_rig(bag: Bag, topics: Topics) -> BagRig:
         return BagRig(None, reason=f"neither tf_static nor camera_info tells how {', '.join(lost)} is mounted")
     T_body_left, reason = np.eye(4), ""
     if imu_frame is not None:
-        found = frames.between(imu_frame, names[0])
+        found = frames.between(_bare(imu_frame), _bare(names[0]))
         if found is None:
             reason = f"imu not used: no tf_static joins {imu_frame or 'its frame'} and {names[0] or topics.cameras[0]}"
         else:
@@ -147,11 +130,11 @@ def _rectifying(topic: str, info: Any) -> np.ndarray:
     return T
 
 
-def _mount(frames: _Frames, names: list[str], infos: list[Any], topics: Topics, i: int) -> np.ndarray | None:
+def _mount(frames: FrameTree, names: list[str], infos: list[Any], topics: Topics, i: int) -> np.ndarray | None:
     """T_left_camera (4, 4) of camera i: by tf_static, else from the matrices of the calibrated pair."""
     if i == 0:
         return np.eye(4)
-    T = frames.between(names[0], names[i]) if names[0] != names[i] else None
+    T = frames.between(_bare(names[0]), _bare(names[i])) if names[0] != names[i] else None
     turns = [_rectifying(topics.cameras[k], infos[k]) for k in (0, i)]
     if T is not None:
         return geometry.inverse(turns[0]) @ T @ turns[1]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables as EuRoC writes them, a stamp first, in any dialect of csv; faulty rows are skipped and counted."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,44 +12,57 @@ from letvins_ros.datasets.stream import clean, time_order
 from letvins_ros.errors import DataError
 from letvins_ros.types import ImuSamples, Trajectory
 
+WXYZ, XYZW = (1, 2, 3, 0), (0, 1, 2, 3)  # places of x y z w: as EuRoC and as TUM order quaternions
 MAX_FILE = 2 << 30  # bytes; a day of an IMU at 1 kHz has 8 GB, an hour 0.4
 
 
-def read_imu(path: Path, report: ReadReport) -> ImuSamples:
+def read_imu(path: Path, report: ReadReport, numbered: bool = False) -> ImuSamples:
     """IMU readings of a csv: stamp, gyro x y z in rad/s, accel x y z in m/s^2."""
-    stamps_ns, values = read_table(path, 6, report)
+    stamps_ns, values = read_table(path, 6, report, numbered)
     return ImuSamples(stamps_ns, values[:, :3], values[:, 3:])
 
 
-def read_truth(path: Path, report: ReadReport) -> Trajectory:
-    """T_world_body of a csv: stamp, position x y z in m, quaternion w x y z; further columns are ignored."""
-    stamps_ns, values = read_table(path, 7, report)
+def read_vectors(path: Path, report: ReadReport) -> tuple[np.ndarray, np.ndarray]:
+    """Stamps (N,) int64 ns and readings (N, 3) of a sensor that has a file of its own."""
+    return read_table(path, 3, report)
+
+
+def read_truth(path: Path, report: ReadReport, order: Sequence[int] = WXYZ, numbered: bool = False) -> Trajectory:
+    """T_world_body of a csv: stamp, position x y z in m, quaternion; further columns are ignored.
+
+    order: places of x y z w among the quaternion's columns.
+    """
+    stamps_ns, values = read_table(path, 7, report, numbered)
     bad = np.abs(np.linalg.norm(values[:, 3:], axis=1) - 1) > 0.01
     if bad.all():
-        raise DataError(f"{path}: no row has a unit quaternion w x y z after its position")
+        written = " ".join(sorted("xyzw", key=lambda axis: order["xyzw".index(axis)]))
+        raise DataError(f"{path}: no row has a unit quaternion {written} after its position")
     if bad.any():
         kind = f"{_short(path)}: rows without unit quaternion, skipped"
         report.add(kind, str(stamps_ns[bad][0]), int(bad.sum()))
-    quaternions = values[~bad][:, [4, 5, 6, 3]]
+    quaternions = values[~bad][:, [3 + place for place in order]]
     quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
     return Trajectory(stamps_ns[~bad], values[~bad, :3], quaternions)
 
 
-def read_table(path: Path, columns: int, report: ReadReport) -> tuple[np.ndarray, np.ndarray]:
+def read_table(path: Path, columns: int, report: ReadReport, numbered: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Stamps (N,) int64 ns, strictly increasing, and the next `columns` values (N, columns) float64, all finite.
 
     Cells may be quoted, and lie between commas, semicolons, tabs or spaces; stamps may be in s, ms, us or ns.
+    numbered: rows that have a column more begin with their number.
     """
     lines = _lines(path)
+    first = int(numbered and _is_numbered(lines, columns + 1))
     row = np.dtype([("stamp", np.int64), ("values", np.float64, (columns,))])
     try:
-        table = np.loadtxt(lines or ["none"], row, delimiter=",", usecols=range(columns + 1), ndmin=1)
+        used = range(first, first + columns + 1)
+        table = np.loadtxt(lines or ["none"], row, delimiter=_separator(lines), usecols=used, ndmin=1)
         stamps, values = table["stamp"], table["values"]
         unit = unit_of(stamps, integers=True)
         if unit != "ns":
             stamps = stamps * NANOSECONDS[unit]
     except (ValueError, OverflowError):  # slower, but it reads more and says which rows are bad
-        rows = _cells(path, lines, columns + 1, report)
+        rows = _cells(path, lines, columns + 1, report, first)
         numbers = [[_float(cell) for cell in cells[1:]] for cells in rows]
         stamps, unit, good = _stamps(path, [cells[0] for cells in rows], report)
         values = np.array([numbers[i] for i in good], float).reshape(-1, columns)
@@ -70,9 +84,13 @@ def read_numbers(path: Path) -> np.ndarray:
         raise DataError(f"{path}: rows with equally many numbers needed ({error})") from error
 
 
-def read_image_list(path: Path, report: ReadReport) -> tuple[np.ndarray, list[str]]:
-    """Stamps (N,) int64 ns, strictly increasing, and file names of a csv: stamp, file name."""
-    rows = _cells(path, _lines(path), 2, report)
+def read_image_list(path: Path, report: ReadReport, numbered: bool = False) -> tuple[np.ndarray, list[str]]:
+    """Stamps (N,) int64 ns, strictly increasing, and file names of a csv: stamp, file name.
+
+    numbered: rows that have a column more begin with their number.
+    """
+    lines = _lines(path)
+    rows = _cells(path, lines, 2, report, int(numbered and _is_numbered(lines, 2)))
     stamps_ns, unit, good = _stamps(path, [cells[0] for cells in rows], report)
     _note_unit(path, unit, report)
     order = time_order(_short(path), stamps_ns, report)
@@ -92,12 +110,18 @@ def _lines(path: Path) -> list[str]:
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-def _cells(path: Path, lines: list[str], count: int, report: ReadReport) -> list[list[str]]:
-    """The first `count` cells of each row that has a stamp and as many, without quotes and spaces."""
+def _is_numbered(lines: list[str], count: int) -> bool:
+    """Whether most of the first rows have more than `count` cells."""
+    some, separator = lines[:20], _separator(lines)
+    return sum(len(line.strip().split(separator)) > count for line in some) * 2 > len(some)
+
+
+def _cells(path: Path, lines: list[str], count: int, report: ReadReport, first: int = 0) -> list[list[str]]:
+    """`count` cells of each row that has a stamp in its `first` one and as many, without quotes and spaces."""
     separator = _separator(lines)
     rows = []
     for line in lines:
-        cells = [cell.strip(" \t\"'") for cell in line.strip().split(separator)[:count]]
+        cells = [cell.strip(" \t\"'") for cell in line.strip().split(separator)[first : first + count]]
         if len(cells) == count and all(cells) and decimal(cells[0]) is not None:
             if count == 2 or all(_float(cell) is not None for cell in cells[1:]):
                 rows.append(cells)

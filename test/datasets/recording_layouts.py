@@ -119,8 +119,7 @@ def euroc_flat_jpg(path):
     return euroc(path, ".jpg", flat=True)
 
 
-def tum_vi(path):
-    write_asl(path / "mav0", ".png", "mocap0", lambda pixels: pixels.astype(np.uint16) * 256 + 77)
+def kalibr_chain():
     chain = ""
     for i, T_imu_cam in enumerate([T_IMU_CAM, T_IMU_CAM @ T_CAM_RIGHT]):
         rows = "".join(f"  - [{', '.join(repr(float(x)) for x in row)}]\n" for row in geometry.inverse(T_imu_cam))
@@ -129,8 +128,13 @@ def tum_vi(path):
             "  distortion_coeffs: [0.003, 0.0007, -0.002, 0.0002]\n  distortion_model: equidistant\n"
             f"  intrinsics: [25.0, 25.0, 31.5, 23.5]\n  resolution: [{WIDTH}, {HEIGHT}]\n"
         )
+    return chain
+
+
+def tum_vi(path):
+    write_asl(path / "mav0", ".png", "mocap0", lambda pixels: pixels.astype(np.uint16) * 256 + 77)
     (path / "dso").mkdir()
-    (path / "dso" / "camchain.yaml").write_text(chain)
+    (path / "dso" / "camchain.yaml").write_text(kalibr_chain())
     return Written(path)
 
 

@@ -3,6 +3,7 @@
 
 import threading
 
+import listed_layouts
 import numpy as np
 import pytest
 import recording_layouts as layouts
@@ -12,10 +13,12 @@ from letvins_ros.calibration import Rig, read_euroc_rig
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError
 
+LAYOUTS = layouts.LAYOUTS | listed_layouts.LAYOUTS
 
-@pytest.fixture(scope="module", params=layouts.LAYOUTS)
+
+@pytest.fixture(scope="module", params=LAYOUTS)
 def written(request, tmp_path_factory):
-    return layouts.LAYOUTS[request.param](tmp_path_factory.mktemp("recording"))
+    return LAYOUTS[request.param](tmp_path_factory.mktemp("recording"))
 
 
 @pytest.fixture(scope="module")
