@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import bag_making as making
+import listed_layouts
 import mutations
 import numpy as np
 import pytest
@@ -28,6 +29,8 @@ FOLDERS = {
     "tartanair v2": layouts.tartanair_v2,
     "kitti": layouts.kitti,
     "kitti raw": layouts.kitti_raw,
+    "tum rgb-d": listed_layouts.tum_rgbd,
+    **listed_layouts.LAYOUTS,
 }
 BAGS = {
     "ros1": ("ros1", lambda writer: None),
