@@ -72,7 +72,7 @@ def _timestamps(path: Path) -> np.ndarray:
     try:
         lines = path.read_text(errors="replace").split("\n")
         return np.array([_stamp(line) for line in lines if line.strip()], np.int64)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: no times such as 2011-09-26 13:02:25.964389445 ({error})") from error
 
 

@@ -21,7 +21,7 @@ from letvins_ros.datasets.joined_imu import join_imu
 from letvins_ros.datasets.peek import candidates, imu_row
 from letvins_ros.datasets.ros_image import ImageDecoder
 from letvins_ros.datasets.sequence import Loaded, Recording, Sensors
-from letvins_ros.datasets.stream import clean, join, time_order
+from letvins_ros.datasets.stream import clean, join, spread_bursts, time_order
 from letvins_ros.datasets.topics import IMU_TYPE, Topics, choose_topics
 from letvins_ros.errors import DataError
 from letvins_ros.types import ImuSamples, Trajectory
@@ -155,10 +155,12 @@ def _ordered(name: str, stamps_ns: list[int], report: ReadReport) -> np.ndarray:
 
 def _motion(topics: Topics, scan: _Scan, report: ReadReport) -> tuple[ImuSamples | None, Trajectory | None]:
     """IMU and truth of the rows that the scan found."""
-    cleaned = {
-        name: clean(name, np.array(scan.stamps[name], np.int64), np.array(values), report)
-        for name, values in scan.rows.items()
-    }
+    cleaned = {}
+    for name, rows in scan.rows.items():
+        stamps_ns, values = np.array(scan.stamps[name], np.int64), np.array(rows)
+        if name != topics.truth:
+            stamps_ns = spread_bursts(name, stamps_ns, values, report)
+        cleaned[name] = clean(name, stamps_ns, values, report)
     imu, accel, truth = (cleaned.get(name or "") for name in (topics.imu, topics.accel, topics.truth))
     samples = ImuSamples(imu[0], imu[1][:, :3], imu[1][:, 3:]) if imu else None
     if samples and topics.accel:

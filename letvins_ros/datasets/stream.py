@@ -15,6 +15,10 @@ from letvins_ros.errors import DataError
 
 PAIR_TOLERANCE_NS = 5_000_000
 NICENESS = 10
+_BURSTS = 6  # at least, to be recognised
+_SHORT, _LOST = 0.2, 3.0  # periods between readings of a burst at most, and where readings are missing at least
+_IN_BURSTS = 0.4  # share of readings that follow another one at once
+_BETWEEN_NS = 500_000_000  # further apart are parts of a recording
 LATE, REPEATED = "rows out of time order, sorted", "rows with a stamp seen before, dropped"  # kinds in a report
 T = TypeVar("T")
 
@@ -74,6 +78,32 @@ def clean(what: str, stamps_ns: np.ndarray, values: np.ndarray, report: ReadRepo
     stamps_ns, values = stamps_ns[finite], values[finite]
     order = time_order(what, stamps_ns, report)
     return stamps_ns[order], values[order]
+
+
+def spread_bursts(what: str, stamps_ns: np.ndarray, values: np.ndarray, report: ReadReport) -> np.ndarray:
+    """Stamps (N,) of readings that were stamped when they arrived, many at once, spread over the time between bursts.
+
+    Other stamps stay: of readings at all even times, out of order, or stored twice. The last reading of a burst keeps
+    its stamp. values (N, C) in the order of arrival.
+    """
+    steps = np.diff(stamps_ns)
+    if len(steps) < _BURSTS or (steps < 0).any():
+        return stamps_ns
+    period = (stamps_ns[-1] - stamps_ns[0]) / len(steps)
+    within = steps < _SHORT * period
+    twice = (steps == 0) & (values[1:] == values[:-1]).all(axis=1)
+    last = np.append(np.flatnonzero(~within), len(steps))  # reading of each burst
+    if (within & ~twice).mean() < _IN_BURSTS or len(last) < _BURSTS or np.median(steps[~within]) > _BETWEEN_NS:
+        return stamps_ns
+    size = np.diff(last, prepend=-1)
+    since = np.diff(stamps_ns[last], prepend=stamps_ns[last[0]]) / size
+    period = np.median(since[1:])
+    since[0] = period
+    since[since > _LOST * period] = period  # readings before this burst were lost
+    report.note(f"{what}: readings come in bursts of {np.median(size):.0f}, spread evenly over the time between")
+    burst = np.repeat(np.arange(len(last)), size)
+    back = (last[burst] - np.arange(len(stamps_ns))) * since[burst]
+    return np.asarray(stamps_ns[last][burst] - np.rint(back).astype(np.int64))
 
 
 def report_gaps(what: str, stamps_ns: np.ndarray, report: ReadReport) -> None:

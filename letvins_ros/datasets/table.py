@@ -8,7 +8,7 @@ import numpy as np
 
 from letvins_ros.datasets.base import ReadReport
 from letvins_ros.datasets.stamps import NANOSECONDS, decimal, to_nanoseconds, unit_of
-from letvins_ros.datasets.stream import clean, time_order
+from letvins_ros.datasets.stream import clean, spread_bursts, time_order
 from letvins_ros.errors import DataError
 from letvins_ros.types import ImuSamples, Trajectory
 
@@ -18,13 +18,19 @@ MAX_FILE = 2 << 30  # bytes; a day of an IMU at 1 kHz has 8 GB, an hour 0.4
 
 def read_imu(path: Path, report: ReadReport, numbered: bool = False) -> ImuSamples:
     """IMU readings of a csv: stamp, gyro x y z in rad/s, accel x y z in m/s^2."""
-    stamps_ns, values = read_table(path, 6, report, numbered)
+    stamps_ns, values = _readings(path, 6, report, numbered)
     return ImuSamples(stamps_ns, values[:, :3], values[:, 3:])
 
 
 def read_vectors(path: Path, report: ReadReport) -> tuple[np.ndarray, np.ndarray]:
     """Stamps (N,) int64 ns and readings (N, 3) of a sensor that has a file of its own."""
-    return read_table(path, 3, report)
+    return _readings(path, 3, report)
+
+
+def _readings(path: Path, columns: int, report: ReadReport, numbered: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """As `read_table`, of a sensor whose readings may come in bursts."""
+    stamps_ns, values = _rows(path, columns, report, numbered)
+    return _usable(path, spread_bursts(_short(path), stamps_ns, values, report), values, report)
 
 
 def read_truth(path: Path, report: ReadReport, order: Sequence[int] = WXYZ, numbered: bool = False) -> Trajectory:
@@ -51,6 +57,20 @@ def read_table(path: Path, columns: int, report: ReadReport, numbered: bool = Fa
     Cells may be quoted, and lie between commas, semicolons, tabs or spaces; stamps may be in s, ms, us or ns.
     numbered: rows that have a column more begin with their number.
     """
+    return _usable(path, *_rows(path, columns, report, numbered), report)
+
+
+def _usable(path: Path, stamps_ns: np.ndarray, values: np.ndarray, report: ReadReport) -> tuple[np.ndarray, np.ndarray]:
+    """The rows in order of time without those that are not finite; DataError where none is left."""
+    rows = len(stamps_ns)
+    stamps_ns, values = clean(_short(path), stamps_ns, values, report)
+    if not len(stamps_ns):
+        raise DataError(f"{path}: no usable row in {rows}: a stamp and then {values.shape[1]} numbers needed")
+    return stamps_ns, values
+
+
+def _rows(path: Path, columns: int, report: ReadReport, numbered: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Stamps (N,) int64 ns and values (N, columns) of the rows that are whole, in their order."""
     lines = _lines(path)
     first = int(numbered and _is_numbered(lines, columns + 1))
     row = np.dtype([("stamp", np.int64), ("values", np.float64, (columns,))])
@@ -67,10 +87,9 @@ def read_table(path: Path, columns: int, report: ReadReport, numbered: bool = Fa
         stamps, unit, good = _stamps(path, [cells[0] for cells in rows], report)
         values = np.array([numbers[i] for i in good], float).reshape(-1, columns)
     _note_unit(path, unit, report)
-    stamps_ns, values = clean(_short(path), stamps, values, report)
-    if not len(stamps_ns):
+    if not len(stamps):
         raise DataError(f"{path}: no usable row in {len(lines)}: a stamp and then {columns} numbers needed")
-    return stamps_ns, values
+    return stamps, values
 
 
 def read_numbers(path: Path) -> np.ndarray:

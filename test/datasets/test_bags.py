@@ -380,3 +380,21 @@ def test_a_dark_first_image_does_not_tell_how_many_bits_the_camera_uses(tmp_path
 
     path = making.write(tmp_path / "r", sequence("/cam0/image_raw", IMAGE, picture, 10))
     assert [int(frame.images[0].max()) for frame in open_dataset(path).frames()] == [6] + [250] * (FRAMES - 1)
+
+
+def test_imu_readings_in_bursts_are_spread_and_told(tmp_path):
+    burst_ns = 50_000_000  # ten readings
+
+    def stamped_on_arrival(record):
+        recorded, topic, *rest, stamp = record
+        arrived = START_NS + ((stamp - START_NS) // burst_ns + 1) * burst_ns - 5_000_000
+        return (recorded, topic, *rest, arrived if topic == "/imu0" else stamp)
+
+    def turning(store, i, stamp_ns):
+        return making.an_imu(gyro=(0.001 * i, 0, 0))(store, i, stamp_ns)
+
+    images = [record for record in stereo_imu() if record[1] != "/imu0"]
+    records = [stamped_on_arrival(r) for r in images + sequence("/imu0", IMU, turning, 200)]
+    dataset = open_dataset(making.write(tmp_path / "r", records))
+    assert np.abs(dataset.imu.stamps_ns - START_NS - 5_000_000 * np.arange(240)).max() < 1000
+    assert "/imu0: readings come in bursts of 10, spread evenly over the time between" in dataset.report.notes

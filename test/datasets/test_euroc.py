@@ -313,3 +313,19 @@ def test_what_cannot_be_used_is_one_line_that_names_the_place(folder, tmp_path, 
         read(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_imu_rows_in_bursts_are_spread_and_told(folder):
+    def burst(rows):
+        cells = [row.split(",") for row in rows]
+        last = [cells[min(i // 10 * 10 + 9, len(cells) - 1)][0] for i in range(len(cells))]
+        return [
+            ",".join([stamp, str(0.001 * i), *row[2:]]) for i, (stamp, row) in enumerate(zip(last, cells, strict=True))
+        ]
+
+    sound = open_dataset(folder).imu
+    edit_rows(mav0(folder, "imu0", "data.csv"), burst)
+    dataset = open_dataset(folder)
+    assert len(dataset.imu) == len(sound)
+    assert np.abs(dataset.imu.stamps_ns - sound.stamps_ns).max() < 5_000_000
+    assert "imu0/data.csv: readings come in bursts of 10, spread evenly over the time between" in dataset.report.notes

@@ -45,6 +45,7 @@ def test_what_is_missing_is_named(tmp_path):
     calibration.unlink()
     with pytest.raises(CalibrationError, match=r"calib_imu_to_velo\.txt: No such file"):
         open_dataset(path)
-    (path / "image_00" / "timestamps.txt").write_text("2011-13-45 13:02:25.9\n")
-    with pytest.raises(DataError, match=r"image_00.timestamps\.txt: no times such as 2011-09-26"):
-        open_dataset(path)
+    for impossible in ("2011-13-45 13:02:25.9", "9011-09-26 13:02:25.9", "0001-01-01 00:00:00.0"):
+        (path / "image_00" / "timestamps.txt").write_text(f"{impossible}\n")
+        with pytest.raises(DataError, match=r"image_00.timestamps\.txt: no times such as 2011-09-26"):
+            open_dataset(path)

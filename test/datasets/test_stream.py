@@ -14,6 +14,7 @@ from letvins_ros.datasets.stream import (
     read_ahead,
     report_gaps,
     span,
+    spread_bursts,
     time_order,
 )
 from letvins_ros.errors import DataError
@@ -170,3 +171,54 @@ def test_a_span_counts_from_the_first_stamp_and_leaves_out_its_end():
     assert span("x", stamps, 2.1, 100.0) == range(3, 10)
     with pytest.raises(DataError, match=r"x: .* it lasts 9\.00 s"):
         span("x", stamps, 9.5, None)
+
+
+PERIOD = 5_000_000
+EVEN = 10**18 + PERIOD * np.arange(400)
+
+
+def bursts_of(size, jitter_ns=20_000):
+    """Stamps of readings that are stamped when the last of so many arrives, one shortly after the other."""
+    last = np.arange(len(EVEN)) // size * size + size - 1
+    return 10**18 + PERIOD * last + jitter_ns * (np.arange(len(EVEN)) % size)
+
+
+@pytest.mark.parametrize("size", [2, 5, 10, 20])
+@pytest.mark.parametrize("jitter_ns", [0, 20_000])
+def test_readings_that_come_in_bursts_are_spread_over_the_time_between(size, jitter_ns):
+    report, values = ReadReport(), np.arange(400.0)[:, None]
+    spread = spread_bursts("imu", bursts_of(size, jitter_ns), values, report)
+    assert np.abs(spread - EVEN).max() <= 20_000 * size
+    assert (np.diff(spread) > 0).all()
+    assert report.notes == [f"imu: readings come in bursts of {size}, spread evenly over the time between"]
+
+
+def test_after_a_loss_a_burst_is_spread_over_the_time_that_it_took():
+    kept = np.ones(400, bool)
+    kept[100:200] = False
+    spread = spread_bursts("imu", bursts_of(10)[kept], np.arange(300.0)[:, None], ReadReport())
+    assert np.abs(spread - EVEN[kept]).max() < 2_000_000
+
+
+@pytest.mark.parametrize(
+    "stamps",
+    [
+        EVEN,
+        EVEN + np.random.default_rng(0).integers(-2_000_000, 2_000_000, 400),
+        np.concatenate([EVEN[200:], EVEN[:200]]),
+        np.concatenate([EVEN[50 * i : 50 * i + 50] + 10**10 * i for i in range(8)]),  # parts of a recording
+        EVEN[:5],
+        np.full(400, 7),
+    ],
+    ids=["even", "jitter", "out of order", "parts", "few", "one time"],
+)
+def test_other_stamps_stay(stamps):
+    report = ReadReport()
+    values = np.arange(float(len(stamps)))[:, None]
+    assert spread_bursts("imu", stamps, values, report) is stamps
+    assert report.notes == []
+
+
+def test_readings_that_were_stored_twice_are_no_bursts():
+    stamps = np.repeat(EVEN, 3)
+    assert spread_bursts("imu", stamps, np.repeat(np.arange(400.0), 3)[:, None], ReadReport()) is stamps
