@@ -25,6 +25,7 @@ from letvins_ros.cli_files import (
 )
 from letvins_ros.errors import LetvinsError
 from letvins_ros.memory import check_address_space
+from letvins_ros.processes import end_with_named_parent
 
 if TYPE_CHECKING:
     from letvins_ros.config import Config
@@ -42,6 +43,7 @@ OutOption = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", he
 
 def main() -> None:
     """Run the command; errors a user can fix end in one line on stderr and exit code 1."""
+    end_with_named_parent()
     _open_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # end a run early and keep its results, as after Ctrl-C
     try:

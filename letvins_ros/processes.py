@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+PARENT = "LETVINS_PARENT"  # environment variable: id of the process with which a command is to end
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _GRACE_S = 1.5  # between the signal and the end by force
 _POLL_S = 0.5
@@ -22,6 +23,12 @@ def end_with_parent(parent: int, sign: signal.Signals = signal.SIGKILL) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(sign))
     threading.Thread(target=_watch, args=(parent, sign), name="parent", daemon=True).start()
+
+
+def end_with_named_parent(sign: signal.Signals = signal.SIGKILL) -> None:
+    """The same where the environment names the parent; this process's own children are told nothing."""
+    if parent := os.environ.pop(PARENT, ""):
+        end_with_parent(int(parent), sign)
 
 
 def _watch(parent: int, sign: signal.Signals) -> None:

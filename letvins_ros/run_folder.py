@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from letvins_ros.errors import DataError, LetvinsError
-from letvins_ros.writing import atomic_path
+from letvins_ros.writing import atomic_path, unused
 
 RESULTS = Path("results")
 
@@ -19,7 +19,7 @@ def run_folder(out: Path | None, name: str) -> Iterator[Path]:
 
     Raises LetvinsError at the start where it cannot be written. A new folder that is empty after an error is removed.
     """
-    folder = out or _unused(RESULTS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    folder = out or unused(RESULTS / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -35,15 +35,6 @@ def run_folder(out: Path | None, name: str) -> Iterator[Path]:
         raise
     if out is None:
         _link_latest(folder)
-
-
-def _unused(folder: Path) -> Path:
-    """The folder, or the next free name where another run has taken it in the same second."""
-    candidate, i = folder, 1
-    while candidate.exists():
-        i += 1
-        candidate = folder.with_name(f"{folder.name}-{i}")
-    return candidate
 
 
 def _link_latest(folder: Path) -> None:

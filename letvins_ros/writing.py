@@ -80,6 +80,15 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def unused(folder: Path) -> Path:
+    """The folder, or the next free name where it exists: NAME-2, NAME-3 and so on."""
+    candidate, i = folder, 1
+    while candidate.exists():
+        i += 1
+        candidate = folder.with_name(f"{folder.name}-{i}")
+    return candidate
+
+
 def check_writable(path: Path) -> None:
     """Raise DataError where a file could not be written to `path`; its folder is made."""
     try:

@@ -6,8 +6,11 @@ points. They are the labels that SuperPoint learns from. Photographs are shared 
 already is left out.
 """
 
+import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +22,7 @@ import typer
 from rich.progress import track
 
 from letvins_ros.errors import LetvinsError
+from letvins_ros.processes import end_with_parent
 from letvins_ros.writing import atomic_path
 from training.data.homographies import random_affine
 from training.data.images import list_images, read_rgb, resize
@@ -97,8 +101,12 @@ def main(  # noqa: PLR0913  each is an option
     if workers == 1:
         _work(*jobs[0])
         return
-    with get_context("spawn").Pool(workers) as pool:  # torch does not survive a fork
-        pool.starmap(_work, jobs)
+    spawn = get_context("spawn")  # torch does not survive a fork
+    with ProcessPoolExecutor(workers, spawn, end_with_parent, (os.getpid(),)) as pool:
+        try:
+            list(pool.map(_work, *zip(*jobs, strict=True)))
+        except BrokenProcessPool as error:
+            raise LetvinsError("a worker was killed; the same command again goes on where it was") from error
 
 
 def _work(  # noqa: PLR0913

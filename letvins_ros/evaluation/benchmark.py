@@ -2,6 +2,7 @@
 """Runs sources x configurations x repeats in separate processes and compares the medians with a baseline."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.evaluation.provenance import provenance
 from letvins_ros.evaluation.regression import Rows, benchmark_table, read_rows, summarise
 from letvins_ros.evaluation.suite import Configuration, Source, Suite, load_suite
+from letvins_ros.processes import PARENT
 from letvins_ros.writing import to_json, write_atomic
 
 __all__ = ["benchmark_table", "run_benchmark"]
@@ -120,8 +122,9 @@ def _call(command: Sequence[str], timeout_s: float, log: Path) -> str | None:
     try:
         with log.open("wb") as stream:
             done = subprocess.run(  # noqa: S603  the suite's author may run what they like
-                command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, timeout=timeout_s, check=False
-            )
+                command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, timeout=timeout_s, check=False,
+                env={**os.environ, PARENT: str(os.getpid())},
+            )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"no end within {timeout_s:g} s"
     lines = log.read_text(errors="replace").strip().splitlines() or ["no message"]

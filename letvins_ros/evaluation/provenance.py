@@ -33,9 +33,14 @@ def _commit() -> str:
     git = shutil.which("git")
     if git is None or not (root / ".git").exists():
         return "unknown"
-    command = [git, "--no-optional-locks", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  nothing from outside
-    return done.stdout.strip() or "unknown"
+    commit = _git(git, root, "rev-parse", "--short=12", "HEAD")
+    changed = _git(git, root, "status", "--porcelain", "--untracked-files=no")  # `describe --dirty` writes the index
+    return f"{commit}-dirty" if commit and changed else commit or "unknown"
+
+
+def _git(git: str, root: Path, *arguments: str) -> str:
+    command = [git, "--no-optional-locks", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603
 
 
 def _cpu_model() -> str:

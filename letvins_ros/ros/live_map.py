@@ -16,6 +16,7 @@ from letvins_ros.loop.describers import describer_name
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.sensors import calibrated_rig
 from letvins_ros.types import Keyframe
+from letvins_ros.writing import check_writable
 
 CLICK_STD = np.repeat([0.5, 0.26], 3)  # m, rad: of a pose given without covariance
 
@@ -24,7 +25,12 @@ class LiveMap:
     """A loop closer that can be saved, replaced by a file's map, and placed in it while it runs."""
 
     def __init__(self, config: Config, source: str) -> None:
-        """source: where the map comes from, for its file. Raises LetvinsError where loop.load_map cannot be used."""
+        """source: where the map comes from, for its file.
+
+        Raises LetvinsError where loop.load_map cannot be read or loop.save_map not be written.
+        """
+        if config.loop.save_map:
+            check_writable(Path(config.loop.save_map))
         rig, gravity_aligned = calibrated_rig(config), config.mode != "stereo"
         self.camera = rig.cameras[0]
         settings, describer = to_yaml(replace(config, rig=rig)), describer_name(config.loop)

@@ -229,6 +229,7 @@ class LoopClosureNode(LetvinsNode):
             try:
                 self.get_logger().info(self.map.save(self.config.loop.save_map))
             except LetvinsError as error:
+                self.crashed = error
                 self.get_logger().error(str(error))
 
     def state_of(self) -> tuple[str, dict[str, str]]:

@@ -6,6 +6,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import rclpy
@@ -14,6 +15,7 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMessage
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
@@ -27,6 +29,7 @@ from letvins_ros.msg import FeatureTracks, Keyframe, LoopClosure, VioStatus
 from letvins_ros.ros.convert import installed
 from letvins_ros.ros.start import signals_noted
 from letvins_ros.ros.system import shared
+from letvins_ros.writing import unused
 
 TOPICS = {
     "letvins/tracks": FeatureTracks, "letvins/image_track": Image, "letvins/odometry": Odometry,
@@ -62,21 +65,35 @@ class Recorder(Node):
 
 
 def main() -> None:
-    """Record into the folder named first, in the namespace named second, until SIGINT or SIGTERM."""
-    bag, namespace = remove_ros_args(sys.argv)[1:3]
+    """Record into the folder named first, in the namespace named second, until SIGINT or SIGTERM.
+
+    Where the folder exists, as after a restart, into the next free name. A bag that cannot go on ends nobody else.
+    """
+    wanted, namespace = remove_ros_args(sys.argv)[1:3]
+    bag = unused(Path(wanted))
     with signals_noted() as ended:
-        with Writer(Path(bag), version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-            rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-            executor = SingleThreadedExecutor()
-            recorder = Recorder(writer, namespace)
-            executor.add_node(recorder)
-            while not ended.is_set() and has_room(Path(bag)):
-                executor.spin_once(timeout_sec=0.1)
-            executor.shutdown(timeout_sec=1.0)
-        if not ended.is_set():  # the others go on
-            recorder.get_logger().error(f"less than {RESERVE_MB} MB are free: {bag} is complete up to here")
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        if problem := _record(bag, namespace, ended):
+            get_logger("letvins_record").error(problem)
             ended.wait()
         rclpy.try_shutdown()
+
+
+def _record(bag: Path, namespace: str, ended: Event) -> str:
+    """Record until the end; why not until then."""
+    executor = SingleThreadedExecutor()
+    try:
+        with Writer(bag, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+            recorder = Recorder(writer, namespace)
+            recorder.get_logger().info(f"recording into {bag}")
+            executor.add_node(recorder)
+            while not ended.is_set() and has_room(bag):
+                executor.spin_once(timeout_sec=0.1)
+    except OSError as error:
+        return f"cannot write {bag}: {error.strerror}; it holds what was written before"
+    finally:
+        executor.shutdown(timeout_sec=1.0)
+    return "" if ended.is_set() else f"less than {RESERVE_MB} MB are free: {bag} is complete up to here"
 
 
 def has_room(bag: Path) -> bool:

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 
-from letvins_ros.processes import end_with_parent
+from letvins_ros.processes import end_with_named_parent
 
-PARENT = "LETVINS_PARENT"  # id of the process with which a node is to end
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -19,8 +18,7 @@ def main() -> None:
     """Run the node that the first argument names, which takes over both signals."""
     for sign in SIGNALS:
         signal.signal(sign, lambda *_: os._exit(0))  # there is nothing to put in order yet
-    if PARENT in os.environ:
-        end_with_parent(int(os.environ[PARENT]), signal.SIGTERM)
+    end_with_named_parent(signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # who started this process may have held them back until now
     name = sys.argv[1]
     sys.argv[:2] = [name]

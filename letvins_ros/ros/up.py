@@ -8,15 +8,19 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from letvins_ros.errors import LetvinsError
+from letvins_ros.processes import PARENT
 from letvins_ros.ros.resolve import resolve
-from letvins_ros.ros.start import PARENT, SIGNALS, signals_noted
+from letvins_ros.ros.start import SIGNALS, signals_noted
 from letvins_ros.ros.system import System, environment, programs
+from letvins_ros.writing import check_writable
 
 PATIENCE_S = 5.0  # a node has so long to end after SIGINT, then after SIGTERM
 RESTARTS, RESTART_DELAY_S = 10, 0.5
+NO_FILES = ["--ros-args", "--disable-external-lib-logs"]  # what is shown here, ROS would keep in the home folder too
 SETTLE_S = 1.5  # what the nodes still publish when the recording has ended
 
 
@@ -26,7 +30,7 @@ class Process:
     def __init__(self, name: str, arguments: list[str], env: Mapping[str, str]) -> None:
         """Start it."""
         self.name, self._env = name, env
-        self._command = [sys.executable, "-m", "letvins_ros.ros.start", name, *arguments]
+        self._command = [sys.executable, "-m", "letvins_ros.ros.start", name, *arguments, *NO_FILES]
         self.restarts, self.last = 0, ""  # the line that it wrote last
         self.start()
 
@@ -57,17 +61,20 @@ class Process:
 
 
 def say(name: str, text: str) -> None:
-    """A line of output, at once."""
-    sys.stdout.write(f"[{name}] {text}\n")
-    sys.stdout.flush()
+    """A line of output, at once; lost where nobody takes it, as the nodes must go on."""
+    with suppress(OSError):
+        sys.stdout.write(f"[{name}] {text}\n")
+        sys.stdout.flush()
 
 
 def run_system(system: System, record: Path | None = None) -> int:
     """Run until Ctrl-C, SIGTERM or the end of the recording (0), or until a node fails (its exit code)."""
     env = environment(system.fastdds)
     env["PYTHONUNBUFFERED"] = "1"
-    if record is not None and record.exists():
-        raise LetvinsError(f"{record}: exists already")
+    if record is not None:
+        if record.exists():
+            raise LetvinsError(f"{record}: exists already")
+        check_writable(record)
     nodes = programs(system)
     resolve(nodes[0].parameters)  # errors now, not from each node
     wanted = {program.executable: program.arguments() for program in nodes}
@@ -76,7 +83,8 @@ def run_system(system: System, record: Path | None = None) -> int:
     with signals_noted() as ended:
         running = [Process(name, arguments, env) for name, arguments in wanted.items()]
         code = _watch(running, ended)
-        return stop(running) or code
+        stopped = stop(running)
+        return code or stopped
 
 
 def _watch(running: list[Process], ended: threading.Event) -> int:
@@ -101,7 +109,7 @@ def _watch(running: list[Process], ended: threading.Event) -> int:
 
 
 def stop(running: list[Process]) -> int:
-    """End all processes; 1 where one had to be killed."""
+    """End all processes; 1 where one had to be killed or could not do what it does at its end."""
     alive = [process for process in running if process.ended() is None]
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         alive = [process for process in alive if process.ended() is None]
@@ -112,4 +120,4 @@ def stop(running: list[Process]) -> int:
             time.sleep(0.02)
     for process in alive:
         say(process.name, "did not end and was killed")
-    return int(bool(alive))
+    return int(any(process.ended() for process in running))

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import io
 import json
+import subprocess
 import sys
+import time
 import types
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -167,3 +170,23 @@ def test_a_cluster_that_does_not_answer_is_named_at_once(bench, monkeypatch, add
     monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace())
     with pytest.raises(ConfigError, match=f"no Ray cluster answers at {address}: "):
         bench(EASY, ray=address)
+
+
+def test_a_run_ends_with_the_benchmark_that_was_killed(tmp_path):
+    log = tmp_path / "run.log"
+    code = f"""
+from pathlib import Path
+from letvins_ros.evaluation.benchmark import LETVINS, _call
+_call([*LETVINS, "simulate", {str(tmp_path / "hall")!r}, "--duration", "6"], 100, Path({str(log)!r}))
+"""
+    with subprocess.Popen([sys.executable, "-c", code]) as parent:
+        until = time.monotonic() + 60
+        while not (log.exists() and log.read_text()):  # it tells of its progress
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        child = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()[0]
+        parent.kill()
+    until = time.monotonic() + 3
+    while (stat := Path(f"/proc/{child}/stat")).exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < until
+        time.sleep(0.05)

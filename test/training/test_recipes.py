@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every recipe learns a batch by heart, and says how good it is."""
 
+import os
+import signal
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from pictures import picture
 from torch.utils.data import default_collate
 
 from letvins_ros import networks
-from letvins_ros.errors import ConfigError
+from letvins_ros.errors import ConfigError, LetvinsError
 from letvins_ros.weights import save_weights
 from training.adapt import find_points, repeats
 from training.adapt import main as adapt
@@ -199,6 +202,16 @@ def test_points_of_adaptation_teach_superpoint(photo_folder, tmp_path, weights):
     check("superpoint", {**options, "descriptor_loss": "dense"}, steps=8, lr=1e-3, share=0.9)
     kept = {"statistics_pairs": 4, "descriptor_loss": "softmax", "looks": "any_light", "location": 1.0}
     check("superpoint", {**options, **kept}, steps=8, lr=1e-3, share=0.9)
+
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_of_the_adaptation_that_is_killed_is_told(photo_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("training.adapt._work", die)
+    with pytest.raises(LetvinsError, match="a worker was killed"):
+        adapt(photo_folder / "train", tmp_path, "orb", 2, 48, 64, 0.0, 50, 2, "cpu")
 
 
 def test_adaptation_keeps_what_all_views_show():

@@ -16,6 +16,7 @@ from letvins_ros.errors import DataError
 from letvins_ros.inference import open_runtime
 from letvins_ros.tracking.flow import LearnedMaps, equalised_maps, gray_maps
 from letvins_ros.types import ImageFrame
+from letvins_ros.writing import atomic_path
 from training.data.lighting import sensor_noise, spot_light, to_uint8
 from training.tasks.true_flow import true_positions
 
@@ -139,7 +140,8 @@ class Ends(NamedTuple):
 
     def save(self, path: Path) -> None:
         """Write an .npz file."""
-        np.savez_compressed(path, uv=self.uv, alive=self.alive)
+        with atomic_path(path) as part:
+            np.savez_compressed(part, uv=self.uv, alive=self.alive)
 
     @classmethod
     def load(cls, path: Path) -> "Ends":

@@ -12,6 +12,7 @@ import torch
 
 from letvins_ros import networks
 from letvins_ros.errors import ConfigError, DataError
+from letvins_ros.writing import atomic_path
 from training.data.images import read_rgb, resize, to_tensor
 from training.data.lighting import relight
 from training.data.places import read_places
@@ -121,7 +122,8 @@ class PlaceTask:
         describe, data = open_describer(model), self.retrieval()
         database, queries = describe_all(data, describe)
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(folder / "descriptors.npz", database=database, queries=queries)
+        with atomic_path(folder / "descriptors.npz") as part:
+            np.savez_compressed(part, database=database, queries=queries)
         yield
 
     def figures(self, folder: Path) -> dict[str, dict[str, float]]:

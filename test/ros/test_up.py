@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How processes are started, watched and ended together; with stand-ins for the nodes, so no ROS is needed."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from letvins_ros.errors import LetvinsError
+from letvins_ros.processes import PARENT
+from letvins_ros.ros import up
+from letvins_ros.ros.system import System
+
+ROOT = Path(__file__).parents[2]
+READY = "print('ready', flush=True)"
+WAIT = """
+import signal, sys, threading
+from letvins_ros.ros.start import signals_noted
+def main():
+    with signals_noted() as ended:
+        print("ready", *sys.argv[1:], flush=True)
+        ended.wait()
+"""
+NODES = {
+    "steady": WAIT,
+    "unsaved": WAIT + "    sys.exit(1)\n",
+    "failing": "import sys\ndef main():\n    print('error: no such file', flush=True)\n    sys.exit(3)\n",
+    "dataset_player": "import time\ndef main():\n    time.sleep(0.3)\n",
+    "talking": WAIT.replace("ended.wait()", "[print(i, 'x' * 100) for i in range(5000)]"),
+    "deaf": f"import signal, time\ndef main():\n    signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    f"    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    {READY}\n    time.sleep(600)\n",
+    "environment": "import os\ndef main():\n    print(sorted(os.environ), flush=True)\n",
+}
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Starts stand-ins for nodes by name; none of them is left at the end."""
+    (tmp_path / "nodes").mkdir()
+    for name, code in NODES.items():
+        (tmp_path / "nodes" / f"{name}.py").write_text(code)
+    ours = f"import letvins_ros.ros\nletvins_ros.ros.__path__.insert(0, {str(tmp_path / 'nodes')!r})\n"
+    (tmp_path / "sitecustomize.py").write_text(ours)
+    monkeypatch.setattr(up, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(up, "RESTART_DELAY_S", 0.01)
+    monkeypatch.setattr(up, "SETTLE_S", 0.01)
+    started = []
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+
+    def of(*names, ready=True):
+        made = [up.Process(name, [], env) for name in names]
+        started.extend(made)
+        for process in made:
+            wait(lambda p=process: not ready or p.last or p.ended() is not None)
+        return made
+
+    yield of
+    for process in started:
+        process.popen.kill()
+        process.popen.wait()
+
+
+def wait(until, timeout_s=20.0):
+    end = time.monotonic() + timeout_s
+    while not until():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def runs(pid):
+    """Whether a process has not ended; that its new parent has not asked about it yet does not count."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def watch(processes):
+    return up._watch(processes, threading.Event())
+
+
+def test_what_a_process_says_has_its_name_before_it(start, capfd):
+    (node,) = start("steady")
+    wait(lambda: "ready" in node.last)
+    assert "[steady] ready --ros-args --disable-external-lib-logs\n" in capfd.readouterr().out
+    assert up.stop([node]) == 0
+    assert node.ended() == 0
+
+
+def test_a_killed_process_is_started_again_until_it_is_too_often(start, capfd, monkeypatch):
+    monkeypatch.setattr(up, "RESTARTS", 2)
+    node, other = start("steady", "steady")
+    pids, over = set(), threading.Event()
+
+    def kill_all():
+        while not over.wait(0.02):
+            pids.add(node.popen.pid)
+            node.popen.kill()
+
+    killer = threading.Thread(target=kill_all)
+    killer.start()
+    assert watch([node, other]) == 1
+    over.set()
+    killer.join()
+    said = capfd.readouterr().out
+    assert [f"({i} of 2)" in said for i in (1, 2, 3)] == [True, True, False]
+    assert "[steady] ended with SIGKILL, the others are stopped; " in said
+    assert other.ended() is None
+    assert len(pids) == 3
+
+
+def test_a_failed_process_ends_the_others_with_its_code_and_last_words(start, capfd):
+    nodes = start("steady", "failing", ready=False)
+    assert watch(nodes) == 3
+    assert "[failing] ended with exit code 3, the others are stopped; error: no such file\n" in capfd.readouterr().out
+
+
+def test_the_end_of_the_recording_is_no_failure(start):
+    nodes = start("steady")
+    nodes += start("dataset_player", ready=False)
+    assert watch(nodes) == 0
+    assert up.stop(nodes) == 0
+
+
+def test_a_process_that_does_not_end_is_killed_and_that_is_told(start, capfd):
+    nodes = start("steady", "deaf")
+    assert up.stop(nodes) == 1
+    assert [node.ended() for node in nodes] == [0, -9]
+    assert "[deaf] did not end and was killed\n" in capfd.readouterr().out
+
+
+def test_a_process_that_could_not_do_what_it_does_at_its_end_is_a_failure(start):
+    nodes = start("steady", "unsaved")
+    assert up.stop(nodes) == 1
+    assert [node.ended() for node in nodes] == [0, 1]
+
+
+def test_a_full_disk_under_the_output_holds_no_process_up(start, monkeypatch):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", full)
+        (node,) = start("talking")
+        assert node.popen.wait(20) == 0
+        node.last_words()
+        monkeypatch.undo()
+        with pytest.raises(OSError, match="No space left"):
+            full.close()
+    assert node.last.startswith("4999 ")
+
+
+def test_a_process_hides_from_its_own_children_whose_child_it_is(start):
+    (node,) = start("environment")
+    node.popen.wait(20)
+    assert "PATH" in node.last_words() and PARENT not in node.last_words()
+
+
+PARENT_PROCESS = """
+import os, sys, time
+from letvins_ros.ros import up
+made = [up.Process(name, [], dict(os.environ)) for name in sys.argv[1:]]
+while not all(process.last for process in made):
+    time.sleep(0.01)
+print("children", *(process.popen.pid for process in made), flush=True)
+time.sleep(600)
+"""
+
+
+def test_children_end_with_a_parent_that_was_killed_also_those_that_ignore_signals(start, tmp_path):
+    command = [sys.executable, "-c", PARENT_PROCESS, "steady", "deaf"]
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as parent:
+        pids = next(line.split()[1:] for line in parent.stdout if line.startswith("children"))
+        assert all(map(runs, pids))
+        parent.kill()
+    wait(lambda: not any(map(runs, pids)), 3.0)
+
+
+def test_a_child_whose_parent_is_gone_before_it_can_ask_ends_at_once(start, tmp_path):
+    env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", PARENT: "1"}
+    command = [sys.executable, "-m", "letvins_ros.ros.start", "steady"]
+    assert subprocess.run(command, env=env, check=False, timeout=20, capture_output=True).returncode in (0, 1)
+
+
+def test_a_bag_that_exists_or_cannot_be_written_is_named_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setattr(up, "environment", lambda fastdds: dict(os.environ))
+    (tmp_path / "file").touch()
+    for path, why in ((tmp_path, "exists already"), (tmp_path / "file" / "bag", "cannot write .*file/bag")):
+        with pytest.raises(LetvinsError, match=why):
+            up.run_system(System(), path)
