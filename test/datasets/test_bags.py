@@ -178,7 +178,7 @@ def test_a_bag_that_is_cut_short_is_told_in_words_of_the_trade(tmp_path, kind):
     path = making.write(target(tmp_path, kind), stereo_imu(seconds=6), kind)
     file = path if path.is_file() else storage_of(path)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(DataError, match=r"the bag is damaged or cut short|reindex"):
+    with pytest.raises(DataError, match=r"cut short|reindex"):
         list(open_dataset(file).frames())
 
 

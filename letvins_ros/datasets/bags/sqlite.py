@@ -2,12 +2,15 @@
 """ROS 2 bags in SQLite (.db3)."""
 
 import sqlite3
+import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 from letvins_ros.datasets.bags.base import Raw, Stored
 from letvins_ros.errors import DataError
+
+_FRESH_S = 5.0  # so lately changed, a file may be between two states, as no lock is taken: its recorder would fail
 
 
 class SqliteFile:
@@ -76,4 +79,6 @@ class SqliteFile:
     def _sentence(self, error: str) -> str:
         if "not a database" in error or "no such table" in error or "no such column" in error:
             return f"{self._path}: is no ROS 2 bag"
+        if time.time() - self._path.stat().st_mtime < _FRESH_S:
+            return f"{self._path}: is being written or cut short: read it when its recorder has ended"
         return f"{self._path}: the bag is damaged or cut short (sqlite: {error})"
