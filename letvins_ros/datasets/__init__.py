@@ -12,6 +12,8 @@ from letvins_ros.errors import DataError
 _Recognises = Callable[[Path], bool]
 _OpensFolder = Callable[[Path, Rig | None, bool, Sequence[int]], Dataset]  # rig, colour, numbers of cameras
 
+_LEVELS, _LOOKED_INTO, _LISTED = 4, 100, 12  # of folders that are looked into for recordings, and that are named
+
 __all__ = ["Dataset", "ReadReport", "open_dataset"]
 
 
@@ -73,10 +75,26 @@ def _folders() -> tuple[tuple[_Recognises, _OpensFolder], ...]:
 
 
 def _recordings_in(folder: Path) -> list[str]:
-    """Names of the folders in a folder that are recordings themselves."""
+    """Paths, from a folder on, of recordings in it or some levels below; the first ones where they are many."""
     from letvins_ros.datasets import tartanair
     from letvins_ros.datasets.bags import storage
 
     kinds = [*(recognises for recognises, _ in _folders()), tartanair.recognises, storage.recognises]
-    inside = [one for one in folder.iterdir() if one.is_dir()] if folder.is_dir() else []
-    return sorted(one.name for one in inside if any(recognises(one) for recognises in kinds))
+    found: list[Path] = []
+    level = [folder]
+    for _ in range(_LEVELS):
+        inside = [one for parent in level for one in _subfolders(parent)]
+        known = [one for one in inside if any(recognises(one) for recognises in kinds)]
+        found += known
+        if len(found) > _LISTED:
+            break
+        level = [one for one in inside if one not in known][:_LOOKED_INTO]
+    names = sorted(str(one.relative_to(folder)) for one in found)
+    return names if len(names) <= _LISTED else [*names[:_LISTED], ".."]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    try:
+        return sorted(one for one in folder.iterdir() if one.is_dir()) if folder.is_dir() else []
+    except OSError:  # not ours to read
+        return []

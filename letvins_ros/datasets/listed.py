@@ -31,11 +31,11 @@ class Layout:
     lists: tuple[str, ...]  # of the images of each camera, left first
     imu: tuple[str, ...]  # gyro and accelerometer in one file, or each in its own
     calibration: Callable[[Path, Size, int], Placed]  # of so many cameras with images of this size
-    needs: str = ""  # a further file by which the format is known
+    needs: str = ""  # a further file or folder by which the format is known
 
     def fits(self, path: Path) -> bool:
         """Whether a folder has these files."""
-        return (path / self.lists[0]).is_file() and (not self.needs or (path / self.needs).is_file())
+        return (path / self.lists[0]).is_file() and (path / self.needs).exists()
 
 
 def _kalibr(path: Path, size: Size, cameras: int) -> Placed:
@@ -53,7 +53,7 @@ LAYOUTS = (
     Layout(("images.txt",), ("imu.txt",), _kalibr, needs="imu.txt"),  # UZH-FPV, DAVIS
     Layout(("fisheye1.txt", "fisheye2.txt"), ("t265_gyroscope.txt", "t265_accelerometer.txt"), openloris.read_t265),
     Layout(("color.txt",), ("d400_gyroscope.txt", "d400_accelerometer.txt"), openloris.read_d400),
-    Layout(("rgb.txt", "rgb2.txt"), ("imu.txt",), eth3d.read_calibration),  # TUM RGB-D, ETH3D SLAM
+    Layout(("rgb.txt", "rgb2.txt"), ("imu.txt",), eth3d.read_calibration, needs="rgb"),  # TUM RGB-D, ETH3D SLAM
 )
 
 

@@ -170,8 +170,21 @@ def _imu(candidates: Mapping[str, Candidate], given: Mapping[str, str]) -> tuple
     gyros = [name for name, topic in all_of_them.items() if topic.has_gyro]
     accels = [name for name, topic in all_of_them.items() if topic.has_accel]
     if gyros and accels:
-        return _fastest(candidates, gyros), _fastest(candidates, accels)
+        return _of_one_device(candidates, gyros, accels)
     return None, None
+
+
+def _of_one_device(candidates: Mapping[str, Candidate], gyros: list[str], accels: list[str]) -> tuple[str, str]:
+    """The fastest gyro and accelerometer of the device that has the cameras, where several devices have both."""
+
+    def device(name: str) -> str:
+        return "/".join(name.split("/")[:-2])
+
+    gyros = [name for name in gyros if device(name) in set(map(device, accels))] or gyros
+    lefts = list(_families(candidates)) or _images(candidates)
+    gyros = [name for name in gyros if any(_beside(left, name) for left in lefts)] or gyros
+    gyro = _fastest(candidates, gyros)
+    return gyro, _fastest(candidates, [name for name in accels if device(name) == device(gyro)] or accels)
 
 
 def _fastest(candidates: Mapping[str, Candidate], names: Sequence[str]) -> str:

@@ -202,7 +202,8 @@ def test_without_stamps_in_the_headers_those_of_the_recorder_count(tmp_path):
         ("/cam0/image_raw", "/cam1/image_raw", "/mavros/imu/data_raw"),
         ("/cam0/image_raw", "/cam1/image_raw", "/vectornav/imu_uncompensated"),
         ("/cam0/image_raw", "/cam1/image_raw", "/imu/data"),  # microstrain_inertial_driver
-        ("/alphasense_driver_ros/cam0", "/alphasense_driver_ros/cam1", "/alphasense_driver_ros/imu"),  # Hilti
+        ("/alphasense/cam0/image_raw", "/alphasense/cam1/image_raw", "/alphasense/imu"),  # Hilti 2021 and 2022
+        ("/alphasense_driver_ros/cam0", "/alphasense_driver_ros/cam1", "/alphasense_driver_ros/imu"),  # Hilti 2023
         ("/snappy_cam/stereo_l", "/snappy_cam/stereo_r", "/snappy_imu"),  # UZH-FPV
     ],
 )
@@ -232,6 +233,18 @@ def test_cameras_can_be_chosen_by_number(tmp_path):
     for numbers in ((0, 1), (2, 3), (3, 0), (2,)):
         frame = next(open_dataset(path, inputs=InputConfig(cameras=",".join(map(str, numbers)))).frames())
         assert all(np.array_equal(a, layouts.image(i, 0)) for a, i in zip(frame.images, numbers, strict=True))
+
+
+def test_the_five_cameras_and_two_imus_of_a_hilti_bag_are_a_pair_and_its_imu(tmp_path):
+    records = [r for i in range(5) for r in sequence(f"/alphasense/cam{i}/image_raw", IMAGE, making.a_picture(i), 10)]
+    records += sequence("/alphasense/imu", IMU, making.an_imu(), 200)
+    records += sequence("/os_cloud_node/imu", IMU, making.an_imu(), 100)
+    dataset = open_dataset(making.write(tmp_path / "r.bag", records, "ros1"))
+    check_whole(dataset)
+    command = "--topic cam0=/alphasense/cam0/image_raw --topic cam1=/alphasense/cam1/image_raw"
+    assert f"topics: {command} --topic imu=/alphasense/imu" in dataset.report.notes
+    frame = next(open_dataset(tmp_path / "r.bag", inputs=InputConfig(cameras="2,3")).frames())
+    assert np.array_equal(frame.images[0], layouts.image(2, 0))
 
 
 @pytest.mark.parametrize("kind", ["ros1", "mcap"])

@@ -78,3 +78,14 @@ def test_images_may_have_any_common_suffix(tmp_path, suffix):
     for file in list(sequence.glob("image_*/*.png")):
         file.rename(file.with_suffix(suffix))
     assert len(list(open_dataset(sequence).frames())) == layouts.N
+
+
+def test_of_a_folder_of_recordings_those_are_named_that_lie_below_it(tmp_path):
+    layouts.kitti(tmp_path / "kitti")
+    layouts.euroc(tmp_path / "room" / "b")
+    with pytest.raises(DataError, match=r": is a folder of recordings; name one of kitti/sequences/07, room/b$"):
+        open_dataset(tmp_path)
+    for i in range(14):
+        (tmp_path / "many" / f"{i:02d}" / "image_left").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"name one of 00, .*, 11, \.\.$"):
+        open_dataset(tmp_path / "many")

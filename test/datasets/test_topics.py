@@ -99,6 +99,19 @@ def test_gyro_and_accelerometer_of_their_own_topics_belong_together_and_a_gyro_a
         assert choose_topics({"/a": IMAGE} | alone).imu is None
 
 
+def test_gyro_and_accelerometer_are_those_of_the_device_with_the_cameras():
+    types = {f"/t265/fisheye{i}/image_raw": IMAGE for i in (1, 2)} | {"/d400/color/image_raw": IMAGE}
+    for device, rates in (("d400", (400.0, 250.0)), ("t265", (200.0, 62.0))):
+        types[f"/{device}/gyro/sample"] = Candidate(IMU_TYPE, rates[0], has_accel=False)
+        types[f"/{device}/accel/sample"] = Candidate(IMU_TYPE, rates[1], has_gyro=False)
+    topics = choose_topics(types)
+    assert topics.cameras == ("/t265/fisheye1/image_raw", "/t265/fisheye2/image_raw")
+    assert (topics.imu, topics.accel) == ("/t265/gyro/sample", "/t265/accel/sample")
+    del types["/t265/accel/sample"]
+    assert choose_topics(types).accel == "/d400/accel/sample"
+    assert choose_topics(types).imu == "/d400/gyro/sample"
+
+
 def test_topics_that_are_named_are_taken():
     types = {"/a": IMAGE, "/b": IMAGE, "/x": IMU, "/y": IMU, "/z": replace(IMU, has_accel=False)}
     given = {"cam0": "/b", "cam1": "/a", "imu": "/y"}
