@@ -95,8 +95,8 @@ class Rig:
 
 
 def overlap(a: MountedCamera, b: MountedCamera) -> float:
-    """The share of its view that each of two cameras has in common with the other, the smaller of both shares."""
-    return min(_seen_too(a, b), _seen_too(b, a))
+    """The share of its view that the camera of two which sees less has in common with the other."""
+    return max(_seen_too(a, b), _seen_too(b, a))
 
 
 def _seen_too(a: MountedCamera, b: MountedCamera) -> float:

@@ -26,6 +26,7 @@ from letvins_ros.examination.stamps import row_findings
 from letvins_ros.loop.describers import describer_name
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.worker import LoopResult, LoopWorker
+from letvins_ros.repairs import EARLY_S, Repairs
 from letvins_ros.sensors import fit_to_data
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.types import FrameTracks, ImageFrame, ImuSamples
@@ -76,32 +77,101 @@ def run_offline(
 ) -> dict[str, Any]:
     """Run over a recording and write every result into a folder; returns the metrics.
 
-    Ctrl-C ends the run early and keeps what it has. Raises LetvinsError where nothing can be run.
+    Where the first seconds show that the set-up is wrong and can be mended, the run begins anew with it mended. Ctrl-C
+    ends the run early and keeps what it has. Raises LetvinsError where nothing can be run.
     """
     dataset = open_dataset(source, config.rig, inputs=config.input)
     config, rig = fit_to_data(config, dataset)
-    odometry = Odometry(config, rig)
-    loops = _loop_worker(config, rig, dataset) if options.loop else None
-    record = RunRecord(_frames_expected(dataset, options), dataset.name, dataset.report)
-    try:
-        with threadpool_limits(1):  # the matrices are small: more threads only wait for each other
-            for done, frame in enumerate(_frames_with_imu(dataset, odometry, options, record), 1):
-                record.add(_process(odometry, frame, loops))
-                progress(done, record.frames_total)
-        record.frames_dropped = record.frames_total - len(record.frames)  # the unreadable ones too
-    except KeyboardInterrupt:
-        record.interrupted = True
-    if loops is not None:
-        _put_into_map(record, loops.finish())
-    for camera, stuck in odometry.tracker.stuck.items():
-        if stuck:
-            dataset.report.add(f"cam{camera}: images as the one before while turning, not used", "", stuck)
-    if record.frames and not record.posed():
-        last = record.frames[-1].state
-        dataset.report.add(f"frames without pose: {last.reason if last else ''}", dataset.name, len(record.frames))
-    _examine_rows(odometry.examiner, dataset)
-    record.warnings = [finding.to_dict() for finding in odometry.examiner.findings()]
-    return write_results(out, record, dataset.truth, to_yaml(replace(config, rig=rig)))
+    repairs, better = None, Repairs()
+    while better != repairs:
+        repairs = better
+        run = _Pass(dataset, config, rig, options, repairs)
+        better = run.over_frames(progress)
+    return write_results(out, run.end(), dataset.truth, to_yaml(replace(run.config, rig=run.rig)))
+
+
+class _Pass:
+    """One pass over a recording."""
+
+    def __init__(self, dataset: Dataset, config: Config, rig: Rig, options: RunOptions, repairs: Repairs) -> None:
+        self.config, self.rig = repairs.applied(config, rig)
+        self._dataset, self._options, self._repairs = dataset, options, repairs
+        self._imu, self._counts = repairs.of_imu(dataset.imu), dict(dataset.report.counts)
+        self._odometry = Odometry(self.config, self.rig)
+        self._loops = _loop_worker(self.config, self.rig, dataset) if options.loop else None
+        self._record = RunRecord(_frames_expected(dataset, options), dataset.name, dataset.report)
+
+    def over_frames(self, progress: Callable[[int, int], None]) -> Repairs:
+        """All frames are processed, or the first few where repairs are needed before: these, else those in use."""
+        record, begun = self._record, None
+        try:
+            with threadpool_limits(1):  # the matrices are small: more threads only wait for each other
+                for done, frame in enumerate(self._frames_with_imu(), 1):
+                    record.add(_process(self._odometry, self._repairs.of_frame(frame), self._loops))
+                    progress(done, record.frames_total)
+                    begun = frame.stamp_ns if begun is None else begun
+                    if not self._options.realtime and frame.stamp_ns - begun < EARLY_S * 1e9:
+                        findings = self._odometry.examiner.findings()
+                        better = self._repairs.after(findings, self.config, self.rig)
+                        if better != self._repairs:
+                            return self._abandoned(better)
+            record.frames_dropped = record.frames_total - len(record.frames)  # the unreadable ones too
+        except KeyboardInterrupt:
+            record.interrupted = True
+        return self._repairs
+
+    def _abandoned(self, better: Repairs) -> Repairs:
+        """Leave it to the next pass, which reads the same frames again."""
+        if self._loops is not None:
+            self._loops.abandon()
+        self._dataset.report.counts = self._counts
+        return better
+
+    def end(self) -> RunRecord:
+        """The record, with what the loops, the report and the self-examination say of it."""
+        record, report = self._record, self._dataset.report
+        if self._loops is not None:
+            _put_into_map(record, self._loops.finish())
+        for camera, stuck in self._odometry.tracker.stuck.items():
+            if stuck:
+                report.add(f"cam{camera}: images as the one before while turning, not used", "", stuck)
+        if record.frames and not record.posed():
+            last = record.frames[-1].state
+            report.add(f"frames without pose: {last.reason if last else ''}", self._dataset.name, len(record.frames))
+        examiner, mended = self._odometry.examiner, self._repairs.mended
+        _examine_rows(examiner, self._dataset)
+        known = {finding.code for finding in mended}
+        found = [*mended, *(finding for finding in examiner.findings() if finding.code not in known)]
+        record.warnings = [finding.to_dict() for finding in found]
+        return record
+
+    def _frames_with_imu(self) -> Iterator[ImageFrame]:
+        """Frames, each after the IMU readings up to its time; at the sensor's pace if so asked."""
+        frames = self._dataset.frames(self._options.start_s, self._options.duration_s)
+        fed, began = 0, None
+        for frame in frames:
+            fed = self._feed(fed, frame.stamp_ns)
+            if self._options.realtime:
+                began = began or (time.perf_counter(), frame.stamp_ns)
+                early_s = (frame.stamp_ns - began[1]) * 1e-9 - (time.perf_counter() - began[0])
+                if early_s < -LATE_S:
+                    self._record.frames_dropped += 1
+                    continue
+                time.sleep(max(early_s, 0.0))
+            yield frame
+
+    def _feed(self, fed: int, stamp_ns: int) -> int:
+        """Pass on the readings up to the first one after the frame; how many have been passed on in all."""
+        imu = self._imu
+        if imu is None:
+            return 0
+        end = int(np.searchsorted(imu.stamps_ns, self._odometry.estimator.imu_time(stamp_ns))) + 1
+        if end > fed:
+            readings = ImuSamples(imu.stamps_ns[fed:end], imu.gyro[fed:end], imu.accel[fed:end])
+            refused = self._odometry.add_imu(readings)
+            if refused:
+                self._dataset.report.add("imu: readings out of order or absurd, dropped", "", refused)
+        return max(end, fed)
 
 
 def _examine_rows(examiner: Examiner, dataset: Dataset) -> None:
@@ -118,37 +188,6 @@ def _frames_expected(dataset: Dataset, options: RunOptions) -> int:
     since_first = (dataset.stamps_ns - dataset.stamps_ns[0]) * 1e-9
     end = np.inf if options.duration_s is None else options.start_s + options.duration_s
     return int(((since_first >= options.start_s) & (since_first < end)).sum())
-
-
-def _frames_with_imu(
-    dataset: Dataset, odometry: Odometry, options: RunOptions, record: RunRecord
-) -> Iterator[ImageFrame]:
-    """Frames, each after the IMU readings up to its time; at the sensor's pace if so asked."""
-    frames = dataset.frames(options.start_s, options.duration_s)
-    fed, began = 0, None
-    for frame in frames:
-        fed = _feed(odometry, dataset, fed, frame.stamp_ns)
-        if options.realtime:
-            began = began or (time.perf_counter(), frame.stamp_ns)
-            early_s = (frame.stamp_ns - began[1]) * 1e-9 - (time.perf_counter() - began[0])
-            if early_s < -LATE_S:
-                record.frames_dropped += 1
-                continue
-            time.sleep(max(early_s, 0.0))
-        yield frame
-
-
-def _feed(odometry: Odometry, dataset: Dataset, fed: int, stamp_ns: int) -> int:
-    """Pass on the readings up to the first one after the frame; how many have been passed on in all."""
-    imu = dataset.imu
-    if imu is None:
-        return 0
-    end = int(np.searchsorted(imu.stamps_ns, odometry.estimator.imu_time(stamp_ns))) + 1
-    if end > fed:
-        refused = odometry.add_imu(ImuSamples(imu.stamps_ns[fed:end], imu.gyro[fed:end], imu.accel[fed:end]))
-        if refused:
-            dataset.report.add("imu: readings out of order or absurd, dropped", "", refused)
-    return max(end, fed)
 
 
 def _loop_worker(config: Config, rig: Rig, dataset: Dataset) -> LoopWorker:

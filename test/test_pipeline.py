@@ -16,6 +16,7 @@ from letvins_ros.datasets import ReadReport
 from letvins_ros.errors import CalibrationError, DataError
 from letvins_ros.evaluation.suite import load_suite
 from letvins_ros.pipeline import RunOptions, run_offline
+from letvins_ros.repairs import Repairs
 from letvins_ros.sensors import calibrated_rig, fit_to_data
 from letvins_ros.simulation import SCENARIOS, Equipment, Simulation
 from letvins_ros.simulation.imu import START_NS
@@ -147,9 +148,11 @@ def test_each_frame_comes_after_the_readings_up_to_its_time(recording, monkeypat
             self.stamps = (*self.stamps, *samples.stamps_ns.tolist())
             return 0
 
+    one_pass = pipeline._Pass(recording, load_config(), recording.rig, RunOptions(loop=False), Repairs())
     estimator, fed = Estimator(), 0
+    monkeypatch.setattr(one_pass, "_odometry", estimator)
     for stamp_ns in recording.stamps_ns[:10].tolist():
-        fed = pipeline._feed(estimator, recording, fed, stamp_ns)
+        fed = one_pass._feed(fed, stamp_ns)
         assert len(estimator.stamps) == fed
         assert estimator.stamps[-1] >= stamp_ns + 7_000_000  # the state at the frame needs no guess
         assert estimator.stamps[-2] < stamp_ns + 7_000_000  # and nothing comes before its time

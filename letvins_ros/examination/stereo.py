@@ -2,7 +2,7 @@
 """What stereo matches tell of the cameras: exchanged, turned against each other, focal lengths, or no match at all."""
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from letvins_ros.types import Matches
 
 KEPT_FRAMES, A_FRAME, LEAST_MATCHES = 80, 8, 250
 STEPS = 5
+STARTS = np.log(np.geomspace(1 / 3, 3, 23))  # of the ratio of focal lengths, where the matches are
+FAR_OFF_PX = 5.0  # so far from their lines: too far for Gauss-Newton steps from the calibration
 SURE = 6.0  # sigmas, as in `turning`
 CORRELATED = 2.0  # a feature is matched in several frames with the same error
 PLACE_PX = 3.0  # matches nearer to each other than this are one
@@ -117,12 +119,13 @@ def fit_stereo(left: MountedCamera, right: MountedCamera, uv: np.ndarray) -> Ste
 
     Gauss-Newton with Cauchy weights on Sampson angles.
     """
-    a, b = left.camera.unproject(uv[0]), right.camera.unproject(uv[1])
-    good = np.isfinite(a).all(1) & np.isfinite(b).all(1)
-    a, b = a[good], b[good]
     T = inverse(right.T_body_cam) @ left.T_body_cam
+    first, start = _errors(T, *_rays(left, right, uv), np.zeros(6)), 0.0
+    if np.median(np.abs(first)) * right.camera.focal_px > FAR_OFF_PX:
+        trials = [_errors(T, *_rays(left, right, uv, start), np.zeros(6)) for start in STARTS]
+        start = float(STARTS[np.argmin([np.median(np.abs(trial)) for trial in trials])])
+    a, b = _rays(left, right, uv, start)
     x, H = np.zeros(6), np.eye(6)
-    first = _errors(T, a, b, x)
     scale = sigma = 1.0
     for _ in range(STEPS):
         error = _errors(T, a, b, x)
@@ -133,7 +136,7 @@ def fit_stereo(left: MountedCamera, right: MountedCamera, uv: np.ndarray) -> Ste
         H = (J * weights[:, None]).T @ J + np.diag((sigma / PRIOR) ** 2)
         x = x - np.linalg.solve(H, (J * weights[:, None]).T @ error + (sigma / PRIOR) ** 2 * x)
     after = _errors(T, a, b, x)
-    places = len(np.unique(np.rint(uv[0][good] / PLACE_PX), axis=0))  # a camera at rest sees the same again and again
+    places = len(np.unique(np.rint(uv[0] / PLACE_PX), axis=0))  # a camera at rest sees the same again and again
     sigmas = CORRELATED * np.sqrt(len(a) / max(places, 1)) * sigma * np.sqrt(np.diagonal(np.linalg.inv(H)))
     focal_px = right.camera.focal_px
     return StereoFit(
@@ -142,7 +145,7 @@ def fit_stereo(left: MountedCamera, right: MountedCamera, uv: np.ndarray) -> Ste
         after_px=float(np.median(np.abs(after)) * focal_px),
         turn=x[:3],
         turn_sigma=sigmas[:3],
-        focal=float(x[5]),
+        focal=start + float(x[5]),
         focal_sigma=float(sigmas[5]),
         ahead=float(_ahead(T, a, b).mean()),
     )
@@ -159,6 +162,17 @@ def _errors(T_right_left: np.ndarray, a: np.ndarray, b: np.ndarray, x: np.ndarra
     algebraic = (lines_b * b).sum(1)
     slope = (lines_b**2).sum(1) + (lines_a**2).sum(1) - 2 * algebraic**2
     return np.asarray(algebraic / np.sqrt(np.maximum(slope, 1e-12)))
+
+
+def _rays(
+    left: MountedCamera, right: MountedCamera, uv: np.ndarray, focal: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Directions (M, 3) in both cameras of matches that have them, the left focal length exp(focal) times as long."""
+    *lens, fx, fy, cx, cy = left.camera.intrinsics
+    longer = replace(left.camera, intrinsics=(*lens, fx * np.exp(focal), fy * np.exp(focal), cx, cy))
+    a, b = longer.unproject(uv[0]), right.camera.unproject(uv[1])
+    good = np.isfinite(a).all(1) & np.isfinite(b).all(1)
+    return a[good], b[good]
 
 
 def _ahead(T_right_left: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

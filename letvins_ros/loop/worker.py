@@ -97,6 +97,11 @@ class LoopWorker:
         if self._process.is_alive():
             self._keyframes.put((keyframe, image))
 
+    def abandon(self) -> None:
+        """End the process without a result."""
+        self._process.kill()
+        self._process.join()
+
     def finish(self) -> LoopResult | Rejected:
         """Wait until every keyframe is processed; Rejected where the process has failed, hangs or is interrupted."""
         if self._process.is_alive():
@@ -106,8 +111,7 @@ class LoopWorker:
         except KeyboardInterrupt:
             result = Rejected("interrupted")
         self._process.join(0 if isinstance(result, Rejected) else PATIENCE_S)
-        self._process.kill()
-        self._process.join()
+        self.abandon()
         return Rejected(str(result)) if isinstance(result, LetvinsError) else result
 
     def _receive(self) -> Any:

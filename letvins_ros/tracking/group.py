@@ -12,6 +12,7 @@ from letvins_ros.calibration import Rig
 from letvins_ros.config import TrackerConfig
 from letvins_ros.tracking.epipolar import StereoGeometry, inliers_known_rotation, inliers_unknown_rotation
 from letvins_ros.tracking.follower import Follower
+from letvins_ros.tracking.resizing import resizing
 from letvins_ros.types import Matches
 
 TYPICAL_INVERSE_DISTANCE = 0.1  # 1/m, where the search in the partner starts while no distance is known
@@ -42,7 +43,12 @@ class CameraGroup:
         """ids: gives new features their ids; seed: starts the random choices of each frame."""
         self.lead, self.partner = cameras[0], cameras[1] if len(cameras) > 1 else None
         self._mounted = rig.cameras[self.lead]
-        self._stereo = None if self.partner is None else StereoGeometry(self._mounted, rig.cameras[self.partner])
+        self._stereo, self._resizing = None, None
+        if self.partner is not None:
+            partner = rig.cameras[self.partner]
+            self._resizing = resizing(partner.camera, self._mounted.camera)
+            seen = partner if self._resizing is None else replace(partner, camera=self._resizing.camera)
+            self._stereo = StereoGeometry(self._mounted, seen)
         self._ids, self._frames = ids, seed
         self._last_view: Any = None
         self._last_image = np.zeros((0, 0), np.uint8)
@@ -77,6 +83,10 @@ class CameraGroup:
         """Whether the image is the one before although the body has turned; one without light may be so."""
         turned = np.trace(R_last_now) < 1 + 2 * np.cos(STUCK_RAD)
         return bool(turned and image.any() and np.array_equal(image, self._last_image))
+
+    def compared(self, camera: int, image: np.ndarray) -> np.ndarray:
+        """A camera's image as it is compared: the partner's at the size of the lead's."""
+        return self._resizing.resized(image) if self._resizing and camera == self.partner else image
 
     def forget(self) -> None:
         """Forget all features."""
@@ -176,10 +186,11 @@ class CameraGroup:
         guess = self._stereo.guess_right(features.bearings, w_guess)
         guess = np.where(np.isfinite(guess), guess, features.uv)
         found_uv, found = follower.follow(*views, features.uv, guess)
-        alike = np.stack([features.uv[found], found_uv[found]])
+        original_uv = found_uv if self._resizing is None else self._resizing.original(found_uv)
+        alike = np.stack([features.uv[found], original_uv[found]])
         bearings = self._stereo.right.unproject(found_uv)
         agree, w = self._stereo.agree(features.bearings, bearings, config.stereo_epipolar_px)
         found &= agree & np.isfinite(bearings).all(1)
-        uv_partner[found] = found_uv[found]
+        uv_partner[found] = original_uv[found]
         inverse_distance = np.where(found, np.maximum(w, 0.0), features.inverse_distance)
         return uv_partner, alike, replace(features, inverse_distance=inverse_distance)

@@ -44,8 +44,10 @@ class FeatureTracker:
         """
         images = {camera: image for camera, image in enumerate(frame.images) if image is not None}
         groups = [group for group in self._groups if group.accept(images.get(group.lead), R_last_now, trusted)]
-        cameras = [camera for group in groups for camera in (group.lead, group.partner) if camera in images]
-        views = dict(zip(cameras, self.follower.prepare([images[camera] for camera in cameras]), strict=True))
+        shown = {
+            c: group.compared(c, images[c]) for group in groups for c in (group.lead, group.partner) if c in images
+        }
+        views = dict(zip(shown, self.follower.prepare(list(shown.values())), strict=True))
         most = self._shares(groups)
         found = [group.follow(views, trusted, self.follower, self._config, most[group]) for group in groups]
         return self._joined(frame.stamp_ns, groups, found)
