@@ -28,7 +28,7 @@ def save_last(fabric: Fabric, folder: Path, state: Mapping[str, Any]) -> None:
 def resume(fabric: Fabric, path: str, state: dict[str, Any], config: Mapping[str, Any]) -> None:
     """Load a last.ckpt into the objects of `state`, random numbers included; no code in it is run.
 
-    Raises ConfigError where a run of this configuration cannot go on from there.
+    Raises ConfigError where a run of this configuration cannot go on from there, DataError where the file is damaged.
     """
     if Path(path).suffix != ".ckpt":
         raise ConfigError(f"resume: {path} is no last.ckpt; weights alone are begun with by options.start={path}")
@@ -37,12 +37,15 @@ def resume(fabric: Fabric, path: str, state: dict[str, Any], config: Mapping[str
         saved = fabric.load(path, weights_only=True)
         _check_resumed(saved["config"], config, saved["step"])
         fabric.load(path, state, weights_only=True)
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: not a checkpoint of this recipe ({str(error).splitlines()[0]})") from error
-    random = state.pop("random")
-    torch.set_rng_state(random["cpu"])
-    if random["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random["cuda"])
+        random = state.pop("random")
+        torch.set_rng_state(random["cpu"])
+        if random["cuda"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(random["cuda"])
+    except ConfigError:
+        raise
+    except Exception as error:  # torch raises many kinds for a file that is damaged or holds code
+        first = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path}: not a checkpoint of this recipe ({first})") from error
 
 
 def _check_resumed(before: Mapping[str, Any], now: Mapping[str, Any], step: int) -> None:

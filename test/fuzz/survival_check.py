@@ -22,7 +22,7 @@ from letvins_ros.errors import LetvinsError
 FILES = int(os.environ.get("FUZZ", "60"))
 LIMIT_S, LIMIT_MB = 10.0, 1000.0
 PATIENCE = 6  # on a busy machine the same work takes longer
-START_S = 120.0  # a reader's imports, on a busy machine
+START_S = 300.0  # a reader's imports, those of torch too, on a busy machine
 CEILING = 8 << 30  # bytes of address space, so that a reader that takes all takes not the machine's
 
 Damage = Callable[[Path, Random], Path]  # writes a damaged input into an empty folder, and says what to read
