@@ -17,7 +17,7 @@ from letvins_ros.examination.imu_checks import (
     unit_findings,
 )
 from letvins_ros.examination.readings import Readings
-from letvins_ros.examination.rotation import turn_between
+from letvins_ros.examination.rotation import turns_between
 from letvins_ros.examination.stamps import FrameStamps
 from letvins_ros.examination.stereo import StereoExam
 from letvins_ros.examination.turning import turning_findings
@@ -27,9 +27,9 @@ PERIOD_S = 1.0  # between two examinations
 TURNS_S = 15.0  # of rotations from images that are compared with the gyro
 RECENT_S = 2.0  # of readings that are looked at by themselves
 TURN_PERIOD_S = 0.09  # one rotation in so long is enough, whatever the camera's rate
-STEREO_EVERY = 2  # examinations
 LONGEST_INTERVAL_S = 0.2  # between two frames whose rotation is known
 FROZEN = 5  # frames in a row
+FORGOTTEN_S = 4.0  # suspicions that were not found again for so long
 CONFIRMED = 2  # examinations that must find the same, one soon after the other
 HIDES = {  # what follows from a finding needs no mention
     "gyro_stuck": {"gyro_disagrees", "imu_axes", "imu_mount", "gyro_scale", "time_offset"},
@@ -60,12 +60,14 @@ class Examiner:
         self._rig = rig
         self._R_body_cam = rig.cameras[0].T_body_cam[:3, :3]
         self._readings, self._turns = Readings(), deque[tuple[int, int, np.ndarray]]()
+        self._pairs: list[tuple[int, int, Matches]] = []  # whose rotation is to be found
         pair = [rig.cameras[i] for i in rig.groups[0]]
         self._stereo = StereoExam(pair[0], pair[1]) if len(pair) > 1 else None
         self._stamps, self._frozen, self._stuck = FrameStamps(), 0, 0
         self._first_ns: int | None = None
+        self._now_s = 0.0  # since the first frame
         self._last_ns: int | None = None  # IMU clock, of the last frame that the tracker took
-        self._examined_ns, self._examinations = 0, 0
+        self._examined_ns = 0
         self._suspicions: dict[str, _Suspicion] = {}
 
     def add_imu(self, samples: ImuSamples) -> None:
@@ -80,12 +82,13 @@ class Examiner:
         if self._first_ns is None:
             self._first_ns = self._examined_ns = stamp_ns
         now_s = (stamp_ns - self._first_ns) * 1e-9
+        self._now_s = now_s
         self._stamps.add(stamp_ns, now_s)
         self._frozen = self._frozen + 1 if stuck > self._stuck else 0
         self._stuck = stuck
-        if self._frozen == FROZEN:
+        if self._frozen >= FROZEN:
             text = f"the left camera sends one image again and again while the body turns ({FROZEN} times in a row)"
-            self.add_finding(Finding("images_frozen", text, now_s, {"frames": float(FROZEN)}))
+            self.add_finding(Finding("images_frozen", text, now_s, {"frames": float(FROZEN)}), now_s)
         if matches is not None:
             self._add_turn(matches, imu_time_ns)
             if self._stereo is not None:
@@ -94,15 +97,23 @@ class Examiner:
             self._examined_ns = stamp_ns
             self._examine(now_s)
 
-    def add_finding(self, finding: Finding) -> None:
-        """Tell what another part has found out for sure."""
-        self._suspicions[finding.code] = _Suspicion(finding, told=True)
+    def add_finding(self, finding: Finding, now_s: float = np.inf) -> None:
+        """Tell what another part has found out for sure, just now; for good where no time is given."""
+        known = self._suspicions.setdefault(finding.code, _Suspicion(finding))
+        known.seen_s, known.told = now_s, True
 
     def findings(self) -> list[Finding]:
         """Everything found so far, the oldest first; what only follows from another is left out."""
+        return self._found_since(-np.inf)
+
+    def present(self) -> list[Finding]:
+        """Those of the findings that have been true lately."""
+        return self._found_since(self._now_s - FORGOTTEN_S)
+
+    def _found_since(self, oldest_s: float) -> list[Finding]:
         for finding in self._stamps.findings():
             self.add_finding(finding)
-        told = {code: one.finding for code, one in self._suspicions.items() if one.told}
+        told = {code: one.finding for code, one in self._suspicions.items() if one.told and one.seen_s >= oldest_s}
         hidden = set().union(*(HIDES.get(code, set()) for code in told))
         return sorted((f for code, f in told.items() if code not in hidden), key=lambda f: f.since_s)
 
@@ -112,22 +123,26 @@ class Examiner:
             return
         if self._readings.last_ns is None:  # nothing to compare it with
             return
-        if self._turns and imu_time_ns - self._turns[-1][1] < TURN_PERIOD_S * 1e9:
+        if self._pairs and imu_time_ns - self._pairs[-1][1] < TURN_PERIOD_S * 1e9:
             return
-        turn = turn_between(matches)
-        if turn is not None:
-            rate = self._R_body_cam @ turn / ((imu_time_ns - last) * 1e-9)
-            self._turns.append((last, imu_time_ns, rate))
-        while self._turns and imu_time_ns - self._turns[0][0] > TURNS_S * 1e9:
+        self._pairs.append((last, imu_time_ns, matches))
+
+    def _find_turns(self) -> None:
+        """The rates of the second's pairs of frames, all at once, and none that is too old."""
+        for (start, end, _), turn in zip(self._pairs, turns_between([pair[2] for pair in self._pairs]), strict=True):
+            if np.isfinite(turn).all():
+                self._turns.append((start, end, self._R_body_cam @ turn / ((end - start) * 1e-9)))
+        oldest = self._pairs[-1][1] - int(TURNS_S * 1e9)
+        while self._turns and self._turns[0][0] < oldest:
             self._turns.popleft()
+        self._pairs = []
 
     def _examine(self, now_s: float) -> None:
-        self._examinations += 1
         found = self._of_imu(now_s)
-        if self._stereo is not None and self._examinations % STEREO_EVERY == 0:
+        if self._stereo is not None:
             found += self._stereo.findings(now_s)
         for code, one in list(self._suspicions.items()):
-            if not one.told and now_s - one.seen_s > 2 * STEREO_EVERY * PERIOD_S:
+            if not one.told and now_s - one.seen_s > FORGOTTEN_S:
                 del self._suspicions[code]
         for finding in found:
             known = self._suspicions.setdefault(finding.code, _Suspicion(finding))
@@ -138,6 +153,8 @@ class Examiner:
     def _of_imu(self, now_s: float) -> list[Finding]:
         if self._readings.last_ns is None:
             return []
+        if self._pairs:
+            self._find_turns()
         everything, recent = self._readings.samples(), self._readings.samples(RECENT_S)
         found = [
             *unit_findings(recent, now_s),

@@ -11,7 +11,7 @@ from letvins_ros.examination.finding import Finding
 from letvins_ros.geometry import exp_so3, inverse, skew
 from letvins_ros.types import Matches
 
-KEPT_FRAMES, A_FRAME, LEAST_MATCHES = 80, 8, 250
+KEPT_FRAMES, A_FRAME, LEAST_MATCHES = 40, 8, 250
 STEPS = 5
 STARTS = np.log(np.geomspace(1 / 3, 3, 23))  # of the ratio of focal lengths, where the matches are
 FAR_OFF_PX = 5.0  # so far from their lines: too far for Gauss-Newton steps from the calibration
@@ -66,6 +66,8 @@ class StereoExam:
         if sum(uv.shape[1] for uv in self._pool) < LEAST_MATCHES:
             return []
         uv = np.concatenate(list(self._pool), axis=1).astype(float)
+        if self._fits(uv):
+            return []
         given = fit_stereo(self._left, self._right, uv)
         faults = stereo_faults(given, self._left, since_s)
         if given.ahead < MOST_AHEAD or faults:
@@ -74,6 +76,13 @@ class StereoExam:
             if fits and swapped.ahead > 1 - MOST_AHEAD:
                 return [_exchanged(given, swapped, since_s)]
         return faults
+
+    def _fits(self, uv: np.ndarray) -> bool:
+        """Whether most matches (2, M, 2) px are near their lines and in front: then nothing needs to be looked for."""
+        a, b = _rays(self._left, self._right, uv)
+        T = inverse(self._right.T_body_cam) @ self._left.T_body_cam
+        off_px = float(np.median(np.abs(_errors(T, a, b, np.zeros(6))))) * self._right.camera.focal_px
+        return off_px < LEAST_OFF_PX and float(_ahead(T, a, b).mean()) >= MOST_AHEAD
 
     def _missing(self, since_s: float) -> Finding:
         left, right = self._left.camera, self._right.camera
@@ -169,8 +178,10 @@ def _rays(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Directions (M, 3) in both cameras of matches that have them, the left focal length exp(focal) times as long."""
     *lens, fx, fy, cx, cy = left.camera.intrinsics
-    longer = replace(left.camera, intrinsics=(*lens, fx * np.exp(focal), fy * np.exp(focal), cx, cy))
-    a, b = longer.unproject(uv[0]), right.camera.unproject(uv[1])
+    camera = left.camera
+    if focal:
+        camera = replace(camera, intrinsics=(*lens, fx * np.exp(focal), fy * np.exp(focal), cx, cy))
+    a, b = camera.unproject(uv[0]), right.camera.unproject(uv[1])
     good = np.isfinite(a).all(1) & np.isfinite(b).all(1)
     return a[good], b[good]
 

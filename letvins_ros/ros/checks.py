@@ -2,19 +2,14 @@
 """What can be wrong with live input, found out and named once; needs no ROS."""
 
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from letvins_ros.types import ImuSamples
-
 CURRENT_S = 3.0  # a problem not seen for so long is past
 AGAIN_S = 30.0  # one that comes back after so long is told on the log again
 JUMP_S = 1.0  # stamps that leap so far while little time has passed are doubted
-LEAST_G, MOST_G = 0.7, 1.3  # mean force at which the readings must be in g
-SWAP_FRAMES, FEW_MATCHES = 20, 0.25
 
 
 class Problems:
@@ -84,43 +79,3 @@ class StampGate:
     def _accept(self, stamp_ns: int, arrival_ns: int, verdict: Verdict) -> Verdict:
         self._last, self._count = (stamp_ns, arrival_ns), 0
         return verdict
-
-
-class ImuCheck:
-    """Units and rate of a second of readings."""
-
-    def __init__(self, rate_hz: float) -> None:
-        self._rate_hz = rate_hz
-        self._force: deque[float] = deque(maxlen=max(int(rate_hz), 20))
-        self._stamps: deque[int] = deque(maxlen=max(int(rate_hz), 20))
-
-    def add(self, samples: ImuSamples) -> list[tuple[str, str]]:
-        """Kinds and texts of what is wrong with the last second of finite readings."""
-        self._force.extend(np.linalg.norm(samples.accel, axis=1).tolist())
-        self._stamps.extend(samples.stamps_ns.tolist())
-        if len(self._force) < (self._force.maxlen or 0):
-            return []
-        found = []
-        force = float(np.median(self._force))
-        if LEAST_G < force < MOST_G:
-            found.append(
-                ("imu units", f"accelerations of {force:.2f} look like g, m/s^2 are needed (about 9.81 at rest)")
-            )
-        span_s = (self._stamps[-1] - self._stamps[0]) * 1e-9
-        rate = (len(self._stamps) - 1) / span_s if span_s > 0 else 0.0
-        if not 0.8 < rate / self._rate_hz < 1.25:
-            found.append(("imu rate", f"{rate:.0f} Hz come in, the calibration says {self._rate_hz:g} Hz"))
-        return found
-
-
-class SwapCheck:
-    """Whether left and right images are exchanged: then few features match, and many when they are put right."""
-
-    def __init__(self) -> None:
-        self._few = 0
-
-    def suspicious(self, matched: int, features: int) -> bool:
-        """Whether so many frames in a row had few stereo matches that it is worth a look."""
-        few = features >= SWAP_FRAMES and matched < FEW_MATCHES * features
-        self._few = self._few + 1 if few else 0
-        return self._few > 0 and self._few % SWAP_FRAMES == 0

@@ -3,7 +3,6 @@
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -18,16 +17,17 @@ from letvins_ros.evaluation.draw_tracks import TrackDrawer
 from letvins_ros.msg import FeatureTracks, VioStatus
 from letvins_ros.ros import convert
 from letvins_ros.ros.camera_info import difference
-from letvins_ros.ros.checks import StampGate, SwapCheck
+from letvins_ros.ros.checks import StampGate
 from letvins_ros.ros.imu_inbox import ImuInbox
 from letvins_ros.ros.joiner import Arrived, FrameJoiner, Joined
 from letvins_ros.ros.node import LetvinsNode
 from letvins_ros.ros.qos import IMU_DEPTH
 from letvins_ros.ros.run import run_node
+from letvins_ros.ros.self_examination import SelfExamination
 from letvins_ros.ros.worker import DropQueue
 from letvins_ros.sensors import calibrated_rig
 from letvins_ros.tracking import FeatureTracker
-from letvins_ros.types import FrameTracks, ImageFrame
+from letvins_ros.types import ImageFrame
 
 COMPARE_S = 1.0  # how often camera_info is looked at
 SILENT_S = 1.0
@@ -62,7 +62,7 @@ class FeatureTrackerNode(LetvinsNode):
         self.leads = {lead for lead, *_ in self.rig.groups}
         self.inbox, self.drawer = ImuInbox(self.rig), TrackDrawer()
         self.compared_at, self.take_infos = 0.0, list[Callable[[], Iterable[CameraInfo]]]()
-        self.swaps = {(group[0], group[1]): SwapCheck() for group in self.rig.groups if len(group) > 1}
+        self.examination = SelfExamination(self.rig, self.problems)
         self.restarted, self.began, self.last_in = False, time.monotonic(), [0.0] * count
         self.frame_ids = [""] * count
         self.out = self.advertise(FeatureTracks, "letvins/tracks")
@@ -74,7 +74,7 @@ class FeatureTrackerNode(LetvinsNode):
         for camera in range(len(self.rig.cameras)):
             self.hear_images(camera, partial(self._on_image, camera))
             self.take_infos.append(self.poll(CameraInfo, self.camera_info_topic(camera), self.sensor_qos(1)))
-        if self.config.tracker.gyro_prediction and self.config.mode != "stereo":
+        if self.config.mode != "stereo":
             self.take_imu = self.poll(Imu, "imu", self.sensor_qos(IMU_DEPTH))
             self.subscribe(VioStatus, "letvins/status", self.inbox.take_bias)
 
@@ -128,14 +128,18 @@ class FeatureTrackerNode(LetvinsNode):
             self.reset_wanted = False
             self.tracker.reset()
             self.inbox.clear()
+            self.examination.begin_anew()
         images = [None if one is None else self._image(i, one) for i, one in enumerate(moment.joined)]
         if all(images[lead] is None for lead, *_ in self.rig.groups):
             return True
         first = next(one for one in moment.joined if one is not None)
         frame = ImageFrame(first.stamp_ns, tuple(images))
-        for reading, _ in self.take_imu():
-            self.inbox.add(reading)
+        readings = self.inbox.add(message for message, _ in self.take_imu())
+        if readings is not None:
+            self.examination.add_imu(readings)
         R_last_now, trusted = self.inbox.rotation_since_last(frame.stamp_ns)
+        if not self.config.tracker.gyro_prediction:
+            R_last_now, trusted = None, False
         stuck = self.tracker.stuck
         tracks = self.tracker.process(frame, R_last_now, trusted)
         for camera, times in self.tracker.stuck.items():
@@ -145,7 +149,7 @@ class FeatureTrackerNode(LetvinsNode):
         self.out.publish(convert.tracks_to_message(tracks, frames, first.received_ns, self.problems.current()))
         self.stats.count("tracks")
         self.stats.latency((time.monotonic_ns() - first.arrival_ns) * 1e-9)
-        self._look_for_exchange(frame, tracks)
+        self.examination.add_frame(self.tracker, frame.stamp_ns)
         self._compare_infos()
         if images[0] is not None and self.out_image.get_subscription_count():
             drawn = self.drawer.draw(images[0], tracks)
@@ -179,22 +183,6 @@ class FeatureTrackerNode(LetvinsNode):
             for info, _ in take():
                 if text := difference(self.rig.cameras[i].camera, info):
                     self.problems.note(f"cam{i} camera_info", text)
-
-    def _look_for_exchange(self, frame: ImageFrame, tracks: FrameTracks) -> None:
-        """Where few features of a pair match, try it the other way round."""
-        for (lead, partner), swap in self.swaps.items():
-            images = frame.images[lead], frame.images[partner]
-            seen, matched = (int(np.isfinite(tracks.uv[camera, :, 0]).sum()) for camera in (lead, partner))
-            if images[0] is None or images[1] is None or not swap.suspicious(matched, seen):
-                continue
-            pair = replace(self.rig, cameras=(self.rig.cameras[lead], self.rig.cameras[partner]))
-            trial = FeatureTracker(self.config.tracker, pair, self.tracker.follower)
-            other = trial.process(ImageFrame(frame.stamp_ns, images[::-1]))
-            exchanged = int(np.isfinite(other.uv[1, :, 0]).sum())
-            if exchanged < max(2 * matched, len(other) // 2):
-                continue  # nothing better that way: a scene too near, or too dark
-            text = f"exchanged: {matched} of {seen} features match, {exchanged} of {len(other)} the other way round"
-            self.problems.note(f"cam{lead} and cam{partner}", text)
 
     def state_of(self) -> tuple[str, dict[str, str]]:
         now = time.monotonic()

@@ -2,7 +2,6 @@
 """IMU messages on their way to the estimator, and to the tracker."""
 
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -12,12 +11,11 @@ from letvins_ros.calibration import Rig
 from letvins_ros.imu import ImuBuffer
 from letvins_ros.msg import VioStatus
 from letvins_ros.ros import convert
-from letvins_ros.ros.checks import ImuCheck, Problems, StampGate
+from letvins_ros.ros.checks import Problems, StampGate
 from letvins_ros.ros.stats import Stats
 from letvins_ros.types import ImuSamples
 
 FRESH_S = 1.0  # a bias that old is not trusted
-MOST_WAITING = 20000
 JUMP_READINGS = 40  # so many in a row make a jump of the stamps the new time
 Row = tuple[int, float, float, float, float, float, float]  # as convert.imu_from gives it
 
@@ -30,11 +28,11 @@ def _samples(rows: Sequence[Row]) -> ImuSamples | None:
 
 
 class ImuStream:
-    """Readings for the estimator; what is wrong with their stamps, values, units and rate is named."""
+    """Readings for the estimator; what is wrong with their stamps and values is named."""
 
-    def __init__(self, rate_hz: float, stats: Stats, problems: Problems) -> None:
-        self._rate_hz, self._stats, self._problems = rate_hz, stats, problems
-        self._gate, self._check = StampGate(JUMP_READINGS), ImuCheck(rate_hz)
+    def __init__(self, stats: Stats, problems: Problems) -> None:
+        self._stats, self._problems = stats, problems
+        self._gate = StampGate(JUMP_READINGS)
         self.at_s = 0.0  # when the newest came, by a clock that never jumps
         self.frame_id = ""  # of the messages
 
@@ -51,15 +49,12 @@ class ImuStream:
             if verdict.kind:
                 self._problems.note(f"imu {verdict.kind}", verdict.problem)
             if verdict.restarted:
-                rows, restarted, self._check = [], True, ImuCheck(self._rate_hz)
+                rows, restarted = [], True
             if not np.isfinite(row[1:]).all():
                 self._problems.note("imu values", "NaN or infinite, dropped")
             elif verdict.passes:
                 rows.append(row)
-        samples = _samples(rows)
-        for kind, text in self._check.add(samples) if samples is not None else ():
-            self._problems.note(kind, text)
-        return samples, restarted
+        return _samples(rows), restarted
 
 
 class ImuInbox:
@@ -67,14 +62,16 @@ class ImuInbox:
 
     def __init__(self, rig: Rig) -> None:
         self._offset_ns = round(rig.cameras[0].time_offset_s * 1e9)
-        self._new: deque[Row] = deque(maxlen=MOST_WAITING)
         self._buffer = ImuBuffer(keep_s=3.0)
         self._bias, self._bias_at = np.zeros(3), -np.inf
         self._last_ns: int | None = None
 
-    def add(self, message: Imu) -> None:
-        """Take a message, in the executor's thread."""
-        self._new.append(convert.imu_from(message))
+    def add(self, messages: Iterable[Imu]) -> ImuSamples | None:
+        """Take messages; their readings as they came, None where there are none."""
+        new = _samples([convert.imu_from(message) for message in messages])
+        if new is not None:
+            self._buffer.append(new)
+        return new
 
     def take_bias(self, message: VioStatus) -> None:
         """Learn the gyro's bias from the estimator."""
@@ -88,9 +85,6 @@ class ImuInbox:
 
     def rotation_since_last(self, stamp_ns: int) -> tuple[np.ndarray | None, bool]:
         """R_last_now (3, 3) of the body since the last frame asked for, None without readings; whether to trust it."""
-        new = _samples([self._new.popleft() for _ in range(len(self._new))])
-        if new is not None:
-            self._buffer.append(new)
         last, self._last_ns = self._last_ns, stamp_ns + self._offset_ns
         if last is None or not self._buffer.covers(last, self._last_ns):
             return None, False

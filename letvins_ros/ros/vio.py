@@ -61,7 +61,7 @@ class VioNode(LetvinsNode):
         self._uses_imu = self.config.mode != "stereo"
         self._wheels = Wheels(self.config.ros.wheel_std) if self.config.ros.wheel != "none" else None
         self._estimator = VioEstimator(self.config, rig, [self._wheels] if self._wheels else [])
-        self._imu, self._gate = ImuStream(noise.rate_hz, self.stats, self.problems), StampGate(JUMP_FRAMES)
+        self._imu, self._gate = ImuStream(self.stats, self.problems), StampGate(JUMP_FRAMES)
         self._take_wheels: Callable[[], Iterable[Any]] = tuple
         self._take_imu: Callable[[], Iterable[tuple[Imu, int]]] = tuple  # nothing, without IMU
         self._queue: DropQueue[Waiting] = DropQueue(START_QUEUE)

@@ -120,7 +120,7 @@ def test_a_node_whose_activation_failed_is_unconfigured_and_deaf(make, monkeypat
 def test_a_jump_of_stamps_is_seen_by_a_node_too_busy_to_take_it_at_once(make):
     node = make(DatasetPlayerNode)
     stats = Stats()
-    stream = ImuStream(200, stats, node.problems)
+    stream = ImuStream(stats, node.problems)
     take = node.poll(Imu, "/readings", sensor_qos(100, reliable=True))
     publisher = node.create_publisher(Imu, "/readings", 100)
     stamp_ns = 10**15
