@@ -18,6 +18,7 @@ from letvins_ros.config import LoopConfig
 from letvins_ros.errors import DataError
 from letvins_ros.loop.closer import LoopCloser
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
+from letvins_ros.writing import _remove_abandoned
 
 INFO = MapInfo.of(CAMERA, True, "mode: stereo_imu", source="ring")
 
@@ -97,22 +98,59 @@ def test_another_file_is_refused(tmp_path):
         load_map(tmp_path / "missing")
 
 
+SAVER = """
+from pathlib import Path
+import sys
+from letvins_ros.loop.map_file import load_map, save_map
+loaded = load_map(Path(sys.argv[1]))
+print("ready", flush=True)
+while True:
+    save_map(Path(sys.argv[2]), *loaded)
+"""
+
+
+def saver(source, path):
+    """A process that saves a map over and over."""
+    child = subprocess.Popen([sys.executable, "-c", SAVER, str(source), str(path)], stdout=subprocess.PIPE)
+    child.stdout.readline()
+    return child
+
+
 def test_killing_a_save_loses_nothing(file):
     """A process saves over and over until it is killed; what lies there is always a whole map."""
     before = file.read_bytes()
-    code = (
-        "from pathlib import Path; import sys\n"
-        "from letvins_ros.loop.map_file import load_map, save_map\n"
-        "path = Path(sys.argv[1]); loaded = load_map(path); print('ready', flush=True)\n"
-        "while True: save_map(path, *loaded)"
-    )
     for wait_s in (0.0, 0.003, 0.02):
-        child = subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE)
-        child.stdout.readline()
+        child = saver(file, file)
         time.sleep(wait_s)
         os.kill(child.pid, signal.SIGKILL)
         child.wait()
         assert file.read_bytes() == before
+    for part in file.parent.glob(".*.part"):
+        os.utime(part, (0, 0))
+    _remove_abandoned.cache_clear()  # as a new process
+    save_map(file, *load_map(file))
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_processes_that_save_into_one_file_never_tear_it(file, tmp_path):
+    """Two of them save different maps while this one loads."""
+    closer = LoopCloser(LoopConfig(), CAMERA, True, None, LandmarkDescriber())
+    for keyframe in walk(Ring(8.0), np.arange(0, 2, 0.4)):
+        closer.add(keyframe, BLANK)
+    save_map(tmp_path / "small.map", closer.places, INFO)
+    both = {path: path.read_bytes() for path in (file, tmp_path / "small.map")}
+    shared = tmp_path / "shared.map"
+    savers = [saver(path, shared) for path in both]
+    seen, until = [], time.monotonic() + 1.5
+    while time.monotonic() < until or len(set(seen)) < 2:
+        assert time.monotonic() < until + 20
+        seen.append(len(load_map(shared)[0]))
+        assert shared.read_bytes() in both.values()
+    for child in savers:
+        child.kill()
+        child.wait()
+    assert set(seen) == {len(load_map(path)[0]) for path in both}
+    assert shared.read_bytes() in both.values()
 
 
 def run(monkeypatch, capsys, *arguments):

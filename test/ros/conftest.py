@@ -19,6 +19,7 @@ _NEED_ROS = (
     "test_paths.py",
     "test_record.py",
     "test_robot.py",
+    "test_robot_frames.py",
 )
 collect_ignore = [] if find_spec("rclpy") else list(_NEED_ROS)
 
