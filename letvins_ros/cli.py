@@ -310,6 +310,33 @@ def benchmark(
 
 
 @app.command()
+def selftest(
+    only: Annotated[str, typer.Option(metavar="TEXT", help="Only disturbances whose name contains this.")] = "",
+    duration: Annotated[float, typer.Option(min=6.0, max=600.0, metavar="S", help="Length of the flight.")] = 12.0,
+    seed: Annotated[int, typer.Option(min=0, help="Another flight.")] = 0,
+    config: ConfigOption = None,
+    overrides: SetOption = None,
+) -> None:
+    """Fly through a simulated hall under some 60 disturbances; exit 1 where the odometry is silently wrong."""
+    from rich.console import Console
+
+    from letvins_ros.config_io import load_config
+    from letvins_ros.errors import ConfigError
+    from letvins_ros.selftest import DISTURBANCES, battery_table, run_battery
+    from letvins_ros.terminal import progress_bar
+
+    names = [name for name in DISTURBANCES if only in name]
+    if not names:
+        raise ConfigError(f"no disturbance contains {only!r}; known: {', '.join(DISTURBANCES)}")
+    loaded = load_config(config, overrides or [])
+    with progress_bar("flying") as progress:
+        done = iter(range(1, len(names) + 2))
+        outcomes = run_battery(names, loaded, duration, seed, lambda _: progress(next(done), len(names) + 1))
+    Console(width=None if sys.stdout.isatty() else 200).print(battery_table(outcomes))
+    raise typer.Exit(int(any(outcome.silently_wrong for outcome in outcomes)))
+
+
+@app.command()
 def up(  # noqa: PLR0913  (the arguments of the launch files)
     config: ConfigOption = None,
     dataset: Annotated[Path | None, typer.Option(metavar="SOURCE", help="Recording to play, as for `run`.")] = None,

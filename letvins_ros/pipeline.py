@@ -21,7 +21,7 @@ from letvins_ros.errors import Rejected
 from letvins_ros.estimation import Step, VioEstimator
 from letvins_ros.evaluation.record import FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
-from letvins_ros.examination import Examiner
+from letvins_ros.examination import Examiner, without_consequences
 from letvins_ros.examination.stamps import row_findings
 from letvins_ros.loop.describers import describer_name
 from letvins_ros.loop.map_file import MapInfo
@@ -81,13 +81,28 @@ def run_offline(
     ends the run early and keeps what it has. Raises LetvinsError where nothing can be run.
     """
     dataset = open_dataset(source, config.rig, inputs=config.input)
+    run = run_dataset(dataset, config, options, progress)
+    return write_results(out, run.record, dataset.truth, to_yaml(replace(run.config, rig=run.rig)))
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a run over a recording gave, and the set-up with which it did."""
+
+    record: RunRecord
+    config: Config
+    rig: Rig
+
+
+def run_dataset(dataset: Dataset, config: Config, options: RunOptions, progress: Callable[[int, int], None]) -> Run:
+    """As `run_offline`, without files."""
     config, rig = fit_to_data(config, dataset)
     repairs, better = None, Repairs()
     while better != repairs:
         repairs = better
-        run = _Pass(dataset, config, rig, options, repairs)
-        better = run.over_frames(progress)
-    return write_results(out, run.end(), dataset.truth, to_yaml(replace(run.config, rig=run.rig)))
+        one_pass = _Pass(dataset, config, rig, options, repairs)
+        better = one_pass.over_frames(progress)
+    return Run(one_pass.end(), one_pass.config, one_pass.rig)
 
 
 class _Pass:
@@ -140,8 +155,7 @@ class _Pass:
             report.add(f"frames without pose: {last.reason if last else ''}", self._dataset.name, len(record.frames))
         examiner, mended = self._odometry.examiner, self._repairs.mended
         _examine_rows(examiner, self._dataset)
-        known = {finding.code for finding in mended}
-        found = [*mended, *(finding for finding in examiner.findings() if finding.code not in known)]
+        found = without_consequences([*mended, *examiner.findings()])
         record.warnings = [finding.to_dict() for finding in found]
         return record
 

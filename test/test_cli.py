@@ -133,8 +133,8 @@ def test_help_is_shown_when_nothing_is_asked(letvins):
     assert "Usage: letvins" in letvins()[1]
 
 
-COMMANDS = ["run", "evaluate", "track", "simulate", "demo", "benchmark", "export", "config show", "config check",
-            "config import", "config export", "weights list", "weights check", "up"]  # fmt: skip
+COMMANDS = ["run", "evaluate", "track", "simulate", "demo", "benchmark", "selftest", "export", "config show",
+            "config check", "config import", "config export", "weights list", "weights check", "up"]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)

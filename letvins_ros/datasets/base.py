@@ -34,11 +34,23 @@ class Dataset(Protocol):
     """A recorded sequence, lazily read."""
 
     name: str
-    rig: Rig | None  # None where the format carries no calibration (a configuration must give it)
     stamps_ns: np.ndarray  # (N,) int64, increasing: when the frames were taken; some may prove unreadable
-    imu: ImuSamples | None  # the whole sequence, sorted and finite
-    truth: Trajectory | None  # T_world_body
     report: ReadReport  # grows while frames are read
+
+    @property
+    def rig(self) -> Rig | None:
+        """None where the format carries no calibration (a configuration must give it)."""
+        ...
+
+    @property
+    def imu(self) -> ImuSamples | None:
+        """The whole sequence, sorted and finite."""
+        ...
+
+    @property
+    def truth(self) -> Trajectory | None:
+        """T_world_body."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -2,6 +2,7 @@
 """The examiner: looks at readings and matches as they come, and says what is wrong with the sensors."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +35,7 @@ CONFIRMED = 2  # examinations that must find the same, one soon after the other
 HIDES = {  # what follows from a finding needs no mention
     "gyro_stuck": {"gyro_disagrees", "imu_axes", "imu_mount", "gyro_scale", "time_offset"},
     "gyro_in_degrees": {"imu_axes", "imu_mount", "imu_saturated"},
+    "stereo_mount": {"gyro_scale", "imu_mount"},
     "stereo_focal": {"gyro_scale", "imu_mount", "gyro_disagrees"},
     "imu_saturated": {"gyro_scale", "imu_mount"},
     "frame_gap": {"imu_gap"},
@@ -113,9 +115,8 @@ class Examiner:
     def _found_since(self, oldest_s: float) -> list[Finding]:
         for finding in self._stamps.findings():
             self.add_finding(finding)
-        told = {code: one.finding for code, one in self._suspicions.items() if one.told and one.seen_s >= oldest_s}
-        hidden = set().union(*(HIDES.get(code, set()) for code in told))
-        return sorted((f for code, f in told.items() if code not in hidden), key=lambda f: f.since_s)
+        told = [one.finding for one in self._suspicions.values() if one.told and one.seen_s >= oldest_s]
+        return without_consequences(sorted(told, key=lambda finding: finding.since_s))
 
     def _add_turn(self, matches: Matches, imu_time_ns: int) -> None:
         last, self._last_ns = self._last_ns, imu_time_ns
@@ -170,3 +171,10 @@ class Examiner:
         found += stuck_findings(recent, rate, now_s)
         fit = align(turns, everything)
         return found + (turning_findings(fit, now_s) if fit is not None else [])
+
+
+def without_consequences(findings: Sequence[Finding]) -> list[Finding]:
+    """The first finding of each code, without those that only follow from another one."""
+    hidden = set[str]().union(*(HIDES.get(finding.code, set()) for finding in findings))
+    first = {finding.code: finding for finding in reversed(findings) if finding.code not in hidden}
+    return [finding for finding in findings if first.get(finding.code) is finding]
