@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 of each process of a run and of `letvins up`, at moments from its start to its end.
+
+One moment of some in the suite (test_robustness has those of a run's two main processes); `make fuzz` takes ten of all.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import pytest
+from survival_check import FILES
+
+from letvins_ros.loop.map_file import load_map
+from letvins_ros.simulation import simulate
+
+MANY = FILES >= 1000
+MOMENTS = [(i + 0.5) / 10 for i in range(10)] if MANY else [0.5]  # share of the whole time
+ROOT = Path(__file__).parents[2]
+RESULTS = {
+    *("trajectory.tum", "trajectory_map.tum", "metrics.json", "timing.csv", "config.yaml"),
+    *("trajectory.png", "error.png", "timing.png", "report.html"),
+}
+NODES = ("feature_tracker", "vio", "loop_closure", "dataset_player", "record")
+LONGEST_S = 600.0  # the loop closer waits for an idle processor
+needs_ros = pytest.mark.skipif(
+    find_spec("rclpy") is None or find_spec("letvins_ros.msg") is None, reason="no ROS, or messages are not built"
+)
+
+
+class Started:
+    """A `letvins` command, known with all its children by a word in their environment."""
+
+    def __init__(self, folder, *arguments, **env):
+        self._word = f"KILLED_TEST={os.getpid()}-{time.monotonic_ns()}"
+        name, value = self._word.split("=")
+        paths = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
+        own = {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", **env, name: value}
+        self._log, self.began = folder / "log", time.monotonic()
+        with self._log.open("w") as log:
+            command = [sys.executable, "-m", "letvins_ros.cli", *map(str, arguments)]
+            self.process = subprocess.Popen(command, env=own, stdout=log, stderr=log)
+
+    def family(self):
+        """Ids of the processes that have not ended, by a word of their command line."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if self._word.encode() not in (folder / "environ").read_bytes().split(b"\0"):
+                    continue
+                words = (folder / "cmdline").read_bytes().decode().replace("\0", " ").split()
+            except OSError:
+                continue
+            if int(folder.name) == self.process.pid:
+                found["letvins"] = self.process.pid
+            elif words:  # of one that has ended there are none
+                names = [name for name in NODES if name in words]
+                names += [name for name in ("spawn_main", "resource_tracker") if any(name in word for word in words)]
+                found[names[0] if names else "other"] = int(folder.name)
+        return found
+
+    def wait(self):
+        """The exit code."""
+        return self.process.wait(timeout=LONGEST_S)
+
+    def said(self):
+        return self._log.read_text()
+
+    def kill(self, victim, after_s):
+        """Kill one once it is there and so much time has passed; whether there was anything to kill."""
+        time.sleep(max(self.began + after_s - time.monotonic(), 0))
+        while victim not in self.family():
+            if self.process.poll() is not None:
+                return False
+            time.sleep(0.02)
+        os.kill(self.family()[victim], signal.SIGKILL)
+        return True
+
+    def left_after(self, seconds):
+        """Who is still there."""
+        until = time.monotonic() + seconds
+        while self.family() and time.monotonic() < until:
+            time.sleep(0.05)
+        return self.family()
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kills") / "hall"
+    simulate(folder, "hall", 2.0, 0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(recording, tmp_path_factory):
+    """Seconds that a run takes, and the map it saves."""
+    folder = tmp_path_factory.mktemp("whole")
+    run = Started(folder, *run_into(recording, folder))
+    assert run.wait() == 0, run.said()
+    return time.monotonic() - run.began, folder / "a.map"
+
+
+def run_into(recording, folder):
+    return "run", recording, "--duration", 1, "-o", folder / "out", "--set", f"loop.save_map={folder / 'a.map'}"
+
+
+def check_complete(folder):
+    """Every file that is there can be read to its end."""
+    for path in folder.glob("[!.]*"):
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix == ".png":
+            assert cv2.imread(str(path)) is not None, path
+        else:
+            assert (
+                path.read_text().rstrip("\n").endswith("</html>")
+                if path.suffix == ".html"
+                else path.read_text()[-1] == "\n"
+            )
+    return {path.name for path in folder.glob("[!.]*")}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("victim", ["letvins", "spawn_main", "resource_tracker"] if MANY else ["resource_tracker"])
+def test_a_killed_process_of_a_run_is_told_and_leaves_whole_files(victim, moment, recording, whole, tmp_path):
+    seconds, old = whole
+    (tmp_path / "a.map").write_bytes(old.read_bytes())
+    run = Started(tmp_path, *run_into(recording, tmp_path))
+    killed = run.kill(victim, moment * seconds)
+    code = run.wait()
+    assert not run.left_after(3.0)
+    assert "Traceback" not in run.said()
+    load_map(tmp_path / "a.map")
+    files = check_complete(tmp_path / "out")
+    if victim == "letvins":
+        assert code == (-9 if killed else 0)
+    else:
+        assert files == RESULTS
+        assert code == 0 or run.said().splitlines()[-1].startswith("error: the results lack "), run.said()
+
+
+@needs_ros
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("victim", ["letvins", *NODES] if MANY else ["letvins", "record"])
+def test_a_killed_process_of_a_system_is_told_and_leaves_nobody_behind(victim, moment, recording, tmp_path):
+    out = ("--record", tmp_path / "bag", "--save-map", tmp_path / "a.map")
+    up = Started(tmp_path, "up", "--dataset", recording, *out, ROS_DOMAIN_ID=str(152 + os.getpid() % 60))
+    while victim not in up.family():
+        assert up.process.poll() is None, up.said()
+        time.sleep(0.02)
+    killed = up.kill(victim, time.monotonic() - up.began + 10 * moment)
+    if victim == "letvins":
+        up.process.wait()
+        assert not up.left_after(3.0)
+        return
+    assert up.wait() == 0, up.said()
+    assert not up.left_after(3.0)
+    assert "Traceback" not in up.said()
+    assert (f"[{victim}] ended by SIGKILL, started again" in up.said()) == killed
+    load_map(tmp_path / "a.map")
