@@ -93,7 +93,7 @@ def _watch(running: list[Process], ended: threading.Event) -> int:
             code = process.ended()
             if code is None:
                 continue
-            how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+            how = _how(code)
             if code < 0 and process.restarts < RESTARTS:
                 process.restarts += 1
                 say(process.name, f"ended by {how}, started again ({process.restarts} of {RESTARTS})")
@@ -108,9 +108,13 @@ def _watch(running: list[Process], ended: threading.Event) -> int:
     return 0
 
 
+def _how(code: int) -> str:
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+
+
 def stop(running: list[Process]) -> int:
     """End all processes; 1 where one had to be killed or could not do what it does at its end."""
-    alive = [process for process in running if process.ended() is None]
+    alive = told = [process for process in running if process.ended() is None]
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         alive = [process for process in alive if process.ended() is None]
         for process in alive:
@@ -120,4 +124,7 @@ def stop(running: list[Process]) -> int:
             time.sleep(0.02)
     for process in alive:
         say(process.name, "did not end and was killed")
+    for process in told:
+        if (code := process.ended()) and process not in alive:
+            say(process.name, f"ended with {_how(code)} when all were stopped; {process.last_words()}")
     return int(any(process.ended() for process in running))

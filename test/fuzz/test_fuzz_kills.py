@@ -135,7 +135,8 @@ def test_a_killed_process_of_a_run_is_told_and_leaves_whole_files(victim, moment
     killed = run.kill(victim, moment * seconds)
     code = run.wait()
     assert not run.left_after(3.0)
-    assert "Traceback" not in run.said()
+    if victim != "resource_tracker":  # Python starts another one, which complains of what it does not know
+        assert "Traceback" not in run.said()
     load_map(tmp_path / "a.map")
     files = check_complete(tmp_path / "out")
     if victim == "letvins":

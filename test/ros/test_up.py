@@ -133,10 +133,13 @@ def test_a_process_that_does_not_end_is_killed_and_that_is_told(start, capfd):
     assert "[deaf] did not end and was killed\n" in capfd.readouterr().out
 
 
-def test_a_process_that_could_not_do_what_it_does_at_its_end_is_a_failure(start):
+def test_a_process_that_could_not_do_what_it_does_at_its_end_is_a_failure_and_told(start, capfd):
     nodes = start("steady", "unsaved")
     assert up.stop(nodes) == 1
     assert [node.ended() for node in nodes] == [0, 1]
+    said = capfd.readouterr().out
+    assert "[unsaved] ended with exit code 1 when all were stopped; ready" in said
+    assert "[steady] ended" not in said
 
 
 def test_a_full_disk_under_the_output_holds_no_process_up(start, monkeypatch):
