@@ -92,7 +92,7 @@ def _assumed_rig(width: int, height: int) -> Rig:
 
 @contextmanager
 def _video(path: Path, dataset: Dataset, size: tuple[int, int]) -> Iterator[cv2.VideoWriter]:
-    """A writer of a video, which appears when it is complete. Raises DataError where it cannot be opened."""
+    """A writer of a video, which appears when it is complete. Raises DataError where it cannot be written."""
     period_ns = float(np.median(np.diff(dataset.stamps_ns))) if len(dataset) > 1 else 1e9
     with atomic_path(path) as part, opencv_name(part) as name:
         video = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), min(max(1e9 / period_ns, 1.0), 120.0), size)
@@ -102,3 +102,5 @@ def _video(path: Path, dataset: Dataset, size: tuple[int, int]) -> Iterator[cv2.
             yield video
         finally:
             video.release()
+        if not cv2.VideoCapture(name).isOpened():  # the writer tells of no error
+            raise DataError(f"cannot write {path}: the video is incomplete; is the disk full?")

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every writer on a full disk: one line says so, what was there before stays, and nothing half-written appears.
+
+Files may not grow beyond a size, which fails in every writer as a full disk does. test_robustness has the results of a
+run, test_export the exported networks, training's test_guards its checkpoints, test_record the bags of running nodes.
+"""
+
+import resource
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from letvins_ros.cli import main
+from letvins_ros.config import Config
+from letvins_ros.config_io import to_yaml
+from letvins_ros.datasets import open_dataset
+from letvins_ros.datasets.rosbag_writer import write_bag
+from letvins_ros.errors import DataError
+from letvins_ros.loop.map_file import MapInfo, save_map
+from letvins_ros.loop.place_map import PlaceMap
+from letvins_ros.simulation import simulate
+from letvins_ros.simulation.rigs import EUROC_RIG
+from letvins_ros.weights import save_weights
+
+
+@contextmanager
+def no_file_above(size):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("full") / "hall"
+    simulate(folder, "hall", 0.5, 0)
+    return folder
+
+
+def content(folder):
+    """Every file below a folder, temporary ones too."""
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def saved_map(path, recording):
+    save_map(path, PlaceMap(4), MapInfo.of(EUROC_RIG.cameras[0], True, "x" * 3000))
+
+
+def saved_weights(path, recording):
+    save_weights(path, {"a": np.ones(1000, np.float32)})
+
+
+def simulated(path, recording):
+    path.unlink()
+    simulate(path, "hall", 0.2, 0)
+
+
+def written_bag(path, recording):
+    path.unlink()
+    write_bag(open_dataset(recording), path, "ros1")
+
+
+@pytest.mark.parametrize(
+    "writer", [saved_map, saved_weights, simulated, written_bag], ids=lambda writer: writer.__name__
+)
+def test_a_writer_leaves_what_was_there(writer, recording, tmp_path):
+    path = tmp_path / "out.bag"
+    path.write_text("old")
+    with no_file_above(2000), pytest.raises(DataError, match=r"cannot write .*out\.bag: File too large"):
+        writer(path, recording)
+    assert content(tmp_path) in ({}, {path.relative_to(tmp_path): b"old"})
+    path.write_text("old")
+    writer(path, recording)  # which it can where there is room
+    assert path.is_dir() or path.read_bytes() != b"old"
+
+
+COMMANDS = {
+    "config import": ("{recording}", "-o", "{out}/my.yaml"),
+    "config export": ("{config}", "{out}"),
+    "map export": ("{map}", "{out}/a.ply"),
+    "evaluate": ("{truth}", "{recording}", "-o", "{out}"),
+    "track": ("{recording}", "-o", "{out}"),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_says_it_in_one_line(command, recording, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "config.yaml").write_text(to_yaml(Config(rig=EUROC_RIG)))
+    save_map(tmp_path / "a.map", PlaceMap(4), MapInfo.of(EUROC_RIG.cameras[0], True))
+    truth = open_dataset(recording).truth
+    rows = np.column_stack([truth.stamps_ns * 1e-9, truth.positions, truth.quaternions])
+    np.savetxt(tmp_path / "truth.tum", rows, "%.9f")
+    places = {"recording": recording, "out": out, "config": tmp_path / "config.yaml", "map": tmp_path / "a.map"}
+    words = [*command.split(), *(word.format(truth=tmp_path / "truth.tum", **places) for word in COMMANDS[command])]
+    monkeypatch.setattr(sys, "argv", ["letvins", *words])
+    with no_file_above(50 if command != "track" else 20_000), pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"error: cannot write {out}/"), last
+    assert all(len(data) for data in content(out).values())
+    assert not list(out.rglob("*.mp4"))  # OpenCV says nothing of what it could not write
