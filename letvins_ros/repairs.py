@@ -9,6 +9,7 @@ import numpy as np
 from letvins_ros.calibration import Rig
 from letvins_ros.config import Config
 from letvins_ros.examination import Finding
+from letvins_ros.examination.imu_checks import held, spikes
 from letvins_ros.types import ImageFrame, ImuSamples
 
 STANDARD_GRAVITY = 9.80665  # m/s^2
@@ -23,6 +24,8 @@ class Repairs:
     without_imu: bool = False
     accel_scale: float = 1.0
     gyro_scale: float = 1.0
+    without_held: bool = False  # readings that a stuck sensor repeats are left out
+    without_spikes: bool = False  # single readings that are far off
     offset_s: float = 0.0  # to be added to the cameras' time_offset_s, and refined
     exchanged: bool = False  # the images of the first pair
     refine_mounts: bool = False
@@ -57,7 +60,11 @@ class Repairs:
         return replace(config, mode="stereo" if self.without_imu else config.mode, estimator=refine), rig
 
     def of_imu(self, samples: ImuSamples | None) -> ImuSamples | None:
-        """Readings in the right units."""
+        """Readings in the right units, without those that are no readings."""
+        if samples is not None and (self.without_held or self.without_spikes):
+            none = np.zeros(len(samples), bool)
+            bad = (held(samples) if self.without_held else none) | (spikes(samples) if self.without_spikes else none)
+            samples = ImuSamples(samples.stamps_ns[~bad], samples.gyro[~bad], samples.accel[~bad])
         if samples is None or (self.accel_scale == 1 and self.gyro_scale == 1):
             return samples
         return replace(samples, accel=samples.accel * self.accel_scale, gyro=samples.gyro * self.gyro_scale)
@@ -81,6 +88,8 @@ _REPAIRS: Mapping[str, Callable[[Repairs, Finding], Repairs]] = {
     "cameras_exchanged": lambda repairs, _: replace(repairs, exchanged=True),
     "stereo_mount": lambda repairs, _: replace(repairs, refine_mounts=True),
     "imu_mount": lambda repairs, _: replace(repairs, refine_mounts=True),
+    "imu_held": lambda repairs, _: replace(repairs, without_held=True),
+    "imu_spikes": lambda repairs, _: replace(repairs, without_spikes=True),
     "imu_axes": _without_imu,
     "gyro_stuck": _without_imu,
     "accel_stuck": _without_imu,

@@ -12,8 +12,10 @@ from letvins_ros.examination.alignment import Turns, align
 from letvins_ros.examination.finding import Finding
 from letvins_ros.examination.imu_checks import (
     gap_findings,
+    held_findings,
     range_findings,
     rate_findings,
+    spike_findings,
     stuck_findings,
     unit_findings,
 )
@@ -33,7 +35,10 @@ FROZEN = 5  # frames in a row
 FORGOTTEN_S = 4.0  # suspicions that were not found again for so long
 CONFIRMED = 2  # examinations that must find the same, one soon after the other
 HIDES = {  # what follows from a finding needs no mention
-    "gyro_stuck": {"gyro_disagrees", "imu_axes", "imu_mount", "gyro_scale", "time_offset"},
+    "accel_stuck": {"imu_held"},
+    "imu_held": {"gyro_disagrees", "imu_axes", "imu_mount", "gyro_scale", "time_offset"},
+    "imu_spikes": {"gyro_disagrees", "imu_axes", "imu_mount", "gyro_scale", "time_offset", "imu_saturated"},
+    "gyro_stuck": {"imu_held", "gyro_disagrees", "imu_axes", "imu_mount", "gyro_scale", "time_offset"},
     "gyro_in_degrees": {"imu_axes", "imu_mount", "imu_saturated"},
     "stereo_mount": {"gyro_scale", "imu_mount"},
     "stereo_focal": {"gyro_scale", "imu_mount", "gyro_disagrees"},
@@ -160,6 +165,7 @@ class Examiner:
         found = [
             *unit_findings(recent, now_s),
             *range_findings(everything, now_s),
+            *spike_findings(recent, now_s),
             *rate_findings(recent, self._rig.imu, now_s),
             *gap_findings(everything, self._first_ns or 0),
         ]
@@ -168,7 +174,7 @@ class Examiner:
         turns = Turns(*(np.array(column) for column in zip(*self._turns, strict=True)))
         late = turns.rate[turns.end_ns > self._readings.last_ns - int(RECENT_S * 1e9)]
         rate = np.sqrt(np.square(late).mean(0)) if len(late) else np.zeros(3)
-        found += stuck_findings(recent, rate, now_s)
+        found += [*stuck_findings(recent, rate, now_s), *held_findings(recent, rate, now_s)]
         fit = align(turns, everything)
         return found + (turning_findings(fit, now_s) if fit is not None else [])
 

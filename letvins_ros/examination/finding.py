@@ -10,6 +10,8 @@ REMEDIES = {  # code: what to do about it; docs/warnings.md explains each
     "accel_stuck": "check the sensor and its driver: an axis does not change; until then use mode stereo",
     "gyro_in_degrees": "multiply the gyro's readings by pi/180: rad/s are needed",
     "gyro_stuck": "check the sensor and its driver: an axis does not change; until then use mode stereo",
+    "imu_held": "check the sensor and its driver: readings are repeated",
+    "imu_spikes": "check cables and driver of the IMU: single readings are far off",
     "imu_saturated": "choose a larger range of the sensor, or move more slowly",
     "imu_rate": "correct rate_hz in the calibration, or look for readings lost on the way",
     "imu_gap": "look for readings lost on the way; without images too nothing spans the gap",

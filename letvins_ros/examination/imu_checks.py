@@ -15,6 +15,10 @@ TURNING = 0.05  # rad/s: far above the noise of rates from images, so a gyro at 
 PLATEAU = 4  # equal readings in a row at the largest value: noise makes that rare, twice over
 PLATEAUS = 3
 LEAST_GAP_S, GAP_PERIODS = 0.1, 10  # the estimator bridges less
+HELD_S, LEAST_HELD = 0.3, 10  # so long and so many equal readings in a row: noise alone makes each of them unlike
+SPIKE_GYRO, SPIKE_ACCEL = 1.0, 10.0  # rad/s, m/s^2: no body turns or pushes so much more for one reading only
+SPIKE_TIMES = 8.0  # the usual change from one reading to the next
+SPIKES = 3
 NAMES = "xyz"
 
 
@@ -64,6 +68,55 @@ def _last(samples: ImuSamples, sensor: str) -> np.ndarray:
 def _noise(values: np.ndarray) -> np.ndarray:
     """White noise (3,) of readings (N, 3), from their second differences, in which motion is small."""
     return np.asarray(np.abs(np.diff(values, 2, axis=0)).mean(0) * np.sqrt(np.pi / 2 / 6))
+
+
+def held(samples: ImuSamples) -> np.ndarray:
+    """Which readings (N,) bool belong to a stretch in which gyro or accelerometer repeat one value on all axes."""
+    inside = np.zeros(len(samples), bool)
+    for values in (samples.gyro, samples.accel):
+        same = np.diff(values, axis=0) == 0
+        edges = np.flatnonzero(np.diff(np.r_[0, same.all(1).astype(np.int8), 0]))
+        for begin, end in zip(
+            edges[::2].tolist(), edges[1::2].tolist(), strict=True
+        ):  # readings begin to end are equal
+            long_s = (samples.stamps_ns[end] - samples.stamps_ns[begin]) * 1e-9
+            inside[begin + 1 : end + 1] |= long_s > HELD_S and end - begin >= LEAST_HELD
+    return inside
+
+
+def held_findings(samples: ImuSamples, image_rate: np.ndarray, since_s: float) -> list[Finding]:
+    """A sensor with noise that gives one value for a while, although the body turns."""
+    mask = held(samples)
+    if mask.all() or not mask.any() or np.linalg.norm(image_rate) < TURNING:
+        return []
+    if not (_noise(samples.gyro[~mask]) > NOISY_GYRO).any() or not (_noise(samples.accel[~mask]) > NOISY_ACCEL).any():
+        return []
+    share = float(mask.mean())
+    text = f"gyro or accelerometer repeat one reading ({mask.sum()} of the last {len(mask)}) while the images turn"
+    return [Finding("imu_held", text, since_s, {"share": share})]
+
+
+def spikes(samples: ImuSamples) -> np.ndarray:
+    """Which readings (N,) bool are far from both of their neighbours, which are near to each other."""
+    far = np.zeros(len(samples), bool)
+    if len(samples) < LEAST_READINGS:
+        return far
+    for values, least in ((samples.gyro, SPIKE_GYRO), (samples.accel, SPIKE_ACCEL)):
+        change = np.diff(values, axis=0)
+        limit = np.maximum(least, SPIKE_TIMES * np.median(np.abs(change), axis=0))
+        away, back = change[:-1], change[1:]
+        alone = (np.abs(away) > limit) & (np.abs(back) > limit) & (away * back < 0)
+        far[1:-1] |= (alone & (np.abs(away + back) < np.abs(away) / 2)).any(1)
+    return far
+
+
+def spike_findings(samples: ImuSamples, since_s: float) -> list[Finding]:
+    """Single readings that are far off, again and again."""
+    count = int(spikes(samples).sum())
+    if count < SPIKES:
+        return []
+    text = f"{count} of {len(samples)} readings are far from those before and after them"
+    return [Finding("imu_spikes", text, since_s, {"readings": float(count)})]
 
 
 def range_findings(samples: ImuSamples, since_s: float) -> list[Finding]:
