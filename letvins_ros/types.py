@@ -79,6 +79,7 @@ class Matches:
     inverse_distance: np.ndarray  # (N,) 1/m at the frame before, NaN unknown
     stereo_uv: np.ndarray  # (2, M, 2) px in the images of a pair, of this frame
     looked_for: int  # features that were looked for in the partner's image
+    features: int  # of this frame, the new ones too
 
     def __post_init__(self) -> None:
         n = len(self.before)

@@ -21,6 +21,7 @@ from letvins_ros.examination.imu_checks import (
 )
 from letvins_ros.examination.readings import Readings
 from letvins_ros.examination.rotation import turns_between
+from letvins_ros.examination.scene import Scene
 from letvins_ros.examination.stamps import FrameStamps
 from letvins_ros.examination.stereo import StereoExam
 from letvins_ros.examination.turning import turning_findings
@@ -71,6 +72,7 @@ class Examiner:
         pair = [rig.cameras[i] for i in rig.groups[0]]
         self._stereo = StereoExam(pair[0], pair[1]) if len(pair) > 1 else None
         self._stamps, self._frozen, self._stuck = FrameStamps(), 0, 0
+        self._scene = Scene()
         self._first_ns: int | None = None
         self._now_s = 0.0  # since the first frame
         self._last_ns: int | None = None  # IMU clock, of the last frame that the tracker took
@@ -98,6 +100,10 @@ class Examiner:
             self.add_finding(Finding("images_frozen", text, now_s, {"frames": float(FROZEN)}), now_s)
         if matches is not None:
             self._add_turn(matches, imu_time_ns)
+            if self._scene.changed(matches):
+                kept, usual = self._scene.kept, self._scene.usual
+                text = f"{kept:.0%} of the features were found again in the next frame, {usual:.0%} in those before"
+                self.add_finding(Finding("scene_changed", text, now_s, {"share": kept}))
             if self._stereo is not None:
                 self._stereo.add(matches)
         if stamp_ns - self._examined_ns >= PERIOD_S * 1e9:
@@ -165,7 +171,7 @@ class Examiner:
         found = [
             *unit_findings(recent, now_s),
             *range_findings(everything, now_s),
-            *spike_findings(recent, now_s),
+            *spike_findings(everything, now_s),
             *rate_findings(recent, self._rig.imu, now_s),
             *gap_findings(everything, self._first_ns or 0),
         ]

@@ -19,9 +19,10 @@ SURE = 6.0  # sigmas, as in `turning`
 CORRELATED = 2.0  # a feature is matched in several frames with the same error
 PLACE_PX = 3.0  # matches nearer to each other than this are one
 MOST_PX = 1.5  # matches that no geometry brings nearer to their lines are of something else
-LEAST_PX = 2.0  # a mount that shifts matches by so much biases distances, and loses matches at the tracker's threshold
-LEAST_OFF_PX = 0.3  # median; corners and lenses leave good calibrations 0.1 to 0.2 px off
-LEAST_FOCAL = 0.03  # a focal length is calibrated thirty times better
+LEAST_PX = 1.0  # a mount that shifts matches by so much biases distances by a tenth where disparities are 10 px
+LEAST_OFF_PX = 0.1  # median; corners and lenses leave good calibrations so far off
+UNEXPLAINED_PX = 1.0  # ten times as far, though no correction of the cameras explains it
+LEAST_FOCAL = 0.01  # a focal length is calibrated ten times better
 PRIOR = np.array([0.3, 0.3, 0.3, 0.1, 0.1, 1.0])  # rad, rad, and of the logarithm: keeps what is not seen at zero
 MOST_AHEAD = 0.3  # share of matches in front of exchanged cameras, and behind right ones
 MISSING_FRAMES, LEAST_LOOKED_FOR, FEW = 20, 20, 0.1
@@ -104,6 +105,12 @@ def _exchanged(given: StereoFit, swapped: StereoFit, since_s: float) -> Finding:
 
 def stereo_faults(fit: StereoFit, left: MountedCamera, since_s: float) -> list[Finding]:
     """Mount and focal lengths, where the matches contradict the calibration and agree with a corrected one."""
+    if fit.before_px > UNEXPLAINED_PX and fit.after_px > max(MOST_PX, fit.before_px / 2):
+        text = (
+            f"stereo matches are {fit.before_px:.1f} px off their lines, {fit.after_px:.1f} px with any other mount or"
+            " focal length: the images of a pair are not of one time, or of other cameras"
+        )
+        return [Finding("stereo_disagrees", text, since_s, {"before_px": fit.before_px, "after_px": fit.after_px})]
     if fit.after_px > MOST_PX or fit.before_px < max(LEAST_OFF_PX, 2 * fit.after_px):
         return []
     numbers = {"before_px": fit.before_px, "after_px": fit.after_px, "matches": float(fit.matches)}

@@ -14,7 +14,7 @@ UNLIKE = 0.4  # and below which they are not, with so much motion that noise exp
 LEAST_ANGLE_RAD = np.radians(1.0)  # a mount: 8 px at 460 px focal length, several times the trackers' threshold
 RIGHT_ANGLE_RAD = np.radians(12.0)  # so near to an exchange of axes, it is one
 LEAST_LAG_S = 0.006  # at 1 rad/s and 460 px this shifts a feature by 3 px, twice the outlier threshold
-LEAST_SCALE = 0.05  # a focal length or gyro is calibrated ten times better
+LEAST_SCALE = 0.03  # a focal length or gyro is calibrated several times better
 MANY = 60  # intervals; a few smooth seconds may differ from anything
 DEGREES = np.pi / 180
 

@@ -106,7 +106,7 @@ class CameraGroup:
         features = self._with_new(features, view, follower, most)
         partner_view = None if self.partner is None else views.get(self.partner)
         uv_partner, alike, features = self._in_partner(features, (view, partner_view), follower, config)
-        self.matches = Matches(*pairs, alike, 0 if partner_view is None else len(features.ids))
+        self.matches = Matches(*pairs, alike, 0 if partner_view is None else len(features.ids), len(features.ids))
         self._last_view, self._features, self._turned = view, features, np.eye(3)
         self._frames += 1
         self._blind_frames = self._blind_frames + 1 if len(features.ids) < FEW * config.max_features else 0

@@ -99,4 +99,4 @@ def _matches(rig: Rig, last: tuple, now: tuple) -> Matches:
     along, across = np.cross(beside, before @ T[:3, :3].T), np.cross(beside, T[:3, 3])
     w = -(along * across).sum(1) / (across**2).sum(1)
     w = np.where(w > 0, w, np.nan)
-    return Matches(before, left.camera.unproject(now[1][0, j]), w, now[1], len(now[0]))
+    return Matches(before, left.camera.unproject(now[1][0, j]), w, now[1], len(now[0]), len(now[0]))

@@ -8,6 +8,7 @@ from moving_rig import START_NS, make_rig, record
 
 from letvins_ros.calibration import Rig
 from letvins_ros.examination import REMEDIES, Finding
+from letvins_ros.examination.imu_checks import held, spikes
 from letvins_ros.examination.stamps import row_findings
 from letvins_ros.geometry import exp_so3, transform
 from letvins_ros.types import ImuSamples
@@ -106,6 +107,26 @@ def test_a_stuck_accelerometer_is_named(recording):
     finding(with_imu(recording, accel=recording.imu.accel * 0 + [0, 0, 9.81]), "accel_stuck")
 
 
+@pytest.mark.parametrize("sensor", ["gyro", "accel"])
+def test_readings_that_a_sensor_repeats_for_a_while_are_named(recording, sensor):
+    values = getattr(recording.imu, sensor).copy()
+    values[800:1000] = values[800]
+    found = finding(with_imu(recording, **{sensor: values}), "imu_held")
+    assert found.since_s < 6.5
+    mask = held(with_imu(recording, **{sensor: values}).imu)
+    assert np.flatnonzero(mask).tolist() == list(range(801, 1000))
+    assert not held(recording.imu).any()
+
+
+def test_single_readings_that_are_far_off_are_named(recording):
+    accel, hits = recording.imu.accel.copy(), [900, 950, 1000, 1100]
+    accel[hits, 1] += [40, -35, 60, 30]
+    spoilt = with_imu(recording, accel=accel)
+    finding(spoilt, "imu_spikes")
+    assert np.flatnonzero(spikes(spoilt.imu)).tolist() == hits
+    assert not spikes(recording.imu).any()
+
+
 def test_readings_that_are_cut_off_are_named():
     fast = record(speed=2.5)
     codes = with_imu(fast, fast.imu.gyro.clip(-0.7, 0.7)).codes()
@@ -129,6 +150,24 @@ def test_a_gap_in_the_readings_is_named_with_its_time(recording):
 def test_exchanged_cameras_are_named(recording):
     swapped = [replace(m, stereo_uv=m.stereo_uv[::-1]) for m in recording.matches]
     finding(replace(recording, matches=swapped), "cameras_exchanged")
+
+
+def test_right_images_of_another_time_are_named(recording):
+    rng = np.random.default_rng(0)  # the camera has turned a little this way or that between left and right
+    turned = [np.array([[[0.0, 0.0]], [rng.uniform(-6, 6, 2)]]) for _ in recording.matches]
+    pairs = [replace(m, stereo_uv=m.stereo_uv + off) for m, off in zip(recording.matches, turned, strict=True)]
+    finding(replace(recording, matches=pairs), "stereo_disagrees")
+
+
+def test_a_scene_that_changes_at_once_is_named_and_a_dark_one_is_not(recording):
+    frame = 60
+    cut = replace(recording.matches[frame], **{
+        name: getattr(recording.matches[frame], name)[:8] for name in ("before", "now", "inverse_distance")
+    })  # fmt: skip
+    matches = [*recording.matches[:frame], cut, *recording.matches[frame + 1 :]]
+    assert finding(replace(recording, matches=matches), "scene_changed").since_s == pytest.approx(frame / 20, abs=0.01)
+    matches[frame] = replace(cut, features=20)
+    assert "scene_changed" not in replace(recording, matches=matches).codes()
 
 
 def turned_rig(degrees: float) -> Rig:
