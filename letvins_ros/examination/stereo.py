@@ -19,9 +19,9 @@ SURE = 6.0  # sigmas, as in `turning`
 CORRELATED = 2.0  # a feature is matched in several frames with the same error
 PLACE_PX = 3.0  # matches nearer to each other than this are one
 MOST_PX = 1.5  # matches that no geometry brings nearer to their lines are of something else
-LEAST_PX = 1.0  # a mount that shifts matches by so much biases distances by a tenth where disparities are 10 px
-LEAST_OFF_PX = 0.1  # median; corners and lenses leave good calibrations so far off
-UNEXPLAINED_PX = 1.0  # ten times as far, though no correction of the cameras explains it
+LEAST_PX = 2.0  # a mount that shifts matches by so much biases distances, and loses matches at the tracker's threshold
+LEAST_OFF_PX = 0.3  # median; corners and lenses leave good calibrations 0.1 to 0.2 px off
+APART_PX = 1.0  # all matches of a frame off by so much, now up, now down, with half of it between them at most
 LEAST_FOCAL = 0.01  # a focal length is calibrated ten times better
 PRIOR = np.array([0.3, 0.3, 0.3, 0.1, 0.1, 1.0])  # rad, rad, and of the logarithm: keeps what is not seen at zero
 MOST_AHEAD = 0.3  # share of matches in front of exchanged cameras, and behind right ones
@@ -70,7 +70,7 @@ class StereoExam:
         if self._fits(uv):
             return []
         given = fit_stereo(self._left, self._right, uv)
-        faults = stereo_faults(given, self._left, since_s)
+        faults = stereo_faults(given, self._left, since_s) or self._apart_in_time(since_s)
         if given.ahead < MOST_AHEAD or faults:
             swapped = fit_stereo(self._left, self._right, uv[::-1])
             fits = swapped.before_px < MOST_PX and not stereo_faults(swapped, self._left, since_s)
@@ -84,6 +84,21 @@ class StereoExam:
         T = inverse(self._right.T_body_cam) @ self._left.T_body_cam
         off_px = float(np.median(np.abs(_errors(T, a, b, np.zeros(6))))) * self._right.camera.focal_px
         return off_px < LEAST_OFF_PX and float(_ahead(T, a, b).mean()) >= MOST_AHEAD
+
+    def _apart_in_time(self, since_s: float) -> list[Finding]:
+        """Whether the matches of each frame are off together, by what the body turns between left and right image."""
+        T = inverse(self._right.T_body_cam) @ self._left.T_body_cam
+        errors = [_errors(T, *_rays(self._left, self._right, uv), np.zeros(6)) for uv in self._pool]
+        off_px = np.array([np.median(e) for e in errors]) * self._right.camera.focal_px
+        spread_px = np.array([np.median(np.abs(e - np.median(e))) for e in errors]) * self._right.camera.focal_px
+        together, apart = float(np.median(np.abs(off_px))), float(np.median(spread_px))
+        if together < APART_PX or apart > together / 2 or abs(np.median(off_px)) > together / 2:
+            return []
+        text = (
+            f"the stereo matches of a frame are {together:.1f} px off their lines together ({apart:.1f} px among them),"
+            " other frames otherwise: left and right images are not of one time"
+        )
+        return [Finding("stereo_disagrees", text, since_s, {"off_px": together, "spread_px": apart})]
 
     def _missing(self, since_s: float) -> Finding:
         left, right = self._left.camera, self._right.camera
@@ -105,12 +120,6 @@ def _exchanged(given: StereoFit, swapped: StereoFit, since_s: float) -> Finding:
 
 def stereo_faults(fit: StereoFit, left: MountedCamera, since_s: float) -> list[Finding]:
     """Mount and focal lengths, where the matches contradict the calibration and agree with a corrected one."""
-    if fit.before_px > UNEXPLAINED_PX and fit.after_px > max(MOST_PX, fit.before_px / 2):
-        text = (
-            f"stereo matches are {fit.before_px:.1f} px off their lines, {fit.after_px:.1f} px with any other mount or"
-            " focal length: the images of a pair are not of one time, or of other cameras"
-        )
-        return [Finding("stereo_disagrees", text, since_s, {"before_px": fit.before_px, "after_px": fit.after_px})]
     if fit.after_px > MOST_PX or fit.before_px < max(LEAST_OFF_PX, 2 * fit.after_px):
         return []
     numbers = {"before_px": fit.before_px, "after_px": fit.after_px, "matches": float(fit.matches)}
