@@ -104,9 +104,9 @@ class LoopWorker:
 
     def finish(self) -> LoopResult | Rejected:
         """Wait until every keyframe is processed; Rejected where the process has failed, hangs or is interrupted."""
-        if self._process.is_alive():
-            self._keyframes.put(None)
         try:
+            if self._process.is_alive():
+                self._keyframes.put(None)
             result = self._receive()
         except KeyboardInterrupt:
             result = Rejected("interrupted")
