@@ -2,14 +2,12 @@
 import csv
 import json
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
 
 from letvins_ros import pipeline
-from letvins_ros.calibration import TYPICAL_IMU, Rig
-from letvins_ros.camera import Camera
+from letvins_ros.calibration import TYPICAL_IMU
 from letvins_ros.config import Config
 from letvins_ros.config_io import load_config
 from letvins_ros.datasets import ReadReport
@@ -17,8 +15,9 @@ from letvins_ros.errors import CalibrationError, DataError
 from letvins_ros.evaluation.suite import load_suite
 from letvins_ros.pipeline import RunOptions, run_offline
 from letvins_ros.repairs import Repairs
+from letvins_ros.selftest.recording import SMALL_RIG, flight
 from letvins_ros.sensors import calibrated_rig, fit_to_data
-from letvins_ros.simulation import SCENARIOS, Equipment, Simulation
+from letvins_ros.simulation import SCENARIOS
 from letvins_ros.simulation.imu import START_NS
 from letvins_ros.simulation.rigs import EUROC_RIG, FOUR_CAMERA_RIG
 from letvins_ros.types import ImuSamples
@@ -35,21 +34,9 @@ METRICS = {
 }  # fmt: skip
 
 
-def half(mounted):
-    """The same camera with a quarter of the pixels."""
-    full = mounted.camera
-    camera = Camera(full.model, 376, 240, tuple(f / 2 for f in full.intrinsics), full.distortion)
-    return replace(mounted, camera=camera)
-
-
-SMALL_RIG = Rig(tuple(half(mounted) for mounted in EUROC_RIG.cameras), EUROC_RIG.imu)
-
-
 @pytest.fixture(scope="module")
 def recording():
-    simulation = Simulation("hall", 3.0, 3, Equipment(SMALL_RIG))
-    simulation.image = cache(simulation.image)
-    return simulation
+    return flight(3.0, 3)
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ class Examiner:
             if self._scene.changed(matches):
                 kept, usual = self._scene.kept, self._scene.usual
                 text = f"{kept:.0%} of the features were found again in the next frame, {usual:.0%} in those before"
-                self.add_finding(Finding("scene_changed", text, now_s, {"share": kept}))
+                self.add_finding(Finding("scene_changed", text, now_s, {"share": kept}), now_s)
             if self._stereo is not None:
                 self._stereo.add(matches)
         if stamp_ns - self._examined_ns >= PERIOD_S * 1e9:
@@ -111,12 +111,15 @@ class Examiner:
             self._examine(now_s)
 
     def add_finding(self, finding: Finding, now_s: float = np.inf) -> None:
-        """Tell what another part has found out for sure, just now; for good where no time is given."""
-        known = self._suspicions.setdefault(finding.code, _Suspicion(finding))
-        known.seen_s, known.told = now_s, True
+        """Tell what another part is sure of: once more just now, or for good, instead of what it said before."""
+        known = self._suspicions.get(finding.code)
+        first = finding if known is None or now_s == np.inf else known.finding
+        self._suspicions[finding.code] = _Suspicion(first, seen_s=now_s, told=True)
 
     def findings(self) -> list[Finding]:
         """Everything found so far, the oldest first; what only follows from another is left out."""
+        for finding in self._stamps.findings():
+            self.add_finding(finding)
         return self._found_since(-np.inf)
 
     def present(self) -> list[Finding]:
@@ -124,8 +127,6 @@ class Examiner:
         return self._found_since(self._now_s - FORGOTTEN_S)
 
     def _found_since(self, oldest_s: float) -> list[Finding]:
-        for finding in self._stamps.findings():
-            self.add_finding(finding)
         told = [one.finding for one in self._suspicions.values() if one.told and one.seen_s >= oldest_s]
         return without_consequences(sorted(told, key=lambda finding: finding.since_s))
 

@@ -74,11 +74,8 @@ def held(samples: ImuSamples) -> np.ndarray:
     """Which readings (N,) bool belong to a stretch in which gyro or accelerometer repeat one value on all axes."""
     inside = np.zeros(len(samples), bool)
     for values in (samples.gyro, samples.accel):
-        same = np.diff(values, axis=0) == 0
-        edges = np.flatnonzero(np.diff(np.r_[0, same.all(1).astype(np.int8), 0]))
-        for begin, end in zip(
-            edges[::2].tolist(), edges[1::2].tolist(), strict=True
-        ):  # readings begin to end are equal
+        same = (np.diff(values, axis=0) == 0).all(1)
+        for begin, end in _stretches(same).tolist():  # readings begin to end are equal
             long_s = (samples.stamps_ns[end] - samples.stamps_ns[begin]) * 1e-9
             inside[begin + 1 : end + 1] |= long_s > HELD_S and end - begin >= LEAST_HELD
     return inside
@@ -87,7 +84,7 @@ def held(samples: ImuSamples) -> np.ndarray:
 def held_findings(samples: ImuSamples, image_rate: np.ndarray, since_s: float) -> list[Finding]:
     """A sensor with noise that gives one value for a while, although the body turns."""
     mask = held(samples)
-    if mask.all() or not mask.any() or np.linalg.norm(image_rate) < TURNING:
+    if (~mask).sum() < LEAST_READINGS or not mask.any() or np.linalg.norm(image_rate) < TURNING:
         return []
     if not (_noise(samples.gyro[~mask]) > NOISY_GYRO).any() or not (_noise(samples.accel[~mask]) > NOISY_ACCEL).any():
         return []
@@ -130,17 +127,16 @@ def range_findings(samples: ImuSamples, since_s: float) -> list[Finding]:
             for sign in (1, -1):
                 cut = sign * values[:, i]
                 largest = float(cut.max())
-                runs = _runs(cut == largest)
+                runs = np.diff(_stretches(cut == largest))[:, 0]
                 if (runs >= PLATEAU).sum() >= PLATEAUS and (cut == largest).sum() >= PLATEAU * PLATEAUS:
                     text = f"{sensor} {NAMES[i]} is cut off at {sign * largest:.4g} {unit} in {len(runs)} stretches"
                     found.append(Finding("imu_saturated", text, since_s, {"limit": largest, "stretches": len(runs)}))
     return found[:1]
 
 
-def _runs(mask: np.ndarray) -> np.ndarray:
-    """Lengths of the stretches of True."""
-    edges = np.flatnonzero(np.diff(np.r_[0, mask.astype(np.int8), 0]))
-    return edges[1::2] - edges[::2]
+def _stretches(mask: np.ndarray) -> np.ndarray:
+    """Where each stretch of True begins, and where it has ended (M, 2)."""
+    return np.flatnonzero(np.diff(np.r_[0, mask.astype(np.int8), 0])).reshape(-1, 2)
 
 
 def rate_findings(samples: ImuSamples, noise: ImuNoise | None, since_s: float) -> list[Finding]:

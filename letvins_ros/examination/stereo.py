@@ -89,6 +89,9 @@ class StereoExam:
         """Whether the matches of each frame are off together, by what the body turns between left and right image."""
         T = inverse(self._right.T_body_cam) @ self._left.T_body_cam
         errors = [_errors(T, *_rays(self._left, self._right, uv), np.zeros(6)) for uv in self._pool]
+        errors = [e for e in errors if len(e)]  # beyond a lens, pixels have no direction
+        if not errors:
+            return []
         off_px = np.array([np.median(e) for e in errors]) * self._right.camera.focal_px
         spread_px = np.array([np.median(np.abs(e - np.median(e))) for e in errors]) * self._right.camera.focal_px
         together, apart = float(np.median(np.abs(off_px))), float(np.median(spread_px))

@@ -7,11 +7,12 @@ import pytest
 from moving_rig import START_NS, make_rig, record
 
 from letvins_ros.calibration import Rig
-from letvins_ros.examination import REMEDIES, Finding
+from letvins_ros.examination import REMEDIES, Examiner, Finding
 from letvins_ros.examination.imu_checks import held, spikes
 from letvins_ros.examination.stamps import row_findings
+from letvins_ros.examination.stereo import StereoExam
 from letvins_ros.geometry import exp_so3, transform
-from letvins_ros.types import ImuSamples
+from letvins_ros.types import ImuSamples, Matches
 
 
 @pytest.fixture
@@ -229,6 +230,33 @@ def test_missing_images_are_named_with_their_time(recording):
     kept = [i for i in range(len(recording.matches)) if not 80 < i < 110]
     few = replace(recording, frames_ns=recording.frames_ns[kept], matches=[recording.matches[i] for i in kept])
     assert finding(few, "frame_gap").since_s == pytest.approx(4, abs=0.06)
+
+
+def test_the_longest_gap_is_told_whenever_one_asks(recording):
+    examiner = Examiner(recording.rig)
+    for i in range(200):
+        examiner.add_frame(None, START_NS + round((i / 20 + 1.0 * (i > 50) + 3.0 * (i > 100)) * 1e9), 0)
+        told = [finding.message for finding in examiner.findings()]
+    assert told == ["no images for 3.05 s"]
+
+
+def test_what_was_true_for_a_moment_is_present_for_a_while_only(recording):
+    examiner = Examiner(recording.rig)
+    examiner.add_finding(Finding("scene_changed", "x", 1.0), 1.0)
+    assert [finding.code for finding in examiner.present()] == ["scene_changed"]
+    for i in range(200):
+        examiner.add_frame(None, START_NS + i * 50_000_000, 0)
+    assert examiner.present() == []
+    assert [finding.code for finding in examiner.findings()] == ["scene_changed"]
+
+
+def test_matches_beyond_the_lens_are_not_of_another_time():
+    left, right = make_rig().cameras
+    exam = StereoExam(left, right)
+    for _ in range(50):
+        nowhere = np.full((2, 8, 2), np.nan)
+        exam.add(Matches(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), nowhere, 8, 8))
+    assert exam._apart_in_time(1.0) == []
 
 
 def test_rows_in_bursts_and_a_clock_set_back_are_named():
