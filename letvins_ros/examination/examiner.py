@@ -91,6 +91,8 @@ class Examiner:
         if self._first_ns is None:
             self._first_ns = self._examined_ns = stamp_ns
         now_s = (stamp_ns - self._first_ns) * 1e-9
+        if now_s - self._now_s > LONGEST_INTERVAL_S:  # what is lost over a gap tells nothing of the scene
+            self._scene = Scene()
         self._now_s = now_s
         self._stamps.add(stamp_ns, now_s)
         self._frozen = self._frozen + 1 if stuck > self._stuck else 0

@@ -167,6 +167,9 @@ def test_a_scene_that_changes_at_once_is_named_and_a_dark_one_is_not(recording):
     })  # fmt: skip
     matches = [*recording.matches[:frame], cut, *recording.matches[frame + 1 :]]
     assert finding(replace(recording, matches=matches), "scene_changed").since_s == pytest.approx(frame / 20, abs=0.01)
+    later = np.where(np.arange(len(recording.frames_ns)) < frame, 0, 10**9)
+    assert replace(recording, matches=matches, frames_ns=recording.frames_ns + later).codes()[0] == "frame_gap"
+    assert "scene_changed" not in replace(recording, matches=matches, frames_ns=recording.frames_ns + later).codes()
     matches[frame] = replace(cut, features=20)
     assert "scene_changed" not in replace(recording, matches=matches).codes()
 
