@@ -2,6 +2,7 @@
 """Any GTSAM factors as a cost, linearised by GTSAM, and anew only when a variable has moved far."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import gtsam
 import numpy as np
@@ -56,13 +57,20 @@ class GtsamCost(Cost):
         if self._graph.size():
             values = gtsam.Values()
             for key in self.keys:
-                where[key].insert(values, key.number)
+                values.insert(_gtsam_values(where[key], key.number))
             linear, cost = self._graph.linearize(values), float(self._graph.error(values))
             ordering, rows = _ordering(layout, set(linear.keyVector()))
             dense, eta = linear.hessian(ordering)
             H[np.ix_(rows, rows)] = dense
             g[rows] = -eta
         return LinearCost(self.keys, where, Quadratic(H, g, cost))
+
+
+@lru_cache(maxsize=64)  # most variables of a window stay where they are from frame to frame
+def _gtsam_values(variable: Variable, number: int) -> gtsam.Values:
+    values = gtsam.Values()
+    variable.insert(values, number)
+    return values
 
 
 def _ordering(layout: Layout, touched: set[int]) -> tuple[gtsam.Ordering, np.ndarray]:

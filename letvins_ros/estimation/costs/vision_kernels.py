@@ -21,14 +21,12 @@ def compiled(function: Callable[..., Any]) -> Any:
 @compiled
 def look(R, p, point, R_cam_body, p_body_cam, p_body, n):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, PLR0913
     """Write the point in body coordinates and its unit direction in the camera; return its distance, m."""
+    x, y, z = point[0] - p[0], point[1] - p[1], point[2] - p[2]
     for i in range(3):
-        p_body[i] = 0.0
-        for j in range(3):
-            p_body[i] += R[j, i] * (point[j] - p[j])
+        p_body[i] = R[0, i] * x + R[1, i] * y + R[2, i] * z
+    x, y, z = p_body[0] - p_body_cam[0], p_body[1] - p_body_cam[1], p_body[2] - p_body_cam[2]
     for i in range(3):
-        n[i] = 0.0
-        for j in range(3):
-            n[i] += R_cam_body[i, j] * (p_body[j] - p_body_cam[j])
+        n[i] = R_cam_body[i, 0] * x + R_cam_body[i, 1] * y + R_cam_body[i, 2] * z
     distance = max(np.sqrt(n[0] ** 2 + n[1] ** 2 + n[2] ** 2), 1e-3)
     for i in range(3):
         n[i] /= distance
@@ -38,25 +36,25 @@ def look(R, p, point, R_cam_body, p_body_cam, p_body, n):  # type: ignore[no-unt
 @compiled
 def derive(distance, n, p_body, M, R_cam_body, R, rates, J):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, PLR0913
     """Write the residual's derivatives (2, 16) by pose, mount, time offset and point, where `look` has looked from."""
-    A, B = np.empty(3), np.empty(3)
-    for i in range(2):
+    for i in range(2):  # in scalars: arrays for a and b would be made anew at every call, and take half of the time
         r = M[i, 0] * n[0] + M[i, 1] * n[1] + M[i, 2] * n[2]
-        for j in range(3):  # B: the residual by p_cam
-            B[j] = (M[i, j] - r * n[j]) / distance
-        for j in range(3):  # A: the residual by p_body
-            A[j] = B[0] * R_cam_body[0, j] + B[1] * R_cam_body[1, j] + B[2] * R_cam_body[2, j]
-        J[i, 0] = A[1] * p_body[2] - A[2] * p_body[1]  # A [p_body]x
-        J[i, 1] = A[2] * p_body[0] - A[0] * p_body[2]
-        J[i, 2] = A[0] * p_body[1] - A[1] * p_body[0]
-        J[i, 6] = (B[1] * n[2] - B[2] * n[1]) * distance  # B [p_cam]x
-        J[i, 7] = (B[2] * n[0] - B[0] * n[2]) * distance
-        J[i, 8] = (B[0] * n[1] - B[1] * n[0]) * distance
-        J[i, 12] = 0.0
+        # b: the residual by p_cam, a: by p_body
+        b0, b1, b2 = (M[i, 0] - r * n[0]) / distance, (M[i, 1] - r * n[1]) / distance, (M[i, 2] - r * n[2]) / distance
+        a0 = b0 * R_cam_body[0, 0] + b1 * R_cam_body[1, 0] + b2 * R_cam_body[2, 0]
+        a1 = b0 * R_cam_body[0, 1] + b1 * R_cam_body[1, 1] + b2 * R_cam_body[2, 1]
+        a2 = b0 * R_cam_body[0, 2] + b1 * R_cam_body[1, 2] + b2 * R_cam_body[2, 2]
+        J[i, 0] = a1 * p_body[2] - a2 * p_body[1]  # a [p_body]x
+        J[i, 1] = a2 * p_body[0] - a0 * p_body[2]
+        J[i, 2] = a0 * p_body[1] - a1 * p_body[0]
+        J[i, 3], J[i, 4], J[i, 5] = -a0, -a1, -a2
+        J[i, 6] = (b1 * n[2] - b2 * n[1]) * distance  # b [p_cam]x
+        J[i, 7] = (b2 * n[0] - b0 * n[2]) * distance
+        J[i, 8] = (b0 * n[1] - b1 * n[0]) * distance
+        J[i, 9], J[i, 10], J[i, 11] = -b0, -b1, -b2
+        turning = J[i, 0] * rates[0] + J[i, 1] * rates[1] + J[i, 2] * rates[2]
+        J[i, 12] = turning - a0 * rates[3] - a1 * rates[4] - a2 * rates[5]
         for j in range(3):
-            J[i, 3 + j] = -A[j]
-            J[i, 9 + j] = -B[j]
-            J[i, 12] += J[i, j] * rates[j] - A[j] * rates[3 + j]
-            J[i, 13 + j] = R[j, 0] * A[0] + R[j, 1] * A[1] + R[j, 2] * A[2]
+            J[i, 13 + j] = R[j, 0] * a0 + R[j, 1] * a1 + R[j, 2] * a2
 
 
 @compiled
