@@ -24,8 +24,9 @@ from letvins_ros.evaluation.results import write_results
 from letvins_ros.examination import Examiner, without_consequences
 from letvins_ros.examination.stamps import row_findings
 from letvins_ros.loop.describers import describer_name
+from letvins_ros.loop.log import LoopResult
 from letvins_ros.loop.map_file import MapInfo
-from letvins_ros.loop.worker import LoopResult, LoopWorker
+from letvins_ros.loop.worker import LoopWorker
 from letvins_ros.repairs import EARLY_S, Repairs
 from letvins_ros.sensors import fit_to_data
 from letvins_ros.tracking import FeatureTracker

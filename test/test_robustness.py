@@ -307,11 +307,10 @@ RESULTS = {
 
 def family(pid):
     """A process and its children, by the name of what they do."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    words = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children}
+    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
     return {"run": pid} | {
-        name: int(child) for child, text in words.items() for name in ("spawn_main", "resource_tracker")
-        if name.encode() in text
+        name: child for child in children for name in ("worker_process",)
+        if name.encode() in Path(f"/proc/{child}/cmdline").read_bytes()
     }  # fmt: skip
 
 
@@ -321,11 +320,11 @@ def test_a_killed_loop_closer_costs_only_loops_and_map(delay_s, hall, tmp_path):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
     with subprocess.Popen(command(hall, *arguments, "--realtime"), **pipes) as process:
         until = time.monotonic() + 60
-        while "spawn_main" not in family(process.pid):
+        while "worker_process" not in family(process.pid):
             assert time.monotonic() < until
             time.sleep(0.02)
         time.sleep(delay_s)
-        os.kill(family(process.pid)["spawn_main"], signal.SIGKILL)
+        os.kill(family(process.pid)["worker_process"], signal.SIGKILL)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     message = "the results lack loops and map: loop closure failed: its process ended with SIGKILL"
@@ -341,7 +340,7 @@ def test_a_killed_loop_closer_costs_only_loops_and_map(delay_s, hall, tmp_path):
 def test_a_killed_run_leaves_no_process(hall, tmp_path):
     with subprocess.Popen(command(hall, "-o", tmp_path / "out"), stderr=subprocess.DEVNULL, env=ENVIRONMENT) as process:
         until = time.monotonic() + 60
-        while "spawn_main" not in family(process.pid):
+        while "worker_process" not in family(process.pid):
             assert time.monotonic() < until
             time.sleep(0.02)
         pids = family(process.pid).values()

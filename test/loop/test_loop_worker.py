@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import DataError, Rejected
 from letvins_ros.loop.closer import MapSnapshot
+from letvins_ros.loop.log import LoopResult
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.motion import exp
-from letvins_ros.loop.worker import LoopResult, LoopWorker
+from letvins_ros.loop.serving import DONE, GOING_ON, serve
+from letvins_ros.loop.worker import LoopWorker
 from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.types import Keyframe
 
@@ -68,6 +71,50 @@ def test_a_failure_in_the_worker_is_told():
     assert isinstance(answer, Rejected) and "Error: " in answer.reason
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="priorities of threads are Linux's")
+@pytest.mark.parametrize("privileged", [False, True])
+def test_keyframes_that_a_run_waits_for_are_processed_at_normal_priority(privileged, monkeypatch):
+    """Before, on an idle core only. Without privileges, the one that is being processed then keeps its priority."""
+    policies, begun, given = [], threading.Event(), threading.Event()
+    set_policy = os.sched_setscheduler
+
+    def add(self, keyframe, image):
+        policies.append([os.sched_getscheduler(0)])
+        begun.set()
+        assert given.wait(60)
+        time.sleep(0.2)
+        policies[-1].append(os.sched_getscheduler(0))
+
+    def limited(thread, policy, parameters):
+        if policy == os.SCHED_OTHER and not privileged:
+            raise PermissionError
+        set_policy(thread, policy, parameters)
+
+    class Pipe:
+        def __init__(self):
+            self.messages = [(LoopConfig(), CAMERA, INFO), *((one, None) for one in keyframes(3)), None]
+            self.answers = []
+
+        def recv(self):
+            message = self.messages.pop(0)
+            if message is None:
+                assert begun.wait(60)
+                given.set()
+            return message
+
+        def send(self, answer):
+            self.answers.append(answer)
+
+    monkeypatch.setattr("letvins_ros.loop.log.LoopLog.add", add)
+    monkeypatch.setattr("os.sched_setscheduler", limited)
+    pipe = Pipe()
+    serve(pipe)
+    assert policies[0] == [os.SCHED_IDLE, os.SCHED_OTHER if privileged else os.SCHED_IDLE]
+    assert policies[1:] == [[os.SCHED_OTHER, os.SCHED_OTHER]] * 2
+    assert pipe.answers[:-1] == [GOING_ON, DONE, DONE, DONE, GOING_ON]
+    assert isinstance(pipe.answers[-1], LoopResult)
+
+
 def test_a_killed_worker_is_told_and_holds_nobody_up():
     """The pipe to it takes 64 kB: a run that hands over more must neither wait for it nor at its own end."""
     code = """
@@ -100,8 +147,8 @@ def test_a_worker_that_does_nothing_is_given_up(monkeypatch):
     os.kill(worker._process.pid, signal.SIGSTOP)
     for keyframe in keyframes(3):
         worker.add(keyframe, np.zeros((480, 752), np.uint8))
-    assert worker.finish() == Rejected("no progress for 2 s, 4 keyframes are queued")
-    assert not worker._process.is_alive()
+    assert worker.finish() == Rejected("no progress for 2 s, 2 keyframes are queued")
+    assert worker._process.poll() == -signal.SIGKILL
 
 
 def test_ctrl_c_while_loops_are_closed_ends_the_waiting():
@@ -115,11 +162,11 @@ if __name__ == "__main__":
     worker = LoopWorker(LoopConfig(), CAMERA, INFO)
     os.kill(worker._process.pid, signal.SIGSTOP)
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-    print(worker.finish().reason, worker._process.is_alive())
+    print(worker.finish().reason, worker._process.poll())
 """
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.returncode) == ("interrupted False\n", 0), done.stderr
+    assert (done.stdout, done.returncode) == ("interrupted -9\n", 0), done.stderr
 
 
 def test_the_worker_ends_with_its_parent():

@@ -9,8 +9,7 @@ from walk import CAMERA
 
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import LetvinsError
-from letvins_ros.inference import BackendError, opening
-from letvins_ros.loop import worker
+from letvins_ros.inference import opening
 from letvins_ros.loop.describers import NetworkDescriber, describer_name, open_describer
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.orb import OrbDescriber
@@ -107,15 +106,11 @@ def test_without_torch_the_network_is_refused_in_words(monkeypatch):
         open_describer(KP2DTINY, CAMERA, True)
 
 
-def refuse(parent, config, camera, info, keyframes, out):
-    """What the worker's process does where torch is missing."""
-    out.send(BackendError("needs torch"))
-
-
-def test_a_network_that_cannot_run_stops_the_start(monkeypatch):
+def test_a_network_that_cannot_run_stops_the_start(monkeypatch, tmp_path):
     """Not only the end, when all keyframes have been waited for."""
-    monkeypatch.setattr(worker, "_work", refuse)
-    with pytest.raises(BackendError, match="needs torch"):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['torch'] = None")  # of the worker's process
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(LetvinsError, match="running kp2dtiny needs torch"):
         LoopWorker(KP2DTINY, CAMERA, MapInfo.of(CAMERA, True))
 
 
