@@ -45,6 +45,7 @@ TEXTS = {
     "cam3_topic": ("cam3/image_raw", "topic of the fourth camera's images"),
     "imu_topic": ("imu", "topic of the IMU"),
     "wheel_topic": ("wheel", "topic of the wheels' speed, where ros.wheel says that there is one"),
+    "gnss_topic": ("gnss", "topic of the GNSS fixes, where loop.gnss takes them into the map"),
 }
 SWITCHES = {
     "repeat": (False, "play the dataset again and again"),
@@ -131,7 +132,7 @@ def _player(given: dict[str, Any]) -> dict[str, Any]:
 
 def _node(name: str, given: dict[str, Any], parameters: dict[str, Any]) -> list[Any]:
     topics = {f"cam{i}/image_raw": given[f"cam{i}_topic"] for i in range(4)} | {"imu": given["imu_topic"]}
-    topics["wheel"] = given["wheel_topic"]
+    topics |= {"wheel": given["wheel_topic"], "gnss": given["gnss_topic"]}
     again = given["respawn"] and name != "dataset_player"
     watch = _Watch(name, RESPAWNS if again else 0)
     node = Node(

@@ -358,6 +358,7 @@ def up(  # noqa: PLR0913  (the arguments of the launch files)
     cam3_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Fourth camera's images.")] = "cam3/image_raw",
     imu_topic: Annotated[str, typer.Option(metavar="TOPIC", help="IMU.")] = "imu",
     wheel_topic: Annotated[str, typer.Option(metavar="TOPIC", help="Speed of the wheels.")] = "wheel",
+    gnss_topic: Annotated[str, typer.Option(metavar="TOPIC", help="GNSS fixes.")] = "gnss",
     fastdds: Annotated[bool, typer.Option(help="Use config/fastdds.xml, for nodes on one machine.")] = True,
     autostart: Annotated[bool, typer.Option(help="Nodes configure and activate themselves.")] = True,
     record: Annotated[Path | None, typer.Option(metavar="BAG", help="Write all letvins topics to a ROS 2 bag.")] = None,
@@ -372,7 +373,7 @@ def up(  # noqa: PLR0913  (the arguments of the launch files)
         save_map=save_map, localise=localise, tracker=tracker,
         backend=backend, loop=loop, use_sim_time=use_sim_time, namespace=namespace, cam0_topic=cam0_topic,
         cam1_topic=cam1_topic, cam2_topic=cam2_topic, cam3_topic=cam3_topic, imu_topic=imu_topic,
-        wheel_topic=wheel_topic, fastdds=fastdds, autostart=autostart,
+        wheel_topic=wheel_topic, gnss_topic=gnss_topic, fastdds=fastdds, autostart=autostart,
     )  # fmt: skip
     raise typer.Exit(run_system(system, record))
 

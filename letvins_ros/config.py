@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from letvins_ros.calibration import Rig
 from letvins_ros.config_params import Section, own_parameters, param
 from letvins_ros.errors import ConfigError
-from letvins_ros.geometry import pose_from_text
+from letvins_ros.geometry import pose_from_text, vector_from_text
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class InputConfig(Section):
     imu_topic: str = param("", "topic of the IMU in a bag, empty to choose automatically")
     gyro_topic: str = param("", "topic of the gyroscope, if separate from the accelerometer")
     accel_topic: str = param("", "topic of the accelerometer, if separate from the gyroscope")
+    gnss_topic: str = param("", "topic of the GNSS fixes in a bag, empty to choose automatically; used with loop.gnss")
 
     @property
     def camera_numbers(self) -> tuple[int, ...]:
@@ -33,7 +34,7 @@ class InputConfig(Section):
 
     @property
     def topics(self) -> dict[str, str]:
-        """The topics named, by role: cam0 .. cam3, imu, gyro, accel."""
+        """The topics named, by role: cam0 .. cam3, imu, gyro, accel, gnss."""
         given = {name.removesuffix("_topic"): getattr(self, name) for name in own_parameters(type(self))}
         return {role: topic for role, topic in given.items() if topic and role != "cameras"}
 
@@ -141,6 +142,30 @@ class LoopConfig(Section):
     inlier_px: float = param(3.0, "maximum reprojection error of an inlier", unit="px", low=0.1, high=50)
     agree_inliers: int = param(50, "minimum inliers in sum over the keyframes that agree on a loop", low=6, high=100000)
     odometry_scale: float = param(3.0, "factor on the standard deviations of odometry", low=0.1, high=1000)
+    gnss: bool = param(
+        False, "take GNSS fixes into the map, which lies east, north, up of gnss_datum once it is aligned"
+    )
+    gnss_datum: str = param(
+        "", "latitude and longitude in degrees and height in m of the map's origin, empty for the loaded map's or"
+        " the first fix",
+    )  # fmt: skip
+    gnss_antenna: str = param(
+        "", "position of the antenna in the IMU's frame, x y z in m; empty: at the IMU, in ROS the place of the fixes'"
+        " frame in /tf_static",
+    )  # fmt: skip
+    gnss_std: float = param(
+        2.0, "standard deviation of a fix where the receiver gives none", unit="m", low=1e-3, high=1000
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, what in (("gnss_datum", "latitude, longitude and height"), ("gnss_antenna", "x y z")):
+            try:
+                vector = vector_from_text(getattr(self, key) or "0 0 0")
+            except ValueError as error:
+                raise ConfigError(f"loop.{key}: {error}: {what} are needed") from None
+            if key == "gnss_datum" and not (abs(vector[0]) <= 90 and abs(vector[1]) <= 360):
+                raise ConfigError(f"loop.gnss_datum: no place on earth: {getattr(self, key)}")
 
 
 @dataclass(frozen=True)
@@ -221,3 +246,8 @@ class Config(Section):
     player: PlayerConfig = field(default_factory=PlayerConfig)
     autopilot: AutopilotConfig = field(default_factory=AutopilotConfig)
     rig: Rig | None = None  # camera0, camera1 and imu of the file; None: the rig comes from the data
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.loop.gnss and self.mode == "stereo":
+            raise ConfigError("loop.gnss needs the vertical, which mode stereo does not know: use an IMU")

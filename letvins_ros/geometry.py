@@ -80,6 +80,14 @@ def from_quaternion(position: np.ndarray, quaternion_xyzw: np.ndarray) -> np.nda
     return transform(R.reshape(*np.shape(quaternion_xyzw)[:-1], 3, 3), np.asarray(position, float))
 
 
+def vector_from_text(text: str) -> np.ndarray:
+    """Three numbers (3,); ValueError for others."""
+    values = np.array([float(word) for word in text.replace(",", " ").split()])
+    if len(values) != 3 or not np.isfinite(values).all():
+        raise ValueError(f"{text!r} is not three numbers")
+    return values
+
+
 def pose_from_text(text: str) -> np.ndarray:
     """Rigid transform (4, 4) of seven numbers, x y z and a quaternion x y z w of any length; ValueError for others."""
     values = np.array([float(word) for word in text.replace(",", " ").split()])

@@ -147,7 +147,10 @@ class _Pass:
         """The record, with what the loops, the report and the self-examination say of it."""
         record, report = self._record, self._dataset.report
         if self._loops is not None:
-            _put_into_map(record, self._loops.finish())
+            loops = self._loops.finish()
+            _put_into_map(record, loops)
+            if self.config.loop.gnss and not isinstance(loops, Rejected):
+                report.note(_placed(self._dataset, loops.datum))
         for camera, stuck in self._odometry.tracker.stuck.items():
             if stuck:
                 report.add(f"cam{camera}: images as the one before while turning, not used", "", stuck)
@@ -163,9 +166,13 @@ class _Pass:
     def _frames_with_imu(self) -> Iterator[ImageFrame]:
         """Frames, each after the IMU readings up to its time; at the sensor's pace if so asked."""
         frames = self._dataset.frames(self._options.start_s, self._options.duration_s)
+        gnss, last_ns = self._dataset.gnss if self.config.loop.gnss else None, -1
         fed, began = 0, None
         for frame in frames:
             fed = self._feed(fed, frame.stamp_ns)
+            if gnss is not None and self._loops is not None:
+                self._loops.add_fixes(gnss.between(last_ns, frame.stamp_ns))
+                last_ns = frame.stamp_ns
             if self._options.realtime:
                 began = began or (time.perf_counter(), frame.stamp_ns)
                 early_s = (frame.stamp_ns - began[1]) * 1e-9 - (time.perf_counter() - began[0])
@@ -228,6 +235,16 @@ def _put_into_map(record: RunRecord, loops: LoopResult | Rejected) -> None:
     record.loop_stamps_ns = loops.snapshot.stamps_ns[loops.snapshot.loops]
     record.loop_process = loops.cpu_s, loops.peak_rss_mb
     record.end()
+
+
+def _placed(dataset: Dataset, datum: np.ndarray | None) -> str:
+    """Where on earth the map lies, in words."""
+    if datum is not None:
+        latitude, longitude, height = datum.tolist()
+        return f"gnss: the map lies east, north, up of {latitude:.7f} {longitude:.7f} {height:.2f} m"
+    if dataset.gnss is None:
+        return "gnss: the recording has no fixes (gnss0/data.csv, or a topic of NavSatFix)"
+    return f"gnss: {len(dataset.gnss)} fixes do not tell the map's heading: they agree too little, or the path is short"
 
 
 def _process(odometry: Odometry, frame: ImageFrame, loops: LoopWorker | None) -> FrameResult:

@@ -47,6 +47,34 @@ class ImuSamples:
 
 
 @dataclass(frozen=True, eq=False)
+class GnssFixes:
+    """Positions of a GNSS antenna, in time order."""
+
+    stamps_ns: np.ndarray  # (N,) int64, strictly increasing, of the IMU's clock
+    geodetic: np.ndarray  # (N, 3) latitude and longitude in degrees, height above the ellipsoid WGS84 in m
+    std: np.ndarray  # (N, 3) m, east north up; NaN where the receiver does not say it
+
+    def __post_init__(self) -> None:
+        n = len(self.stamps_ns)
+        _check("stamps_ns", self.stamps_ns, (None,))
+        _check("geodetic", self.geodetic, (n, 3))
+        _check("std", self.std, (n, 3))
+
+    def __len__(self) -> int:
+        return len(self.stamps_ns)
+
+    @staticmethod
+    def of_rows(stamps_ns: np.ndarray, rows: np.ndarray) -> "GnssFixes":
+        """From rows (N, 6): the place, then standard deviations that are not positive where they are not known."""
+        return GnssFixes(stamps_ns, rows[:, :3], np.where(rows[:, 3:] > 0, rows[:, 3:], np.nan))
+
+    def between(self, first_ns: int, last_ns: int) -> "GnssFixes":
+        """Those after the first time, up to the last one."""
+        rows = slice(*np.searchsorted(self.stamps_ns, [first_ns, last_ns], side="right").tolist())
+        return GnssFixes(self.stamps_ns[rows], self.geodetic[rows], self.std[rows])
+
+
+@dataclass(frozen=True, eq=False)
 class FrameTracks:
     """Features seen in one frame of the rig, in that frame's own pixels."""
 

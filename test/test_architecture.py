@@ -15,8 +15,8 @@ PACKAGE = ROOT / "letvins_ros"
 BASE = {
     "__init__", "array_files", "calibration", "calibration_export", "calibration_files", "camera", "config",
     "config_io", "config_params", "contrast",
-    "distortion", "errors", "geometry", "image_files", "imu", "keys", "lenses", "matching", "memory", "processes",
-    "types", "writing", "yaml_files",
+    "distortion", "errors", "geodesy", "geometry", "image_files", "imu", "keys", "lenses", "matching", "memory",
+    "processes", "types", "writing", "yaml_files",
 }  # fmt: skip
 ALLOWED = {  # what each part may import besides itself and the base
     "weights": set(),
@@ -59,7 +59,7 @@ ALLOWED = {  # what each part may import besides itself and the base
         "simulation",
         "terminal",
     },
-    "ros": {"datasets", "estimation", "evaluation", "examination", "loop", "sensors", "tracking"},
+    "ros": {"datasets", "estimation", "evaluation", "examination", "loop", "repairs", "sensors", "tracking"},
 }
 TRAINING = {  # what each part of training/ may import of it besides itself
     "data": set(),

@@ -32,6 +32,8 @@ def another_value(parameter):
         return parameter.choices[-1] if parameter.choices[-1] != parameter.default else parameter.choices[0]
     if parameter.name == "ros.T_base_imu":
         return "1, 2, 3, 0, 0, 0, 1"
+    if parameter.name in ("loop.gnss_datum", "loop.gnss_antenna"):
+        return "47.5, 8.5, 400"
     if parameter.kind is str:
         return "some: text # with 'signs'"
     value = parameter.default * 2 or 1

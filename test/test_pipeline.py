@@ -8,11 +8,13 @@ import pytest
 
 from letvins_ros import pipeline
 from letvins_ros.calibration import TYPICAL_IMU
-from letvins_ros.config import Config
+from letvins_ros.config import Config, EstimatorConfig, LoopConfig
 from letvins_ros.config_io import load_config
 from letvins_ros.datasets import ReadReport
 from letvins_ros.errors import CalibrationError, DataError
 from letvins_ros.evaluation.suite import load_suite
+from letvins_ros.geodesy import east_north_up
+from letvins_ros.geometry import apply, transform, yaw_rotation
 from letvins_ros.pipeline import RunOptions, run_offline
 from letvins_ros.repairs import Repairs
 from letvins_ros.selftest.recording import SMALL_RIG, flight
@@ -20,9 +22,10 @@ from letvins_ros.sensors import calibrated_rig, fit_to_data
 from letvins_ros.simulation import SCENARIOS
 from letvins_ros.simulation.imu import START_NS
 from letvins_ros.simulation.rigs import EUROC_RIG, FOUR_CAMERA_RIG
-from letvins_ros.types import ImuSamples
+from letvins_ros.types import GnssFixes, ImuSamples
 
 SECOND = 1_000_000_000
+DEFAULT = Config()
 FILES = {
     "trajectory.tum", "trajectory_map.tum", "metrics.json", "timing.csv", "config.yaml",
     "trajectory.png", "error.png", "timing.png", "report.html",
@@ -45,9 +48,9 @@ def run(recording, tmp_path, monkeypatch):
     recording.report = ReadReport()
     monkeypatch.setattr(pipeline, "open_dataset", lambda source, rig, inputs: recording)
 
-    def run(options, name="out", progress=lambda done, total: None):
+    def run(options, name="out", progress=lambda done, total: None, config=DEFAULT):
         (tmp_path / name).mkdir()
-        return run_offline(tmp_path / "hall", tmp_path / name, Config(), options, progress), tmp_path / name
+        return run_offline(tmp_path / "hall", tmp_path / name, config, options, progress), tmp_path / name
 
     return run
 
@@ -101,6 +104,31 @@ def test_two_runs_of_one_input_write_the_same_bytes(run):
         assert (one / name).read_bytes() == (two / name).read_bytes()
     assert (one / "trajectory.tum").stat().st_size > 500
     assert first["ate_rmse_m"] == second["ate_rmse_m"]
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_gnss_lays_the_map_east_north_up_of_its_datum(recording, run, monkeypatch):
+    T_enu_world, rows = transform(yaw_rotation(-0.7), np.array([20.0, 10.0, 1.0])), np.arange(0, 600, 30)
+    p_enu = apply(T_enu_world, recording.truth.positions[rows])
+    datum, step = np.array([47.0, 8.0, 400.0]), np.array([1e-5, 1e-5, 1.0])
+    metres = np.stack([east_north_up(datum + step * e, datum) / step[i] for i, e in enumerate(np.eye(3))], 1)
+    places = datum + np.linalg.solve(metres, p_enu.T).T  # exact to a tenth of a millimetre so near
+    fixes = GnssFixes(recording.truth.stamps_ns[rows], places, np.full((len(rows), 3), 0.01))
+    monkeypatch.setattr(recording, "gnss", fixes)
+    loop = LoopConfig(gnss=True, gnss_datum="47 8 400", keyframe_distance_m=0.02)
+    often = EstimatorConfig(keyframe_parallax_px=1.0)  # else fixes lie between keyframes of a flight so short
+    metrics, out = run(RunOptions(), config=Config(loop=loop, estimator=often))
+    assert "gnss: the map lies east, north, up of 47.0000000 8.0000000 400.00 m" in metrics["notes"]
+    mapped = np.loadtxt(out / "trajectory_map.tum")
+    stamps = np.round(mapped[:, 0] * 1e9)
+    true = np.stack([np.interp(stamps, recording.truth.stamps_ns, column) for column in recording.truth.positions.T], 1)
+    assert np.linalg.norm(mapped[:, 1:4] - apply(T_enu_world, true), axis=1).max() < 0.03
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_recording_without_gnss_says_that_the_map_was_not_aligned(run):
+    metrics, _ = run(RunOptions(duration_s=0.5), config=Config(loop=LoopConfig(gnss=True)))
+    assert any(note.startswith("gnss: the recording has no fixes") for note in metrics["notes"])
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from letvins_ros.calibration import Rig
-from letvins_ros.types import ImageFrame, ImuSamples, Trajectory
+from letvins_ros.types import GnssFixes, ImageFrame, ImuSamples, Trajectory
 
 
 @dataclass
@@ -45,6 +45,11 @@ class Dataset(Protocol):
     @property
     def imu(self) -> ImuSamples | None:
         """The whole sequence, sorted and finite."""
+        ...
+
+    @property
+    def gnss(self) -> GnssFixes | None:
+        """Of the whole sequence, sorted and finite."""
         ...
 
     @property

@@ -24,7 +24,7 @@ def recognises(path: Path) -> bool:
 
 
 def open_euroc(path: Path, rig: Rig | None = None, color: bool = False, numbers: Sequence[int] = ()) -> FileRecording:
-    """Read an ASL folder (with or without mav0/): one to four cameras, IMU and truth where it has them.
+    """Read an ASL folder (with or without mav0/): one to four cameras, IMU, GNSS (gnss0) and truth where it has them.
 
     numbers: of the cameras to read, left first, where not all are meant.
 
@@ -45,7 +45,9 @@ def open_euroc(path: Path, rig: Rig | None = None, color: bool = False, numbers:
             report.add(f"cam{i} is not used, as the calibration has {known}", str(mav0 / f"cam{i}"))
     groups = rig.groups if rig else (tuple(range(cameras)),)
     frames = _frames([mav0 / name for name in names], groups, report)
-    return FileRecording(path, frames, Sensors(rig, imu, _truth(mav0, report)), report, color)
+    fixes = mav0 / "gnss0" / "data.csv"
+    gnss = table.read_gnss(fixes, report) if fixes.is_file() else None
+    return FileRecording(path, frames, Sensors(rig, imu, _truth(mav0, report), gnss), report, color)
 
 
 def _mav0(path: Path) -> Path:

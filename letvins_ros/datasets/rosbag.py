@@ -22,9 +22,9 @@ from letvins_ros.datasets.peek import candidates, imu_row
 from letvins_ros.datasets.ros_image import ImageDecoder
 from letvins_ros.datasets.sequence import Loaded, Recording, Sensors
 from letvins_ros.datasets.stream import clean, join, spread_bursts, time_order
-from letvins_ros.datasets.topics import IMU_TYPE, Topics, choose_topics
+from letvins_ros.datasets.topics import GNSS_TYPE, IMU_TYPE, POSE_TYPE, Topics, choose_topics
 from letvins_ros.errors import DataError
-from letvins_ros.types import ImuSamples, Trajectory
+from letvins_ros.types import GnssFixes, ImuSamples, Trajectory
 
 Key = tuple[str, int]  # topic and stamp of an image
 
@@ -62,17 +62,17 @@ class BagRecording(Recording):
         if not keys:
             raise DataError(f"{path}: no image in {topics.cameras[0]}")
         self._keys = keys
-        imu, truth = _motion(topics, scan, report)
+        imu, truth, gnss = _motion(topics, scan, report)
         if own.reason:
             report.note(f"calibration: {own.reason}")
         if imu is not None and own.rig is not None and not own.imu_mounted:
             imu = None
         name = path.resolve().stem if path.is_file() else path.resolve().name
-        super().__init__(name, stamps_ns, Sensors(own.rig, imu, truth), report)
+        super().__init__(name, stamps_ns, Sensors(own.rig, imu, truth, gnss), report)
 
     def _scan(self, bag: Bag, topics: Topics, scan: _Scan, report: ReadReport) -> None:
         """Read all header stamps, the content of IMU and truth, and some images to know how many bits they use."""
-        motion = {name for name in (topics.imu, topics.accel, topics.truth) if name}
+        motion = {name for name in (topics.imu, topics.accel, topics.truth, topics.gnss) if name}
         looked_at = {name: set(spread(bag.topics[name].count)) for name in topics.cameras}
         for raw in bag.messages({*topics.cameras, *motion}):
             if len(scan.stamps[raw.topic]) in looked_at.get(raw.topic, ()):
@@ -98,7 +98,7 @@ class BagRecording(Recording):
         message = decode(raw, self._types[raw.topic], ros1)
         if message is None:
             return None
-        return imu_row(message) if self._types[raw.topic] == IMU_TYPE else _pose_row(message)
+        return _ROWS[self._types[raw.topic]](message)
 
     def _load(self, chosen: range) -> Iterator[list[Loaded | None]]:
         wanted = {key for i in chosen for key in self._keys[i] if key}
@@ -153,21 +153,38 @@ def _ordered(name: str, stamps_ns: list[int], report: ReadReport) -> np.ndarray:
     return np.asarray(stamps[time_order(name, stamps, report)])
 
 
-def _motion(topics: Topics, scan: _Scan, report: ReadReport) -> tuple[ImuSamples | None, Trajectory | None]:
-    """IMU and truth of the rows that the scan found."""
+def _motion(
+    topics: Topics, scan: _Scan, report: ReadReport
+) -> tuple[ImuSamples | None, Trajectory | None, GnssFixes | None]:
+    """IMU, truth and GNSS of the rows that the scan found."""
     cleaned = {}
     for name, rows in scan.rows.items():
         stamps_ns, values = np.array(scan.stamps[name], np.int64), np.array(rows)
-        if name != topics.truth:
+        if name not in (topics.truth, topics.gnss):
             stamps_ns = spread_bursts(name, stamps_ns, values, report)
         cleaned[name] = clean(name, stamps_ns, values, report)
-    imu, accel, truth = (cleaned.get(name or "") for name in (topics.imu, topics.accel, topics.truth))
+    names = (topics.imu, topics.accel, topics.truth, topics.gnss)
+    imu, accel, truth, fixes = (cleaned.get(name or "") for name in names)
     samples = ImuSamples(imu[0], imu[1][:, :3], imu[1][:, 3:]) if imu else None
     if samples and topics.accel:
         samples = join_imu(samples, *accel, report) if accel else None
-    return samples, Trajectory(truth[0], truth[1][:, :3], truth[1][:, 3:]) if truth else None
+    gnss = (
+        GnssFixes(fixes[0], fixes[1][:, :3], np.where(fixes[1][:, 3:] > 0, fixes[1][:, 3:], np.nan)) if fixes else None
+    )
+    return samples, Trajectory(truth[0], truth[1][:, :3], truth[1][:, 3:]) if truth else None, gnss
 
 
 def _pose_row(message: Any) -> list[float]:
     position, turn = message.pose.position, message.pose.orientation
     return [position.x, position.y, position.z, turn.x, turn.y, turn.z, turn.w]
+
+
+def _fix_row(message: Any) -> list[float]:
+    """Latitude, longitude, height, standard deviations east, north, up, 0 where unknown; NaN where there is no fix."""
+    variances = np.reshape(message.position_covariance, (3, 3)).diagonal()
+    std = np.sqrt(np.maximum(variances, 0.0)) if message.position_covariance_type else np.zeros(3)
+    position = [message.latitude, message.longitude, message.altitude]
+    return [*(position if message.status.status >= 0 else [np.nan] * 3), *std.tolist()]
+
+
+_ROWS = {IMU_TYPE: imu_row, POSE_TYPE: _pose_row, GNSS_TYPE: _fix_row}

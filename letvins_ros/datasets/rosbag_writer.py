@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from letvins_ros.datasets.base import Dataset
-from letvins_ros.datasets.topics import IMAGE_TYPES, IMU_TYPE, TRUTH
+from letvins_ros.datasets.topics import GNSS_TYPE, IMAGE_TYPES, IMU_TYPE, TRUTH
 from letvins_ros.errors import DataError
-from letvins_ros.types import ImuSamples, Trajectory
+from letvins_ros.types import GnssFixes, ImuSamples, Trajectory
 from letvins_ros.writing import atomic_path
 
 if TYPE_CHECKING:
@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 Kind = Literal["ros1", "sqlite3", "mcap"]
 Record = tuple[int, str, Any]  # stamp in ns, topic, message
-TYPES = {"/cam0/image_raw": IMAGE_TYPES[0], "/cam1/image_raw": IMAGE_TYPES[0], "/imu0": IMU_TYPE, TRUTH[0]: TRUTH[1]}
+GNSS = "/gnss"
+TYPES = {
+    "/cam0/image_raw": IMAGE_TYPES[0], "/cam1/image_raw": IMAGE_TYPES[0], "/imu0": IMU_TYPE, GNSS: GNSS_TYPE,
+    TRUTH[0]: TRUTH[1],
+}  # fmt: skip
 
 
 def write_bag(dataset: Dataset, path: Path, kind: Kind = "mcap") -> None:
-    """Write /cam0/image_raw, /cam1/image_raw, /imu0 and /ground_truth/pose in time order, recorded when stamped.
+    """Write /cam0/image_raw, /cam1/image_raw, /imu0, /gnss and /ground_truth/pose in time order, recorded when stamped.
 
     path: the .bag file for ros1, else the folder of a ROS 2 bag; it appears when it is complete. Raises DataError where
     it exists already.
@@ -43,7 +47,8 @@ def _write(dataset: Dataset, path: Path, kind: Kind) -> None:
     store = get_typestore(Stores.ROS1_NOETIC if kind == "ros1" else Stores.ROS2_HUMBLE)
     serialize = store.serialize_ros1 if kind == "ros1" else store.serialize_cdr
     messages = _Messages(store, kind == "ros1")
-    streams = [messages.images(dataset), messages.imu(dataset.imu), messages.truth(dataset.truth)]
+    streams = [messages.images(dataset), messages.imu(dataset.imu), messages.gnss(dataset.gnss)]
+    streams.append(messages.truth(dataset.truth))
     with _writer(path, kind) as writer:
         connections: dict[str, Any] = {}
         for stamp_ns, topic, message in merge(*streams, key=itemgetter(0)):
@@ -90,6 +95,15 @@ class _Messages:
             turn = self._make("geometry_msgs/msg/Quaternion", *map(float, q))
             pose = self._make("geometry_msgs/msg/Pose", position, turn)
             yield int(stamp), TRUTH[0], self._make(TRUTH[1], self._header(int(stamp), "world"), pose)
+
+    def gnss(self, fixes: GnssFixes | None) -> Iterator[Record]:
+        for stamp, place, std in zip(fixes.stamps_ns, fixes.geodetic, fixes.std, strict=True) if fixes else ():
+            status = self._make("sensor_msgs/msg/NavSatStatus", 0, 1)
+            known = bool(np.isfinite(std).all())  # covariance type 2: the diagonal is known
+            covariance = np.diag(std**2).ravel() if known else np.zeros(9)
+            header = self._header(int(stamp), "gnss")
+            fix = self._make(GNSS_TYPE, header, status, *map(float, place), covariance, 2 if known else 0)
+            yield int(stamp), GNSS, fix
 
     def _image(self, stamp_ns: int, frame_id: str, image: np.ndarray) -> Any:
         height, width = image.shape[:2]

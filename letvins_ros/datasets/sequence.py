@@ -16,7 +16,7 @@ from letvins_ros.datasets.bit_depth import BitDepth, bits_note, spread
 from letvins_ros.datasets.stream import read_ahead, report_gaps, span
 from letvins_ros.errors import DataError
 from letvins_ros.image_files import read_image
-from letvins_ros.types import ImageFrame, ImuSamples, Trajectory
+from letvins_ros.types import GnssFixes, ImageFrame, ImuSamples, Trajectory
 
 Size = tuple[int, int]  # width, height
 WRONG_SIZES = 5  # so many first images of another size than calibrated: the calibration is not of this camera
@@ -29,6 +29,7 @@ class Sensors:
     rig: Rig | None
     imu: ImuSamples | None = None
     truth: Trajectory | None = None
+    gnss: GnssFixes | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,7 @@ class Recording(ABC):
     def __init__(self, name: str, stamps_ns: np.ndarray, sensors: Sensors, report: ReadReport) -> None:
         """stamps_ns (N,) int64, increasing, N > 0. Raises DataError for an IMU or a truth without one usable row."""
         self.name, self.stamps_ns, self.report = name, stamps_ns, report
-        self.rig, self.imu, self.truth = sensors.rig, sensors.imu, sensors.truth
+        self.rig, self.imu, self.truth, self.gnss = sensors.rig, sensors.imu, sensors.truth, sensors.gnss
         for what, rows in (("IMU reading", self.imu), ("true pose", self.truth)):
             if rows is not None and not len(rows):
                 raise DataError(f"{name}: no usable {what}")

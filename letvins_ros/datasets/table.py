@@ -10,7 +10,7 @@ from letvins_ros.datasets.base import ReadReport
 from letvins_ros.datasets.stamps import NANOSECONDS, decimal, to_nanoseconds, unit_of
 from letvins_ros.datasets.stream import clean, spread_bursts, time_order
 from letvins_ros.errors import DataError
-from letvins_ros.types import ImuSamples, Trajectory
+from letvins_ros.types import GnssFixes, ImuSamples, Trajectory
 
 WXYZ, XYZW = (1, 2, 3, 0), (0, 1, 2, 3)  # places of x y z w: as EuRoC and as TUM order quaternions
 MAX_FILE = 2 << 30  # bytes; a day of an IMU at 1 kHz has 8 GB, an hour 0.4
@@ -31,6 +31,14 @@ def _readings(path: Path, columns: int, report: ReadReport, numbered: bool = Fal
     """As `read_table`, of a sensor whose readings may come in bursts."""
     stamps_ns, values = _rows(path, columns, report, numbered)
     return _usable(path, spread_bursts(_short(path), stamps_ns, values, report), values, report)
+
+
+def read_gnss(path: Path, report: ReadReport) -> GnssFixes:
+    """Fixes of a csv: stamp, latitude and longitude in degrees, height in m, standard deviations east, north, up in m.
+
+    A standard deviation of zero, or below, says that it is not known.
+    """
+    return GnssFixes.of_rows(*read_table(path, 6, report))
 
 
 def read_truth(path: Path, report: ReadReport, order: Sequence[int] = WXYZ, numbered: bool = False) -> Trajectory:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which topics of a bag are images, IMU and truth: as the user says, else the best guess, else an error."""
+"""Which topics of a bag are images, IMU, GNSS and truth: as the user says, else the best guess, else an error."""
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,6 +9,7 @@ from letvins_ros.errors import DataError
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 IMU_TYPE = "sensor_msgs/msg/Imu"
+GNSS_TYPE = "sensor_msgs/msg/NavSatFix"
 POSE_TYPE = "geometry_msgs/msg/PoseStamped"
 TRUTH = ("/ground_truth/pose", POSE_TYPE)  # T_world_body; what our writer makes
 TRUTHS = (TRUTH[0], "/groundtruth/pose")  # ours, UZH-FPV's
@@ -44,12 +45,15 @@ class Topics:
     imu: str | None = None
     accel: str | None = None  # where imu has only the gyro
     truth: str | None = None
+    gnss: str | None = None
 
     def command(self) -> str:
         """The options that choose these."""
         roles = {f"cam{i}": name for i, name in enumerate(self.cameras)}
         if self.imu:
             roles |= {"gyro": self.imu, "accel": self.accel} if self.accel else {"imu": self.imu}
+        if self.gnss:
+            roles["gnss"] = self.gnss
         return " ".join(f"--topic {role}={name}" for role, name in roles.items())
 
 
@@ -58,8 +62,8 @@ def choose_topics(
 ) -> Topics:
     """Choose from the topics of a bag; DataError that lists the candidates where the choice is not clear.
 
-    given: topics by role that the user named: cam0 .. cam3, imu, or gyro and accel. numbers: cameras wanted of a rig
-    that has several.
+    given: topics by role that the user named: cam0 .. cam3, imu, or gyro and accel, gnss. numbers: cameras wanted of a
+    rig that has several.
     """
     given = given or {}
     for role, name in given.items():
@@ -70,7 +74,9 @@ def choose_topics(
         raise DataError(f"cameras are named from cam0 on without a gap, got {', '.join(cameras)}")
     named = tuple(given[role] for role in cameras)
     truth = next((name for name in TRUTHS if name in candidates and candidates[name].type == POSE_TYPE), None)
-    return Topics(named or _cameras(candidates, imu, numbers), imu, accel, truth)
+    fixes = [name for name, topic in candidates.items() if topic.type == GNSS_TYPE]
+    gnss = given.get("gnss") or (_fastest(candidates, fixes) if fixes else None)
+    return Topics(named or _cameras(candidates, imu, numbers), imu, accel, truth, gnss)
 
 
 def unclear(candidates: Mapping[str, Candidate]) -> set[str]:
@@ -81,7 +87,7 @@ def unclear(candidates: Mapping[str, Candidate]) -> set[str]:
 
 
 def _check_given(candidates: Mapping[str, Candidate], role: str, name: str) -> None:
-    types = IMAGE_TYPES if role.startswith("cam") else (IMU_TYPE,)
+    types = IMAGE_TYPES if role.startswith("cam") else (GNSS_TYPE if role == "gnss" else IMU_TYPE,)
     if name not in candidates:
         raise DataError(f"no topic {name} for {role}; {_listed(candidates, types)}")
     if candidates[name].type not in types:

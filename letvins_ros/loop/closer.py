@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop closer: keyframes in, the correction of the map out."""
 
+from bisect import bisect_right
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -10,21 +11,24 @@ import numpy as np
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import ConfigError, DataError, Rejected
-from letvins_ros.geometry import inverse, log_so3, transform, yaw_rotation
+from letvins_ros.geodesy import east_north_up
+from letvins_ros.geometry import inverse, log_so3, transform, vector_from_text, yaw_rotation
 from letvins_ros.loop.describers import open_describer
 from letvins_ros.loop.features import Describer, KeyframeFeatures, update_landmarks
-from letvins_ros.loop.graph import Loop
+from letvins_ros.loop.fixes import FixQueue
 from letvins_ros.loop.motion import NO_MOTION, Motion, fuse, rotate_frames, swap_blocks
 from letvins_ros.loop.odometry_chain import OdometryChain
 from letvins_ros.loop.place_map import Node, PlaceMap
 from letvins_ros.loop.recognition import Agreement, PlaceMatch, Recogniser
-from letvins_ros.types import Keyframe, LoopClosure
+from letvins_ros.loop.solving import Loop
+from letvins_ros.types import GnssFixes, Keyframe, LoopClosure
 
 LOOPS_PER_PLACE = 1  # further visits change nothing
 SAME_VIEW_M, SAME_VIEW_RAD = 1.0, np.radians(30)  # closer to a known place, a keyframe adds nothing new
 MIN_GAIN = 2.0  # how many times smaller than odometry's a loop's standard deviations must be
 MAX_WAIT_M = 5.0  # distance travelled after which a place match no longer waits for others to agree
 CORRECTED_STD = np.repeat([2e-3, 1e-2], 3)  # rad, m: of the newest keyframe in the map after a loop
+FIXED_STD = np.repeat([2e-2, 0.5], 3)  # the same after GNSS fixes
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,16 @@ class LoopCloser:
         self._pending: PlaceMatch | None = None  # the last accepted match of a keyframe that is no node
         self._last_loop = -1  # this session's last node with a loop
         self._T_map_odom: np.ndarray | None = None  # (4, 4); None: not localised
+        self._fixes = FixQueue(vector_from_text(config.gnss_antenna or "0 0 0"), config.gnss_std)
+        self._datum = self._wanted_datum()
+
+    def _wanted_datum(self) -> np.ndarray | None:
+        """The datum of the map or the configuration, None for the first fix; ConfigError where they differ."""
+        known, text = self.places.graph.datum, self._config.gnss_datum
+        wanted = vector_from_text(text) if text else known
+        if known is not None and wanted is not None and not np.allclose(known, wanted, rtol=0, atol=1e-9):
+            raise ConfigError(f"loop.gnss_datum is {text}, the loaded map has {' '.join(map(str, known.tolist()))}")
+        return wanted
 
     def set_mode(self, mode: str) -> None:
         """Map or localise from the next keyframe on; raises ConfigError where there is no map to localise in."""
@@ -103,9 +117,20 @@ class LoopCloser:
         self._set_pose(Motion(T_map_level, swap_blocks(turn @ covariance @ turn.T)))
         return T_map_odom
 
+    def add_fixes(self, fixes: GnssFixes, antenna: np.ndarray | None = None) -> None:
+        """Fixes up to any time, in order, which the keyframes that follow take into the map (not in mode localise).
+
+        antenna (3,): where it is in the body, m, if that has become known otherwise than by the configuration.
+        """
+        if antenna is not None:
+            self._fixes.antenna = antenna
+        self._fixes.add(fixes)
+
     def add(self, keyframe: Keyframe, image: np.ndarray) -> Answer:
         """Process a keyframe and its left gray image (H, W) uint8."""
-        if not self._propagate(keyframe):
+        moved = self._propagate(keyframe)
+        self._take_fixes(keyframe.index)
+        if not moved:
             reason = f"less than {self._config.keyframe_distance_m:g} m since the last keyframe"
             return Answer(Rejected(reason), None, self._T_map_odom)
         self._index_old_nodes(keyframe.stamp_ns)
@@ -135,6 +160,32 @@ class LoopCloser:
             self._in_map = Motion(T_map_level, self._in_map.then(motion).covariance)
         self._pending = self._pending and self._pending.moved(motion)
         return True
+
+    def _take_fixes(self, index: int) -> None:
+        """Bind the fixes up to the newest keyframe to nodes before them, and correct the map where they ask for it."""
+        T_chain_level, graph = self._chain.T_chain(index), self.places.graph
+        if T_chain_level is None:
+            return
+        self._fixes.moved(self._chain.stamp_ns, T_chain_level @ transform(self._chain.R_level_body, np.zeros(3)))
+        located, added = list(self._fixes.located()), False
+        stamps = [node.stamp_ns for node in self.places.nodes[self._own_from :]] if located else []
+        for fix in located:
+            node = self._own_from + bisect_right(stamps, fix.stamp_ns) - 1
+            if node < self._own_from or self._config.mode != "map":
+                continue
+            if self._datum is None:
+                self._datum = fix.geodetic
+            p_map = east_north_up(fix.geodetic, self._datum)
+            added |= graph.add_fix(node, fix.p_chain, p_map, fix.std)
+        if added and self._datum is not None and (graph.align(self._datum) or not graph.is_settled):
+            self._solve_with_fixes()
+
+    def _solve_with_fixes(self) -> None:
+        graph = self.places.graph
+        node = len(graph) - 1
+        if graph.datum is not None and graph.is_mapped(node) and graph.solve() is None:
+            T_map_level = graph.pose(node) @ self._since_node.T_a_b
+            self._set_pose(Motion(T_map_level, np.diag(FIXED_STD**2)))
 
     def _update_nodes(self, keyframe: Keyframe) -> None:
         """Update poses and landmarks of recent nodes by this keyframe's later estimate."""

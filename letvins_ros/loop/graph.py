@@ -6,31 +6,27 @@ number of loops, not on the path length. Corrections are distributed over the ke
 """
 
 from bisect import bisect_right, insort
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 
 import gtsam
 import numpy as np
 
 from letvins_ros.errors import Rejected
-from letvins_ros.geometry import adjoint, inverse
+from letvins_ros.geometry import adjoint, apply, inverse
+from letvins_ros.loop.fixes import Fix, align
 from letvins_ros.loop.motion import Motion, exp, log, mahalanobis
+from letvins_ros.loop.solving import Loop, fix_factor, motion_factor, solved
 
 UNDECIDED = 30  # newest loops that may still become inliers or outliers; older ones stay what they are
 MAX_LOOPS = 400  # in the solver, which bounds its time
 MAX_UNSOLVED, MAX_UNSOLVED_CHI2 = 10, 6.0  # new loops that need no solution yet, and how far each may be off
-INLIER_CHI2 = 22.5  # 99.9 % of six degrees of freedom
 FIRST_STD, LATER_STD = 1e-4, 10.0  # rad and m: prior on the first keyframe of the first session, and of later ones
-
-
-@dataclass(eq=False)
-class Loop:
-    """A measured motion between two keyframes, independent of odometry."""
-
-    a: int
-    b: int
-    motion: Motion  # T_a_b
-    trusted: bool = True  # inlier of the last solution
+UPRIGHT_STD = np.array([1e-4, 1e-4, 10.0, 10.0, 10.0, 10.0])  # the same of the first one where GNSS places the map
+MAX_FIXES = 300  # in the solver; of more, neighbours are joined
+MAX_UNSOLVED_FIXES = 5
+MAX_ARM_M = 10.0  # between a keyframe and the antenna's place at the time of a fix
+REWEIGHTED, SETTLED_M = 5, 0.01  # solutions with new weights of the fixes, until they move the keys less
 
 
 class PoseGraph:
@@ -45,6 +41,9 @@ class PoseGraph:
         self._keys: list[int] = []  # sorted; the first keyframe of every session in the map, and where loops end
         self._T_map: dict[int, np.ndarray] = {}  # of the keys
         self._solved = 0  # loops that the solution knows
+        self.datum: np.ndarray | None = None  # (3,) degrees, m; the map lies east, north, up of it. None: not aligned
+        self._fixes: dict[int, Fix] = {}  # by keyframe, at most one each
+        self._unsolved_fixes: list[Fix] = []
 
     def __len__(self) -> int:
         return len(self.sessions)
@@ -62,6 +61,19 @@ class PoseGraph:
             "loop": np.array(loops, np.int64).reshape(-1, 3),
             "T_loop": _stacked([loop.motion.T_a_b for loop in self.loops], 4),
             "loop_covariance": _stacked([loop.motion.covariance for loop in self.loops], 6),
+            **self._gnss_state(),
+        }
+
+    def _gnss_state(self) -> dict[str, np.ndarray]:
+        """Fixes are worth keeping only with the datum that they refer to."""
+        fixes = [] if self.datum is None else [fix for node, fix in sorted(self._fixes.items()) if node in self._T_map]
+        rows = np.array([np.r_[fix.arm, fix.p_map, fix.std] for fix in fixes], float).reshape(-1, 9)
+        return {
+            "datum": np.zeros((0, 3)) if self.datum is None else self.datum[None],
+            "fix_node": np.array([fix.node for fix in fixes], np.int64),
+            "fix_arm": rows[:, :3],
+            "fix_position": rows[:, 3:6],
+            "fix_std": rows[:, 6:],
         }
 
     @staticmethod
@@ -77,6 +89,10 @@ class PoseGraph:
         ends = state["loop"].tolist()
         graph.loops = [Loop(a, b, motion, bool(use)) for (a, b, use), motion in zip(ends, motions, strict=True)]
         graph._solved = len(graph.loops)
+        if len(state["datum"]):
+            graph.datum = state["datum"][0]
+        columns = (state["fix_node"].tolist(), state["fix_arm"], state["fix_position"], state["fix_std"])
+        graph._fixes = {node: Fix(node, *row) for node, *row in zip(*columns, strict=True)}
         return graph
 
     def start_session(self, T_odom: np.ndarray, T_map: np.ndarray | None) -> int:
@@ -122,6 +138,9 @@ class PoseGraph:
             self._make_key(first + key, T_map_other @ other._T_map[key])
         self._solved += len(other.loops)
         self.loops[:0] = [Loop(first + o.a, first + o.b, o.motion, o.trusted) for o in other.loops]
+        if self.datum is not None and other.datum is not None and np.array_equal(self.datum, other.datum):
+            moved = [Fix(first + fix.node, fix.arm, fix.p_map, fix.std) for fix in other._fixes.values()]
+            self._fixes |= {fix.node: fix for fix in moved}
 
     def update_chain(self, node: int, T_chain: np.ndarray) -> None:
         """Replace the pose (4, 4) of a recent keyframe in its session's chain by a later estimate."""
@@ -187,11 +206,67 @@ class PoseGraph:
             self._make_key(node, self.pose(node))
         self.loops.append(loop)
 
+    def add_fix(self, node: int, p_chain: np.ndarray, p_map: np.ndarray, std: np.ndarray) -> bool:
+        """Add a fix, to be used by `solve` once the map is aligned; whether the keyframe was near enough to carry it.
+
+        p_chain (3,): the antenna in the chain of the keyframe's session; p_map (3,): east, north, up of the datum, with
+        std (3,); m.
+        """
+        arm = apply(inverse(self._T_chain[node]), p_chain[None])[0]
+        if np.linalg.norm(arm) > MAX_ARM_M:
+            return False
+        fix = Fix(node, arm, p_map, std)
+        self._unsolved_fixes.append(fix)
+        known = self._fixes.get(node)
+        self._fixes[node] = fix if known is None else known.joined(fix, arm)
+        if self.datum is not None and self.is_mapped(node):
+            self._make_key(node, self.pose(node))
+            self._thin_fixes()
+        return True
+
+    def _thin_fixes(self) -> None:
+        """Keep at most MAX_FIXES fixes: the two of a session that are nearest to each other become one."""
+        while len(self._fixes) > MAX_FIXES:
+            pairs = [(a, b) for a, b in pairwise(sorted(self._fixes)) if self.sessions[a] == self.sessions[b]]
+            a, b = min(pairs, key=lambda pair: pair[1] - pair[0])
+            fix = self._fixes.pop(b)
+            T_a_b = inverse(self._T_chain[a]) @ self._T_chain[b]
+            self._fixes[a] = self._fixes[a].joined(fix, apply(T_a_b, fix.arm[None])[0])
+            self._drop_unused_keys()
+
+    def align(self, datum: np.ndarray) -> bool:
+        """Lay the map, or the last session in it, east, north, up of the datum (3,) that its fixes refer to.
+
+        Whether that was done: the fixes must tell the heading, and a map of which this session is no part stays.
+        """
+        session = self.sessions[-1]
+        fixes = [fix for node, fix in sorted(self._fixes.items()) if self.sessions[node] == session]
+        mapped = self.is_mapped(len(self) - 1)
+        if not fixes or (mapped and self.datum is not None) or (not mapped and self._keys and self.datum is None):
+            return False
+        T = np.stack([self.pose(fix.node) if mapped else self._T_chain[fix.node] for fix in fixes])
+        p = np.stack([apply(T, fix.arm[None])[0] for T, fix in zip(T, fixes, strict=True)])
+        T_datum = align(p, np.stack([fix.p_map for fix in fixes]), np.stack([fix.std for fix in fixes]))
+        if T_datum is None:
+            return False
+        self.datum = datum
+        self._T_map = {key: T_datum @ T_map for key, T_map in self._T_map.items()}
+        if not mapped:
+            first = self.sessions.index(session)
+            self._make_key(first, T_datum @ self._T_chain[first])
+        for fix in fixes:
+            self._make_key(fix.node, self.pose(fix.node))
+        self._thin_fixes()
+        return True
+
     @property
     def is_settled(self) -> bool:
-        """Whether the loops added since the last solution are few and agree with it."""
-        new = self.loops[self._solved :]
-        return len(new) < MAX_UNSOLVED and all(self._chi2(loop) < MAX_UNSOLVED_CHI2 for loop in new)
+        """Whether the loops and fixes added since the last solution are few and agree with it."""
+        new, fixes = self.loops[self._solved :], self._unsolved_fixes
+        agree = all(self._chi2(loop) < MAX_UNSOLVED_CHI2 for loop in new)
+        if self.datum is not None:
+            agree = agree and all(fix.sigmas(self.pose(fix.node)) ** 2 < MAX_UNSOLVED_CHI2 for fix in fixes)
+        return agree and len(new) < MAX_UNSOLVED and (self.datum is None or len(fixes) < MAX_UNSOLVED_FIXES)
 
     def _chi2(self, loop: Loop) -> float:
         T_a_b = inverse(self._T_map[loop.a]) @ self._T_map[loop.b]
@@ -202,10 +277,23 @@ class PoseGraph:
 
         Where the solver fails, nothing is changed.
         """
-        if not self.loops:
+        fixes = [] if self.datum is None else [fix for node, fix in self._fixes.items() if node in self._T_map]
+        if not self.loops and not fixes:
             return None
         if len(self.loops) > MAX_LOOPS:
             self._prune_loops()
+        for _ in range(REWEIGHTED if fixes else 1):
+            before = np.stack([self._T_map[key][:3, 3] for key in self._keys])
+            failed = self._solve(fixes)
+            if failed is not None:
+                return failed
+            moved = np.stack([self._T_map[key][:3, 3] for key in self._keys]) - before
+            if np.abs(moved).max() < SETTLED_M:
+                break
+        return None
+
+    def _solve(self, fixes: Sequence[Fix]) -> Rejected | None:
+        """One solution, the fixes weighted by the one before."""
         graph, initial = self._odometry_factors(), gtsam.Values()
         for key in self._keys:
             initial.insert(key, gtsam.Pose3(self._T_map[key]))
@@ -213,14 +301,16 @@ class PoseGraph:
         settled, undecided = self.loops[: len(self.loops) - recent], self.loops[len(self.loops) - recent :]
         for loop in settled:
             if loop.trusted:
-                graph.add(_factor(loop.a, loop.b, loop.motion))
+                graph.add(motion_factor(loop.a, loop.b, loop.motion))
+        for fix in fixes:
+            graph.add(fix_factor(fix, self._T_map[fix.node]))
         try:
-            solution = _solved(graph, undecided, initial)
+            solution = solved(graph, undecided, initial)
         except RuntimeError as error:
             return Rejected(f"the solver failed: {str(error).splitlines()[0]}")
         for key in self._keys:
             self._T_map[key] = solution.atPose3(key).matrix()
-        self._solved = len(self.loops)
+        self._solved, self._unsolved_fixes = len(self.loops), []
         return None
 
     def _odometry_factors(self) -> gtsam.NonlinearFactorGraph:
@@ -230,10 +320,11 @@ class PoseGraph:
         if chained:
             ends = np.array(chained)
             for (a, b), *motion in zip(chained, *self._odometry_between(ends[:, 0], ends[:, 1]), strict=True):
-                graph.add(_factor(a, b, Motion(*motion)))
+                graph.add(motion_factor(a, b, Motion(*motion)))
         for key in self._first_keys():
             # the first one fixes the map; a later session must not float when all its loops are outliers
-            noise = gtsam.noiseModel.Isotropic.Sigma(6, LATER_STD if key != self._keys[0] else FIRST_STD)
+            first_std = np.full(6, FIRST_STD) if self.datum is None else UPRIGHT_STD
+            noise = gtsam.noiseModel.Diagonal.Sigmas(first_std if key == self._keys[0] else np.full(6, LATER_STD))
             graph.add(gtsam.PriorFactorPose3(key, gtsam.Pose3(self._T_map[key]), noise))
         return graph
 
@@ -250,8 +341,13 @@ class PoseGraph:
             separations = [self._separation(self.loops[i], self.loops[j]) for i, j in pairwise(order)]
             del self.loops[order[int(np.argmin(separations)) + 1]]
             settled, self._solved = settled - 1, self._solved - 1
-        ends = {node for loop in self.loops for node in (loop.a, loop.b)}.union(self._first_keys())
-        self._keys = sorted(ends)
+        self._drop_unused_keys()
+
+    def _drop_unused_keys(self) -> None:
+        """Keep the keyframes where loops end, those with fixes, and each session's first."""
+        ends = {node for loop in self.loops for node in (loop.a, loop.b)}
+        fixes = self._fixes if self.datum is not None else {}
+        self._keys = sorted(ends.union(self._first_keys(), self._T_map.keys() & fixes.keys()))
         self._T_map = {key: self._T_map[key] for key in self._keys}
 
     def _separation(self, known: Loop, other: Loop) -> float:
@@ -260,43 +356,6 @@ class PoseGraph:
             return 0.0
         same = all(self.sessions[i] == self.sessions[j] for i, j in ((known.a, other.a), (known.b, other.b)))
         return abs(known.a - other.a) + abs(known.b - other.b) if same else np.inf
-
-
-def _solved(graph: gtsam.NonlinearFactorGraph, undecided: list[Loop], initial: gtsam.Values) -> gtsam.Values:
-    """The solution; marks each undecided loop as inlier or outlier. Raises RuntimeError where GTSAM does."""
-    known, factors = graph.size(), [_factor(loop.a, loop.b, loop.motion) for loop in undecided]
-    for factor, loop in zip(factors, undecided, strict=True):
-        if loop.trusted:
-            graph.add(factor)
-    params = gtsam.LevenbergMarquardtParams()
-    params.setRelativeErrorTol(1e-4)
-    solution = gtsam.LevenbergMarquardtOptimizer(graph, initial, params).optimize()
-    agree = [factor.error(solution) * 2 < INLIER_CHI2 for factor in factors]
-    if agree == [loop.trusted for loop in undecided]:
-        return solution
-    return _graduated(graph, known, undecided, initial)
-
-
-def _graduated(
-    graph: gtsam.NonlinearFactorGraph, known: int, undecided: list[Loop], initial: gtsam.Values
-) -> gtsam.Values:
-    graph.resize(known)
-    for loop in undecided:
-        graph.add(_factor(loop.a, loop.b, loop.motion))
-    params = gtsam.GncLMParams(gtsam.LevenbergMarquardtParams())
-    params.setKnownInliers(list(range(known)))
-    params.setLossType(gtsam.GncLossType.TLS)
-    optimizer = gtsam.GncLMOptimizer(graph, initial, params)
-    optimizer.setInlierCostThresholds(INLIER_CHI2 / 2)
-    solution = optimizer.optimize()
-    for loop, weight in zip(undecided, optimizer.getWeights()[known:], strict=True):
-        loop.trusted = bool(weight > 0.5)
-    return solution
-
-
-def _factor(a: int, b: int, motion: Motion) -> gtsam.NonlinearFactor:
-    noise = gtsam.noiseModel.Gaussian.Covariance(motion.covariance)
-    return gtsam.BetweenFactorPose3(a, b, gtsam.Pose3(motion.T_a_b), noise)
 
 
 def _stacked(matrices: list[np.ndarray], size: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from letvins_ros.geometry import inverse
 from letvins_ros.loop.closer import LoopCloser, MapSnapshot
 from letvins_ros.loop.motion import exp, log
 from letvins_ros.memory import peak_rss_mb
-from letvins_ros.types import Keyframe, LoopClosure
+from letvins_ros.types import GnssFixes, Keyframe, LoopClosure
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,7 @@ class LoopResult:
     cpu_s: float
     peak_rss_mb: float
     unsaved: str = ""  # why the map could not be saved
+    datum: np.ndarray | None = None  # (3,) degrees and m, of which the map lies east, north, up; None where it does not
 
     def T_map_odom_at(self, stamps_ns: list[int]) -> list[np.ndarray] | list[None]:
         """Corrections (4, 4) at any times, interpolated between keyframes; None without a pose in the map."""
@@ -50,9 +51,11 @@ class LoopLog:
         self._costs_ms: dict[int, float] = {}
         self._closures: list[LoopClosure] = []
 
-    def add(self, keyframe: Keyframe, image: np.ndarray) -> None:
-        """Process a keyframe."""
+    def add(self, keyframe: Keyframe, image: np.ndarray, *fixes: GnssFixes) -> None:
+        """Process a keyframe and the fixes of before it."""
         start = time.process_time()  # the clock goes on while others have the processor
+        for some in fixes:
+            self.closer.add_fixes(some)
         answer = self.closer.add(keyframe, image)
         self._costs_ms[keyframe.stamp_ns] = (time.process_time() - start) * 1e3
         if answer.node is not None:
@@ -76,4 +79,5 @@ class LoopLog:
             snapshot,
             time.process_time(),
             peak_rss_mb(),
+            datum=self.closer.places.graph.datum,
         )

@@ -10,7 +10,8 @@ ROTATION_TOLERANCE = 1e-3  # of R^T R: products of many rotations drift
 BORDER_PX = 1.0  # by which a pixel may be outside the image
 CHUNK = 1_000_000  # rows that are looked at together
 
-_SHAPES = {  # type and shape; letters are sizes that must agree: N keyframes, K keys, L loops, M places, F features
+# type and shape; letters: sizes that must agree, N keyframes, K keys, L loops, G datums, X fixes, M places, F features
+_SHAPES = {
     "graph.session": ("i", "N"),
     "graph.T_odom": ("f", "N44"),
     "graph.T_chain": ("f", "N44"),
@@ -20,6 +21,11 @@ _SHAPES = {  # type and shape; letters are sizes that must agree: N keyframes, K
     "graph.loop": ("i", "L3"),
     "graph.T_loop": ("f", "L44"),
     "graph.loop_covariance": ("f", "L66"),
+    "graph.datum": ("f", "G3"),
+    "graph.fix_node": ("i", "X"),
+    "graph.fix_arm": ("f", "X3"),
+    "graph.fix_position": ("f", "X3"),
+    "graph.fix_std": ("f", "X3"),
     "stamp_ns": ("i", "N"),
     "vertical_std": ("f", "N"),
     "R_level_body": ("f", "N33"),
@@ -45,6 +51,7 @@ def check_arrays(arrays: Mapping[str, np.ndarray], place_size: int, image_size: 
     _all("vertical_std", "a standard deviation", _is_between(arrays["vertical_std"], 0, np.inf))
     _all("stamp_ns", "a time", arrays["stamp_ns"] >= 0)
     _check_graph(arrays, sizes["N"])
+    _check_fixes(arrays)
     _check_features(arrays, sizes["N"], image_size)
 
 
@@ -75,6 +82,21 @@ def _check_graph(arrays: Mapping[str, np.ndarray], count: int) -> None:
     rounding = 1e-9 * np.abs(covariance).max(axis=(1, 2), initial=0)
     growth = _least_eigenvalue(steps) + rounding
     _all("graph.gathered_covariance", "that before and a covariance", growth >= 0)
+
+
+def _check_fixes(arrays: Mapping[str, np.ndarray]) -> None:
+    datum, nodes = arrays["graph.datum"], arrays["graph.fix_node"]
+    if len(datum) > 1 or (len(nodes) and not len(datum)):
+        raise ValueError(f"graph.datum has {len(datum)} rows for {len(nodes)} fixes")
+    _all("graph.datum", "a place on earth", (np.abs(datum) <= (90, 360, MAX_M)).all(axis=1))
+    _all(
+        "graph.fix_node",
+        "a key after the one before",
+        (np.diff(nodes, prepend=-1) > 0) & np.isin(nodes, arrays["graph.key"]),
+    )
+    for name in ("graph.fix_arm", "graph.fix_position"):
+        _all(name, f"within {MAX_M:g} m", (np.abs(arrays[name]) <= MAX_M).all(axis=1))
+    _all("graph.fix_std", "a standard deviation", np.all(_is_between(arrays["graph.fix_std"], 1e-6, MAX_M), axis=1))
 
 
 def _check_features(arrays: Mapping[str, np.ndarray], count: int, image_size: tuple[int, int]) -> None:

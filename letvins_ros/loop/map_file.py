@@ -24,6 +24,10 @@ FORMAT, VERSION = "letvins-map", 2
 MAX_HEADER = 10_000_000  # bytes
 MAX_PLACE_SIZE = 65_536
 _KINDS = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8}
+_ADDED = {  # arrays that maps of before GNSS do not have
+    "graph.datum": np.zeros((0, 3)), "graph.fix_node": np.zeros(0, np.int64),
+    "graph.fix_arm": np.zeros((0, 3)), "graph.fix_position": np.zeros((0, 3)), "graph.fix_std": np.zeros((0, 3)),
+}  # fmt: skip
 _MALFORMED = (AttributeError, IndexError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 _NAMES = {np.dtype(kind): name for name, kind in _KINDS.items()}
 
@@ -135,11 +139,18 @@ def facts(path: Path, places: PlaceMap, info: MapInfo) -> list[tuple[str, str]]:
         ("Keyframes", f"{len(places)} of {len(set(places.graph.sessions))} sessions"),
         ("Places to recognise", f"{len(nodes)} with {features} features ({info.describer})"),
         ("Loops", f"{used} inliers, {len(loops) - used} outliers"),
+        ("Earth", _placed(places.graph.datum)),
         ("Vertical", "known from the IMU" if info.gravity_aligned else "unknown"),
         ("Camera", f"{info.camera['model']} {size}"),
         ("File", f"{path.stat().st_size / 1e6:.1f} MB, version {VERSION}"),
         *((name.replace("_", " ").capitalize(), value) for name, value in info.provenance.items()),
     ]
+
+
+def _placed(datum: np.ndarray | None) -> str:
+    if datum is None:
+        return "not aligned by GNSS"
+    return f"east, north, up of {datum[0]:.7f} {datum[1]:.7f} {datum[2]:.2f} m"
 
 
 def load_map(path: Path, wanted: MapInfo | None = None) -> tuple[PlaceMap, MapInfo]:
@@ -148,6 +159,7 @@ def load_map(path: Path, wanted: MapInfo | None = None) -> tuple[PlaceMap, MapIn
     Raises DataError that says why where it cannot be used, or not with what is wanted.
     """
     arrays, metadata = _open(path)
+    arrays = _ADDED | arrays
     try:
         info, place_size = _info(metadata), int(metadata["place_size"])
         camera = info.left_camera().camera

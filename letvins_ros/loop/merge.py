@@ -8,10 +8,10 @@ from letvins_ros.config import LoopConfig
 from letvins_ros.errors import DataError, Rejected
 from letvins_ros.geometry import inverse
 from letvins_ros.loop.closer import MAX_WAIT_M
-from letvins_ros.loop.graph import Loop
 from letvins_ros.loop.motion import Motion
 from letvins_ros.loop.place_map import PlaceMap
 from letvins_ros.loop.recognition import Agreement, PlaceMatch, Recogniser
+from letvins_ros.loop.solving import Loop
 
 
 def merge(places: PlaceMap, other: PlaceMap, camera: MountedCamera, gravity_aligned: bool) -> int:

@@ -48,6 +48,11 @@ class OdometryChain:
         return not self._recent
 
     @property
+    def stamp_ns(self) -> int:
+        """When the newest keyframe was taken."""
+        return self._recent[-1].keyframe.stamp_ns
+
+    @property
     def R_level_body(self) -> np.ndarray:
         """Attitude (3, 3) of the newest keyframe against gravity."""
         return self._recent[-1].R_level_body

@@ -25,7 +25,7 @@ from letvins_ros.loop.log import LoopResult
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.serving import DONE
 from letvins_ros.processes import PARENT
-from letvins_ros.types import Keyframe
+from letvins_ros.types import GnssFixes, Keyframe
 from letvins_ros.writing import check_writable
 
 PATIENCE_S = 300.0  # without a keyframe processed, also on a loaded machine
@@ -52,6 +52,7 @@ class LoopWorker:
         theirs.close()
         self._to_send: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._received: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._fixes: list[GnssFixes] = []
         self._open = 0  # keyframes that are not processed yet
         self._result: Any = None  # LoopResult, or why there is none
         for task, messages in ((_send, self._to_send), (_receive, self._received)):
@@ -70,7 +71,13 @@ class LoopWorker:
             self._wait()
         if self._result is None:
             self._open += 1
-            self._to_send.put((keyframe, image))
+            self._to_send.put((keyframe, image, *self._fixes))
+        self._fixes = []
+
+    def add_fixes(self, fixes: GnssFixes) -> None:
+        """Fixes of before the next keyframe, which is queued with them."""
+        if len(fixes):
+            self._fixes.append(fixes)
 
     def abandon(self) -> None:
         """End the process without a result."""

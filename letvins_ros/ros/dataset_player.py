@@ -13,18 +13,19 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image, Imu
+from sensor_msgs.msg import Image, Imu, NavSatFix
 
 from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import DataError
 from letvins_ros.ros import convert
+from letvins_ros.ros.gnss import fix_message
 from letvins_ros.ros.node import LetvinsNode
 from letvins_ros.ros.qos import IMU_DEPTH
 from letvins_ros.ros.run import run_node
-from letvins_ros.types import ImageFrame
+from letvins_ros.types import GnssFixes, ImageFrame
 
 END_S = 1.0  # what was sent last has so long to arrive
-Event = tuple[int, ImageFrame | slice]  # stamp, and a frame or some IMU readings
+Event = tuple[int, ImageFrame | GnssFixes | slice]  # stamp, and a frame, some fixes or some IMU readings
 
 
 class DatasetPlayerNode(LetvinsNode):
@@ -43,6 +44,7 @@ class DatasetPlayerNode(LetvinsNode):
         cameras = 2 if self.dataset.rig is None else len(self.dataset.rig.cameras)
         self.images = [self.advertise(Image, f"cam{i}/image_raw") for i in range(cameras)]
         self.imu = self.advertise(Imu, "imu", QoSProfile(depth=IMU_DEPTH))
+        self.gnss = self.advertise(NavSatFix, "gnss") if self.dataset.gnss is not None else None
         self.prefix = f"{self.get_namespace().strip('/')}/".lstrip("/")  # of the frames, as of those of the other nodes
         self.clock = self.advertise(Clock, "/clock")
         turns = self.config.tracker.gyro_prediction and self.config.mode != "stereo"  # the tracker takes the IMU too
@@ -104,7 +106,7 @@ class DatasetPlayerNode(LetvinsNode):
 
     def _events(self) -> Iterator[Event]:
         """Frames and, in between, the readings one by one."""
-        player, imu = self.config.player, self.dataset.imu
+        player, imu, gnss = self.config.player, self.dataset.imu, self.dataset.gnss
         stamps = np.zeros(0, np.int64) if imu is None else imu.stamps_ns
         start_ns = int(self.dataset.stamps_ns[0]) + round(player.start_s * 1e9)
         sent = int(np.searchsorted(stamps, start_ns - 100_000_000))
@@ -113,13 +115,19 @@ class DatasetPlayerNode(LetvinsNode):
             for i in range(sent, end):
                 yield int(stamps[i]), slice(i, i + 1)
             sent = max(sent, end)
+            if gnss is not None and len(fixes := gnss.between(start_ns - 1, frame.stamp_ns)):
+                yield frame.stamp_ns, fixes
+            start_ns = frame.stamp_ns + 1
             yield frame.stamp_ns, frame
         if sent < len(stamps):  # so that the last frame has readings on both sides
             yield int(stamps[sent]), slice(sent, sent + 1)
 
-    def _send(self, event: ImageFrame | slice, shift_ns: int) -> None:
+    def _send(self, event: ImageFrame | GnssFixes | slice, shift_ns: int) -> None:
         if isinstance(event, slice):
             self._send_imu(event.start, shift_ns)
+            return
+        if isinstance(event, GnssFixes):
+            self._send_fixes(event, shift_ns)
             return
         stamp_ns = event.stamp_ns + shift_ns
         if self.config.player.clock:
@@ -136,6 +144,12 @@ class DatasetPlayerNode(LetvinsNode):
             self.imu.publish(convert.imu_to_message(stamp_ns, imu.gyro[i], imu.accel[i], f"{self.prefix}imu"))
             self.stats.count("imu")
 
+    def _send_fixes(self, fixes: GnssFixes, shift_ns: int) -> None:
+        if self.gnss is not None:
+            for stamp_ns, place, std in zip(fixes.stamps_ns.tolist(), fixes.geodetic, fixes.std, strict=True):
+                self.gnss.publish(fix_message(stamp_ns + shift_ns, place, std, f"{self.prefix}gnss"))
+                self.stats.count("gnss")
+
     def state_of(self) -> tuple[str, dict[str, str]]:
         return self.playing, {}
 
@@ -143,7 +157,7 @@ class DatasetPlayerNode(LetvinsNode):
 def _from_command_line() -> list[Parameter]:
     """SOURCE, --rate and --loop are short for the parameters player.*."""
     parser = argparse.ArgumentParser(
-        description="Play a recording as topics: cam0/image_raw to cam3/image_raw, imu, /clock."
+        description="Play a recording as topics: cam0/image_raw to cam3/image_raw, imu, gnss, /clock."
     )
     parser.add_argument("source", nargs="?", metavar="SOURCE", help="folder or bag, as for `letvins run`")
     parser.add_argument("--rate", type=float, help="speed, as a multiple of the sensors'")

@@ -15,7 +15,7 @@ from letvins_ros.loop.closer import Answer, LoopCloser, MapSnapshot
 from letvins_ros.loop.describers import describer_name
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.sensors import calibrated_rig
-from letvins_ros.types import Keyframe
+from letvins_ros.types import GnssFixes, Keyframe
 from letvins_ros.writing import check_writable
 
 CLICK_STD = np.repeat([0.5, 0.26], 3)  # m, rad: of a pose given without covariance
@@ -56,6 +56,16 @@ class LiveMap:
             if answer.T_map_odom is not None:
                 self.T_map_odom = answer.T_map_odom
         return answer
+
+    def add_fixes(self, fixes: GnssFixes, antenna: np.ndarray | None) -> None:
+        """GNSS for the keyframes that follow; antenna (3,): in the IMU's frame, m, None: as known before."""
+        with self._using:
+            self._closer.add_fixes(fixes, antenna)
+
+    @property
+    def datum(self) -> np.ndarray | None:
+        """Latitude, longitude, height (3,) of which the map lies east, north, up; None where it does not."""
+        return self._closer.places.graph.datum
 
     def snapshot(self) -> MapSnapshot:
         """The map to draw."""

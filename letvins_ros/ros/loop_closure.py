@@ -21,6 +21,7 @@ from letvins_ros.errors import DataError, LetvinsError
 from letvins_ros.loop.closer import MapSnapshot
 from letvins_ros.msg import Keyframe, LoopClosure
 from letvins_ros.ros import convert
+from letvins_ros.ros.gnss import GnssInput
 from letvins_ros.ros.live_map import LiveMap
 from letvins_ros.ros.node import LetvinsNode
 from letvins_ros.ros.paths import ThinnedPath
@@ -51,6 +52,7 @@ class LoopClosureNode(LetvinsNode):
     def configure(self) -> None:
         self.map = LiveMap(self.config, self.get_namespace())
         self.T_odom_base: np.ndarray | None = None  # as odometry had it last
+        self.gnss = GnssInput(self) if self.config.loop.gnss else None
         self.queue: deque[Waiting] = deque()
         self.images: dict[int, Any] = {}  # messages by stamp, oldest first
         self.path = ThinnedPath(self.config.ros.path_poses)
@@ -71,6 +73,8 @@ class LoopClosureNode(LetvinsNode):
 
     def activate(self) -> None:
         self.hear_images(0, self._on_image)
+        if self.gnss is not None:
+            self.gnss.listen()
         self.subscribe(Odometry, "letvins/odometry", self._on_odometry)
         self.subscribe(Keyframe, "letvins/keyframe", self._on_keyframe)
         self.subscribe(PoseWithCovarianceStamped, "initialpose", self._on_initial_pose)
@@ -81,6 +85,8 @@ class LoopClosureNode(LetvinsNode):
         self.heard_at = time.monotonic()
         self.stats.count("odometry")
         self.T_odom_base = convert.pose_from_message(message.pose.pose)
+        if self.gnss is not None:
+            self.gnss.odometry(stamp_ns, self.T_odom_base)
         T_map_odom = self.map.T_map_odom
         if T_map_odom is None:
             return
@@ -121,6 +127,8 @@ class LoopClosureNode(LetvinsNode):
             return False
         message, image = self.queue.popleft()
         keyframe = self._in_one_session(message)
+        if self.gnss is not None:
+            self.map.add_fixes(*self.gnss.fixes(keyframe.stamp_ns, keyframe.T_odom_body))
         answer = self.map.add(keyframe, self._gray(image))  # one without image is needed too, for the odometry chain
         if isinstance(answer.closure, CoreClosure) and answer.T_map_odom is not None:
             self._publish_loop(answer.closure, answer.T_map_odom)
@@ -234,6 +242,9 @@ class LoopClosureNode(LetvinsNode):
 
     def state_of(self) -> tuple[str, dict[str, str]]:
         values = {"queue": str(len(self.queue)), "places": str(len(self.map))}
+        if self.gnss is not None:
+            datum = self.map.datum
+            values["datum"] = "not aligned yet" if datum is None else " ".join(f"{value:.7f}" for value in datum)
         if time.monotonic() - max(self.heard_at, self.began) > SILENT_S:
             return "no odometry on letvins/odometry: has vio initialised?", values
         lost = "not yet relocalised in the map: drive where it was made, or give initialpose"

@@ -42,6 +42,7 @@ class System:
     cam3_topic: str = _argument("cam3/image_raw", "topic of the fourth camera's images")
     imu_topic: str = _argument("imu", "topic of the IMU")
     wheel_topic: str = _argument("wheel", "topic of the wheels' speed, where ros.wheel says that there is one")
+    gnss_topic: str = _argument("gnss", "topic of the GNSS fixes, where loop.gnss takes them into the map")
     fastdds: bool = _argument(True, "use config/fastdds.xml, for processes of one machine")
     autostart: bool = _argument(True, "nodes configure and activate themselves")
 
@@ -78,7 +79,7 @@ def programs(system: System) -> list[Program]:
     parameters |= {name: text for name, text in texts.items() if text}
     given = (system.cam0_topic, system.cam1_topic, system.cam2_topic, system.cam3_topic)
     topics = {f"cam{i}/image_raw": topic for i, topic in enumerate(given)} | {"imu": system.imu_topic}
-    topics["wheel"] = system.wheel_topic
+    topics |= {"wheel": system.wheel_topic, "gnss": system.gnss_topic}
     remaps = tuple((ours, topic) for ours, topic in topics.items() if ours != topic)
     names = ["feature_tracker", "vio"] + ["loop_closure"] * system.loop
     started = [Program(name, system.namespace, parameters, remaps) for name in names]

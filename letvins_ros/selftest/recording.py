@@ -11,7 +11,7 @@ from letvins_ros.calibration import MountedCamera, Rig
 from letvins_ros.datasets import ReadReport
 from letvins_ros.simulation import Equipment, Simulation
 from letvins_ros.simulation.rigs import EUROC_RIG
-from letvins_ros.types import ImageFrame, ImuSamples, Trajectory
+from letvins_ros.types import GnssFixes, ImageFrame, ImuSamples, Trajectory
 
 Images = tuple[np.ndarray | None, ...]
 ChangeImages = Callable[[int, float, Images], Images]  # number of the frame, its time in s, its images
@@ -42,6 +42,7 @@ class Recording:
         self.noise = simulation.imu_noise
         self.imu: ImuSamples = simulation.imu
         self.truth: Trajectory = simulation.truth
+        self.gnss: GnssFixes | None = simulation.gnss
         self._simulation = simulation
         self.taken = np.arange(len(simulation))  # which frames there are, in their order
         self.stamps_ns = simulation.stamps_ns.copy()  # of these, by the recorder's clock

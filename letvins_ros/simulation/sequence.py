@@ -23,7 +23,7 @@ from letvins_ros.simulation.render import Renderer, View
 from letvins_ros.simulation.rigs import EUROC_IMU
 from letvins_ros.simulation.scenarios import SCENARIOS
 from letvins_ros.simulation.sensor import Sensor
-from letvins_ros.types import ImageFrame, Trajectory
+from letvins_ros.types import GnssFixes, ImageFrame, Trajectory
 
 FRAME_HZ = 20.0
 TEXELS_PER_M = 200.0
@@ -65,6 +65,7 @@ class Simulation:
         self.simulated_imu = simulate_imu(self.trajectory, self.imu_noise, self._rng(2))
         self.imu = self.simulated_imu.samples
         self.truth = _truth(self)
+        self.gnss: GnssFixes | None = None  # there is none in rooms
         self.stamps_ns = stamps(duration_s, FRAME_HZ)
         self.quads = self.scenario.world(room, self.truth.positions[::20], self._rng(3))
         self._build(room, equipment)

@@ -9,6 +9,7 @@ from rosbags.typesys import Stores, get_typestore
 from letvins_ros.datasets import open_dataset
 from letvins_ros.datasets.rosbag_writer import write_bag
 from letvins_ros.errors import DataError
+from letvins_ros.types import GnssFixes
 
 STORE = get_typestore(Stores.ROS2_HUMBLE)
 TIME, HEADER, COMPRESSED = (
@@ -148,3 +149,20 @@ def test_an_empty_file_is_an_error_that_names_it(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(DataError, match=name):
         open_dataset(tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["ros1", "mcap"])
+def test_fixes_of_a_bag_are_read_with_what_is_known_of_them(source, tmp_path, monkeypatch, kind):
+    stamps, places = (
+        source.stamps_ns[[1, 3, 4]],
+        np.array([[47.0, 8.0, 400.0], [47.1, 8.1, 401.0], [-33.0, 151.0, 5.0]]),
+    )
+    std = np.array([[1.0, 2.0, 3.0], [np.nan] * 3, [0.01, 0.01, 0.02]])
+    monkeypatch.setattr(source, "gnss", GnssFixes(stamps, places, std))
+    path = tmp_path / "fixes.bag"
+    write_bag(source, path, kind)
+    read = open_dataset(path)
+    np.testing.assert_array_equal(read.gnss.stamps_ns, stamps)
+    np.testing.assert_array_equal(read.gnss.geodetic, places)
+    np.testing.assert_allclose(read.gnss.std, std)
+    assert "--topic gnss=/gnss" in read.report.notes[0]

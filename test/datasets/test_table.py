@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from letvins_ros.datasets.base import ReadReport
-from letvins_ros.datasets.table import read_image_list, read_table, read_truth
+from letvins_ros.datasets.table import read_gnss, read_image_list, read_table, read_truth
 from letvins_ros.errors import DataError
 
 STAMP = 1_403_636_579_758_555_392
@@ -133,3 +133,12 @@ def test_a_table_that_is_still_written_gives_its_whole_rows(tmp_path):
     text = "\n".join(rows)
     (tmp_path / "data.csv").write_text(text[: -len(rows[-1]) // 2])
     assert len(read_table(tmp_path / "data.csv", 6, ReadReport())[0]) == 49
+
+
+def test_fixes_are_read_and_say_what_they_do_not_know(tmp_path):
+    rows = "#stamp,lat,lon,h,e,n,u\n1000000000,47,8,400,1,1.5,2\n2000000000,47.1,8.1,401,0,0,0\n"
+    (tmp_path / "data.csv").write_text(rows)
+    fixes = read_gnss(tmp_path / "data.csv", ReadReport())
+    np.testing.assert_array_equal(fixes.geodetic, [[47, 8, 400], [47.1, 8.1, 401]])
+    np.testing.assert_array_equal(fixes.std, [[1, 1.5, 2], [np.nan] * 3])
+    assert fixes.between(1_000_000_000, 2_000_000_000).stamps_ns.tolist() == [2_000_000_000]

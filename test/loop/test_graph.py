@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from letvins_ros.geometry import adjoint, exp_so3, inverse, transform
-from letvins_ros.loop.graph import Loop, PoseGraph
+from letvins_ros.loop.graph import PoseGraph
 from letvins_ros.loop.motion import Motion, align_with_gravity, exp, fuse, log, rotate_frames
+from letvins_ros.loop.solving import Loop
 
 STEP_STD = np.array([1e-4, 1e-4, 1e-3, 3e-3, 3e-3, 3e-3])
 LOOP_STD = np.array([1e-4, 1e-4, 5e-3, 0.01, 0.01, 0.01])

@@ -11,6 +11,7 @@ from letvins_ros.simulation import simulate
 _HERE = Path(__file__).parent
 _NEED_ROS = (
     "test_convert.py",
+    "test_gnss_input.py",
     "test_params.py",
     "test_lifecycle.py",
     "test_live.py",
