@@ -2,10 +2,10 @@
 """Tracker, estimator and results in one process: what `letvins run` does."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -19,6 +19,7 @@ from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.datasets.stream import LATE, REPEATED
 from letvins_ros.errors import Rejected
 from letvins_ros.estimation import Step, VioEstimator
+from letvins_ros.estimation.sensor import Sensor
 from letvins_ros.evaluation.record import FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
 from letvins_ros.examination import Examiner, without_consequences
@@ -30,6 +31,7 @@ from letvins_ros.loop.worker import LoopWorker
 from letvins_ros.repairs import EARLY_S, Repairs
 from letvins_ros.sensors import fit_to_data
 from letvins_ros.tracking import FeatureTracker
+from letvins_ros.tracking.follower import Follower
 from letvins_ros.types import FrameTracks, ImageFrame, ImuSamples
 
 LATE_S = 0.1  # in real time, a frame that waited longer is dropped
@@ -45,12 +47,27 @@ class RunOptions:
     realtime: bool = False
 
 
-class Odometry:
-    """Tracker and estimator joined."""
+class Processed(NamedTuple):
+    """The result of one frame."""
 
-    def __init__(self, config: Config, rig: Rig) -> None:
-        self.tracker = FeatureTracker(config.tracker, rig, seed=config.seed)
-        self.estimator = VioEstimator(config, rig)
+    tracks: FrameTracks
+    step: Step  # the state, and the keyframe if the frame became one
+    tracker_ms: float
+    estimator_ms: float  # self-examination included
+
+
+class Odometry:
+    """Tracker, estimator and self-examination joined: frames and IMU readings in, states out."""
+
+    def __init__(
+        self, config: Config, rig: Rig, follower: Follower | None = None, sensors: Sequence[Sensor] = ()
+    ) -> None:
+        """follower: finds features instead of the configured method. sensors: further measurements of the body.
+
+        Raises CalibrationError where the mode needs an IMU and the rig has no noise for it.
+        """
+        self.tracker = FeatureTracker(config.tracker, rig, follower, seed=config.seed)
+        self.estimator = VioEstimator(config, rig, sensors)
         self.examiner = Examiner(rig)
 
     def add_imu(self, samples: ImuSamples) -> int:
@@ -58,11 +75,8 @@ class Odometry:
         self.examiner.add_imu(samples)
         return self.estimator.add_imu(samples)
 
-    def process(self, frame: ImageFrame) -> tuple[FrameTracks, Step, tuple[float, float]]:
-        """Tracks of one frame, what the estimator made of it, and the milliseconds that each took.
-
-        The self-examination's time counts as the estimator's.
-        """
+    def process(self, frame: ImageFrame) -> Processed:
+        """Track and estimate one frame, once the IMU readings up to its time have been added."""
         start = time.perf_counter()
         turn = self.estimator.rotation_since_last(frame.stamp_ns)
         tracks = self.tracker.process(frame, turn, self.estimator.initialised)
@@ -70,7 +84,7 @@ class Odometry:
         step = self.estimator.process(tracks)
         imu_time_ns = self.estimator.imu_time(frame.stamp_ns)
         self.examiner.add_frame(self.tracker.matches, frame.stamp_ns, imu_time_ns, self.tracker.stuck[0])
-        return tracks, step, ((tracked - start) * 1e3, (time.perf_counter() - tracked) * 1e3)
+        return Processed(tracks, step, (tracked - start) * 1e3, (time.perf_counter() - tracked) * 1e3)
 
 
 def run_offline(
@@ -189,8 +203,7 @@ class _Pass:
             return 0
         end = int(np.searchsorted(imu.stamps_ns, self._odometry.estimator.imu_time(stamp_ns))) + 1
         if end > fed:
-            readings = ImuSamples(imu.stamps_ns[fed:end], imu.gyro[fed:end], imu.accel[fed:end])
-            refused = self._odometry.add_imu(readings)
+            refused = self._odometry.add_imu(imu[fed:end])
             if refused:
                 self._dataset.report.add("imu: readings out of order or absurd, dropped", "", refused)
         return max(end, fed)
@@ -248,7 +261,7 @@ def _placed(dataset: Dataset, datum: np.ndarray | None) -> str:
 
 
 def _process(odometry: Odometry, frame: ImageFrame, loops: LoopWorker | None) -> FrameResult:
-    tracks, step, (tracker_ms, estimator_ms) = odometry.process(frame)
+    tracks, step, tracker_ms, estimator_ms = odometry.process(frame)
     image = frame.images[0]
     start = time.perf_counter()
     if loops is not None and step.keyframe is not None and image is not None:

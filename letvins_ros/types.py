@@ -45,6 +45,9 @@ class ImuSamples:
     def __len__(self) -> int:
         return len(self.stamps_ns)
 
+    def __getitem__(self, rows: slice) -> "ImuSamples":
+        return ImuSamples(self.stamps_ns[rows], self.gyro[rows], self.accel[rows])
+
 
 @dataclass(frozen=True, eq=False)
 class GnssFixes:
