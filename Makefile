@@ -3,7 +3,7 @@
 # headers; the rest goes into .venv, once. Where /opt/ros is sourced, that ROS is used, else the wheels of ROS 2 Jazzy.
 BIN := .venv/bin
 
-.PHONY: demo build test lint fuzz
+.PHONY: demo build test lint docs check fuzz
 
 demo: .venv/.base
 	@$(BIN)/letvins demo
@@ -18,6 +18,11 @@ lint: .venv/.dev
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+docs: .venv/.dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f .ci/mkdocs.yml
+
+check: lint docs test
 
 .venv/.base .venv/.dev .venv/.ros: .venv/.%: pyproject.toml .ci/venv
 	@.ci/venv $*

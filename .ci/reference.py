@@ -5,6 +5,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,7 +75,7 @@ def _topics_of(path: Path) -> Iterator[Topic]:
     packages = {
         alias.name: (node.module or "").removesuffix(".msg").removesuffix(".srv")
         for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").endswith((".msg", ".srv"))
         for alias in node.names
     }
     assigned = {
@@ -94,7 +95,7 @@ def _topics_of(path: Path) -> Iterator[Topic]:
             yield Topic("publishes", "/tf", "tf2_msgs/TFMessage", "reliable, keep last 100")
         elif node.func.attr in MADE and len(node.args) > 1:
             for kind in _kinds(node.args[0], assigned, packages):
-                yield Topic(MADE[node.func.attr], _name(node.args[1], assigned), kind, _quality(node))
+                yield Topic(MADE[node.func.attr], _name(node.args[1]), kind, _quality(node))
 
 
 def _kinds(node: ast.expr, assigned: dict[str, ast.expr], packages: dict[str, str]) -> list[str]:
@@ -109,12 +110,30 @@ def _kinds(node: ast.expr, assigned: dict[str, ast.expr], packages: dict[str, st
     return ["px4_msgs/VehicleOdometry"] if text == "self._kind" else [f"tf2_msgs/{text.rpartition('.')[2]}"]
 
 
-def _name(node: ast.expr, assigned: dict[str, ast.expr]) -> str:
+def _name(node: ast.expr) -> str:
     if isinstance(node, ast.Name):
-        return _name(assigned[node.id], assigned)
+        return _constants()[node.id]
     if isinstance(node, ast.Call):
         return "cam{i}/camera_info"
     return str(node.value) if isinstance(node, ast.Constant) else ast.unparse(node)[2:-1]
+
+
+@cache
+def _constants() -> dict[str, str]:
+    """Texts that the modules of the nodes name."""
+    found = {}
+    for path in ROS.glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant | ast.Tuple):
+                names, values = node.targets[0], ast.literal_eval(node.value) if _is_plain(node.value) else None
+                many = isinstance(names, ast.Tuple) and isinstance(values, tuple)
+                found |= dict(zip([ast.unparse(n) for n in names.elts], values, strict=True)) if many else {}
+                found |= {ast.unparse(names): values} if isinstance(values, str) else {}
+    return found
+
+
+def _is_plain(node: ast.expr) -> bool:
+    return all(isinstance(part, ast.Constant | ast.Tuple | ast.Load) for part in ast.walk(node))
 
 
 def _quality(node: ast.Call) -> str:
@@ -197,7 +216,7 @@ def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _option(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return parameter.metavar or parameter.name.upper()
-    value = "" if parameter.is_flag else f" {parameter.metavar or parameter.display_type.upper()}"
+    value = "" if parameter.is_flag else f" {parameter.metavar or parameter.name.upper()}"
     return ", ".join([*reversed(parameter.opts), *parameter.secondary_opts]) + value
 
 

@@ -101,7 +101,9 @@ HEAVY = (
 NOT_FOR_TRACKING = ("faiss", "gtsam", "numba", "letvins_ros.estimation", "letvins_ros.loop", "letvins_ros.pipeline")
 OPTIONAL = ("torch", "tensorrt")  # a module that needs one is left out where it is not installed
 SOURCES = sorted(
-    path for folder in ("letvins_ros", "launch", "training", "test", "examples") for path in (ROOT / folder).rglob("*.py")
+    path
+    for folder in ("letvins_ros", "launch", "training", "test", "examples")
+    for path in (ROOT / folder).rglob("*.py")
 )
 
 
@@ -277,8 +279,9 @@ def test_the_version_is_the_same_everywhere():
 
 def test_nothing_new_lies_at_the_top():
     known = set(
-        "letvins_ros launch config examples msg srv training test package.xml setup.py README.md CMakeLists.txt pyproject.toml"
-        " CHANGELOG.md LICENSE Makefile docs .ci .github .gitignore .pre-commit-config.yaml".split()
+        "letvins_ros launch config examples msg srv training test package.xml setup.py README.md CMakeLists.txt"
+        " pyproject.toml CHANGELOG.md CITATION.cff CONTRIBUTING.md QUALITY_DECLARATION.md SECURITY.md"
+        " LICENSE Makefile docs .ci .github .gitignore .pre-commit-config.yaml".split()
     )
     if not (shutil.which("git") and (ROOT / ".git").exists()):
         pytest.skip("not a git checkout")
