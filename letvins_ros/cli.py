@@ -112,14 +112,18 @@ def _finite(value: float | None) -> float | None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"letvins {__version__}")
+        from letvins_ros.evaluation.provenance import commit
+
+        print(f"letvins {__version__} (commit {commit()})")
         raise typer.Exit
 
 
 @app.callback()
 def _options(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Version and commit.")
+    ] = False,
 ) -> None:
     """Hold the options of `letvins` itself."""
     if context.invoked_subcommand not in LIGHT:

@@ -255,7 +255,15 @@ def test_a_file_says_its_licence_first(path):
 
 
 def test_scripts_say_their_licence():
-    for name in ("Makefile", "CMakeLists.txt", ".ci/run", ".ci/venv", ".ci/colcon", ".ci/tf2_msgs.cmake"):
+    for name in (
+        "Makefile",
+        "CMakeLists.txt",
+        ".ci/run",
+        ".ci/venv",
+        ".ci/colcon",
+        ".ci/release",
+        ".ci/tf2_msgs.cmake",
+    ):
         assert "SPDX-License-Identifier: Apache-2.0" in (ROOT / name).read_text(), name
 
 

@@ -126,7 +126,9 @@ def test_help_comes_within_half_a_second(root):
 
 
 def test_the_version_is_told(letvins):
-    assert letvins("--version") == (0, f"letvins {__version__}\n", "")
+    code, out, err = letvins("--version")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(rf"letvins {re.escape(__version__)} \(commit ([0-9a-f]{{12}}(-dirty)?|unknown)\)\n", out)
 
 
 def test_help_is_shown_when_nothing_is_asked(letvins):

@@ -17,13 +17,31 @@ import yaml
 from letvins_ros.config_io import config_from_flat
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "training/README.md", *(ROOT / "docs").rglob("*.md")]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "training/README.md",
+    ROOT / "SECURITY.md",
+    *(ROOT / "docs").rglob("*.md"),
+]
 ELSEWHERE = {  # executed by test_extending, or written from the code
     ROOT / "docs/extending.md",
     ROOT / "docs/architecture.md",
     ROOT / "docs/reference/ros.md",
 }
-OTHERS = ("cd", "git", "source", "rosdep", "colcon", "touch", "sudo apt", "rosbags-convert", "kalibr_", "docker")
+OTHERS = (
+    "cd",
+    "git",
+    "source",
+    "rosdep",
+    "colcon",
+    "touch",
+    "sudo apt",
+    "rosbags-convert",
+    "kalibr_",
+    "docker",
+    "pre-commit install",
+)
 ROS2 = ("launch", "service call", "param set", "topic echo", "topic hz", "run", "bag play", "bag record")
 
 

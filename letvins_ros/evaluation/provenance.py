@@ -19,7 +19,7 @@ def provenance() -> dict[str, str]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "letvins_ros": letvins_ros.__version__,
-        "commit": _commit(),
+        "commit": commit(),
         "cpu": f"{_cpu_model()}, {os.cpu_count()} cores",
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -27,14 +27,18 @@ def provenance() -> dict[str, str]:
     }
 
 
-def _commit() -> str:
-    """The commit of the source tree, marked where files were changed since; "unknown" when installed from a wheel."""
-    root = Path(letvins_ros.__file__).parents[1]
-    git = shutil.which("git")
-    if git is None or not (root / ".git").exists():
-        return "unknown"
-    commit = _git(git, root, "rev-parse", "--short=12", "HEAD")
-    changed = _git(git, root, "status", "--porcelain", "--untracked-files=no")  # `describe --dirty` writes the index
+def commit() -> str:
+    """The commit of the source tree, marked where files were changed since, or that which a wheel was built from.
+
+    "unknown" where neither can be told.
+    """
+    package = Path(letvins_ros.__file__).parent
+    built, git = package / "COMMIT", shutil.which("git")
+    if git is None or not (package.parent / ".git").exists():
+        return built.read_text().strip() if built.exists() else "unknown"
+    commit = _git(git, package.parent, "rev-parse", "--short=12", "HEAD")
+    # `describe --dirty` writes the index
+    changed = _git(git, package.parent, "status", "--porcelain", "--untracked-files=no")
     return f"{commit}-dirty" if commit and changed else commit or "unknown"
 
 
