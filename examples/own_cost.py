@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from letvins_ros import Config, ImageFrame, Odometry, Residual, ResidualCost, VioStatus, fit_to_data, open_dataset
+from letvins_ros.estimation.costs.linear import Cost
 from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.variables import Values
 from letvins_ros.evaluation.trajectory import at_times
@@ -29,7 +30,7 @@ class Ranges:
     distances_m: np.ndarray = field(default_factory=lambda: np.zeros(0))  # to the anchors, the newest; empty: none
     used_ns: int = 0
 
-    def costs(self, before: Frame, frame: Frame) -> list[ResidualCost]:
+    def costs(self, before: Frame, frame: Frame) -> list[Cost]:
         """Give one cost for all anchors; the derivatives are found numerically."""
         if not len(self.distances_m) or frame.imu_ns < self.used_ns + PERIOD_NS:
             return []

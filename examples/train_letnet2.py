@@ -14,8 +14,9 @@ from training.train import train
 out = Path(sys.argv[1])
 for split, seed in (("train", 1), ("val", 2)):
     (out / split).mkdir(parents=True)
-    for frame in Simulation("hall", 2.0, seed).frames(0.0, 0.5):
-        cv2.imwrite(str(out / split / f"{frame.stamp_ns}.png"), frame.images[0])
+    hall = Simulation("hall", 2.0, seed)
+    for i in range(10):
+        cv2.imwrite(str(out / split / f"{i}.png"), hall.image(i, camera=0))
 
 config = Path(__file__).parents[1] / "training/configs/letnet2.yaml"
 sizes = ["options.height=96", "options.width=128", "options.validation_pairs=8", "options.statistics_pairs=4"]
