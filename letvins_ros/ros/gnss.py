@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from sensor_msgs.msg import NavSatFix
+from sensor_msgs.msg import NavSatFix, NavSatStatus
 
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import inverse
@@ -98,6 +98,7 @@ def fix_row(message: NavSatFix) -> tuple[int, np.ndarray]:
 def fix_message(stamp_ns: int, place: np.ndarray, std: np.ndarray, frame_id: str) -> NavSatFix:
     """A fix as a message."""
     message = NavSatFix(header=convert.header(stamp_ns, frame_id))
+    message.status.status = NavSatStatus.STATUS_FIX  # the default says that it is not known
     message.latitude, message.longitude, message.altitude = (float(value) for value in place)
     if np.isfinite(std).all():
         message.position_covariance = np.diag(std**2).ravel()
