@@ -3,7 +3,7 @@
 # headers; the rest goes into .venv, once. Where /opt/ros is sourced, that ROS is used, else the wheels of ROS 2 Jazzy.
 BIN := .venv/bin
 
-.PHONY: demo build test lint docs check fuzz
+.PHONY: demo build test lint docs check coverage fuzz
 
 demo: .venv/.base
 	@$(BIN)/letvins demo
@@ -30,3 +30,6 @@ check: lint docs test
 
 fuzz: .venv/.dev
 	FUZZ=1500 $(BIN)/python -m pytest -q --timeout=0 test/fuzz
+
+coverage: build
+	@.ci/coverage

@@ -136,7 +136,7 @@ def _connect(address: str) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ConfigError("--ray needs the ray package on this machine: pip install ray") from error
+        raise ConfigError("--ray needs the ray package on this machine: pip install 'letvins_ros[cluster]'") from error
     host, _, port = address.removeprefix("ray://").partition(":")
     try:
         if port:  # Ray itself tries for many minutes

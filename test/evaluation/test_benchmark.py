@@ -132,7 +132,7 @@ def test_a_baseline_can_only_be_saved_where_the_suite_names_it(bench):
 
 def test_ray_is_asked_for_only_when_missing(bench, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ConfigError, match="pip install ray"):
+    with pytest.raises(ConfigError, match=r"pip install 'letvins_ros\[cluster\]'"):
         bench(EASY, ray="auto")
 
 
