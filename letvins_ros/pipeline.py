@@ -33,6 +33,7 @@ from letvins_ros.sensors import fit_to_data
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.tracking.follower import Follower
 from letvins_ros.types import FrameTracks, ImageFrame, ImuSamples
+from letvins_ros.view import NoView, View, open_view
 
 LATE_S = 0.1  # in real time, a frame that waited longer is dropped
 
@@ -45,6 +46,7 @@ class RunOptions:
     duration_s: float | None = None
     loop: bool = True
     realtime: bool = False
+    view: str = ""  # file in the results' folder to record for rerun, empty for none
 
 
 class Processed(NamedTuple):
@@ -96,7 +98,7 @@ def run_offline(
     ends the run early and keeps what it has. Raises LetvinsError where nothing can be run.
     """
     dataset = open_dataset(source, config.rig, inputs=config.input)
-    run = run_dataset(dataset, config, options, progress)
+    run = run_dataset(dataset, config, options, progress, out / options.view if options.view else None)
     return write_results(out, run.record, dataset.truth, to_yaml(replace(run.config, rig=run.rig)))
 
 
@@ -109,13 +111,20 @@ class Run:
     rig: Rig
 
 
-def run_dataset(dataset: Dataset, config: Config, options: RunOptions, progress: Callable[[int, int], None]) -> Run:
-    """As `run_offline`, without files."""
+def run_dataset(
+    dataset: Dataset,
+    config: Config,
+    options: RunOptions,
+    progress: Callable[[int, int], None],
+    view: Path | None = None,
+) -> Run:
+    """As `run_offline`, without results in files; view: file for rerun."""
     config, rig = fit_to_data(config, dataset)
     repairs, better = None, Repairs()
     while better != repairs:
         repairs = better
         one_pass = _Pass(dataset, config, rig, options, repairs)
+        one_pass.view = open_view(view, one_pass.rig)
         better = one_pass.over_frames(progress)
     return Run(one_pass.end(), one_pass.config, one_pass.rig)
 
@@ -130,6 +139,7 @@ class _Pass:
         self._odometry = Odometry(self.config, self.rig)
         self._loops = _loop_worker(self.config, self.rig, dataset) if options.loop else None
         self._record = RunRecord(_frames_expected(dataset, options), dataset.name, dataset.report)
+        self.view: View = NoView()
 
     def over_frames(self, progress: Callable[[int, int], None]) -> Repairs:
         """All frames are processed, or the first few where repairs are needed before: these, else those in use."""
@@ -137,7 +147,7 @@ class _Pass:
         try:
             with threadpool_limits(1):  # the matrices are small: more threads only wait for each other
                 for done, frame in enumerate(self._frames_with_imu(), 1):
-                    record.add(_process(self._odometry, self._repairs.of_frame(frame), self._loops))
+                    record.add(self._process(self._repairs.of_frame(frame)))
                     progress(done, record.frames_total)
                     begun = frame.stamp_ns if begun is None else begun
                     if not self._options.realtime and frame.stamp_ns - begun < EARLY_S * 1e9:
@@ -150,10 +160,33 @@ class _Pass:
             record.interrupted = True
         return self._repairs
 
+    def _process(self, frame: ImageFrame) -> FrameResult:
+        tracks, step, tracker_ms, estimator_ms = self._odometry.process(frame)
+        image = frame.images[0]
+        start = time.perf_counter()
+        if self._loops is not None and step.keyframe is not None and image is not None:
+            self._loops.add(step.keyframe, to_gray(image))
+        handed_over_ms = (time.perf_counter() - start) * 1e3
+        self.view.frame(frame.images, tracks, step.state)
+        if step.keyframe is not None:
+            self.view.keyframe(step.keyframe)
+            self.view.warn(f"{finding.code}: {finding.message}" for finding in self._odometry.examiner.findings())
+        return FrameResult(
+            stamp_ns=frame.stamp_ns,
+            state=step.state,
+            T_map_odom=None,
+            tracker_ms=tracker_ms,
+            estimator_ms=estimator_ms,
+            loop_ms=0.0,
+            total_ms=tracker_ms + estimator_ms + handed_over_ms,
+            features=len(tracks),
+        )
+
     def _abandoned(self, better: Repairs) -> Repairs:
         """Leave it to the next pass, which reads the same frames again."""
         if self._loops is not None:
             self._loops.abandon()
+        self.view.close()
         self._dataset.report.counts = self._counts
         return better
 
@@ -163,6 +196,9 @@ class _Pass:
         if self._loops is not None:
             loops = self._loops.finish()
             _put_into_map(record, loops)
+            if not isinstance(loops, Rejected):
+                positions = loops.snapshot.T_map_body[:, :3, 3]
+                self.view.map(positions, positions[loops.snapshot.loops])
             if self.config.loop.gnss and not isinstance(loops, Rejected):
                 report.note(_placed(self._dataset, loops.datum))
         for camera, stuck in self._odometry.tracker.stuck.items():
@@ -175,6 +211,8 @@ class _Pass:
         _examine_rows(examiner, self._dataset)
         found = without_consequences([*mended, *examiner.findings()])
         record.warnings = [finding.to_dict() for finding in found]
+        self.view.warn(f"{finding.code}: {finding.message}" for finding in found)
+        self.view.close()
         return record
 
     def _frames_with_imu(self) -> Iterator[ImageFrame]:
@@ -258,21 +296,3 @@ def _placed(dataset: Dataset, datum: np.ndarray | None) -> str:
     if dataset.gnss is None:
         return "gnss: the recording has no fixes (gnss0/data.csv, or a topic of NavSatFix)"
     return f"gnss: {len(dataset.gnss)} fixes do not tell the map's heading: they agree too little, or the path is short"
-
-
-def _process(odometry: Odometry, frame: ImageFrame, loops: LoopWorker | None) -> FrameResult:
-    tracks, step, tracker_ms, estimator_ms = odometry.process(frame)
-    image = frame.images[0]
-    start = time.perf_counter()
-    if loops is not None and step.keyframe is not None and image is not None:
-        loops.add(step.keyframe, to_gray(image))
-    return FrameResult(
-        stamp_ns=frame.stamp_ns,
-        state=step.state,
-        T_map_odom=None,
-        tracker_ms=tracker_ms,
-        estimator_ms=estimator_ms,
-        loop_ms=0.0,
-        total_ms=tracker_ms + estimator_ms + (time.perf_counter() - start) * 1e3,  # the handing over, if any
-        features=len(tracks),
-    )

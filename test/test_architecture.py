@@ -41,7 +41,9 @@ ALLOWED = {  # what each part may import besides itself and the base
         "repairs",
         "sensors",
         "tracking",
+        "view",
     },
+    "view": set(),
     "selftest": {"datasets", "evaluation", "pipeline", "simulation"},
     "run_folder": set(),
     "show_tracks": {"datasets", "evaluation", "tracking"},
@@ -59,7 +61,7 @@ ALLOWED = {  # what each part may import besides itself and the base
         "simulation",
         "terminal",
     },
-    "ros": {"datasets", "estimation", "evaluation", "examination", "loop", "repairs", "sensors", "tracking"},
+    "ros": {"datasets", "estimation", "evaluation", "examination", "loop", "repairs", "sensors", "tracking", "view"},
 }
 TRAINING = {  # what each part of training/ may import of it besides itself
     "data": set(),

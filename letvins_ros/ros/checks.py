@@ -9,7 +9,21 @@ import numpy as np
 
 CURRENT_S = 3.0  # a problem not seen for so long is past
 AGAIN_S = 30.0  # one that comes back after so long is told on the log again
+LASTING_S = 0.5  # a lost image spoils nothing
+HARMLESS = {"tf", "/tf_static", "wheel", "images", "tracks", "imu_rate", "imu_gap", "frame_gap", "stamps_repeated"}
+MENDED = " mended"  # how the kind of a problem ends that the nodes have mended
 JUMP_S = 1.0  # stamps that leap so far while little time has passed are doubted
+
+
+@dataclass
+class _Problem:
+    """What there is of one kind."""
+
+    text: str
+    count: int
+    began: float  # the present spell
+    last: float
+    sure: bool
 
 
 class Problems:
@@ -17,24 +31,33 @@ class Problems:
 
     def __init__(self, tell: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
         self._tell, self._clock = tell, clock
-        self._seen: dict[str, tuple[str, int, float]] = {}  # kind: last text, how often, when last
+        self._seen: dict[str, _Problem] = {}  # by kind
 
-    def note(self, kind: str, text: str) -> None:
-        """Count a problem of this kind, and tell it when it is new."""
+    def note(self, kind: str, text: str, *, sure: bool = False) -> None:
+        """Count a problem of this kind, and tell it when it is new; sure: it is no matter of a moment."""
         now = self._clock()
-        _, count, last = self._seen.get(kind, ("", 0, -np.inf))
-        if now - last > AGAIN_S:
+        known = self._seen.get(kind, _Problem(text, 0, now, -np.inf, sure))
+        if now - known.last > AGAIN_S:
             self._tell(f"{kind}: {text}")
-        self._seen[kind] = (text, count + 1, now)
+        began = known.began if now - known.last < CURRENT_S else now
+        self._seen[kind] = _Problem(text, known.count + 1, began, now, sure)
+
+    def _current(self) -> dict[str, _Problem]:
+        now = self._clock()
+        return {kind: one for kind, one in list(self._seen.items()) if now - one.last < CURRENT_S}
 
     def current(self) -> list[str]:
         """Those seen lately, in words."""
-        now = self._clock()
-        return [f"{kind}: {text}" for kind, (text, _, last) in list(self._seen.items()) if now - last < CURRENT_S]
+        return [f"{kind}: {one.text}" for kind, one in self._current().items()]
+
+    def may_spoil_motion(self) -> bool:
+        """Whether one of them, if it lasts, makes the motion wrong beyond the estimator's own covariance."""
+        lasting = [kind for kind, one in self._current().items() if one.sure or one.last - one.began >= LASTING_S]
+        return any(kind not in HARMLESS and not kind.endswith(MENDED) for kind in lasting)
 
     def counts(self) -> dict[str, str]:
         """All there ever were, with how often."""
-        return {kind: f"{text} ({count} times)" for kind, (text, count, _) in list(self._seen.items())}
+        return {kind: f"{one.text} ({one.count} times)" for kind, one in list(self._seen.items())}
 
 
 @dataclass(frozen=True)

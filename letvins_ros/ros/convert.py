@@ -198,16 +198,13 @@ def cloud_from(message: PointCloud2) -> np.ndarray:
 # -- our own ----------------------------------------------------------------------------------------------------------
 
 
-def tracks_to_message(
-    tracks: types.FrameTracks, frames: Sequence[str] = (), received_ns: int = 0, problems: Sequence[str] = ()
-) -> FeatureTracks:
-    """Tracks of one frame; frames: frame_id of each camera's image; problems: what is wrong with them."""
+def tracks_to_message(tracks: types.FrameTracks, frames: Sequence[str] = (), received_ns: int = 0) -> FeatureTracks:
+    """Tracks of one frame; frames: frame_id of each camera's image."""
     head = header(tracks.stamp_ns, frames[0] if frames else "")
-    message = FeatureTracks(
-        header=head, frames=list(frames), problems=list(problems), received=ns_to_stamp(received_ns)
-    )
+    message = FeatureTracks(header=head, frames=list(frames), received=ns_to_stamp(received_ns))
     message.ids, message.ages = sequence(tracks.ids), sequence(tracks.ages)
     message.cameras, message.uv = tracks.cameras, sequence(tracks.uv)
+    message.gyro_scale = message.accel_scale = 1.0
     return message
 
 
@@ -275,12 +272,12 @@ def keyframe_from(message: Keyframe) -> types.Keyframe:
     )
 
 
-def quality_of(status: types.VioStatus, features: int, needed: int) -> int:
-    """0 (no pose) to 100: full with some times the features needed, below 50 where the pose is degraded."""
+def quality_of(status: types.VioStatus, features: int, needed: int, doubtful: bool) -> int:
+    """0 (no pose) to 100: full with some times the features needed, below 50 where the pose is degraded or doubtful."""
     if status is types.VioStatus.INITIALISING:
         return 0
     share = min(features / (PLENTY * needed), 1.0)
-    return round(49 * share) if status is types.VioStatus.DEGRADED else round(50 + 50 * share)
+    return round(49 * share) if doubtful or status is types.VioStatus.DEGRADED else round(50 + 50 * share)
 
 
 def status_to_message(state: types.VioState, frame_id: str = "odom", session_ns: int = 0) -> VioStatus:

@@ -2,7 +2,7 @@
 """Node: images in, tracks out."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -27,7 +27,7 @@ from letvins_ros.ros.self_examination import SelfExamination
 from letvins_ros.ros.worker import DropQueue
 from letvins_ros.sensors import calibrated_rig
 from letvins_ros.tracking import FeatureTracker
-from letvins_ros.types import ImageFrame
+from letvins_ros.types import FrameTracks, ImageFrame
 
 COMPARE_S = 1.0  # how often camera_info is looked at
 SILENT_S = 1.0
@@ -62,7 +62,7 @@ class FeatureTrackerNode(LetvinsNode):
         self.leads = {lead for lead, *_ in self.rig.groups}
         self.inbox, self.drawer = ImuInbox(self.rig), TrackDrawer()
         self.compared_at, self.take_infos = 0.0, list[Callable[[], Iterable[CameraInfo]]]()
-        self.examination = SelfExamination(self.rig, self.problems)
+        self.examination = SelfExamination(self.config, self.rig, self.problems)
         self.restarted, self.began, self.last_in = False, time.monotonic(), [0.0] * count
         self.frame_ids = [""] * count
         self.out = self.advertise(FeatureTracks, "letvins/tracks")
@@ -133,8 +133,9 @@ class FeatureTrackerNode(LetvinsNode):
         if all(images[lead] is None for lead, *_ in self.rig.groups):
             return True
         first = next(one for one in moment.joined if one is not None)
-        frame = ImageFrame(first.stamp_ns, tuple(images))
-        readings = self.inbox.add(message for message, _ in self.take_imu())
+        repairs = self.examination.repairs
+        frame = repairs.of_frame(ImageFrame(first.stamp_ns, tuple(images)))
+        readings = self.inbox.add((message for message, _ in self.take_imu()), repairs)
         if readings is not None:
             self.examination.add_imu(readings)
         R_last_now, trusted = self.inbox.rotation_since_last(frame.stamp_ns)
@@ -146,15 +147,25 @@ class FeatureTrackerNode(LetvinsNode):
             if times > stuck[camera]:
                 self.problems.note(f"cam{camera} stuck", "sends the same image again and again while the body turns")
         frames = list(takewhile(bool, self.frame_ids))
-        self.out.publish(convert.tracks_to_message(tracks, frames, first.received_ns, self.problems.current()))
+        self.out.publish(self._message(tracks, frames, first.received_ns))
         self.stats.count("tracks")
         self.stats.latency((time.monotonic_ns() - first.arrival_ns) * 1e-9)
-        self.examination.add_frame(self.tracker, frame.stamp_ns)
+        if self.examination.add_frame(self.tracker, frame.stamp_ns):
+            self.tracker.reset()
+            self.inbox.clear()
         self._compare_infos()
         if images[0] is not None and self.out_image.get_subscription_count():
             drawn = self.drawer.draw(images[0], tracks)
             self.out_image.publish(convert.image_to_message(drawn, first.message.header))
         return True
+
+    def _message(self, tracks: FrameTracks, frames: Sequence[str], received_ns: int) -> FeatureTracks:
+        """Tracks with what is wrong with the input, and what of it was mended."""
+        message, repairs = convert.tracks_to_message(tracks, frames, received_ns), self.examination.repairs
+        message.problems, message.doubtful = self.problems.current(), self.problems.may_spoil_motion()
+        message.mended = [finding.code for finding in repairs.mended]
+        message.gyro_scale, message.accel_scale = repairs.gyro_scale, repairs.accel_scale
+        return message
 
     def _image(self, camera: int, arrived: Arrived) -> np.ndarray | None:
         """The pixels, or None after naming what is wrong with them."""

@@ -10,6 +10,7 @@ from sensor_msgs.msg import Imu
 from letvins_ros.calibration import Rig
 from letvins_ros.imu import ImuBuffer
 from letvins_ros.msg import VioStatus
+from letvins_ros.repairs import Repairs
 from letvins_ros.ros import convert
 from letvins_ros.ros.checks import Problems, StampGate
 from letvins_ros.ros.stats import Stats
@@ -66,9 +67,9 @@ class ImuInbox:
         self._bias, self._bias_at = np.zeros(3), -np.inf
         self._last_ns: int | None = None
 
-    def add(self, messages: Iterable[Imu]) -> ImuSamples | None:
-        """Take messages; their readings as they came, None where there are none."""
-        new = _samples([convert.imu_from(message) for message in messages])
+    def add(self, messages: Iterable[Imu], repairs: Repairs) -> ImuSamples | None:
+        """Take messages; their readings, mended, None where there are none."""
+        new = repairs.of_imu(_samples([convert.imu_from(message) for message in messages]))
         if new is not None:
             self._buffer.append(new)
         return new

@@ -67,19 +67,22 @@ def say(name: str, text: str) -> None:
         sys.stdout.flush()
 
 
-def run_system(system: System, record: Path | None = None) -> int:
+def run_system(system: System, record: Path | None = None, view: Path | None = None) -> int:
     """Run until Ctrl-C, SIGTERM or the end of the recording (0), or until a node fails (its exit code)."""
     env = environment(system.fastdds)
     env["PYTHONUNBUFFERED"] = "1"
-    if record is not None:
-        if record.exists():
-            raise LetvinsError(f"{record}: exists already")
-        check_writable(record)
+    for file in (record, view):
+        if file is not None and file.exists():
+            raise LetvinsError(f"{file}: exists already")
+        if file is not None:
+            check_writable(file)
     nodes = programs(system)
     resolve(nodes[0].parameters)  # errors now, not from each node
     wanted = {program.executable: program.arguments() for program in nodes}
     if record is not None:
         wanted["record"] = [str(record), system.namespace]
+    if view is not None:
+        wanted["view"] = [str(view), *nodes[0].arguments()]
     with signals_noted() as ended:
         running = [Process(name, arguments, env) for name, arguments in wanted.items()]
         code = _watch(running, ended)

@@ -13,6 +13,7 @@ from std_srvs.srv import Trigger
 from letvins_ros.calibration import TYPICAL_IMU
 from letvins_ros.estimation import VioEstimator
 from letvins_ros.msg import FeatureTracks
+from letvins_ros.repairs import Repairs
 from letvins_ros.ros import convert
 from letvins_ros.ros.checks import StampGate
 from letvins_ros.ros.imu_inbox import ImuStream
@@ -45,6 +46,8 @@ class Waiting(NamedTuple):
     arrival_ns: int  # of a clock that never jumps
     received_ns: int  # system time of the left image at the tracker
     restarted: bool
+    mended: tuple[str, ...]  # codes of findings, with what the readings are multiplied by therefore
+    scales: tuple[float, float]  # gyro, accelerometer
 
 
 class VioNode(LetvinsNode):
@@ -71,7 +74,9 @@ class VioNode(LetvinsNode):
         self._resets_told, self._catch_up_until = 0, 0.0
         self._output, self._frames = VioOutput(self, noise, self._session_ns), RobotFrames(self, rig)
         self._camera_frames: list[str] = []
-        self._tracker_problems: list[str] = []
+        self._tracker_problems, self._tracks_doubtful = list[str](), False
+        self._mended: tuple[str, ...] = ()
+        self._repairs = Repairs()
         self.serve(Trigger, "~/reset", self._reset)
 
     def activate(self) -> None:
@@ -95,10 +100,11 @@ class VioNode(LetvinsNode):
         if not verdict.passes:
             return
         self._camera_frames = max(self._camera_frames, list(message.frames), key=len)
-        self._tracker_problems = list(message.problems)
+        self._tracker_problems, self._tracks_doubtful = list(message.problems), message.doubtful
         before = self._queue.dropped
         received = convert.stamp_to_ns(message.received)
-        self._queue.put(Waiting(convert.tracks_from(message), now, received, verdict.restarted))
+        mended, scales = tuple(message.mended), (message.gyro_scale, message.accel_scale)
+        self._queue.put(Waiting(convert.tracks_from(message), now, received, verdict.restarted, mended, scales))
         if self._queue.dropped > before:
             self.problems.note("tracks", "dropped because the estimator is slower than the camera")
         self.wake()
@@ -127,6 +133,8 @@ class VioNode(LetvinsNode):
             return True
         if waiting.restarted and not self._fresh:
             self._start_anew("the images' time has gone back")
+        if waiting.mended != self._mended:
+            self._mend(waiting)
         if self._reset_wanted:
             self._start_anew(self._reset_wanted)
             self._reset_wanted = ""
@@ -140,6 +148,7 @@ class VioNode(LetvinsNode):
 
     def _feed_imu(self) -> None:
         new, restarted = self._imu.take(self._take_imu())
+        new = self._repairs.of_imu(new)
         if restarted:
             self._estimator.forget_imu()
             if not self._fresh:
@@ -195,9 +204,10 @@ class VioNode(LetvinsNode):
         step = self._estimator.process(waiting.tracks)
         state = self._state = step.state
         self._tell_reset(state.resets, state.reason)
-        mount = self._frames.mount
+        mount, gyro = self._frames.mount, self._estimator.mean_gyro(state.stamp_ns)
+        self._output.doubt(state, gyro, self._tracks_doubtful or self.problems.may_spoil_motion())
         if state.status is not Status.INITIALISING and mount is not None:
-            self._output.pose(state, self._estimator.mean_gyro(state.stamp_ns), mount)
+            self._output.pose(state, gyro, mount)
         if step.keyframe is not None:
             self._output.keyframe(step.keyframe)
         self._output.status(state, len(waiting.tracks), waiting.received_ns, self._warnings())
@@ -207,6 +217,13 @@ class VioNode(LetvinsNode):
             self._wheels.forget()
         self._fresh = True  # images and IMU both go back where a recording begins again: one reset
         self._tell_reset(self._estimator.reset(reason), reason)
+
+    def _mend(self, waiting: Waiting) -> None:
+        """Take over what the tracker has found wrong with the set-up; what came before is of no use."""
+        gyro_scale, accel_scale = waiting.scales
+        self._mended, self._repairs = waiting.mended, Repairs(gyro_scale=gyro_scale, accel_scale=accel_scale)
+        self._estimator.forget_imu()
+        self._start_anew(f"mended: {', '.join(waiting.mended)}" if waiting.mended else "a tracker that mends nothing")
 
     def _tell_reset(self, resets: int, reason: str) -> None:
         if resets > self._resets_told:

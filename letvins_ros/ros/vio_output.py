@@ -13,6 +13,7 @@ from letvins_ros.calibration import ImuNoise
 from letvins_ros.geometry import apply
 from letvins_ros.msg import Keyframe, VioStatus
 from letvins_ros.ros import convert
+from letvins_ros.ros.doubt import Doubt
 from letvins_ros.ros.mount import Mount
 from letvins_ros.ros.node import LetvinsNode
 from letvins_ros.ros.paths import ThinnedPath
@@ -37,11 +38,16 @@ class VioOutput:
         self._points = node.advertise(PointCloud2, "letvins/points")
         self._keyframes = node.advertise(Keyframe, "letvins/keyframe")
         self._statuses = node.advertise(VioStatus, "letvins/status")
+        self._doubt = Doubt()
         self._sent_ns = 0  # the newest stamp at the IMU's rate
 
     def wants_imu_rate(self) -> bool:
         """Whether anybody listens to the odometry at the IMU's rate."""
         return bool(self._imu_odometry.get_subscription_count())
+
+    def doubt(self, state: VioState, gyro: np.ndarray | None, doubtful: bool) -> None:
+        """Take whether a frame's motion may be wrong, before it is published."""
+        self._doubt.look(state, float(np.linalg.norm(_rate(state, gyro))), doubtful)
 
     def pose(self, state: VioState, gyro: np.ndarray | None, mount: Mount) -> None:
         """A frame's pose as odometry, in the path and as a transform; gyro: its mean reading (3,) rad/s then."""
@@ -80,7 +86,8 @@ class VioOutput:
         late_s = (time.time_ns() - received_ns) * 1e-9
         self._node.stats.latency(late_s)
         status = convert.status_to_message(state, self._node.config.ros.odom_frame, self._session_ns)
-        status.quality = convert.quality_of(state.status, features, self._node.config.estimator.min_tracks)
+        needed, status.doubtful = self._node.config.estimator.min_tracks, self._doubt.present
+        status.quality = convert.quality_of(state.status, features, needed, status.doubtful)
         status.features, status.imu_received = features, self._node.stats.total("imu")
         status.latency_s, status.warnings = late_s, list(warnings)
         self._statuses.publish(status)
@@ -94,9 +101,14 @@ class VioOutput:
             status.resets = last.resets
             known = last.status is not Status.INITIALISING
             status.state = VioStatus.DEGRADED if known else VioStatus.INITIALISING
+            status.doubtful = known
         self._statuses.publish(status)
 
     def _message(self, state: VioState, gyro: np.ndarray | None, mount: Mount) -> Odometry:
-        ros, rate = self._node.config.ros, np.zeros(3) if gyro is None else gyro - state.gyro_bias
+        ros, rate, state = self._node.config.ros, _rate(state, gyro), self._doubt.widened(state)
         std = self._noise.gyro_noise * np.sqrt(self._noise.rate_hz)
         return convert.odometry_to_message(state, rate, std, (ros.odom_frame, ros.base_frame), mount)
+
+
+def _rate(state: VioState, gyro: np.ndarray | None) -> np.ndarray:
+    return np.zeros(3) if gyro is None else gyro - state.gyro_bias

@@ -90,3 +90,31 @@ def test_the_filter_of_robot_localization_hears_our_odometry():
     assert given["odom0"] == "letvins/odometry"
     assert (given["odom_frame"], given["base_link_frame"]) == (ours.odom_frame, ours.base_frame)
     assert [len(given[f"odom{i}_config"]) for i in range(2)] == [15, 15]
+
+
+def settings(value, key):
+    """Every value of this key in nested data."""
+    if not isinstance(value, dict):
+        return []
+    return [found for name, v in value.items() for found in ([v] if name == key else settings(v, key))]
+
+
+def test_nav2s_example_hears_our_odometry_in_our_frames():
+    given, ours = yaml.safe_load((ROOT / "config" / "nav2" / "odometry.yaml").read_text()), Config().ros
+    source = "".join(file.read_text() for file in (ROOT / "letvins_ros" / "ros").glob("*.py"))
+    assert settings(given, "odom_topic") == ["letvins/odometry"] * 3
+    assert 'advertise(Odometry, "letvins/odometry")' in source
+    assert set(settings(given, "robot_base_frame")) | set(settings(given, "base_frame_id")) == {ours.base_frame}
+    local = given["local_costmap"]["local_costmap"]["ros__parameters"]
+    assert (local["global_frame"], given["behavior_server"]["ros__parameters"]["local_frame"]) == (ours.odom_frame,) * 2
+    assert given["global_costmap"]["global_costmap"]["ros__parameters"]["global_frame"] == ours.map_frame
+    assert given["collision_monitor"]["ros__parameters"]["odom_frame_id"] == ours.odom_frame
+
+
+def test_the_tutorial_has_ten_steps_and_names_files_that_exist():
+    text = (ROOT / "docs" / "realsense_to_nav2.md").read_text()
+    steps = [int(number) for number in re.findall(r"^## (\d+)\. ", text, re.M)]
+    assert steps == list(range(1, 11))
+    links = re.findall(r"\]\((?!http)([^)#]+)", text)
+    assert links
+    assert all((ROOT / "docs" / link).exists() for link in links), links

@@ -187,8 +187,12 @@ def crop(message):
 
 @pytest.mark.parametrize("reliable", [True, False], ids=["reliable", "best effort"])
 def test_wrong_inputs_are_each_named_once_and_crash_nothing(recording, tmp_path, reliable):
-    dataset = open_dataset(recording)
-    with Stack(tmp_path, dataset=str(recording), loop=False) as stack, Ear(stack.domain, images=False) as ear:
+    dataset, file = open_dataset(recording), tmp_path / "as_it_is.yaml"
+    file.write_text("/**:\n  ros__parameters:\n    ros:\n      mend: false\n")
+    with (
+        Stack(tmp_path, dataset=str(recording), config=str(file), loop=False) as stack,
+        Ear(stack.domain, images=False) as ear,
+    ):
         stack.start("feature_tracker", "vio")
         driver = Driver(ear, dataset, reliable)
         ear.wait(

@@ -97,7 +97,7 @@ def test_the_dds_profile_is_set_unless_there_is_one(monkeypatch):
 def test_letvins_up_has_the_arguments_of_the_launch_files():
     options = set(typer.main.get_command(cli.app).commands["up"].params)
     names = {option.name for option in options}
-    assert names == {f.name for f in fields(System)} | {"record"}
+    assert names == {f.name for f in fields(System)} | {"record", "view"}
 
 
 def test_every_argument_of_the_launch_files_is_described():
