@@ -41,6 +41,7 @@ OTHERS = (
     "kalibr_",
     "docker",
     "pre-commit install",
+    "ray start",
 )
 ROS2 = ("launch", "service call", "param set", "topic echo", "topic hz", "run", "bag play", "bag record")
 
