@@ -20,7 +20,7 @@ from letvins_ros.datasets.stream import LATE, REPEATED
 from letvins_ros.errors import Rejected
 from letvins_ros.estimation import Step, VioEstimator
 from letvins_ros.estimation.sensor import Sensor
-from letvins_ros.evaluation.record import FrameResult, RunRecord
+from letvins_ros.evaluation.record import Estimate, FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
 from letvins_ros.examination import Examiner, without_consequences
 from letvins_ros.examination.stamps import row_findings
@@ -173,7 +173,7 @@ class _Pass:
             self.view.warn(f"{finding.code}: {finding.message}" for finding in self._odometry.examiner.findings())
         return FrameResult(
             stamp_ns=frame.stamp_ns,
-            state=step.state,
+            state=Estimate.of(step.state),
             T_map_odom=None,
             tracker_ms=tracker_ms,
             estimator_ms=estimator_ms,

@@ -14,12 +14,30 @@ from letvins_ros.types import Trajectory, VioState, VioStatus
 STAGES = ("tracker_ms", "estimator_ms", "loop_ms", "total_ms")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
+class Estimate:
+    """What the results need of a VioState; a long run keeps it for every frame, so no more than that."""
+
+    status: VioStatus
+    reason: str
+    T_odom_body: np.ndarray  # (4, 4)
+    position_covariance: np.ndarray  # (3, 3) m^2, in odom
+    resets: int
+
+    @staticmethod
+    def of(state: VioState) -> "Estimate":
+        """The part of a state, without a reference to the rest."""
+        return Estimate(
+            state.status, state.reason, state.T_odom_body.copy(), state.covariance[:3, :3].copy(), state.resets
+        )
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class FrameResult:
     """The result of one frame and its processing times."""
 
     stamp_ns: int
-    state: VioState | None  # None: nothing yet
+    state: Estimate | None  # None: nothing yet
     T_map_odom: np.ndarray | None  # (4, 4), None: no map
     tracker_ms: float
     estimator_ms: float
@@ -83,7 +101,7 @@ class RunRecord:
         """Time since the first frame."""
         return (stamp_ns - self.frames[0].stamp_ns) / SECOND_NS
 
-    def posed(self) -> list[tuple[FrameResult, VioState]]:
+    def posed(self) -> list[tuple[FrameResult, Estimate]]:
         """Frames with a pose, and the states that hold it."""
         return [(f, f.state) for f in self.frames if f.state and f.status is not VioStatus.INITIALISING]
 

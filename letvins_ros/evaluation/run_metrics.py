@@ -86,7 +86,7 @@ def compare(record: RunRecord, truth: Trajectory | None) -> Comparison | None:
         absolute_error(truth, take(record.map_trajectory(), rows)),
         drift(truth, matched, np.array([states[row].resets for row in rows])),
         matched.stamps_ns,
-        np.stack([states[row].covariance[:3, :3] for row in rows]),
+        np.stack([states[row].position_covariance for row in rows]),
     )
 
 

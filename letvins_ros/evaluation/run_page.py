@@ -57,7 +57,7 @@ def _map(record: RunRecord, comparison: Comparison | None) -> Figure:
 def _error(record: RunRecord, comparison: Comparison | None, marks: Marks) -> Figure:
     if comparison is None:
         posed = record.posed()
-        covariances = np.array([state.covariance[:3, :3] for _, state in posed]).reshape(-1, 3, 3)
+        covariances = np.array([state.position_covariance for _, state in posed]).reshape(-1, 3, 3)
         series = ErrorSeries(_seconds(record, [f.stamp_ns for f, _ in posed]), None, None, _sigma(covariances))
         return error_figure(series, marks, "Position uncertainty; no truth to compare with")
     time_s, drift, absolute = _seconds(record, comparison.stamps_ns), comparison.drift, comparison.absolute

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 
 from letvins_ros import geometry
-from letvins_ros.evaluation.record import FrameResult, RunRecord
+from letvins_ros.evaluation.record import Estimate, FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
 from letvins_ros.evaluation.trajectory import from_poses
-from letvins_ros.types import Trajectory, VioState, VioStatus
+from letvins_ros.types import Trajectory, VioStatus
 
 START_NS = 1_403_636_580_838_555_648
 
@@ -43,11 +43,8 @@ def estimate(truth) -> Trajectory:
     return Trajectory(every.stamps_ns + shift, every.positions, every.quaternions)
 
 
-def make_state(stamp_ns, T=None, status=VioStatus.TRACKING, reason="", resets=0) -> VioState:
-    zero = np.zeros(3)
-    return VioState(
-        stamp_ns, status, reason, np.eye(4) if T is None else T, zero, zero, zero, 1e-4 * np.eye(15), resets
-    )
+def make_state(T=None, status=VioStatus.TRACKING, reason="", resets=0) -> Estimate:
+    return Estimate(status, reason, np.eye(4) if T is None else T, 1e-4 * np.eye(3), resets)
 
 
 def make_frame(stamp_ns, state=None, T_map_odom=None, total_ms=20.0) -> FrameResult:
@@ -59,7 +56,7 @@ def frame_at():
     """A frame at a stamp, with a state of the given fields or none."""
 
     def make(stamp_ns, posed=True, **fields):
-        return make_frame(stamp_ns, make_state(stamp_ns, **fields) if posed else None)
+        return make_frame(stamp_ns, make_state(**fields) if posed else None)
 
     return make
 
@@ -75,7 +72,7 @@ def record(truth) -> RunRecord:
         stamp = int(truth.stamps_ns[10 * i])
         status = VioStatus.DEGRADED if 40 <= i < 44 else VioStatus.INITIALISING if i == 60 else VioStatus.TRACKING
         noisy = T @ geometry.transform(np.eye(3), rng.normal(0, 0.01, 3))
-        state = make_state(stamp, noisy, status, "few tracks") if i >= 10 else None
+        state = make_state(noisy, status, "few tracks") if i >= 10 else None
         result.add(make_frame(stamp, state, T_map_odom, 20.0 + i))
     return result
 

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from letvins_ros.config_io import load_config
-from letvins_ros.evaluation.record import FrameResult, RunRecord
+from letvins_ros.evaluation.record import Estimate, FrameResult, RunRecord
 from letvins_ros.evaluation.run_metrics import compare
 from letvins_ros.pipeline import RunOptions, run_dataset
 from letvins_ros.selftest import DISTURBANCES, run_battery
 from letvins_ros.selftest.battery import judged
 from letvins_ros.selftest.recording import Recording, flight
-from letvins_ros.types import Trajectory, VioState, VioStatus
+from letvins_ros.types import Trajectory, VioStatus
 
 SHORT = ["images: black 1 s", "calibration: left focal length halved", "gaps: both 3 s", "clocks: frames twice"]
 MENDED = {
@@ -106,8 +106,7 @@ def record_of(errors_m, sigma_m, warnings):
     for i, error in enumerate(errors_m.tolist()):
         T, stamp = np.eye(4), i * 100_000_000
         T[:3, 3] = [i * 0.1 + error, np.sin(i / 5), 0]
-        covariance = np.diag([sigma_m**2] * 3 + [1e-6] * 12)
-        state = VioState(stamp, VioStatus.TRACKING, "", T, *np.zeros((3, 3)), covariance)
+        state = Estimate(VioStatus.TRACKING, "", T, sigma_m**2 * np.eye(3), 0)
         record.add(FrameResult(stamp, state, None, 1.0, 1.0, 0.0, 2.0, 100))
     record.warnings = warnings
     stamps = np.arange(len(errors_m)) * 100_000_000

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Round after round through the same hall, with loops: `make fuzz` flies for 20 minutes, the suite not at all.
+
+Processor time is compared, as the clock also counts what other programs do.
+"""
+
+import os
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from survival_check import FILES
+
+from letvins_ros.config import Config
+from letvins_ros.datasets import ReadReport
+from letvins_ros.evaluation.run_metrics import compare, run_metrics
+from letvins_ros.pipeline import RunOptions, run_dataset
+from letvins_ros.selftest.recording import SMALL_RIG
+from letvins_ros.simulation import Equipment, Simulation
+from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
+from letvins_ros.types import ImageFrame, ImuSamples, Trajectory
+
+ROUND_S, ROUNDS = 24.0, 50
+EVERY = 200  # frames between looks at memory and processor time
+MORE_MB, SLOWER = 20.0, 1.2  # what the last quarter may take more than the second one
+
+
+def one_round(motion, room, duration_s, rng):
+    """A round that ends as it began, in motion."""
+    turn = 2 * np.pi * control_times(duration_s) / ROUND_S
+    x, y = (room[0] / 2 - 2) * np.cos(turn), (room[1] / 2 - 2) * np.sin(turn)
+    z, sway = 1.8 + 0.3 * np.sin(3 * turn) + 0.05 * np.sin(14 * turn), 0.12 * np.sin(11 * turn)
+    ahead = turn + np.pi / 2 + 0.3 * np.sin(4 * turn)
+    points = np.stack([x + sway, y - sway, z, ahead, 0.1 * np.sin(5 * turn), 0.1 * np.sin(9 * turn)], axis=1)
+    return SplineTrajectory.from_control(points, duration_s)
+
+
+class Rounds:
+    """A Dataset: the same round again and again, rendered once."""
+
+    def __init__(self, rounds):
+        flight = Simulation("hall", ROUND_S, 0, Equipment(SMALL_RIG))
+        self.name, self.rig, self.report = "rounds", flight.rig, ReadReport()
+        self._image = cache(flight.image)
+        starts = (np.arange(rounds) * round(ROUND_S * 1e9))[:, None]
+        self.stamps_ns = (flight.stamps_ns[:-1] + starts).ravel()
+        self._frames = len(flight) - 1
+        stamps, imu = (flight.imu.stamps_ns[:-1] + starts).ravel(), flight.imu
+        self.imu = ImuSamples(stamps, np.tile(imu.gyro[:-1], (rounds, 1)), np.tile(imu.accel[:-1], (rounds, 1)))
+        truth = flight.truth
+        again = (np.tile(truth.positions[:-1], (rounds, 1)), np.tile(truth.quaternions[:-1], (rounds, 1)))
+        self.truth = Trajectory(stamps, *again)
+
+    def __len__(self):
+        return len(self.stamps_ns)
+
+    def frames(self, start_s=0.0, duration_s=None):
+        for i, stamp_ns in enumerate(self.stamps_ns.tolist()):
+            yield ImageFrame(stamp_ns, tuple(self._image(i % self._frames, camera) for camera in range(2)))
+
+
+def resident_mb(pid):
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def children():
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+@pytest.mark.skipif(FILES < 1000, reason="20 minutes of flight, for make fuzz")
+def test_in_twenty_minutes_neither_memory_nor_latency_grows(monkeypatch):
+    monkeypatch.setattr("letvins_ros.simulation.sequence.make_trajectory", one_round)
+    flight, taken = Rounds(ROUNDS), [[resident_mb("self"), 0.0, time.process_time()]]
+
+    def note(done, total):
+        if done % EVERY == 0:
+            taken.append([resident_mb("self"), sum(map(resident_mb, children())), time.process_time()])
+
+    run = run_dataset(flight, Config(), RunOptions(), note)
+    metrics = run_metrics(run.record, flight.truth, compare(run.record, flight.truth))
+    of_run, of_loops, cpu_s = np.array(taken).T
+    loop_ms = np.array([frame.loop_ms for frame in run.record.frames if frame.loop_ms])
+    mb, loops_mb, ms, loops_ms = (quarters(v) for v in (of_run, of_loops, np.diff(cpu_s) / EVERY * 1e3, loop_ms))
+    told = {key: metrics[key] for key in ("duration_s", "loops", "resets", "ate_rmse_m", "ate_map_rmse_m")}
+    sys.stdout.write(f"{told}\nMB: run {mb}, loops {loops_mb}\nCPU ms: a frame {ms}, a keyframe's loops {loops_ms}\n")
+    assert metrics["loops"] > 0 and metrics["resets"] == 0 and not metrics["missing"]
+    assert metrics["ate_map_rmse_m"] < 0.05
+    assert mb[3] - mb[1] < MORE_MB and loops_mb[3] - loops_mb[1] < MORE_MB
+    assert ms[3] < SLOWER * ms[1] and loops_ms[3] < SLOWER * loops_ms[1]
+
+
+def quarters(values):
+    """Medians of four parts."""
+    return [round(float(np.median(part)), 1) for part in np.array_split(values, 4)]
