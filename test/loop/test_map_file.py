@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -116,20 +115,51 @@ def saver(source, path):
     return child
 
 
-def test_killing_a_save_loses_nothing(file):
-    """A process saves over and over until it is killed; what lies there is always a whole map."""
-    before = file.read_bytes()
-    for wait_s in (0.0, 0.003, 0.02):
-        child = saver(file, file)
-        time.sleep(wait_s)
-        os.kill(child.pid, signal.SIGKILL)
-        child.wait()
-        assert file.read_bytes() == before
-    for part in file.parent.glob(".*.part"):
+KILLED_AT_EVERY_LINE = """
+import itertools, os, signal, sys
+from pathlib import Path
+from letvins_ros.loop.map_file import load_map, save_map
+WRITING = ("save_map", "atomic_path", "part_folder", "sync")
+old, new, target = map(Path, sys.argv[1:])
+names = {old.read_bytes(): "old", new.read_bytes(): "new"}
+new = load_map(new)
+
+def killed_at(line):
+    target.write_bytes(old.read_bytes())
+    child = os.fork()
+    if not child:
+        lines = itertools.count()
+        def trace(frame, event, argument):
+            if event == "line" and next(lines) == line:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return trace if frame.f_code.co_name in WRITING else None
+        sys.settrace(trace)
+        save_map(target, *new)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == signal.SIGKILL
+
+for line in itertools.count():
+    killed = killed_at(line)
+    print(names.get(target.read_bytes(), "torn"))
+    if not killed:
+        break
+"""
+
+
+def test_killing_a_save_loses_nothing(file, places, tmp_path):
+    """`kill -9` before each line that is executed while a map replaces another: temporary files, writes, the rename."""
+    new, target = tmp_path / "new" / "b.map", tmp_path / "maps" / "a.map"
+    save_map(new, places, replace(INFO, provenance={"source": "another"}))
+    target.parent.mkdir()
+    command = [sys.executable, "-c", KILLED_AT_EVERY_LINE, str(file), str(new), str(target)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    assert set(said) == {"old", "new"} and said == sorted(said, reverse=True)  # first all the old ones
+    assert said.count("old") > 50 and said.count("new") > 2
+    for part in target.parent.glob(".*.part"):
         os.utime(part, (0, 0))
     _remove_abandoned.cache_clear()  # as a new process
-    save_map(file, *load_map(file))
-    assert list(file.parent.iterdir()) == [file]
+    save_map(target, *load_map(target))
+    assert list(target.parent.iterdir()) == [target]
 
 
 def test_processes_that_save_into_one_file_never_tear_it(file, tmp_path):
