@@ -107,11 +107,12 @@ def config_export(
     from letvins_ros.calibration import choose_cameras
     from letvins_ros.calibration_export import calibration_of, export
     from letvins_ros.config import InputConfig
-    from letvins_ros.writing import write_atomic
+    from letvins_ros.writing import write_set
 
     rig = choose_cameras(calibration_of(source), InputConfig(cameras=cameras).camera_numbers)
-    for name, text in export(rig, to).items():
-        write_atomic(out / name, text)
+    texts = export(rig, to)
+    write_set(out, texts)
+    for name in texts:
         print(f"Written: {out / name}")
 
 

@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -78,6 +78,32 @@ def write_atomic(path: Path, content: str | bytes) -> None:
     """Write a file that appears complete or not at all. Raises DataError where it cannot be written."""
     with atomic_path(path) as part:
         part.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def move_set(part: Path, folder: Path, last: str, others: Iterable[str] = ()) -> None:
+    """Move the files of a folder into another on the same disk, in place of those of these names; `last` goes last.
+
+    Whenever the process ends, files of two sets never stand side by side: the old ones go first, `last` before all.
+    `others`: names that the old set may have besides.
+    """
+    names = sorted((path.name for path in part.iterdir()), key=lambda name: name == last)
+    old = [name for name in {*names, *others} if (folder / name).exists()]
+    if len({*names, *old}) > 1:  # a single file is replaced at once
+        for name in sorted(old, key=lambda name: name != last):
+            (folder / name).unlink()
+    for name in names:
+        (part / name).replace(folder / name)
+
+
+def write_set(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write files by their names, together, the first one last. Raises DataError where they cannot be written."""
+    try:
+        with part_folder(folder / next(iter(texts))) as part:
+            for name, text in texts.items():
+                (part / name).write_text(text)
+            move_set(part, folder, next(iter(texts)))
+    except OSError as error:
+        raise DataError(f"cannot write {folder}/: {error.strerror or error}") from error
 
 
 def unused(folder: Path) -> Path:

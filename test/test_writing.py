@@ -2,11 +2,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from letvins_ros.errors import DataError
-from letvins_ros.writing import atomic_path, sync, to_json, write_atomic
+from letvins_ros.writing import atomic_path, move_set, sync, to_json, write_atomic
 
 
 def test_a_file_replaces_the_old_one_and_nothing_else_stays(tmp_path):
@@ -92,3 +93,47 @@ def test_json_has_null_for_what_is_not_finite():
     assert to_json({"a": [float("nan"), 1.5], "b": {"c": float("inf")}}).split() == (
         '{ "a": [ null, 1.5 ], "b": { "c": null } }'.split()
     )
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_two_sets_of_files_never_stand_side_by_side(moment, tmp_path, monkeypatch):
+    """Whenever the process ends: without `last` a set is incomplete, with it all there is belongs to it."""
+    folder, part, steps = tmp_path / "out", tmp_path / "part", iter(range(100))
+    for place, names in ((folder, ("net.bin", "net.param", "old", "own")), (part, ("net.bin", "net.param", "new"))):
+        place.mkdir()
+        for name in names:
+            (place / name).write_text(place.name)
+
+    def until_then(method):
+        def step(*arguments):
+            if next(steps) == moment:
+                raise Killed
+            return method(*arguments)
+
+        return step
+
+    for method in ("replace", "unlink"):
+        monkeypatch.setattr(Path, method, until_then(getattr(Path, method)))
+    if moment < 6:
+        with pytest.raises(Killed):
+            move_set(part, folder, "net.param", ("old",))
+    else:
+        move_set(part, folder, "net.param", ("old",))
+        assert {path.name for path in folder.iterdir()} == {"net.bin", "net.param", "new", "own"}
+    owners = {path.name: path.read_text() for path in folder.iterdir() if path.name != "own"}
+    assert len(set(owners.values())) <= 1
+    assert "net.param" not in owners or len(owners) == 3
+    assert (folder / "own").read_text() == "out"
+
+
+def test_a_single_file_of_a_set_is_replaced_at_once(tmp_path, monkeypatch):
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "a").write_text("new")
+    (tmp_path / "a").write_text("old")
+    monkeypatch.setattr(Path, "unlink", None)
+    move_set(tmp_path / "part", tmp_path, "a")
+    assert (tmp_path / "a").read_text() == "new"

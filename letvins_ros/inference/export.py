@@ -14,12 +14,13 @@ import numpy as np
 import openvino as ov
 import torch
 
+from letvins_ros.errors import DataError
 from letvins_ros.inference.onnx_model import write_onnx
 from letvins_ros.inference.openvino_runtime import CHECKSUM, checksum, convert
 from letvins_ros.inference.quantise import quantise
 from letvins_ros.inference.runtime import BackendError
 from letvins_ros.networks.deploy import Deployed
-from letvins_ros.writing import atomic_path
+from letvins_ros.writing import move_set, part_folder
 
 Size = tuple[int, int]  # height, width
 SUFFIXES = (".onnx", ".xml", ".param", ".engine")
@@ -130,12 +131,16 @@ def _save(model: ov.Model, out: Path) -> None:
 
 @contextmanager
 def _exported(out: Path) -> Iterator[Path]:
-    """A path to write to and to check; the files become those of `out` at the end, the one that is opened last."""
-    with atomic_path(out) as part:
-        yield part
-        for other in part.parent.iterdir():
-            if other != part:
-                other.replace(out.parent / other.name)
+    """A path to write to and to check; the files become those of `out` at the end, together.
+
+    Without the file of that name, which is the one to open, there is no export. Raises DataError.
+    """
+    try:
+        with part_folder(out) as part:
+            yield part / out.name
+            move_set(part, out.parent, out.name)
+    except OSError as error:
+        raise DataError(f"cannot write {out}: {error.strerror or error}") from error
 
 
 def _need(package: str, what: str) -> None:

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
 import json
+import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from letvins_ros.errors import DataError
 from letvins_ros.evaluation.evaluate import evaluate
-from letvins_ros.evaluation.record import RunRecord
+from letvins_ros.evaluation.record import Estimate, FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
 from letvins_ros.evaluation.run_metrics import compare, run_metrics
 from letvins_ros.evaluation.run_page import run_page
 from letvins_ros.evaluation.trajectory import read_tum, write_tum
 from letvins_ros.memory import peak_rss_mb
-from letvins_ros.types import VioStatus
+from letvins_ros.types import VioState, VioStatus
 
 KEYS = (  # what other programs read
     "frames frames_dropped duration_s path_length_m coverage initialised_after_s resets loops ate_rmse_m ate_map_rmse_m"
@@ -128,7 +130,7 @@ def test_a_single_pose_has_no_error_but_a_report(truth, frame_at):
 
 def test_a_folder_that_cannot_be_written_is_a_data_error(tmp_path, record):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"cannot write .*trajectory\.tum: "):
+    with pytest.raises(DataError, match=r"cannot write .*/file/out: (Not a directory|File exists)"):
         write_results(tmp_path / "file" / "out", record, None, "")
 
 
@@ -145,3 +147,44 @@ def test_time_counts_from_the_records_creation(frame_at):
     metrics = _metrics(record)
     assert metrics["realtime_factor"] == pytest.approx(3.0, rel=0.05)
     assert metrics["cpu_ms_per_frame"] == pytest.approx(500.0, rel=0.05)
+
+
+def test_an_hour_of_frames_takes_little_memory():
+    """A state's covariance (15, 15) and what else no result needs is not kept."""
+    count, zero = 2000, np.zeros(3)
+    record = RunRecord(count)
+    tracemalloc.start()
+    for i in range(count):
+        state = VioState(i, VioStatus.TRACKING, "", np.eye(4), zero, zero, zero, np.eye(15))
+        record.add(FrameResult(i, Estimate.of(state), None, i + 0.1, i + 0.2, i + 0.3, i + 0.4, i))
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(record.frames) == count
+    assert held / count < 1000  # bytes: 70 MB in an hour of 20 frames a second
+
+
+def test_results_of_another_run_are_replaced_together(written, record, truth, tmp_path):
+    shutil.copytree(written[0], tmp_path, dirs_exist_ok=True)
+    for name in ("map.png", "own.txt"):  # the other run had loops; a user's file
+        (tmp_path / name).write_text("old")
+    write_results(tmp_path, record, truth, "tracker: letnet2\n")
+    assert {path.name for path in tmp_path.iterdir()} == FILES | {"own.txt"}
+    assert (tmp_path / "config.yaml").read_text() == "tracker: letnet2\n"
+
+
+def test_where_not_all_can_be_written_the_results_before_stay_and_the_new_ones_are_beside(
+    written, record, truth, tmp_path, monkeypatch
+):
+    def refuse(out, page):
+        raise DataError(f"cannot write {out}/trajectory.png: No space left on device")
+
+    out = tmp_path / "out"
+    shutil.copytree(written[0], out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    monkeypatch.setattr("letvins_ros.evaluation.report.write_report", refuse)
+    with pytest.raises(DataError, match=r"cannot write .*/out-2/trajectory\.png: No space"):
+        write_results(out, record, truth, "")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert {path.name for path in (tmp_path / "out-2").iterdir()} == {
+        name for name in FILES if not name.endswith((".png", ".html"))
+    }
