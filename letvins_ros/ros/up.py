@@ -14,6 +14,7 @@ from pathlib import Path
 from letvins_ros.errors import LetvinsError
 from letvins_ros.processes import PARENT
 from letvins_ros.ros.resolve import resolve
+from letvins_ros.ros.shared_memory import remove_abandoned
 from letvins_ros.ros.start import SIGNALS, signals_noted
 from letvins_ros.ros.system import System, environment, programs
 from letvins_ros.writing import check_writable
@@ -83,10 +84,12 @@ def run_system(system: System, record: Path | None = None, view: Path | None = N
         wanted["record"] = [str(record), system.namespace]
     if view is not None:
         wanted["view"] = [str(view), *nodes[0].arguments()]
+    remove_abandoned()  # of nodes that were killed with the program that started them
     with signals_noted() as ended:
         running = [Process(name, arguments, env) for name, arguments in wanted.items()]
         code = _watch(running, ended)
         stopped = stop(running)
+        remove_abandoned()
         return code or stopped
 
 
