@@ -4,6 +4,7 @@
 import json
 from dataclasses import dataclass
 
+import calibration_readers as readers
 import cv2
 import numpy as np
 import pytest
@@ -289,21 +290,83 @@ def openvins(folder, t):
     return folder / "estimator_config.yaml"
 
 
-STYLES = {  # writer, coefficients, cameras, our model, lens parameters before the focal lengths
-    "vins mono": (vins_mono, 4, 1, "pinhole-radtan"),
-    "vins mono fisheye": (lambda f, t: vins_mono(f, t, True), 4, 1, "pinhole-equidistant"),
-    "xrslam": (xrslam, 4, 1, "pinhole-radtan"),
-    "xrslam body": (lambda f, t: xrslam(f, t, truth(99).T[0]), 4, 1, "pinhole-radtan"),
-    "orb-slam3": (orbslam3, 4, 2, "pinhole-radtan"),
-    "orb-slam3 fisheye": (lambda f, t: orbslam3(f, t, True), 4, 2, "pinhole-equidistant"),
-    "okvis": (okvis, 4, 2, "pinhole-radtan"),
-    "okvis 8": (lambda f, t: okvis(f, t, "radialtangential8"), 8, 2, "pinhole-radtan"),
-    "okvis 5 cameras' worth": (lambda f, t: okvis(f, t, "equidistant"), 4, 4, "pinhole-equidistant"),
-    "basalt kb4": (basalt, 4, 2, "pinhole-equidistant"),
-    "basalt radtan8": (lambda f, t: basalt(f, t, "pinhole-radtan8"), 8, 2, "pinhole-radtan"),
-    "kalibr": (kalibr, 4, 2, "pinhole-radtan"),
-    "kalibr fisheye": (lambda f, t: kalibr(f, t, distortion="equidistant"), 4, 3, "pinhole-equidistant"),
-    "openvins": (openvins, 4, 2, "pinhole-radtan"),
+def vins_fusion(folder, t):
+    for i, (f, D) in enumerate(zip(t.fxycxy, t.D, strict=True)):
+        bent, lens = named_values(("k1", "k2", "p1", "p2"), D), named_values(("fx", "fy", "cx", "cy"), f)
+        (folder / f"cam{i}_pinhole.yaml").write_text(
+            f"%YAML:1.0\n---\nmodel_type: PINHOLE\ncamera_name: camera\nimage_width: {t.size[0]}\n"
+            f"image_height: {t.size[1]}\ndistortion_parameters:\n{bent}projection_parameters:\n{lens}"
+        )
+    g, a, gw, aw = (x * 200**0.5 for x in t.noise)
+    text = "%YAML:1.0\n\n#common parameters\n#support: 1 imu 1 cam; 1 imu 2 cam: 2 cam;\nimu: 1\n"
+    text += f'num_of_cam: {len(t.T)}\n\nimu_topic: "/imu0"\n'
+    text += "".join(f'cam{i}_calib: "cam{i}_pinhole.yaml"\n' for i in range(len(t.T)))
+    text += f"image_width: {t.size[0]}\nimage_height: {t.size[1]}\n   \nestimate_extrinsic: 0   # 0  accurate\n"
+    text += "".join(matrix(f"body_T_cam{i}", T) for i, T in enumerate(t.T))
+    text += (
+        f"acc_n: {a!r}          # 0.04\ngyr_n: {g!r}\nacc_w: {aw!r}\ngyr_w: {gw!r}\ng_norm: 9.81\ntd: {t.offset_s}\n"
+    )
+    (folder / "euroc_stereo_imu_config.yaml").write_text(text)
+    return folder / "euroc_stereo_imu_config.yaml"
+
+
+def euroc(folder, t):
+    """The base is not the IMU."""
+    T_base_imu = truth(98).T[0]
+
+    def mount(T):
+        data = ",\n         ".join(", ".join(repr(float(x)) for x in row) for row in T)
+        return f"T_BS:\n  cols: 4\n  rows: 4\n  data: [{data}]\n"
+
+    for i, (T, f, D) in enumerate(zip(t.T, t.fxycxy, t.D, strict=True)):
+        (folder / f"cam{i}").mkdir()
+        (folder / f"cam{i}" / "sensor.yaml").write_text(
+            f"# General sensor definitions.\nsensor_type: camera\ncomment: VI-Sensor cam{i} (MT9M034)\n\n"
+            f"{mount(T_base_imu @ T)}\nrate_hz: 20\nresolution: {list(t.size)}\ncamera_model: pinhole\n"
+            f"intrinsics: {f} #fu, fv, cu, cv\ndistortion_model: radial-tangential\ndistortion_coefficients: {D}\n"
+        )
+    (folder / "imu0").mkdir()
+    imu = imu_yaml(t).replace("update_rate", "rate_hz")
+    (folder / "imu0" / "sensor.yaml").write_text(
+        f"#Default imu sensor yaml file\nsensor_type: imu\n{mount(T_base_imu)}{imu}"
+    )
+    return folder
+
+
+def camera_info_alone(folder, t):
+    f = t.fxycxy[0]
+    K = [[f[0], 0, f[2]], [0, f[1], f[3]], [0, 0, 1]]
+    model = "plumb_bob" if len(t.D[0]) == 5 else "rational_polynomial"
+    P = [[*row, 0] for row in K]
+    (folder / "left.yaml").write_text(camera_info("left", K, t.D[0], np.eye(3), P, model))
+    return folder / "left.yaml"
+
+
+STYLES = {  # writer, coefficients, cameras, our model, a reader that shares no code with the package
+    "vins mono": (vins_mono, 4, 1, "pinhole-radtan", readers.vins_mono),
+    "vins mono fisheye": (lambda f, t: vins_mono(f, t, True), 4, 1, "pinhole-equidistant", readers.vins_mono),
+    "xrslam": (xrslam, 4, 1, "pinhole-radtan", readers.xrslam),
+    "xrslam body": (lambda f, t: xrslam(f, t, truth(99).T[0]), 4, 1, "pinhole-radtan", readers.xrslam),
+    "orb-slam3": (orbslam3, 4, 2, "pinhole-radtan", readers.orbslam3),
+    "orb-slam3 fisheye": (lambda f, t: orbslam3(f, t, True), 4, 2, "pinhole-equidistant", readers.orbslam3),
+    "okvis": (okvis, 4, 2, "pinhole-radtan", readers.okvis),
+    "okvis 8": (lambda f, t: okvis(f, t, "radialtangential8"), 8, 2, "pinhole-radtan", readers.okvis),
+    "okvis 5 cameras' worth": (lambda f, t: okvis(f, t, "equidistant"), 4, 4, "pinhole-equidistant", readers.okvis),
+    "basalt kb4": (basalt, 4, 2, "pinhole-equidistant", readers.basalt),
+    "basalt radtan8": (lambda f, t: basalt(f, t, "pinhole-radtan8"), 8, 2, "pinhole-radtan", readers.basalt),
+    "kalibr": (kalibr, 4, 2, "pinhole-radtan", readers.kalibr),
+    "kalibr fisheye": (
+        lambda f, t: kalibr(f, t, distortion="equidistant"),
+        4,
+        3,
+        "pinhole-equidistant",
+        readers.kalibr,
+    ),
+    "openvins": (openvins, 4, 2, "pinhole-radtan", readers.openvins),
+    "vins fusion": (vins_fusion, 4, 2, "pinhole-radtan", readers.vins_fusion),
+    "euroc": (euroc, 4, 2, "pinhole-radtan", readers.euroc),
+    "camera_info": (camera_info_alone, 5, 1, "pinhole-radtan", readers.camera_info),
+    "camera_info 8": (camera_info_alone, 8, 1, "pinhole-radtan", readers.camera_info),
 }
 ODDITIES = {
     "as it is": lambda text: text,
@@ -321,27 +384,41 @@ def check(rig, t, model):
         np.testing.assert_allclose(mounted.camera.distortion, D, rtol=1e-12)
         np.testing.assert_allclose(mounted.T_body_cam, T, atol=1e-9)
         assert mounted.time_offset_s == pytest.approx(t.offset_s, abs=1e-9)
-    np.testing.assert_allclose([*vars(rig.imu).values()], [*np.array(t.noise)[[0, 1, 2, 3]], 200.0], rtol=1e-9)
+    if t.noise is None:
+        assert rig.imu is None
+    else:
+        np.testing.assert_allclose([*vars(rig.imu).values()], [*t.noise, 200.0], rtol=1e-9)
 
 
 @pytest.mark.parametrize("oddity", ODDITIES)
 @pytest.mark.parametrize("style", STYLES)
 def test_every_style_gives_the_numbers_that_it_says(tmp_path, style, oddity):
-    writer, coefficients, cameras, model = STYLES[style]
+    """Those that were written, and those that a reader finds which shares no code with the package."""
+    writer, coefficients, cameras, model, reader = STYLES[style]
     t = truth(len(style), coefficients, cameras)
-    t.offset_s = 0.0 if style.startswith("orb") else t.offset_s  # ORB-SLAM3 knows none
+    if style.startswith(("orb", "euroc", "camera_info")):  # which know none
+        t.offset_s = 0.0
+    if style.startswith("camera_info"):
+        t.T, t.noise = [np.eye(4)], None
     path = writer(tmp_path, t)
-    if path.suffix != ".json":
-        for file in tmp_path.iterdir():
-            file.write_text(ODDITIES[oddity](file.read_text()), newline="")
+    for file in tmp_path.rglob("*.yaml"):
+        file.write_text(ODDITIES[oddity](file.read_text()), newline="")
     rig = read_calibration(path).rig
     check(rig, t, model)
+    check(rig, read_again(reader, path, coefficients), model)
+
+
+def read_again(reader, path, coefficients):
+    found, noise = reader(path, coefficients)
+    sizes, lenses, bent, T, offsets = zip(*found, strict=True)
+    assert len({tuple(size) for size in sizes}) == len(set(offsets)) == 1
+    return Truth(list(T), list(lenses), list(bent), tuple(sizes[0]), noise, offsets[0])
 
 
 @pytest.mark.parametrize("style", ["vins mono", "xrslam", "orb-slam3"])
 def test_the_files_above_are_such_as_opencv_reads(tmp_path, style):
     """OpenCV's own reader agrees: these programs read their files with it."""
-    writer, coefficients, cameras, _ = STYLES[style]
+    writer, coefficients, cameras, *_ = STYLES[style]
     t = truth(5, coefficients, cameras)
     storage = cv2.FileStorage(str(writer(tmp_path, t)), cv2.FILE_STORAGE_READ)
     rig = read_rig(next(tmp_path.iterdir()))

@@ -17,10 +17,11 @@ JSON = (*mutations.TEXT, mutations.renumber, mutations.nest)
 @cache
 def good(style):
     """Files by name, and which is the one to read."""
-    writer, coefficients, cameras, _ = styles.STYLES[style]
+    writer, coefficients, cameras, *_ = styles.STYLES[style]
     with tempfile.TemporaryDirectory() as folder:
         path = writer(Path(folder), styles.truth(1, coefficients, cameras))
-        return {file.name: file.read_bytes() for file in Path(folder).iterdir()}, path.name
+        found = [file for file in Path(folder).rglob("*") if file.is_file()]
+        return {str(file.relative_to(folder)): file.read_bytes() for file in found}, path.relative_to(folder)
 
 
 def damage_calibration(folder, rng):
@@ -28,6 +29,7 @@ def damage_calibration(folder, rng):
     damaged = rng.choice(sorted(files))
     for file, data in files.items():
         ways = JSON if file.endswith(".json") else mutations.YAML
+        (folder / file).parent.mkdir(exist_ok=True)
         (folder / file).write_bytes(mutations.mutate(data, rng, ways) if file == damaged else data)
     return folder / name
 
