@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from letvins_ros.datasets.images import open_images
-from letvins_ros.datasets.ros_image import image_from_message
+from letvins_ros.datasets.ros_image import ImageDecoder
 from letvins_ros.errors import DataError
 from letvins_ros.image_files import MAX_DECODED, decode_image, decoded_bytes, opencv_name, read_image
 
@@ -75,7 +75,7 @@ def test_what_cannot_be_decoded_is_none_at_once(data, tmp_path):
     (tmp_path / "a.png").write_bytes(data)
     assert decode_image(data) is None
     assert read_image(tmp_path / "a.png") is None
-    assert image_from_message(SimpleNamespace(format="png", data=data)) is None
+    assert ImageDecoder().decode(SimpleNamespace(format="png", data=data)) is None
 
 
 def test_a_header_within_the_limit_is_read():

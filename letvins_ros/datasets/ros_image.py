@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from letvins_ros.datasets.bit_depth import BitDepth
+from letvins_ros.datasets.bit_depth import LOOKED_AT, BitDepth
 from letvins_ros.errors import DataError
 from letvins_ros.image_files import decode_image
 
@@ -60,11 +60,14 @@ ENCODINGS: dict[str, _Encoding] = {
 class ImageDecoder:
     """Decodes the images of one camera, of those with 16 bits the upper 8 that the camera uses."""
 
-    def __init__(self, color: bool = False, depth: BitDepth | None = None) -> None:
-        """color: (H, W, 3) RGB instead of (H, W) gray. depth: where it is known or shared."""
+    def __init__(self, color: bool = False, depth: BitDepth | None = None, live: bool = False) -> None:
+        """color: (H, W, 3) RGB instead of (H, W) gray. depth: where it is known or shared.
+
+        live: there is nothing to look at before images are decoded, so the first ones tell which bits are used.
+        """
         self._color = color
         self.depth, self.is_deep = depth or BitDepth(), False
-        self._looking = False
+        self._looking, self._to_look_at = False, LOOKED_AT if live else 0
 
     def look(self, message: Any) -> None:
         """Take note of the bits that a message's image uses, before images are decoded."""
@@ -118,14 +121,11 @@ class ImageDecoder:
 
     def _eight_bits(self, pixels: np.ndarray) -> np.ndarray:
         self.is_deep = True
-        if self._looking or not self.depth.is_known:
+        if self._looking or self._to_look_at or not self.depth.is_known:
             self.depth.look(pixels)
+        if self.depth.is_known and self._to_look_at:
+            self._to_look_at -= 1
         return self.depth.reduce(pixels)
-
-
-def image_from_message(message: Any, color: bool = False) -> np.ndarray | None:
-    """One image as `ImageDecoder.decode`; 16-bit images lose their low byte."""
-    return ImageDecoder(color, BitDepth(16)).decode(message)
 
 
 def _convert(image: np.ndarray, conversion: int | None) -> np.ndarray:

@@ -19,7 +19,7 @@ from sensor_msgs.msg import Image, Imu, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from letvins_ros import types
-from letvins_ros.datasets.ros_image import image_from_message
+from letvins_ros.datasets.ros_image import ImageDecoder
 from letvins_ros.geometry import from_quaternion
 from letvins_ros.geometry import quaternion_xyzw as own_quaternion
 from letvins_ros.msg import FeatureTracks, Keyframe, LoopClosure, VioStatus
@@ -144,15 +144,16 @@ def transform_from_message(transform: Transform) -> np.ndarray:
 # -- sensors ----------------------------------------------------------------------------------------------------------
 
 
-def image_from(message: Any) -> np.ndarray | None:
+def image_from(message: Any, decoder: ImageDecoder) -> np.ndarray | None:
     """(H, W) uint8 gray of an Image or CompressedImage, None where its data do not fit its size.
 
     Raises DataError for an encoding that is not known.
     """
-    if hasattr(message, "format") or message.encoding == "mono8" or _cv_bridge() is None:
-        return image_from_message(message)
-    image = image_from_message(message)  # names what is wrong; cv_bridge only raises
-    return image if image is None else np.asarray(_cv_bridge().imgmsg_to_cv2(message, "mono8"))
+    image = decoder.decode(message)  # names what is wrong; cv_bridge only raises
+    if image is None or decoder.is_deep or hasattr(message, "format") or message.encoding == "mono8":
+        return image
+    bridge = _cv_bridge()
+    return image if bridge is None else np.asarray(bridge.imgmsg_to_cv2(message, "mono8"))
 
 
 def image_to_message(image: np.ndarray, head: Header) -> Image:

@@ -12,6 +12,7 @@ from sensor_msgs.msg import CameraInfo, Image, Imu
 from std_srvs.srv import Trigger
 
 from letvins_ros.config import Config
+from letvins_ros.datasets.ros_image import ImageDecoder
 from letvins_ros.errors import DataError
 from letvins_ros.evaluation.draw_tracks import TrackDrawer
 from letvins_ros.msg import FeatureTracks, VioStatus
@@ -57,6 +58,7 @@ class FeatureTrackerNode(LetvinsNode):
             self.config.tracker, self.rig, seed=self.config.seed, first_id=time.time_ns() // 1000
         )
         self.gates = [StampGate(JUMP_FRAMES) for _ in range(count)]
+        self.decoders = [ImageDecoder(live=True) for _ in range(count)]
         self.moments: DropQueue[Moment] = DropQueue(self.config.ros.image_queue)
         self.joiner = FrameJoiner(self.rig.groups, self.problems.note)
         self.leads = {lead for lead, *_ in self.rig.groups}
@@ -171,7 +173,7 @@ class FeatureTrackerNode(LetvinsNode):
         """The pixels, or None after naming what is wrong with them."""
         what, expected = f"cam{camera}", self.rig.cameras[camera].camera
         try:
-            image = convert.image_from(arrived.message)
+            image = convert.image_from(arrived.message, self.decoders[camera])
         except DataError as error:
             self.problems.note(f"{what} encoding", str(error))
             return None

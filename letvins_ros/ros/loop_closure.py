@@ -17,6 +17,7 @@ from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker, MarkerArray
 
 from letvins_ros.config import Config
+from letvins_ros.datasets.ros_image import ImageDecoder
 from letvins_ros.errors import DataError, LetvinsError
 from letvins_ros.loop.closer import MapSnapshot
 from letvins_ros.msg import Keyframe, LoopClosure
@@ -55,6 +56,7 @@ class LoopClosureNode(LetvinsNode):
         self.gnss = GnssInput(self) if self.config.loop.gnss else None
         self.queue: deque[Waiting] = deque()
         self.images: dict[int, Any] = {}  # messages by stamp, oldest first
+        self.decoder = ImageDecoder(live=True)
         self.path = ThinnedPath(self.config.ros.path_poses)
         self.session: tuple[int, int] | None = None  # of the vio node, and its resets
         self.index = -1
@@ -140,7 +142,7 @@ class LoopClosureNode(LetvinsNode):
         """The image (H, W); black where there is none, which shows no place."""
         black = np.zeros((self.map.camera.camera.height, self.map.camera.camera.width), np.uint8)
         try:
-            gray = None if message is None else convert.image_from(message)
+            gray = None if message is None else convert.image_from(message, self.decoder)
         except DataError:  # the tracker names it
             return black
         return gray if gray is not None and gray.shape == black.shape else black

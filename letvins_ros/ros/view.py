@@ -11,6 +11,7 @@ from nav_msgs.msg import Odometry
 from rclpy.utilities import remove_ros_args
 from visualization_msgs.msg import Marker, MarkerArray
 
+from letvins_ros.datasets.ros_image import ImageDecoder
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import inverse
 from letvins_ros.msg import FeatureTracks, Keyframe, VioStatus
@@ -36,6 +37,7 @@ class ViewNode(LetvinsNode):
     def configure(self) -> None:
         rig = calibrated_rig(self.config)
         self._view, self._cameras = open_view(self._file, rig), len(rig.cameras)
+        self._decoders = [ImageDecoder(live=True) for _ in range(self._cameras)]
         self._T_base_imu: np.ndarray | None = None
         self._images: dict[int, dict[int, np.ndarray]] = {}  # by stamp, then by camera
         self._tracks: dict[int, FeatureTracks] = {}  # by stamp, as the next
@@ -55,7 +57,7 @@ class ViewNode(LetvinsNode):
 
     def _on_image(self, camera: int, message: Any) -> None:
         try:
-            image = convert.image_from(message)
+            image = convert.image_from(message, self._decoders[camera])
         except DataError:  # the tracker names it
             return
         if image is not None:

@@ -5,7 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from letvins_ros.datasets.ros_image import ImageDecoder, image_from_message
+from letvins_ros.datasets.bit_depth import BitDepth
+from letvins_ros.datasets.ros_image import ImageDecoder
 from letvins_ros.errors import DataError
 
 H, W = 10, 14
@@ -33,6 +34,11 @@ def colored(order):
 def mosaic(pattern):
     values = dict(zip("rgb", RGB, strict=True))
     return np.tile(np.array([values[c] for c in pattern], np.uint8).reshape(2, 2), (H // 2, W // 2))
+
+
+def image_from_message(made, color=False):
+    """Of those with 16 bits the upper 8."""
+    return ImageDecoder(color, BitDepth(16)).decode(made)
 
 
 @pytest.mark.parametrize("encoding", ["mono8", "8UC1"])
@@ -140,3 +146,15 @@ def test_damaged_images_are_none():
 def test_an_unknown_encoding_is_an_error_with_the_known_ones():
     with pytest.raises(DataError, match="encoding 32FC1 is not known; known: mono8"):
         image_from_message(message("32FC1", np.zeros((H, W), np.float32)))
+
+
+def test_a_live_topic_keeps_the_bits_that_its_first_images_use():
+    """The brightest of the first eight that are not black tells; later ones change nothing, so brightness stays."""
+    decoder, dim = ImageDecoder(live=True), np.full((H, W), 900, np.uint16)  # 10 bits
+    assert (decoder.decode(message("mono16", 0 * dim)) == 0).all()
+    assert (decoder.decode(message("mono16", dim)) == 225).all()
+    assert (decoder.decode(message("mono16", dim * 4)) == 225).all()  # 12
+    for _ in range(6):
+        assert (decoder.decode(message("mono16", dim)) == 56).all()
+    assert (decoder.decode(message("mono16", dim * 70)) == 255).all()
+    assert (decoder.decode(message("mono16", dim)) == 56).all()

@@ -11,7 +11,7 @@ import pytest
 from survival_check import survives
 
 from letvins_ros.datasets.images import open_images
-from letvins_ros.datasets.ros_image import ENCODINGS, image_from_message
+from letvins_ros.datasets.ros_image import ENCODINGS, ImageDecoder
 from letvins_ros.image_files import read_image
 
 COLOR = np.kron(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
@@ -70,12 +70,12 @@ def read_message(path):
     data, encoding, height, width, step, big = eval(path.read_text())
     message = SimpleNamespace(data=data, encoding=encoding, height=height, width=width, step=step, is_bigendian=big)
     for color in (False, True):
-        image_from_message(message, color)
+        ImageDecoder(color).decode(message)
 
 
 def read_compressed(path):
     for color in (False, True):
-        image_from_message(SimpleNamespace(format="png", data=path.read_bytes()), color)
+        ImageDecoder(color).decode(SimpleNamespace(format="png", data=path.read_bytes()))
 
 
 @pytest.mark.parametrize(

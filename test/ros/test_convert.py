@@ -8,6 +8,7 @@ import pytest
 from std_msgs.msg import Header
 
 from letvins_ros import types
+from letvins_ros.datasets.ros_image import ImageDecoder
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import exp_so3, log_so3, quaternion_xyzw, transform
 from letvins_ros.ros import convert
@@ -111,7 +112,7 @@ def test_imu_readings_come_back_as_they_were():
 def test_images_come_back_as_they_were(shape):
     image = rng.integers(0, 256, shape, dtype=np.uint8)
     message = convert.image_to_message(image, Header(frame_id="cam0"))
-    after = convert.image_from(message)
+    after = convert.image_from(message, ImageDecoder())
     if image.ndim == 2:
         np.testing.assert_array_equal(after, image)
     else:
@@ -122,10 +123,10 @@ def test_images_come_back_as_they_were(shape):
 def test_what_cannot_be_an_image_is_refused():
     message = convert.image_to_message(np.zeros((4, 4), np.uint8), Header())
     message.height = 5
-    assert convert.image_from(message) is None
+    assert convert.image_from(message, ImageDecoder()) is None
     message.encoding = "rgba64planar"
     with pytest.raises(DataError, match="rgba64planar is not known; known: mono8"):
-        convert.image_from(message)
+        convert.image_from(message, ImageDecoder())
 
 
 @pytest.mark.parametrize("n", [0, 1, 200])
@@ -170,7 +171,7 @@ def test_conversions_take_microseconds():
     message = convert.image_to_message(image, Header())
     assert microseconds(lambda: convert.tracks_from(convert.tracks_to_message(many))) < 300
     assert microseconds(lambda: convert.image_to_message(image, Header())) < 500
-    assert microseconds(lambda: convert.image_from(message)) < 500
+    assert microseconds(lambda: convert.image_from(message, ImageDecoder())) < 500
 
 
 def test_a_package_of_ros_that_does_not_work_is_not_used(monkeypatch):
@@ -188,7 +189,7 @@ def test_a_package_of_ros_that_does_not_work_is_not_used(monkeypatch):
         cached.cache_clear()
     try:
         image = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
-        assert convert.image_from(convert.image_to_message(image, Header())).shape == (4, 6)
+        assert convert.image_from(convert.image_to_message(image, Header()), ImageDecoder()).shape == (4, 6)
         np.testing.assert_allclose(convert.pose_from_message(convert.pose_to_message(T)), T, atol=1e-12)
     finally:
         for cached in caches:
