@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -43,6 +44,11 @@ class View:
     gray: np.ndarray  # (H, W) uint8, where corners are detected
     coarse: np.ndarray | None = None  # (H/2, W/2) uint8, mean of the map's channels, where it has several
 
+    @cached_property
+    def single(self) -> np.ndarray:
+        """The map (H, W) uint8, or the mean of its channels."""
+        return self.compared if self.compared.ndim == 2 else _mean(self.compared)
+
 
 @dataclass(frozen=True)
 class LucasKanade:
@@ -61,6 +67,10 @@ class LucasKanade:
             View(m, m) if m.ndim == 2 else View(m, to_gray(image), _coarse(m))
             for m, image in zip(maps, images, strict=True)
         ]
+
+    def appearance(self, view: View) -> np.ndarray:
+        """See Follower."""
+        return view.single
 
     def detect(self, view: View, present_uv: np.ndarray, mask: np.ndarray | None, most: int) -> np.ndarray:
         """See Follower."""
@@ -103,4 +113,9 @@ def _coarse(several: np.ndarray) -> np.ndarray:
     """Mean of the channels, at half the size (pixel centres at 2 u + 0.5)."""
     height, width = several.shape[:2]
     small = cv2.resize(several, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.transform(small, np.full((1, small.shape[2]), 1 / small.shape[2])))
+    return _mean(small)
+
+
+def _mean(several: np.ndarray) -> np.ndarray:
+    """Mean of the channels."""
+    return np.asarray(cv2.transform(several, np.full((1, several.shape[2]), 1 / several.shape[2])))

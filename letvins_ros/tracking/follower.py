@@ -23,6 +23,10 @@ class Follower(Protocol):
         """Views of images (H, W) gray or (H, W, 3) RGB uint8, all of one moment."""
         ...
 
+    def appearance(self, view: Any) -> np.ndarray | None:
+        """The image (H, W) uint8 in which features are held to their first patches; None where nothing shows them."""
+        ...
+
     def detect(self, view: Any, present_uv: np.ndarray, mask: np.ndarray | None, most: int) -> np.ndarray:
         """New features (M, 2) float32 px, away from the present ones (N, 2) and outside the mask's zeros.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from letvins_ros.calibration import Rig
 from letvins_ros.config import TrackerConfig
+from letvins_ros.tracking.anchoring import Patches
 from letvins_ros.tracking.epipolar import StereoGeometry, inliers_known_rotation, inliers_unknown_rotation
 from letvins_ros.tracking.follower import Follower
 from letvins_ros.tracking.resizing import resizing
@@ -30,6 +31,7 @@ class Features:
     inverse_distance: np.ndarray = field(default_factory=lambda: np.zeros(0))  # 1/m, NaN unknown
     ages: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int32))
     flow: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.float32))  # px, beyond the known rotation
+    patches: Patches = field(default_factory=Patches)
 
     def keep(self, mask: np.ndarray) -> "Features":
         """Those of the mask (N,)."""
@@ -130,12 +132,17 @@ class CameraGroup:
             turned, valid = self._mounted.camera.project(last.bearings @ R_last_now)
             guess = np.where(valid[:, None], turned, last.uv)
         uv, found = follower.follow(self._last_view, view, last.uv, guess + last.flow)
-        bearings = self._mounted.camera.unproject(uv)
-        found &= np.isfinite(bearings).all(1) & self._unmasked(uv)
         if config.max_age_frames:
             found &= last.ages < config.max_age_frames
-        followed = replace(last, uv=uv, bearings=bearings, ages=last.ages + 1, flow=(uv - guess).astype(np.float32))
-        return followed.keep(found), last.bearings[found]
+        last, uv, guess = last.keep(found), uv[found], guess[found]
+        appearance, patches = follower.appearance(view), last.patches
+        if config.anchor and appearance is not None:
+            uv, patches = patches.found_again(appearance, uv)
+        bearings = self._mounted.camera.unproject(uv)
+        flow = (uv - guess).astype(np.float32)
+        followed = replace(last, uv=uv, bearings=bearings, ages=last.ages + 1, flow=flow, patches=patches)
+        good = np.isfinite(bearings).all(1) & self._unmasked(uv)
+        return followed.keep(good), last.bearings[good]
 
     def _unmasked(self, uv: np.ndarray) -> np.ndarray:
         mask = self._mounted.mask
@@ -161,6 +168,8 @@ class CameraGroup:
         good = np.isfinite(bearings).all(1)
         n = int(good.sum())
         flow = np.median(features.flow, axis=0) if len(features.ids) else np.zeros(2, np.float32)
+        appearance = follower.appearance(view)
+        patches = Patches.none(n) if appearance is None else Patches.at(appearance, uv[good])
         return Features(
             np.concatenate([features.ids, np.fromiter(islice(self._ids, n), np.int64, n)]),
             np.concatenate([features.uv, uv[good]]).astype(np.float32),
@@ -168,6 +177,7 @@ class CameraGroup:
             np.concatenate([features.inverse_distance, np.full(n, np.nan)]),
             np.concatenate([features.ages, np.zeros(n, np.int32)]),
             np.concatenate([features.flow, np.full((n, 2), flow)]),
+            features.patches.followed_by(patches),
         )
 
     def _in_partner(

@@ -48,6 +48,10 @@ class KeypointFollower:
             for image, flow in zip(images, flows, strict=True)
         ]
 
+    def appearance(self, view: KeypointView) -> np.ndarray | None:
+        """See Follower; what is matched without refinement stays where the network has put it."""
+        return None if self.refiner is None or view.flow is None else self.refiner.appearance(view.flow)
+
     def detect(self, view: KeypointView, present_uv: np.ndarray, mask: np.ndarray | None, most: int) -> np.ndarray:
         """See Follower."""
         return self.detector.choose(view.keypoints, view.shape, present_uv, mask, most)

@@ -7,6 +7,7 @@ import numpy as np
 
 from letvins_ros.calibration import Rig
 from letvins_ros.config import TrackerConfig
+from letvins_ros.tracking.anchoring import compile_kernels
 from letvins_ros.tracking.follower import Follower, open_follower
 from letvins_ros.tracking.group import CameraGroup, Features
 from letvins_ros.types import FrameTracks, ImageFrame, Matches
@@ -19,6 +20,7 @@ class FeatureTracker:
         self, config: TrackerConfig, rig: Rig, follower: Follower | None = None, seed: int = 0, first_id: int = 0
     ) -> None:
         """follower: instead of the configuration's, with its own thresholds. first_id: ids count up from it."""
+        compile_kernels()
         self._config, self._cameras = config, len(rig.cameras)
         self._make_follower = (lambda _: follower) if follower else open_follower(config)
         self.follower: Follower = self._make_follower(config)

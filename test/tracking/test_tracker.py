@@ -298,6 +298,9 @@ class DotMatcher:
     def prepare(self, images):
         return [{int(image[v, u]): (u, v) for v, u in np.argwhere(image)} for image in images]
 
+    def appearance(self, view):
+        return None  # dots are where they are
+
     def detect(self, view, present_uv, mask, most):
         present = set(map(tuple, present_uv.tolist()))
         return np.array([uv for uv in view.values() if uv not in present], np.float32).reshape(-1, 2)

@@ -1,21 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The arithmetic of the vision cost, compiled by numba: plain loops over all sightings."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-from numba import njit
+
+from letvins_ros.compiling import compiled
 
 BEHIND_PX = 100.0  # what a landmark behind its camera costs
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """The function compiled when it is first called, and kept on disk where there is a folder to write to."""
-    try:
-        return njit(cache=True)(function)
-    except RuntimeError:  # neither this folder nor the user's cache can be written
-        return njit(function)
 
 
 @compiled

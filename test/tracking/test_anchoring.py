@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+import cv2
+import numpy as np
+import pytest
+
+from letvins_ros.config import TrackerConfig
+from letvins_ros.tracking import FeatureTracker
+from letvins_ros.tracking.anchoring import MAX_MOVE_PX, Patches
+
+UV = np.stack(np.meshgrid(np.arange(60, 270, 25), np.arange(60, 190, 25)), axis=-1).reshape(-1, 2).astype(np.float32)
+CENTRE = np.array([160.0, 120.0])
+
+
+def changed(pattern, A, shift):
+    """The pattern after x -> A (x - CENTRE) + CENTRE + shift, and where UV are then."""
+    back = np.linalg.inv(A)
+    return pattern(lambda p: (p - CENTRE - shift) @ back.T + CENTRE), (UV - CENTRE) @ A.T + CENTRE + shift
+
+
+@pytest.mark.parametrize(
+    "A",
+    [np.eye(2), np.array([[0.96, -0.2], [0.2, 0.96]]), np.diag([1.15, 1.15]), np.array([[1.0, 0.15], [0.0, 0.9]])],
+    ids=["the same", "turned", "nearer", "slanted"],
+)
+def test_a_patch_is_found_in_another_shape_to_a_twentieth_of_a_pixel(pattern, A):
+    image, truth = changed(pattern, A, np.array([3.3, -1.6]))
+    led = truth + np.random.default_rng(0).uniform(-0.4, 0.4, truth.shape)
+    patches, uv = Patches.at(pattern(), UV), led.astype(np.float32)
+    for _ in range(3):  # as the shape is known from the frame before
+        uv, patches = patches.found_again(image, uv)
+    error = np.linalg.norm(uv - truth, axis=1)
+    assert np.median(error) < 0.05
+    assert np.median(np.abs(patches.shape - A)) < 0.03
+
+
+def test_what_is_not_found_where_flow_has_led_stays_there_and_is_a_new_patch(pattern):
+    far = UV + np.float32(3 * MAX_MOVE_PX)
+    uv, patches = Patches.at(pattern(), UV).found_again(pattern(), far)
+    moved = np.linalg.norm(uv - far, axis=1)
+    assert (moved <= MAX_MOVE_PX).all()
+    stayed = moved == 0
+    assert stayed.mean() > 0.5
+    np.testing.assert_array_equal(patches.first[stayed], Patches.at(pattern(), far).first[stayed])
+
+
+@pytest.mark.parametrize("level", [0, 128])
+def test_without_texture_nothing_moves(level):
+    image = np.full((240, 320), level, np.uint8)
+    uv, patches = Patches.at(image, UV).found_again(image, UV)
+    np.testing.assert_array_equal(uv, UV)
+    assert np.isfinite(patches.shape).all()
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (2, 2), (15, 40)])
+def test_images_smaller_than_a_patch_and_points_on_the_border_are_left_alone(shape):
+    image = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
+    uv = np.array([[0, 0], [shape[1] - 1, shape[0] - 1], [-5, 3], [1e6, 1e6]], np.float32)
+    np.testing.assert_array_equal(Patches.at(image, uv).found_again(image, uv)[0], uv)
+
+
+def test_features_do_not_slide_over_what_turns_and_nears(pattern):
+    """Sixty frames in which the scene turns and grows, as when flying toward a wall."""
+
+    def drift(first, follow):
+        uv, state = UV.copy(), first
+        before = pattern()
+        for i in range(1, 61):
+            angle, scale = 0.004 * i, 1 + 0.003 * i
+            c, s = scale * np.cos(angle), scale * np.sin(angle)
+            image, truth = changed(pattern, np.array([[c, -s], [s, c]]), np.array([0.0, 0.0]))
+            led, _, _ = cv2.calcOpticalFlowPyrLK(before, image, uv, None, winSize=(15, 15))
+            uv, state = follow(state, image, led)
+            before = image
+        inside = ((truth > 15) & (truth < [305, 225])).all(1)
+        return float(np.median(np.linalg.norm(uv - truth, axis=1)[inside]))
+
+    by_flow = drift(None, lambda state, image, led: (led, state))
+    anchored = drift(Patches.at(pattern(), UV), lambda state, image, led: state.found_again(image, led))
+    assert anchored < 0.5 * by_flow
+
+
+def test_the_tracker_anchors_unless_it_is_told_not_to(hall, frames):
+    def last(config):
+        tracker = FeatureTracker(config, hall.rig)
+        return [tracker.process(frame) for frame in frames][-1]
+
+    anchored, free = last(TrackerConfig()), last(TrackerConfig(anchor=False))
+    shared, a, b = np.intersect1d(anchored.ids, free.ids, return_indices=True)
+    difference = np.linalg.norm(anchored.uv[0, a] - free.uv[0, b], axis=1)
+    assert len(shared) > 50
+    assert 0 < np.median(difference) < 1
