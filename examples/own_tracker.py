@@ -11,14 +11,18 @@ from letvins_ros import Config, Odometry, fit_to_data, open_dataset
 
 
 class DenseFlow:
-    """A Follower: three methods; ids, prediction, stereo pairs and outliers are the tracker's affair."""
+    """A Follower: four methods; ids, prediction, stereo pairs and outliers are the tracker's affair."""
 
     def __init__(self) -> None:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def prepare(self, images: list[np.ndarray]) -> list[np.ndarray]:
-        """Give views, here gray images: what the other two methods get of each image (H, W) uint8."""
+        """Give views, here gray images: what the other methods get of each image (H, W) uint8."""
         return images
+
+    def appearance(self, view: np.ndarray) -> np.ndarray:
+        """Give the image (H, W) uint8 in which a feature's first patch holds it; None for no such help."""
+        return view
 
     def detect(self, view: np.ndarray, present_uv: np.ndarray, mask: np.ndarray | None, most: int) -> np.ndarray:
         """Find new features (M, 2) px, 20 px away from the present ones (N, 2), so that N + M <= most."""
