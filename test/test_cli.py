@@ -12,6 +12,7 @@ import pytest
 
 from letvins_ros import __version__, cli
 from letvins_ros.errors import DataError
+from letvins_ros.pipeline import RunOptions
 
 METRICS = {"frames": 7, "ate_rmse_m": 0.0123, "total_ms": None, "skipped": {"right image missing": 2}, "warnings": []}
 
@@ -36,7 +37,7 @@ def letvins(monkeypatch, capsys, tmp_path):
 def pipeline(monkeypatch):
     """Stands in for the pipeline; holds the arguments of its last run."""
     fake = types.ModuleType("letvins_ros.pipeline")
-    fake.RunOptions = dict
+    fake.RunOptions = RunOptions
     fake.metrics = METRICS
     fake.failure = None
 
@@ -238,7 +239,7 @@ def test_run_hands_its_options_on_and_shows_the_figures(letvins, pipeline, tmp_p
     code, out, err = letvins("run", "some/where", *options)
     assert code == 0
     assert pipeline.called.source == Path("some/where")
-    assert pipeline.called.options == {"start_s": 1.5, "duration_s": 3.0, "loop": False, "realtime": True}
+    assert pipeline.called.options == RunOptions(1.5, 3.0, loop=False, realtime=True)
     assert (pipeline.called.config.tracker.method, pipeline.called.config.seed) == ("letnet2", 4)
     assert pipeline.called.out == Path("out")
     assert re.search(r"ATE, RMSE +0\.0123 m\n", out)

@@ -112,7 +112,7 @@ def test_a_bag_is_not_overwritten_and_an_unfinished_one_not_left(tmp_path, sourc
         write_bag(source, tmp_path / "there.bag", "ros1")
 
     class Broken:
-        imu, truth = source.imu, source.truth
+        imu, gnss, truth = source.imu, source.gnss, source.truth
 
         def frames(self):
             yield next(source.frames())
