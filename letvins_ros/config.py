@@ -83,7 +83,7 @@ class TrackerConfig(Section):
     window_px: int = param(15, "side of the optical flow window", unit="px", low=5, high=61)
     pyramid_levels: int = param(3, "pyramid levels above the full image", low=0, high=6)
     forward_backward_px: float = param(0.5, "forward-backward threshold of optical flow", unit="px", low=0.01, high=10)
-    anchor: bool = param(True, "align features to the patch in which they were first seen, so that they do not drift")
+    anchor: bool = param(False, "align features to the patch in which they were first seen, so that they do not drift")
     stereo_epipolar_px: float = param(
         1.5, "maximum distance of a stereo match from its epipolar line", unit="px", low=0.1, high=20
     )

@@ -99,7 +99,7 @@ HEAVY = (
     "jinja2",
     "yaml",
 )
-NOT_FOR_TRACKING = ("faiss", "gtsam", "letvins_ros.estimation", "letvins_ros.loop", "letvins_ros.pipeline")
+NOT_FOR_TRACKING = ("faiss", "gtsam", "numba", "letvins_ros.estimation", "letvins_ros.loop", "letvins_ros.pipeline")
 OPTIONAL = ("torch", "tensorrt")  # a module that needs one is left out where it is not installed
 SOURCES = sorted(
     path

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from letvins_ros.tracking.anchoring_kernels import SIDE, align, take
+from letvins_ros.tracking.patch_size import SIDE
 
 MAX_MOVE_PX = 1.0  # from where flow has led: the error of one frame, not of many
 MIN_LIKENESS = 0.8  # normalised cross-correlation
@@ -39,6 +39,8 @@ class Patches:
     @classmethod
     def at(cls, image: np.ndarray, uv: np.ndarray) -> "Patches":
         """Those of an image (H, W) uint8 around points uv (N, 2) px."""
+        from letvins_ros.tracking.anchoring_kernels import take  # numba: some 60 MB that not every tracker needs
+
         patches = cls.none(len(uv))
         take(image, np.asarray(uv, np.float64), patches.first)
         return patches
@@ -55,6 +57,8 @@ class Patches:
 
         One that is not found where flow says stays there, and is what is seen there from now on.
         """
+        from letvins_ros.tracking.anchoring_kernels import align
+
         at, shape, likeness = uv.astype(np.float64), self.shape.copy(), np.empty(len(uv))
         align(image, self.first, shape, at, likeness)
         area = np.linalg.det(shape)

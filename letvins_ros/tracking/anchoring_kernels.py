@@ -4,9 +4,8 @@
 import numpy as np
 
 from letvins_ros.compiling import compiled
+from letvins_ros.tracking.patch_size import HALF, SIDE
 
-HALF = 7  # px: a patch reaches so far from its middle
-SIDE = 2 * HALF + 1
 PIXELS = SIDE * SIDE
 STEPS = 8
 SETTLED_PX = 0.02  # a step below which the next one would not matter

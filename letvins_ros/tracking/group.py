@@ -105,7 +105,7 @@ class CameraGroup:
         features, bearings_before = self._found_again(view, R_cam, follower, config)
         pairs = (bearings_before, features.bearings, features.inverse_distance)
         features = self._without_outliers(features, bearings_before, R_cam if trusted else None, config)
-        features = self._with_new(features, view, follower, most)
+        features = self._with_new(features, view, follower, most, config.anchor)
         partner_view = None if self.partner is None else views.get(self.partner)
         uv_partner, alike, features = self._in_partner(features, (view, partner_view), follower, config)
         self.matches = Matches(*pairs, alike, 0 if partner_view is None else len(features.ids), len(features.ids))
@@ -162,14 +162,14 @@ class CameraGroup:
         same_motion = inliers_known_rotation(bearings_before, features.bearings, R_last_now.T, limit, self._frames)
         return features.keep(same_motion)
 
-    def _with_new(self, features: Features, view: Any, follower: Follower, most: int) -> Features:
+    def _with_new(self, features: Features, view: Any, follower: Follower, most: int, anchor: bool) -> Features:
         uv = follower.detect(view, features.uv, self._mounted.mask, most)
         bearings = self._mounted.camera.unproject(uv)
         good = np.isfinite(bearings).all(1)
         n = int(good.sum())
         flow = np.median(features.flow, axis=0) if len(features.ids) else np.zeros(2, np.float32)
         appearance = follower.appearance(view)
-        patches = Patches.none(n) if appearance is None else Patches.at(appearance, uv[good])
+        patches = Patches.at(appearance, uv[good]) if anchor and appearance is not None else Patches.none(n)
         return Features(
             np.concatenate([features.ids, np.fromiter(islice(self._ids, n), np.int64, n)]),
             np.concatenate([features.uv, uv[good]]).astype(np.float32),

@@ -20,7 +20,8 @@ class FeatureTracker:
         self, config: TrackerConfig, rig: Rig, follower: Follower | None = None, seed: int = 0, first_id: int = 0
     ) -> None:
         """follower: instead of the configuration's, with its own thresholds. first_id: ids count up from it."""
-        compile_kernels()
+        if config.anchor:
+            compile_kernels()
         self._config, self._cameras = config, len(rig.cameras)
         self._make_follower = (lambda _: follower) if follower else open_follower(config)
         self.follower: Follower = self._make_follower(config)

@@ -79,12 +79,12 @@ def test_features_do_not_slide_over_what_turns_and_nears(pattern):
     assert anchored < 0.5 * by_flow
 
 
-def test_the_tracker_anchors_unless_it_is_told_not_to(hall, frames):
+def test_the_tracker_anchors_where_it_is_told_to(hall, frames):
     def last(config):
         tracker = FeatureTracker(config, hall.rig)
         return [tracker.process(frame) for frame in frames][-1]
 
-    anchored, free = last(TrackerConfig()), last(TrackerConfig(anchor=False))
+    anchored, free = last(TrackerConfig(anchor=True)), last(TrackerConfig())
     shared, a, b = np.intersect1d(anchored.ids, free.ids, return_indices=True)
     difference = np.linalg.norm(anchored.uv[0, a] - free.uv[0, b], axis=1)
     assert len(shared) > 50
