@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from letvins_ros.errors import ConfigError
+from letvins_ros.reading import ending
 
 MAX_CHARACTERS = 500_000  # takes seconds
 MAX_VALUES = 100_000
@@ -32,7 +33,7 @@ def load_yaml(path: Path, lenient: bool = False) -> dict[Any, Any]:
     lenient: accept what other programs write: a `%YAML:1.0` line, tabs, repeated keys and bytes that are not UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace" if lenient else "strict")
+        text = ending(path).read_text(encoding="utf-8-sig", errors="replace" if lenient else "strict")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:

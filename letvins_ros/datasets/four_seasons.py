@@ -19,6 +19,7 @@ from letvins_ros.datasets.base import ReadReport
 from letvins_ros.datasets.numbered import SUFFIXES, first_size
 from letvins_ros.datasets.sequence import FileRecording, FrameFiles, Sensors, Size
 from letvins_ros.errors import CalibrationError, DataError
+from letvins_ros.reading import ending
 from letvins_ros.types import Trajectory
 
 AS_TAKEN, UNDISTORTED = "distorted_images", "undistorted_images"
@@ -88,7 +89,7 @@ def _images(folder: Path) -> Images:
 def _transforms(path: Path) -> dict[str, np.ndarray]:
     """Transforms (4, 4) by name: a row of position and quaternion x y z w below each `# name: ...`."""
     try:
-        lines = [line.strip() for line in path.read_text(errors="replace").splitlines() if line.strip()]
+        lines = [line.strip() for line in ending(path).read_text(errors="replace").splitlines() if line.strip()]
     except OSError as error:
         raise CalibrationError(f"{path}: {error.strerror}") from None
     found = {}
@@ -124,7 +125,7 @@ def _read_rig(calibration: Path, kind: str, transforms: dict[str, np.ndarray], s
 def _pinhole(path: Path, size: Size) -> Camera:
     """The camera of a line `Pinhole fx fy cx cy 0`."""
     try:
-        words = path.read_text(errors="replace").split()
+        words = ending(path).read_text(errors="replace").split()
         fx, fy, cx, cy = (float(word) for word in words[1:5])
     except OSError as error:
         raise CalibrationError(f"{path}: {error.strerror}") from None

@@ -15,6 +15,7 @@ from letvins_ros.datasets.sequence import FileRecording, Sensors, Size
 from letvins_ros.datasets.stamps import seconds_to_ns
 from letvins_ros.datasets.table import read_numbers
 from letvins_ros.errors import DataError
+from letvins_ros.reading import ending
 from letvins_ros.types import Trajectory
 
 ABSURD_M, ROTATION_TOLERANCE = 1e9, 1e-2
@@ -53,7 +54,7 @@ def _read_rig(path: Path, size: Size, numbers: Sequence[int]) -> Rig:
     """P0, P1, .. are 3x4 projections of the rectified cameras; the last column holds -fx times the distance to P0."""
     names = [f"P{number}" for number in numbers]
     try:
-        rows = dict(line.split(":", 1) for line in path.read_text(errors="replace").splitlines() if ":" in line)
+        rows = dict(line.split(":", 1) for line in ending(path).read_text(errors="replace").splitlines() if ":" in line)
         projections = [np.array(rows[name].split(), float).reshape(3, 4) for name in names]
         if not all(np.isfinite(P).all() and P[0, 0] > 0 for P in projections):
             raise ValueError("numbers that are no projection")

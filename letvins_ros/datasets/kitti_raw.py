@@ -16,6 +16,7 @@ from letvins_ros.datasets.numbered import SUFFIXES, first_size
 from letvins_ros.datasets.sequence import FileRecording, FrameFiles, Sensors, Size
 from letvins_ros.datasets.stream import clean, pair
 from letvins_ros.errors import CalibrationError, DataError
+from letvins_ros.reading import ending
 from letvins_ros.types import ImuSamples, Trajectory
 
 EARTH_M = 6378137.0
@@ -70,7 +71,7 @@ def _images(folder: Path, report: ReadReport) -> tuple[np.ndarray, list[Path]]:
 def _timestamps(path: Path) -> np.ndarray:
     """Stamps (N,) int64 ns of lines such as 2011-09-26 13:02:25.964389445."""
     try:
-        lines = path.read_text(errors="replace").split("\n")
+        lines = ending(path).read_text(errors="replace").split("\n")
         return np.array([_stamp(line) for line in lines if line.strip()], np.int64)
     except (OSError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: no times such as 2011-09-26 13:02:25.964389445 ({error})") from error
@@ -114,7 +115,7 @@ class _Values:
 
     def __init__(self, path: Path) -> None:
         try:
-            lines = path.read_text(errors="replace").splitlines()
+            lines = ending(path).read_text(errors="replace").splitlines()
         except OSError as error:
             raise CalibrationError(f"{path}: {error.strerror}") from None
         self._path, self._rows = path, dict(line.split(":", 1) for line in lines if ":" in line)
@@ -148,7 +149,7 @@ def _read_oxts(folder: Path, report: ReadReport) -> tuple[ImuSamples | None, Tra
     rows, kept = [], []
     for i in range(len(stamps_ns)):
         try:
-            row = np.array((folder / "data" / f"{i:010d}.txt").read_text().split()[:COLUMNS], float)
+            row = np.array(ending(folder / "data" / f"{i:010d}.txt").read_text().split()[:COLUMNS], float)
         except (OSError, ValueError):
             row = np.zeros(0)
         if len(row) == COLUMNS:

@@ -10,6 +10,7 @@ from letvins_ros.datasets.base import ReadReport
 from letvins_ros.datasets.stamps import NANOSECONDS, decimal, to_nanoseconds, unit_of
 from letvins_ros.datasets.stream import clean, spread_bursts, time_order
 from letvins_ros.errors import DataError
+from letvins_ros.reading import ending
 from letvins_ros.types import GnssFixes, ImuSamples, Trajectory
 
 WXYZ, XYZW = (1, 2, 3, 0), (0, 1, 2, 3)  # places of x y z w: as EuRoC and as TUM order quaternions
@@ -129,7 +130,7 @@ def _lines(path: Path) -> list[str]:
     try:
         if path.stat().st_size > MAX_FILE:
             raise DataError(f"{path}: {path.stat().st_size} bytes are too many for a table")
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        lines = ending(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     if lines and lines[0].lstrip(" \"'")[:1].isalpha():

@@ -12,6 +12,7 @@ from rich.table import Table
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.evaluation.suite import Suite, Tolerance
 from letvins_ros.keys import brief, check_keys
+from letvins_ros.reading import ending
 
 Rows = list[dict[str, Any]]
 Statistics = dict[str, dict[str, float]]
@@ -69,7 +70,7 @@ def worse(metric: str, now: float | None, before: float | None, tolerance: Toler
 def read_rows(path: Path) -> Rows:
     """The rows of a benchmark.json. Raises DataError where it is none."""
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        rows = json.loads(ending(path).read_text(encoding="utf-8"))["rows"]
         for i, row in enumerate(rows):
             _check_row(row, f"rows[{i}].")
         return list(rows)

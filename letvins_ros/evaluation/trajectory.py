@@ -13,6 +13,7 @@ from letvins_ros.datasets.bags import storage
 from letvins_ros.datasets.stamps import decimal, to_nanoseconds
 from letvins_ros.datasets.table import read_truth
 from letvins_ros.errors import DataError
+from letvins_ros.reading import ending
 from letvins_ros.types import Trajectory
 from letvins_ros.writing import write_atomic
 
@@ -63,7 +64,7 @@ def read_tum(path: Path, report: ReadReport | None = None) -> Trajectory:
     Stamps may also be in ns, us or ms, which is recognised by their size and noted in the report.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = ending(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read trajectory {path}: {error}") from error
     stamps, numbers = [], []

@@ -18,6 +18,7 @@ from letvins_ros.loop.graph import PoseGraph
 from letvins_ros.loop.map_checks import check_arrays
 from letvins_ros.loop.orb import OrbDescriber
 from letvins_ros.loop.place_map import Node, PlaceMap
+from letvins_ros.reading import ending
 from letvins_ros.writing import atomic_path, sync
 
 FORMAT, VERSION = "letvins-map", 2
@@ -203,7 +204,7 @@ def _check(path: Path, info: MapInfo, wanted: MapInfo) -> None:
 def _open(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Arrays that read from the file, and the metadata."""
     try:
-        with path.open("rb") as file:
+        with ending(path).open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
             if not 0 < size < MAX_HEADER:
                 raise DataError(f"{path}: not a map of letvins")

@@ -10,6 +10,7 @@ import numpy as np
 
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import from_quaternion
+from letvins_ros.reading import ending
 
 _PINHOLES = {0: "SIMPLE_PINHOLE", 1: "PINHOLE"}  # numbers of models in binary files
 _NO_POINT = -1
@@ -56,11 +57,10 @@ def overlap(a: View, b: View) -> float:
 
 def read_depth_map(path: Path) -> np.ndarray:
     """(H, W) float32 of a .geometric.bin or .photometric.bin of COLMAP's stereo; 0 is unknown."""
-    content = path.read_bytes()
     try:
-        width, height, channels, body = content.split(b"&", 3)
+        width, height, channels, body = ending(path).read_bytes().split(b"&", 3)
         values = np.frombuffer(body, "<f4").reshape(int(channels), int(height), int(width))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a depth map of COLMAP ({error})") from error
     return np.maximum(values[0], 0)
 
@@ -109,7 +109,7 @@ class _Bytes:
     """A file read from its beginning on."""
 
     def __init__(self, path: Path) -> None:
-        self._content, self._at = path.read_bytes(), 0
+        self._content, self._at = ending(path).read_bytes(), 0
 
     def take(self, count: int) -> bytes:
         part = self._content[self._at : self._at + count]
@@ -131,12 +131,12 @@ class _Bytes:
 
 def _lines(path: Path) -> list[str]:
     """Lines that are no comments; an image without observations has an empty one."""
-    lines = [line.rstrip("\n") for line in path.read_text().splitlines() if not line.startswith("#")]
+    lines = [line.rstrip("\n") for line in ending(path).read_text().splitlines() if not line.startswith("#")]
     return lines if len(lines) % 2 == 0 else [*lines, ""]
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
-    return (line.split() for line in path.read_text().splitlines() if line.strip() and not line.startswith("#"))
+    return (line.split() for line in ending(path).read_text().splitlines() if line.strip() and not line.startswith("#"))
 
 
 def _K(model: str, values: list[float], folder: Path) -> np.ndarray:

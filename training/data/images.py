@@ -10,6 +10,7 @@ from torch import Tensor
 
 from letvins_ros.errors import DataError
 from letvins_ros.image_files import read_image
+from letvins_ros.reading import ending
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp"}
 _BEGINNINGS = (b"\xff\xd8", b"\x89PNG", b"BM", b"P2", b"P3", b"P5", b"P6", b"RIFF", b"II*\0", b"MM\0*")
@@ -38,7 +39,7 @@ def read_gray(path: Path) -> np.ndarray:
 def looks_broken(path: Path) -> str:
     """Why a file can be no photograph, by its beginning and its end, or nothing; it is not decoded."""
     try:
-        with path.open("rb") as file:
+        with ending(path).open("rb") as file:
             head = file.read(16)
             file.seek(max(0, path.stat().st_size - _TAIL))
             tail = file.read()

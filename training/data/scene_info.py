@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from letvins_ros.errors import DataError
+from letvins_ros.reading import ending
 from letvins_ros.writing import atomic_path
 
 _HARMLESS = {"_reconstruct", "_frombuffer", "ndarray", "dtype", "scalar"}  # of numpy; enough for arrays of any kind
@@ -39,7 +40,7 @@ class SceneInfo(NamedTuple):
 def read_scene_info(path: Path) -> SceneInfo:
     """Read one .npz, or a pickled dictionary under that name as MegaDepth-1500's are; no code hidden in it is run."""
     try:
-        values = _arrays(path)
+        values = _arrays(ending(path))
         infos = values["pair_infos"]
         pairs = np.array([tuple(info[0]) for info in infos], np.int64).reshape(-1, 2)
         overlaps = np.array([info[1] for info in infos], np.float32)

@@ -15,6 +15,7 @@ import yaml
 
 from letvins_ros.datasets.bags.base import BagFile, Raw, Stored
 from letvins_ros.errors import DataError
+from letvins_ros.reading import ending
 
 SUFFIXES = (".bag", ".db3", ".mcap")
 _PACKED = (".zstd", ".zst")
@@ -43,7 +44,7 @@ def _files(folder: Path) -> list[Path]:
 def _named_in_metadata(path: Path) -> set[str]:
     """File names in the metadata of a ROS 2 bag; none where it is missing or damaged."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8", errors="replace"))
+        content = yaml.safe_load(ending(path).read_text(encoding="utf-8", errors="replace"))
         return {Path(str(name)).name for name in content["rosbag2_bagfile_information"]["relative_file_paths"]}
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, RecursionError):
         return set()
