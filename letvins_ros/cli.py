@@ -181,10 +181,13 @@ def _run(source: Path, out: Path | None, config: "Config", options: "RunOptions"
     from letvins_ros.pipeline import run_offline
     from letvins_ros.run_folder import run_folder
     from letvins_ros.terminal import aligned, progress_bar
+    from letvins_ros.writing import finish_sets
 
     path = source.resolve()
     default = path.parent.name if path.name == "mav0" else path.stem if path.is_file() else path.name
     with run_folder(out, name or default) as folder, progress_bar("running") as progress:
+        if finish_sets(folder):
+            print(f"Note: {folder}: what a killed run was about to put in place is there now")
         metrics = run_offline(source, folder, config, options, progress)
     if metrics.get("interrupted"):
         print("Interrupted; the results cover the frames processed until then.")

@@ -18,6 +18,7 @@ from typing import Any
 from letvins_ros.errors import DataError
 
 _PART = re.compile(r"\..*-[a-z0-9_]{8}\.part")  # a temporary folder of `part_folder`
+_MOVING, _OLD = ".moving", ".old"  # how a folder ends whose files replace others, and its list of those
 _YOUNG_S = 10.0  # a folder that is not locked may be about to be
 
 
@@ -83,16 +84,54 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 def move_set(part: Path, folder: Path, last: str, others: Iterable[str] = ()) -> None:
     """Move the files of a folder into another on the same disk, in place of those of these names; `last` goes last.
 
-    Whenever the process ends, files of two sets never stand side by side: the old ones go first, `last` before all.
+    Whenever the process ends, files of two sets never stand side by side: the old ones go first, `last` before all. A
+    process that ends before has changed nothing; what one has left that ended later is done by `finish_sets`.
     `others`: names that the old set may have besides.
     """
-    names = sorted((path.name for path in part.iterdir()), key=lambda name: name == last)
-    old = [name for name in {*names, *others} if (folder / name).exists()]
-    if len({*names, *old}) > 1:  # a single file is replaced at once
-        for name in sorted(old, key=lambda name: name != last):
-            (folder / name).unlink()
-    for name in names:
-        (part / name).replace(folder / name)
+    with _alone_in(folder):
+        _finish_sets(folder)
+        names = {path.name for path in part.iterdir()}
+        old = sorted(name for name in {*names, *others} if (folder / name).exists())
+        if len({*names, *old}) > 1:  # a single file is replaced at once
+            (part / _OLD).write_text("".join(f"{name}\n" for name in old))
+        part.replace(folder / f".{last}{_MOVING}")
+        _finish_sets(folder)
+
+
+def finish_sets(folder: Path) -> list[str]:
+    """Move the sets of files whose processes were killed while they did it; the last file of each."""
+    with _alone_in(folder):
+        return _finish_sets(folder)
+
+
+def _finish_sets(folder: Path) -> list[str]:
+    return [_finish(moving) for moving in folder.glob(f".*{_MOVING}")]
+
+
+def _finish(moving: Path) -> str:
+    """Remove the old files as long as the list of them is there, then move the new ones."""
+    last = moving.name[1 : -len(_MOVING)]
+    old = moving / _OLD
+    if old.exists():
+        for name in sorted(old.read_text().splitlines(), key=lambda name: name != last):
+            (moving.parent / name).unlink(missing_ok=True)
+        old.unlink()
+    for file in sorted(moving.iterdir(), key=lambda file: file.name == last):
+        file.replace(moving.parent / file.name)
+    moving.rmdir()
+    return last
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """No other process moves a set of files into the folder."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a disk without locks
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def write_set(folder: Path, texts: Mapping[str, str]) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from left_over import left_after
 
 SECONDS, FRAMES, MIDDLE = 4.0, 81, 40
 ROOT = Path(__file__).parents[1]
@@ -345,10 +346,7 @@ def test_a_killed_run_leaves_no_process(hall, tmp_path):
             time.sleep(0.02)
         pids = family(process.pid).values()
         process.kill()
-    until = time.monotonic() + 3
-    while (alive := [pid for pid in pids if Path(f"/proc/{pid}").exists()]) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not alive
+    assert not left_after(3.0, lambda: [pid for pid in pids if Path(f"/proc/{pid}").exists()])
 
 
 @pytest.mark.parametrize("kilobytes", [1, 20, 100])

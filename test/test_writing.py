@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from letvins_ros.errors import DataError
-from letvins_ros.writing import atomic_path, move_set, sync, to_json, write_atomic
+from letvins_ros.writing import atomic_path, finish_sets, move_set, sync, to_json, write_atomic
 
 
 def test_a_file_replaces_the_old_one_and_nothing_else_stays(tmp_path):
@@ -99,35 +99,67 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moment", range(8))
-def test_two_sets_of_files_never_stand_side_by_side(moment, tmp_path, monkeypatch):
-    """Whenever the process ends: without `last` a set is incomplete, with it all there is belongs to it."""
-    folder, part, steps = tmp_path / "out", tmp_path / "part", iter(range(100))
-    for place, names in ((folder, ("net.bin", "net.param", "old", "own")), (part, ("net.bin", "net.param", "new"))):
+NEW, OLD = {"net.bin", "net.param", "new"}, {"net.bin", "net.param", "old"}
+
+
+@pytest.fixture
+def two_sets(tmp_path):
+    """A folder with files of a set and one of its own, and those of the next set."""
+    folder, part = tmp_path / "out", tmp_path / "part"
+    for place, names in ((folder, {*OLD, "own"}), (part, NEW)):
         place.mkdir()
         for name in names:
             (place / name).write_text(place.name)
+    return folder, part
+
+
+def owners(folder):
+    return {path.name: path.read_text() for path in folder.glob("[!.]*") if path.name != "own"}
+
+
+@pytest.mark.parametrize("moment", range(12))
+def test_two_sets_of_files_never_stand_side_by_side_and_one_is_kept(moment, two_sets, monkeypatch):
+    """Whenever the process ends: without `last` a set is incomplete, with it all there is belongs to it."""
+    folder, part = two_sets
+    steps = iter(range(100))
 
     def until_then(method):
-        def step(*arguments):
+        def step(*arguments, **options):
             if next(steps) == moment:
                 raise Killed
-            return method(*arguments)
+            return method(*arguments, **options)
 
         return step
 
-    for method in ("replace", "unlink"):
-        monkeypatch.setattr(Path, method, until_then(getattr(Path, method)))
-    if moment < 6:
-        with pytest.raises(Killed):
+    with monkeypatch.context() as patched:
+        for method in ("replace", "unlink", "write_text", "rmdir"):
+            patched.setattr(Path, method, until_then(getattr(Path, method)))
+        if moment < 10:
+            with pytest.raises(Killed):
+                move_set(part, folder, "net.param", ("old",))
+        else:
             move_set(part, folder, "net.param", ("old",))
-    else:
-        move_set(part, folder, "net.param", ("old",))
-        assert {path.name for path in folder.iterdir()} == {"net.bin", "net.param", "new", "own"}
-    owners = {path.name: path.read_text() for path in folder.iterdir() if path.name != "own"}
-    assert len(set(owners.values())) <= 1
-    assert "net.param" not in owners or len(owners) == 3
+    left = owners(folder)
+    assert len(set(left.values())) <= 1
+    assert "net.param" not in left or len(left) == 3
+    began = not part.exists()
+    assert finish_sets(folder) == (["net.param"] if began and moment < 10 else [])
+    assert owners(folder) == (dict.fromkeys(NEW, "part") if began else dict.fromkeys(OLD, "out"))
+    assert {path.name for path in folder.iterdir()} == {*owners(folder), "own"}
     assert (folder / "own").read_text() == "out"
+
+
+def test_the_next_set_finishes_what_a_killed_process_has_left(two_sets, tmp_path, monkeypatch):
+    folder, part = two_sets
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rmdir", None)
+        with pytest.raises(TypeError):
+            move_set(part, folder, "net.param", ("old",))
+    (tmp_path / "third").mkdir()
+    (tmp_path / "third" / "net.param").write_text("third")
+    move_set(tmp_path / "third", folder, "net.param", ("net.bin", "new"))
+    assert {path.name for path in folder.iterdir()} == {"net.param", "own"}
+    assert owners(folder) == {"net.param": "third"}
 
 
 def test_a_single_file_of_a_set_is_replaced_at_once(tmp_path, monkeypatch):

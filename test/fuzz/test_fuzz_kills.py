@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from left_over import left_after
 from survival_check import FILES
 
 from letvins_ros.loop.map_file import load_map
@@ -84,10 +85,7 @@ class Started:
 
     def left_after(self, seconds):
         """Who is still there."""
-        until = time.monotonic() + seconds
-        while self.family() and time.monotonic() < until:
-            time.sleep(0.05)
-        return self.family()
+        return left_after(seconds, lambda: self.family().values())
 
 
 @pytest.fixture(scope="module")
