@@ -278,6 +278,17 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_run(letvins, pipelin
     assert not hasattr(pipeline, "called")
 
 
+def test_the_results_that_a_killed_run_was_replacing_are_put_in_place_and_told(letvins, pipeline, tmp_path):
+    moving = tmp_path / "out" / ".metrics.json.moving"
+    moving.mkdir(parents=True)
+    (moving / "trajectory.tum").write_text("new")
+    pipeline.failure = DataError("the next run fails")
+    code, said, _ = letvins("run", tmp_path, "-o", tmp_path / "out")
+    assert code == 1
+    assert said.splitlines()[0].endswith("what a killed run was about to put in place is there now")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["trajectory.tum"]
+
+
 def test_a_failed_run_leaves_no_empty_folder(letvins, pipeline):
     pipeline.failure = DataError("somewhere: no recording\nthat is known")
     code, _, err = letvins("run", "somewhere", "-o", "out")
