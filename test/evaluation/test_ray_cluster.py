@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Ray cluster on the loopback, a head and two workers; runs where ray is: `pip install -e '.[cluster]'`."""
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from letvins_ros.evaluation import benchmark
+from letvins_ros.evaluation.benchmark import run_benchmark
+
+Cluster = pytest.importorskip("ray.cluster_utils").Cluster
+
+# Stands for `letvins run`: its error is a digest of the source's bytes. It tells in which process it runs, and waits
+# for a file beside the source, so that a worker can be killed meanwhile.
+RUN = """
+import hashlib, json, os, pathlib, sys, time
+source, out = pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[4])
+(source.parent / f"pid-{os.getpid()}").touch()
+until = time.monotonic() + 100
+while not (source.parent / "go").exists() and time.monotonic() < until:
+    time.sleep(0.05)
+out.mkdir(parents=True, exist_ok=True)
+error = int(hashlib.sha256(source.read_bytes()).hexdigest()[:6], 16) / 1e9
+(out / "metrics.json").write_text(json.dumps({"ate_rmse_m": error, "coverage": 1.0}))
+"""
+NAMES = "abcdef"
+
+
+def processes_of(node):
+    """The raylet of a node and all processes below it."""
+    below = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            below.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
+        except OSError:  # it has ended
+            continue
+    found = [node.all_processes["raylet"][0].process.pid]
+    for one in found:
+        found += below.get(one, [])
+    return set(found)
+
+
+@pytest.fixture
+def cluster(monkeypatch, root):
+    """A head that runs nothing itself, and two workers of one run at a time."""
+    monkeypatch.setenv("PYTHONPATH", str(root))  # as installed on every node
+    options = {"object_store_memory": 80_000_000, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **options})
+    for _ in range(2):
+        cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
+    yield cluster
+    cluster.shutdown()
+
+
+def results(out):
+    runs = json.loads((out / "benchmark.json").read_text())["runs"]
+    return [(run["source"], run.get("error"), run.get("metrics")) for run in runs]
+
+
+def test_a_cluster_that_loses_a_worker_gives_the_results_of_one_machine(tmp_path, cluster, monkeypatch):
+    (tmp_path / "run.py").write_text(RUN)
+    monkeypatch.setattr(benchmark, "LETVINS", [sys.executable, str(tmp_path / "run.py")])
+    for name in NAMES:
+        (tmp_path / name).write_text(name)
+    suite = tmp_path / "suite.yaml"
+    suite.write_text("sources: [" + ", ".join(f"{{name: {n}, path: {n}}}" for n in NAMES) + "]\nrepeats: 1\n")
+    killed = []
+
+    def lose_a_worker():
+        """Once both workers are at a run, kill the first of them; then let all runs go on."""
+        until = time.monotonic() + 120
+        while time.monotonic() < until and len(killed) == 0:
+            running = {int(path.name[4:]) for path in tmp_path.glob("pid-*")}
+            busy = [worker for worker in cluster.worker_nodes if running & processes_of(worker)]
+            if len(busy) == 2:
+                cluster.remove_node(busy[0], allow_graceful=False)
+                killed.append(busy[0])
+            time.sleep(0.1)
+        (tmp_path / "go").touch()
+
+    thread = threading.Thread(target=lose_a_worker, daemon=True)
+    thread.start()
+    said = []
+    regressed = run_benchmark(suite, tmp_path / "out", False, cluster.address, said.append)
+    thread.join()
+    assert len(killed) == 1
+    assert not regressed, said
+    assert len(list(tmp_path.glob("pid-*"))) == len(NAMES) + 1  # one was started again
+    assert not run_benchmark(suite, tmp_path / "local", False, None, said.append)
+    assert results(tmp_path / "out") == results(tmp_path / "local")
