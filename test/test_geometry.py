@@ -146,10 +146,80 @@ def test_orthonormal_leaves_rotations_and_squares_the_error_of_the_others():
 
 @pytest.mark.parametrize(
     ("quaternion", "problem"),
-    [((0, 0, 0, 0), "length zero"), ((0, 0, 0, np.nan), "not finite"), ((1e-9, 0, 0, 0), "length zero")],
+    [
+        ((0, 0, 0, 0), "^a quaternion has the length zero$"),
+        ((0, 0, 0, np.nan), "^a pose is not finite$"),
+        ((1e-9, 0, 0, 0), "length zero"),
+    ],
 )
 def test_a_quaternion_that_is_no_rotation_is_refused(quaternion, problem):
     many = np.array([(0, 0, 0, 1), quaternion], float)
     with pytest.raises(DataError, match=problem):
         geometry.from_quaternion(np.zeros((2, 3)), many)
     assert geometry.from_quaternion(np.zeros((0, 3)), np.zeros((0, 4))).shape == (0, 4, 4)
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, -2.0])
+def test_a_turn_about_z_is_the_exponential_of_that_vector(angle):
+    np.testing.assert_allclose(geometry.yaw_rotation(angle), geometry.exp_so3(np.array([0, 0, angle])), atol=1e-15)
+
+
+def rigid_exp(twist):
+    """The transform of a twist (rotation, position)."""
+    return expm(np.block([[geometry.skew(twist[:3]), twist[3:, None]], [np.zeros((1, 4))]]))
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_the_adjoint_takes_twists_through_a_transform(n):
+    T_a_b, twists = random_transforms(n), np.random.default_rng(12).normal(0, 0.5, (n, 6))
+    A = geometry.adjoint(T_a_b)
+    for i in range(n):
+        by_hand = T_a_b[i] @ rigid_exp(twists[i]) @ np.linalg.inv(T_a_b[i])
+        np.testing.assert_allclose(rigid_exp(A[i] @ twists[i]), by_hand, atol=1e-9)
+        np.testing.assert_array_equal(geometry.adjoint(T_a_b[i]), A[i])
+
+
+@pytest.mark.parametrize("n", [3, 50])
+@pytest.mark.parametrize("scale", [0.1, 1.0, 7.0])
+def test_alignment_with_scale_recovers_both(n, scale):
+    T, p_b = random_transforms(1)[0], np.random.default_rng(5).normal(3, 10, (n, 3))
+    found, T_found = geometry.align_sim3(geometry.apply(T, scale * p_b), p_b)
+    assert found == pytest.approx(scale)
+    np.testing.assert_allclose(T_found, T, atol=1e-9)
+
+
+@pytest.mark.parametrize("mirror", [1.0, -1.0])
+def test_no_other_scale_fits_noisy_points_better(mirror):
+    """A mirror image makes the last singular value count against the scale."""
+    rng = np.random.default_rng(8)
+    p_b = rng.normal(1, 2, (30, 3)) * [1, 2, 3]
+    p_a = 2 * geometry.apply(random_transforms(1)[0], p_b * [mirror, 1, 1]) + rng.normal(0, 0.3, (30, 3))
+    best, T = geometry.align_sim3(p_a, p_b)
+
+    def cost(scale, T_a_b):
+        return np.square(p_a - geometry.apply(T_a_b, scale * p_b)).sum()
+
+    for factor in (0.999, 1.001):
+        assert cost(best * factor, geometry.align_se3(p_a, best * factor * p_b)) > cost(best, T)
+
+
+def test_three_numbers_are_read_with_spaces_or_commas():
+    np.testing.assert_array_equal(geometry.vector_from_text("1, -2.5,3e1"), [1, -2.5, 30])
+    np.testing.assert_array_equal(geometry.vector_from_text("  1 2\t3 "), [1, 2, 3])
+
+
+@pytest.mark.parametrize("text", ["1 2", "1 2 3 4", "1 2 nan", "1 inf 3"])
+def test_what_is_not_three_numbers_is_refused(text):
+    with pytest.raises(ValueError, match=f"^{text!r} is not three numbers$"):
+        geometry.vector_from_text(text)
+
+
+def test_seven_numbers_are_a_position_and_a_quaternion_of_any_length():
+    T = geometry.pose_from_text("1,2,3, 0 0 3 3")
+    np.testing.assert_allclose(T, [[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], atol=1e-15)
+
+
+@pytest.mark.parametrize("text", ["1 2 3", "1 2 3 0 0 0 1 0", "1 2 3 0 0 0 0", "1 2 3 0 0 0 nan", "inf 2 3 0 0 0 1"])
+def test_what_is_not_a_pose_is_refused(text):
+    with pytest.raises(ValueError, match=f"^{text!r} is not seven numbers: x y z, then a quaternion x y z w$"):
+        geometry.pose_from_text(text)

@@ -5,7 +5,7 @@ import gtsam
 import numpy as np
 import pytest
 
-from letvins_ros.imu import BRIDGED_GAP_S, ImuBuffer, ImuSteps
+from letvins_ros.imu import ABSURD_ACCEL, ABSURD_GYRO, BRIDGED_GAP_S, ImuBuffer, ImuSteps, _without_spikes
 from letvins_ros.simulation.imu import START_NS
 from letvins_ros.types import ImuSamples
 
@@ -125,3 +125,76 @@ def test_the_gyro_alone_gives_the_rotation_less_its_bias():
         R = R.compose(gtsam.Rot3.Expmap(rate / 200))
     np.testing.assert_allclose(steps.rotation(bias), R.matrix(), atol=1e-12)
     np.testing.assert_array_equal(ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3))).rotation(bias), np.eye(3))
+
+
+@pytest.mark.parametrize("nothing", [ImuBuffer().steps(0, SECOND), buffer_of(ramp([0, SECOND])).steps(SECOND, SECOND)])
+def test_no_steps_have_the_shapes_of_others(nothing):
+    assert (nothing.gyro.shape, nothing.accel.shape) == ((0, 3), (0, 3))
+
+
+def test_steps_one_after_the_other_keep_both_sensors():
+    buffer = buffer_of(ramp(START_NS + np.arange(0, 101, 5) * MS))
+    first, later = buffer.steps(START_NS, START_NS + 40 * MS), buffer.steps(START_NS + 40 * MS, START_NS + 100 * MS)
+    joined, whole = first.followed_by(later), buffer.steps(START_NS, START_NS + 100 * MS)
+    np.testing.assert_allclose(joined.gyro, whole.gyro)
+    np.testing.assert_allclose(joined.accel, whole.accel)
+
+
+def test_readings_of_twenty_seconds_are_kept_if_nothing_else_is_said():
+    buffer = ImuBuffer()
+    buffer.append(ramp(START_NS + np.array([-40 * MS, -1, 0, 10 * SECOND])))
+    buffer.append(ramp(START_NS + np.array([20 * SECOND])))
+    steps = buffer.steps(START_NS - 40 * MS, START_NS + 20 * SECOND)
+    np.testing.assert_allclose(
+        steps.dt_s, [0.04, 10, 10]
+    )  # one before the limit has gone, not the one at it
+
+
+@pytest.mark.parametrize(("gyro", "accel"), [(ABSURD_GYRO, 0.0), (0.0, -ABSURD_ACCEL)])
+def test_a_reading_that_no_sensor_gives_is_dropped_and_the_others_stay(gyro, accel):
+    buffer = buffer_of(ramp(START_NS + np.arange(0, 31, 10) * MS))
+    absurd = ImuSamples(np.array([START_NS + 40 * MS]), np.full((1, 3), gyro), np.full((1, 3), accel))
+    assert buffer.append(absurd) == 1
+    np.testing.assert_allclose(buffer.steps(START_NS, START_NS + 30 * MS).dt_s, [0.01] * 3)
+
+
+def test_one_reading_covers_the_time_around_it():
+    buffer = buffer_of(ramp([START_NS]))
+    assert buffer.covers(START_NS - MS, START_NS + MS)
+
+
+def spoiled(row, value, n=9):
+    """Readings (n, 3) of a fast turn with a little noise, one of them a spike in the second axis."""
+    values = np.array([30.0, 20.0, 10.0]) + 0.1 * np.random.default_rng(0).normal(size=(n, 3))
+    spoiled = values.copy()
+    spoiled[row, 1] = value
+    return values, spoiled
+
+
+@pytest.mark.parametrize("row", [2, 4, 6])
+@pytest.mark.parametrize("value", [100.0, -100.0])
+def test_a_spike_becomes_the_median_of_the_five_around_it_and_nothing_else_changes(row, value):
+    values, given = spoiled(row, value)
+    cleaned = _without_spikes(given, 8.0)
+    assert cleaned[row, 1] == np.median(given[row - 2 : row + 3, 1])
+    values[row, 1] = cleaned[row, 1]
+    np.testing.assert_array_equal(cleaned, values)
+
+
+def test_readings_up_to_the_limit_off_the_median_are_left_alone():
+    values = np.zeros((7, 3))
+    values[3] = 8.0
+    np.testing.assert_array_equal(_without_spikes(values, 8.0), values)
+    np.testing.assert_array_equal(_without_spikes(values, 7.9), 0 * values)
+
+
+def test_the_median_is_of_five_and_the_last_reading_stands_for_those_to_come():
+    burst = np.zeros((9, 1))
+    burst[3:6] = 100.0  # three of five: no spike
+    np.testing.assert_array_equal(_without_spikes(burst, 8.0), burst)
+    end = np.zeros((9, 1))
+    end[-1] = 100.0  # it may be the begin of a motion
+    np.testing.assert_array_equal(_without_spikes(end, 8.0), end)
+    two = np.zeros((9, 1))
+    two[4:6] = 100.0
+    np.testing.assert_array_equal(_without_spikes(two, 8.0), 0 * two)
