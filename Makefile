@@ -5,7 +5,7 @@
 BIN := .venv/bin
 WHEELS := ros$(if $(filter-out jazzy,$(ROS)),-$(ROS))
 
-.PHONY: demo build test lint docs check coverage fuzz
+.PHONY: demo build test lint docs check coverage fuzz mutate
 
 demo: .venv/.base
 	@$(BIN)/letvins demo
@@ -32,6 +32,10 @@ check: lint docs test
 
 fuzz: .venv/.dev
 	FUZZ=1500 $(BIN)/python -m pytest -q --timeout=0 test/fuzz
+
+mutate: .venv/.dev
+	@$(BIN)/python -m pip install --quiet --editable '.[mutate]'
+	@.ci/mutate
 
 coverage: build
 	@.ci/coverage

@@ -145,9 +145,7 @@ def test_readings_of_twenty_seconds_are_kept_if_nothing_else_is_said():
     buffer.append(ramp(START_NS + np.array([-40 * MS, -1, 0, 10 * SECOND])))
     buffer.append(ramp(START_NS + np.array([20 * SECOND])))
     steps = buffer.steps(START_NS - 40 * MS, START_NS + 20 * SECOND)
-    np.testing.assert_allclose(
-        steps.dt_s, [0.04, 10, 10]
-    )  # one before the limit has gone, not the one at it
+    np.testing.assert_allclose(steps.dt_s, [0.04, 10, 10])  # one before the limit has gone, not the one at it
 
 
 @pytest.mark.parametrize(("gyro", "accel"), [(ABSURD_GYRO, 0.0), (0.0, -ABSURD_ACCEL)])
