@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether processes end, on a machine that may be busy with others."""
 
+import os
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -14,20 +15,18 @@ def left_after(seconds: float, alive: Callable[[], Collection[int]]) -> Collecti
     The system ends a process of low priority that is killed only when nobody else wants the processor.
     """
     began = last = time.monotonic()
-    counted, cpu = 0.0, dict[int, int]()
+    counted, looks = 0.0, dict[int, tuple[bool, float]]()
     while (pids := alive()) and counted < seconds and last - began < LONGEST_S:
         time.sleep(0.05)
-        looks = {pid: _look(pid) for pid in pids}
-        starved = any(runnable and ticks == cpu.get(pid) for pid, (runnable, ticks) in looks.items())
-        cpu = {pid: ticks for pid, (_, ticks) in looks.items()}
-        now = time.monotonic()
-        counted += 0.0 if starved else now - last
-        last = now
+        before, looks = looks, {pid: _look(pid) for pid in pids}
+        last, passed_s = time.monotonic(), time.monotonic() - last
+        worked_s = [cpu_s - before.get(pid, (False, cpu_s))[1] for pid, (runnable, cpu_s) in looks.items() if runnable]
+        counted += min([passed_s, *worked_s])
     return pids
 
 
-def _look(pid: int) -> tuple[bool, int]:
-    """Whether a thread of it wants a processor, and the time that all have had, in ticks; nothing of one that ended."""
+def _look(pid: int) -> tuple[bool, float]:
+    """Whether a thread of it wants a processor, and the seconds that all have had; nothing of one that has ended."""
     runnable, ticks = False, 0
     for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
         try:
@@ -36,4 +35,4 @@ def _look(pid: int) -> tuple[bool, int]:
             continue
         runnable |= fields[0] == "R"
         ticks += int(fields[11]) + int(fields[12])
-    return runnable, ticks
+    return runnable, ticks / os.sysconf("SC_CLK_TCK")

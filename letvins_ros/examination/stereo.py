@@ -11,7 +11,8 @@ from letvins_ros.examination.finding import Finding
 from letvins_ros.geometry import exp_so3, inverse, skew
 from letvins_ros.types import Matches
 
-KEPT_FRAMES, A_FRAME, LEAST_MATCHES = 40, 8, 250
+KEPT_FRAMES, A_FRAME, LEAST_MATCHES = 40, 26, 250
+NEWEST_FRAMES = 10  # that are judged alone too: a fault that has just begun
 STEPS = 5
 STARTS = np.log(np.geomspace(1 / 3, 3, 23))  # of the ratio of focal lengths, where the matches are
 FAR_OFF_PX = 5.0  # so far from their lines: too far for Gauss-Newton steps from the calibration
@@ -64,13 +65,18 @@ class StereoExam:
         """What is wrong with the cameras; empty where the matches are too few to be sure."""
         if self._without >= MISSING_FRAMES:
             return [self._missing(since_s)]
-        if sum(uv.shape[1] for uv in self._pool) < LEAST_MATCHES:
+        frames = list(self._pool)
+        return self._judged(frames, since_s) or self._judged(frames[-NEWEST_FRAMES:], since_s)
+
+    def _judged(self, frames: list[np.ndarray], since_s: float) -> list[Finding]:
+        """What the matches (2, M, 2) px of some frames tell."""
+        if sum(uv.shape[1] for uv in frames) < LEAST_MATCHES:
             return []
-        uv = np.concatenate(list(self._pool), axis=1).astype(float)
+        uv = np.concatenate(frames, axis=1).astype(float)
         if self._fits(uv):
             return []
         given = fit_stereo(self._left, self._right, uv)
-        faults = stereo_faults(given, self._left, since_s) or self._apart_in_time(since_s)
+        faults = stereo_faults(given, self._left, since_s) or self._apart_in_time(frames, since_s)
         if given.ahead < MOST_AHEAD or faults:
             swapped = fit_stereo(self._left, self._right, uv[::-1])
             fits = swapped.before_px < MOST_PX and not stereo_faults(swapped, self._left, since_s)
@@ -85,10 +91,10 @@ class StereoExam:
         off_px = float(np.median(np.abs(_errors(T, a, b, np.zeros(6))))) * self._right.camera.focal_px
         return off_px < LEAST_OFF_PX and float(_ahead(T, a, b).mean()) >= MOST_AHEAD
 
-    def _apart_in_time(self, since_s: float) -> list[Finding]:
+    def _apart_in_time(self, frames: list[np.ndarray], since_s: float) -> list[Finding]:
         """Whether the matches of each frame are off together, by what the body turns between left and right image."""
         T = inverse(self._right.T_body_cam) @ self._left.T_body_cam
-        errors = [_errors(T, *_rays(self._left, self._right, uv), np.zeros(6)) for uv in self._pool]
+        errors = [_errors(T, *_rays(self._left, self._right, uv), np.zeros(6)) for uv in frames]
         errors = [e for e in errors if len(e)]  # beyond a lens, pixels have no direction
         if not errors:
             return []

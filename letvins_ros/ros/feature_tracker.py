@@ -32,6 +32,7 @@ from letvins_ros.types import FrameTracks, ImageFrame
 
 COMPARE_S = 1.0  # how often camera_info is looked at
 SILENT_S = 1.0
+BLIND_S = 0.5
 JUMP_FRAMES = 5
 
 
@@ -65,6 +66,7 @@ class FeatureTrackerNode(LetvinsNode):
         self.inbox, self.drawer = ImuInbox(self.rig), TrackDrawer()
         self.compared_at, self.take_infos = 0.0, list[Callable[[], Iterable[CameraInfo]]]()
         self.examination = SelfExamination(self.config, self.rig, self.problems)
+        self.seen_at = time.monotonic()  # when an image last served
         self.restarted, self.began, self.last_in = False, time.monotonic(), [0.0] * count
         self.frame_ids = [""] * count
         self.out = self.advertise(FeatureTracks, "letvins/tracks")
@@ -132,9 +134,11 @@ class FeatureTrackerNode(LetvinsNode):
             self.inbox.clear()
             self.examination.begin_anew()
         images = [None if one is None else self._image(i, one) for i, one in enumerate(moment.joined)]
-        if all(images[lead] is None for lead, *_ in self.rig.groups):
-            return True
         first = next(one for one in moment.joined if one is not None)
+        if all(images[lead] is None for lead, *_ in self.rig.groups):
+            self._go_on_blind(first)
+            return True
+        self.seen_at = time.monotonic()
         repairs = self.examination.repairs
         frame = repairs.of_frame(ImageFrame(first.stamp_ns, tuple(images)))
         readings = self.inbox.add((message for message, _ in self.take_imu()), repairs)
@@ -148,10 +152,7 @@ class FeatureTrackerNode(LetvinsNode):
         for camera, times in self.tracker.stuck.items():
             if times > stuck[camera]:
                 self.problems.note(f"cam{camera} stuck", "sends the same image again and again while the body turns")
-        frames = list(takewhile(bool, self.frame_ids))
-        self.out.publish(self._message(tracks, frames, first.received_ns))
-        self.stats.count("tracks")
-        self.stats.latency((time.monotonic_ns() - first.arrival_ns) * 1e-9)
+        self._publish(tracks, first)
         if self.examination.add_frame(self.tracker, frame.stamp_ns):
             self.tracker.reset()
             self.inbox.clear()
@@ -160,6 +161,18 @@ class FeatureTrackerNode(LetvinsNode):
             drawn = self.drawer.draw(images[0], tracks)
             self.out_image.publish(convert.image_to_message(drawn, first.message.header))
         return True
+
+    def _go_on_blind(self, first: Arrived) -> None:
+        """Once no image has served for long, tell of no features, so that odometry goes on and says why."""
+        if time.monotonic() - self.seen_at > BLIND_S:
+            self.tracker.reset()  # no id of before returns
+            self._publish(nothing_seen(first.stamp_ns, len(self.rig.cameras)), first)
+
+    def _publish(self, tracks: FrameTracks, first: Arrived) -> None:
+        frames = list(takewhile(bool, self.frame_ids))
+        self.out.publish(self._message(tracks, frames, first.received_ns))
+        self.stats.count("tracks")
+        self.stats.latency((time.monotonic_ns() - first.arrival_ns) * 1e-9)
 
     def _message(self, tracks: FrameTracks, frames: Sequence[str], received_ns: int) -> FeatureTracks:
         """Tracks with what is wrong with the input, and what of it was mended."""
@@ -202,6 +215,11 @@ class FeatureTrackerNode(LetvinsNode):
         silent = [f"cam{i}" for i, last in enumerate(self.last_in) if now - max(last, self.began) > SILENT_S]
         reason = f"no images on {', '.join(f'{name}/image_raw' for name in silent)}" if silent else ""
         return reason, {"queue": str(len(self.moments)), "frames dropped": str(self.moments.dropped)}
+
+
+def nothing_seen(stamp_ns: int, cameras: int) -> FrameTracks:
+    """A frame without features."""
+    return FrameTracks(stamp_ns, np.zeros(0, np.int64), np.zeros((cameras, 0, 2), np.float32), np.zeros(0, np.int32))
 
 
 def main() -> None:

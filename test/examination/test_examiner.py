@@ -153,6 +153,18 @@ def test_exchanged_cameras_are_named(recording):
     finding(replace(recording, matches=swapped), "cameras_exchanged")
 
 
+@pytest.mark.parametrize("begin", range(100, 120, 3))
+def test_cameras_that_are_exchanged_on_the_way_are_named_within_three_seconds(begin, recording):
+    """However long before the next examination."""
+    exchanged = [
+        m if i < begin else replace(m, stereo_uv=m.stereo_uv[::-1])
+        for i, m in enumerate(recording.matches[: begin + 56])
+    ]
+    frames_ns = recording.frames_ns[: begin + 56]
+    examiner = replace(recording, matches=exchanged, frames_ns=frames_ns).examined()
+    assert [finding.code for finding in examiner.present()] == ["cameras_exchanged"]
+
+
 def test_right_images_of_another_time_are_named(recording):
     rng = np.random.default_rng(0)  # the camera has turned a little this way or that between left and right
     turned = [np.array([[[0.0, 0.0]], [rng.uniform(-6, 6, 2)]]) for _ in recording.matches]
@@ -259,7 +271,7 @@ def test_matches_beyond_the_lens_are_not_of_another_time():
     for _ in range(50):
         nowhere = np.full((2, 8, 2), np.nan)
         exam.add(Matches(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), nowhere, 8, 8))
-    assert exam._apart_in_time(1.0) == []
+    assert exam.findings(1.0) == []
 
 
 def test_rows_in_bursts_and_a_clock_set_back_are_named():

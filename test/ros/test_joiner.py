@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from letvins_ros.ros.joiner import ALONE_S, Arrived, FrameJoiner
+from letvins_ros.ros.joiner import ALONE_S, LEADLESS_S, Arrived, FrameJoiner
 
 MS = 1_000_000
 PAIRS = ((0, 1), (2, 3))
@@ -75,6 +75,14 @@ def test_images_without_their_lead_are_dropped():
     bench.arrive(0, 100)
     assert bench.take(300) == [[100, 100]]
     assert bench.noted == [("cam1", "right images without left, dropped")] * 2
+
+
+def test_where_the_lead_falls_silent_its_partner_makes_frames_after_a_while():
+    bench = Bench(((0, 1),))
+    bench.arrive(1, 0, 50, 100)
+    assert bench.take(1e3 * LEADLESS_S - 1) == []
+    assert bench.take(1e3 * LEADLESS_S + 50) == [[None, 0], [None, 50]]
+    assert bench.noted == [("cam0", "right images without left")] * 2
 
 
 def test_cameras_without_partner_make_frames_each():
