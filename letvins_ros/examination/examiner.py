@@ -29,7 +29,7 @@ from letvins_ros.types import ImuSamples, Matches
 
 PERIOD_S = 1.0  # between two examinations
 TURNS_S = 15.0  # of rotations from images that are compared with the gyro
-RECENT_S = 2.0  # of readings that are looked at by themselves
+RECENT_S, NEWEST_S = 2.0, 1.0  # of readings that are looked at by themselves, and for their units
 TURN_PERIOD_S = 0.09  # one rotation in so long is enough, whatever the camera's rate
 LONGEST_INTERVAL_S = 0.2  # between two frames whose rotation is known
 FROZEN = 5  # frames in a row
@@ -172,7 +172,7 @@ class Examiner:
             self._find_turns()
         everything, recent = self._readings.samples(), self._readings.samples(RECENT_S)
         found = [
-            *unit_findings(recent, now_s),
+            *unit_findings(self._readings.samples(NEWEST_S), now_s),
             *range_findings(everything, now_s),
             *spike_findings(everything, now_s),
             *rate_findings(recent, self._rig.imu, now_s),

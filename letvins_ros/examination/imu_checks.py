@@ -9,7 +9,7 @@ from letvins_ros.types import ImuSamples
 
 LEAST_READINGS = 20
 LEAST_G, MOST_G = 0.7, 1.3  # m/s^2: gravity's share of the median force in g; no body falls that nearly free for long
-WEIGHTLESS = 3.0  # m/s^2: 0.3 g as median over seconds is a fall of several metres
+WEIGHTLESS = 3.0  # m/s^2: 0.3 g as median over a second, twice, is a fall of several metres
 NOISY_GYRO, NOISY_ACCEL = 1e-4, 3e-3  # rad/s, m/s^2: less than the noise of any MEMS sensor, more than of exact data
 TURNING = 0.05  # rad/s: far above the noise of rates from images, so a gyro at rest contradicts them
 PLATEAU = 4  # equal readings in a row at the largest value: noise makes that rare, twice over
@@ -23,7 +23,7 @@ NAMES = "xyz"
 
 
 def unit_findings(samples: ImuSamples, since_s: float) -> list[Finding]:
-    """Units of the accelerometer, by the median force over seconds: gravity is most of it on any vehicle."""
+    """Units of the accelerometer, by the median force over a second: gravity is most of it on any vehicle."""
     if len(samples) < LEAST_READINGS or not np.ptp(samples.accel, axis=0).any():
         return []
     force = float(np.median(np.linalg.norm(samples.accel, axis=1)))

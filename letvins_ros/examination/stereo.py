@@ -70,10 +70,10 @@ class StereoExam:
 
     def _judged(self, frames: list[np.ndarray], since_s: float) -> list[Finding]:
         """What the matches (2, M, 2) px of some frames tell."""
-        if sum(uv.shape[1] for uv in frames) < LEAST_MATCHES:
+        if not frames:
             return []
         uv = np.concatenate(frames, axis=1).astype(float)
-        if self._fits(uv):
+        if len(_rays(self._left, self._right, uv)[0]) < LEAST_MATCHES or self._fits(uv):
             return []
         given = fit_stereo(self._left, self._right, uv)
         faults = stereo_faults(given, self._left, since_s) or self._apart_in_time(frames, since_s)

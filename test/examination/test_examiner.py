@@ -84,6 +84,16 @@ def test_accelerations_in_g_are_named(recording):
     assert "1.0" in finding(with_imu(recording, accel=recording.imu.accel / 9.80665), "accel_in_g").message
 
 
+@pytest.mark.parametrize("begin_s", np.arange(5.0, 6.0, 0.15))
+def test_accelerations_that_turn_to_g_on_the_way_are_named_within_three_seconds(begin_s, recording):
+    later = recording.imu.stamps_ns >= START_NS + begin_s * 1e9
+    accel = np.where(later[:, None], recording.imu.accel / 9.80665, recording.imu.accel)
+    until = int((begin_s + 2.7) * 20)
+    spoilt = replace(with_imu(recording, accel=accel), frames_ns=recording.frames_ns[:until])
+    examiner = replace(spoilt, matches=recording.matches[:until]).examined()
+    assert "accel_in_g" in [finding.code for finding in examiner.present()]
+
+
 def test_accelerations_without_gravity_are_named(recording):
     low = recording.imu.accel - recording.imu.accel.mean(0)
     finding(with_imu(recording, accel=low), "accel_without_gravity")
@@ -156,12 +166,10 @@ def test_exchanged_cameras_are_named(recording):
 @pytest.mark.parametrize("begin", range(100, 120, 3))
 def test_cameras_that_are_exchanged_on_the_way_are_named_within_three_seconds(begin, recording):
     """However long before the next examination."""
-    exchanged = [
-        m if i < begin else replace(m, stereo_uv=m.stereo_uv[::-1])
-        for i, m in enumerate(recording.matches[: begin + 56])
-    ]
-    frames_ns = recording.frames_ns[: begin + 56]
-    examiner = replace(recording, matches=exchanged, frames_ns=frames_ns).examined()
+    end = begin + 56
+    exchanged = [replace(m, stereo_uv=m.stereo_uv[::-1]) for m in recording.matches[begin:end]]
+    matches, frames_ns = recording.matches[:begin] + exchanged, recording.frames_ns[:end]
+    examiner = replace(recording, matches=matches, frames_ns=frames_ns).examined()
     assert [finding.code for finding in examiner.present()] == ["cameras_exchanged"]
 
 
