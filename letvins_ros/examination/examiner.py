@@ -172,7 +172,7 @@ class Examiner:
             self._find_turns()
         everything, recent = self._readings.samples(), self._readings.samples(RECENT_S)
         found = [
-            *unit_findings(self._readings.samples(NEWEST_S), now_s),
+            *(unit_findings(recent, now_s) or unit_findings(self._readings.samples(NEWEST_S), now_s)),
             *range_findings(everything, now_s),
             *spike_findings(everything, now_s),
             *rate_findings(recent, self._rig.imu, now_s),

@@ -23,7 +23,7 @@ NAMES = "xyz"
 
 
 def unit_findings(samples: ImuSamples, since_s: float) -> list[Finding]:
-    """Units of the accelerometer, by the median force over a second: gravity is most of it on any vehicle."""
+    """Units of the accelerometer, by the median force over a second or two: gravity is most of it on any vehicle."""
     if len(samples) < LEAST_READINGS or not np.ptp(samples.accel, axis=0).any():
         return []
     force = float(np.median(np.linalg.norm(samples.accel, axis=1)))
