@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 from synthetic import ROOM, Quality, Recording, config_of, estimate, follow, posed, run, wall_points
 
-from letvins_ros.estimation.costs.rest import RESOLVED_RAD, REST_POSE_STD, REST_VELOCITY_STD, no_velocity, same_pose
+from letvins_ros.estimation.costs.rest import (
+    RESOLVED_RAD,
+    REST_POSE_STD,
+    REST_VELOCITY_STD,
+    UNKNOWN_ROTATION_STD,
+    UNKNOWN_SPEED_STD,
+    expected_motion,
+    no_velocity,
+    same_pose,
+)
 from letvins_ros.estimation.frame import Frame
-from letvins_ros.estimation.state import State
+from letvins_ros.estimation.state import State, V, X
+from letvins_ros.geometry import exp_so3, transform
 from letvins_ros.simulation.imu import seconds, simulate_imu, stamps
 from letvins_ros.simulation.rigs import EUROC_IMU
 from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
@@ -29,6 +39,38 @@ def test_a_rest_is_never_surer_than_the_images_are(depth_m, rest_s):
     np.testing.assert_allclose(pose[:3], REST_POSE_STD)
     np.testing.assert_allclose(pose[3:], max(REST_POSE_STD, resolved))
     assert isinstance(no_velocity(frame(0), depth_m, rest_s), gtsam.NonlinearFactor)
+
+
+def error_of(factor, values):
+    at = gtsam.Values()
+    for key, value in values.items():
+        at.insert(key, gtsam.Pose3(value) if value.shape == (4, 4) else value)
+    return factor.error(at)
+
+
+def test_a_frame_at_rest_has_no_velocity():
+    factor, std = no_velocity(frame(3), 1.0, 10.0), REST_VELOCITY_STD
+    assert error_of(factor, {V(3): np.zeros(3)}) == 0
+    assert error_of(factor, {V(3): np.array([std, -2 * std, 0])}) == pytest.approx((1 + 4) / 2)
+
+
+def test_frames_of_one_rest_have_the_same_pose():
+    factor = same_pose(frame(3), frame(5), 20.0)
+    T = transform(exp_so3(np.array([0.5, -0.2, 0.1])), np.array([1.0, 2, 3]))
+    off = transform(exp_so3(np.array([REST_POSE_STD, 0, 0])), np.array([0, 2 * 20 * RESOLVED_RAD, 0]))
+    assert error_of(factor, {X(3): T, X(5): T}) == pytest.approx(0, abs=1e-20)
+    assert error_of(factor, {X(3): T, X(5): T @ off}) == pytest.approx((1 + 4) / 2, rel=1e-3)
+
+
+def test_a_guess_of_motion_is_as_loose_as_a_fast_car():
+    a, b = frame(3), frame(5)
+    b.stamp_ns = a.stamp_ns + 200_000_000
+    T_a_b = transform(exp_so3(np.array([0, 0.1, 0])), np.array([0.5, 0, 0.2]))
+    factor = expected_motion(a, b, T_a_b)
+    np.testing.assert_allclose(sigmas(factor), np.repeat([UNKNOWN_ROTATION_STD, 0.2 * UNKNOWN_SPEED_STD], 3))
+    T = transform(exp_so3(np.array([0.5, -0.2, 0.1])), np.array([1.0, 2, 3]))
+    assert error_of(factor, {X(3): T, X(5): T @ T_a_b}) == pytest.approx(0, abs=1e-20)
+    assert error_of(factor, {X(3): T, X(5): T}) > 1e-3
 
 
 def creep(seed, speed, room_scale):

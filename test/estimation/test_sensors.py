@@ -8,13 +8,19 @@ from synthetic import Quality, Recording, add_imu, config_of, follow, posed, rec
 from letvins_ros.errors import DataError
 from letvins_ros.estimation import VioEstimator
 from letvins_ros.estimation.closed_form import heading
-from letvins_ros.estimation.costs.body_velocity import BodyVelocity, VelocityReadings
+from letvins_ros.estimation.costs.body_velocity import (
+    HELD_S,
+    KEEP_S,
+    MAX_GAP_S,
+    BodyVelocity,
+    VelocityReadings,
+)
 from letvins_ros.estimation.costs.position import Position, PositionFix
 from letvins_ros.estimation.frame import frame_of
 from letvins_ros.estimation.state import State
 from letvins_ros.estimation.variables import Key, Layout, Values
-from letvins_ros.geometry import apply, exp_so3, transform, yaw_rotation
-from letvins_ros.imu import ImuBuffer
+from letvins_ros.geometry import apply, exp_so3, log_so3, transform, yaw_rotation
+from letvins_ros.imu import ImuBuffer, ImuSteps
 from letvins_ros.simulation.imu import START_NS, exact_imu, seconds, simulate_imu, stamps
 from letvins_ros.simulation.rigs import EUROC_IMU, EUROC_RIG
 from letvins_ros.simulation.sensors import exact_velocity, simulate_position, simulate_velocity
@@ -127,6 +133,125 @@ def test_readings_out_of_order_or_not_finite_are_refused(hall):
         VelocityReadings(good.stamps_ns, good.linear * np.nan, good.linear_std)
 
 
+def test_readings_of_other_shapes_or_without_deviation_are_refused(hall):
+    good = readings_of(hall)
+    n = len(good.stamps_ns)
+    shapes = rf"^linear and linear_std must be \({n}, 3\), got \({n}, 3\), \({n}, 2\)$"
+    with pytest.raises(ValueError, match=shapes):
+        VelocityReadings(good.stamps_ns, good.linear, good.linear_std[:, :2])
+    with pytest.raises(ValueError, match="must be"):
+        VelocityReadings(good.stamps_ns, good.linear[1:], good.linear_std)
+    message = "^velocity readings: values must be finite and their standard deviations positive$"
+    with pytest.raises(DataError, match=message):
+        VelocityReadings(good.stamps_ns, good.linear, 0 * good.linear_std)
+    with pytest.raises(DataError, match=r"^velocity readings: stamps must increase$"):
+        VelocityReadings(good.stamps_ns * 0 + 1, good.linear, good.linear_std)
+
+
+def one_reading(stamp_ns, speed=1.0, std=0.1):
+    return VelocityReadings(np.array([stamp_ns]), np.full((1, 3), speed), np.full((1, 3), std))
+
+
+def cost_of(cost, values):
+    return cost.linearised(values, values).cost
+
+
+def test_without_a_yaw_rate_there_is_no_cost_of_rotation(hall):
+    frames, sensor, full = two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL), readings_of(hall)
+    sensor.add(VelocityReadings(full.stamps_ns, full.linear, full.linear_std))
+    assert len(sensor.costs(*frames)) == 1
+    sensor = BodyVelocity(T_BODY_WHEEL)
+    sensor.add(VelocityReadings(full.stamps_ns, full.linear, full.linear_std, yaw_rate=full.yaw_rate))
+    assert len(sensor.costs(*frames)) == 1  # without its deviation
+
+
+@pytest.mark.parametrize(("std", "rate_hz"), [(0.01, 100.0), (0.05, 50.0)])
+def test_a_displacement_is_as_uncertain_as_its_independent_readings_in_sum(hall, std, rate_hz):
+    frames, sensor, full = two_frames(hall, 4), BodyVelocity(T_BODY_WHEEL), readings_of(hall, rate_hz)
+    sensor.add(VelocityReadings(full.stamps_ns, full.linear, np.full((len(full.linear), 3), std) * [1, 2, 3]))
+    (cost,) = sensor.costs(*frames)
+    duration_s = (frames[1].imu_ns - frames[0].imu_ns) * 1e-9
+    H = cost.linearised(values_of(frames), values_of(frames)).H[18:21, 18:21]  # by the later position, in its body
+    turn = frames[0].state.R.T @ frames[1].state.R
+    of_sensor = T_BODY_WHEEL[:3, :3].T @ turn @ H @ turn.T @ T_BODY_WHEEL[:3, :3]
+    expected = (std * np.array([1, 2, 3])) ** 2 * duration_s / rate_hz
+    np.testing.assert_allclose(of_sensor, np.diag(1 / expected), rtol=0.01, atol=1e-6 / expected.min())
+
+
+def test_a_rotation_is_as_uncertain_as_its_readings_and_counts_about_the_sensors_axis(hall):
+    frames, sensor, full = two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL), readings_of(hall)
+    std = np.full(len(full.stamps_ns), 0.02)
+    sensor.add(VelocityReadings(full.stamps_ns, full.linear, full.linear_std, full.yaw_rate, std))
+    yaw = sensor.costs(*frames)[1]
+    variance = 0.02**2 * (frames[1].imu_ns - frames[0].imu_ns) * 1e-9 / 100
+    a, b = (frame.state for frame in frames)
+    for angle in (0.0, 0.003):  # within the loss's square part
+        turned = State(b.R @ exp_so3(angle * T_BODY_WHEEL[:3, 2]), b.p, b.v)
+        values = Values({frames[0].key: a, frames[1].key: turned})
+        off = T_BODY_WHEEL[:3, 2] @ log_so3(a.R.T @ turned.R) - measured_yaw(full, frames)
+        assert cost_of(yaw, values) == pytest.approx(4.5 * np.log1p(off**2 / variance / 9), rel=0.02, abs=0.01)
+
+
+def measured_yaw(readings, frames):
+    """The integral of the yaw rate, with readings joined by straight lines."""
+    at = np.linspace(frames[0].imu_ns, frames[1].imu_ns, 2001)
+    return np.trapezoid(np.interp(at, readings.stamps_ns, readings.yaw_rate), at * 1e-9)
+
+
+def test_one_reading_is_held_for_a_tenth_of_a_second_on_both_sides(hall):
+    frames = two_frames(hall, 1)
+    frames[0].state = frames[1].state = State(np.eye(3), np.zeros(3))
+    start, end = (frame.imu_ns for frame in frames)
+    held = round(HELD_S * 1e9)
+    for stamp, known in ((end - held, True), (start + held, True), (end - held - 1, False), (start + held + 1, False)):
+        sensor = BodyVelocity(np.eye(4))
+        sensor.add(one_reading(stamp))
+        costs = sensor.costs(*frames)
+        assert len(costs) == known
+        if known:
+            duration_s = (end - start) * 1e-9
+            off = np.ones(3) * duration_s / (0.1 * duration_s)  # of 0.1 m/s for all of the time
+            at = values_of(frames)
+            assert cost_of(costs[0], at) == pytest.approx(4.5 * np.log1p(off @ off / 9), rel=0.02)
+
+
+@pytest.mark.parametrize(("gap_ns", "costs"), [(0, 1), (1, 0)])
+def test_a_gap_of_a_quarter_of_a_second_is_bridged_and_no_longer_one(hall, gap_ns, costs):
+    frames, sensor = two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL)
+    start = frames[0].imu_ns
+    at = [start - 50_000_000, start, start + round(MAX_GAP_S * 1e9) + gap_ns]
+    for stamp in at:
+        sensor.add(one_reading(stamp))
+    assert len(sensor.costs(*frames)) == costs
+
+
+def test_frames_without_readings_of_the_imu_between_them_have_no_cost(hall):
+    frames, sensor = two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL)
+    sensor.add(readings_of(hall))
+    frames[1].steps = ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3)))
+    assert sensor.costs(*frames) == []
+    frames[1].steps = None
+    assert sensor.costs(*frames) == []
+
+
+def test_readings_that_came_before_are_left_out_and_those_of_twenty_seconds_kept(hall):
+    frames = two_frames(hall, 1)
+    (start, end), held = (frame.imu_ns for frame in frames), round(HELD_S * 1e9)
+    sensor = BodyVelocity(np.eye(4))
+    sensor.add(one_reading(end - held, speed=1.0))
+    sensor.add(one_reading(end - held, speed=9.0))
+    steady = State(np.eye(3), np.zeros(3)), State(np.eye(3), np.full(3, (end - start) * 1e-9))
+    frames[0].state, frames[1].state = steady
+    assert cost_of(sensor.costs(*frames)[0], values_of(frames)) < 0.1  # of the first one, 1 m/s
+    sensor.add(one_reading(end - held + round(KEEP_S * 1e9)))
+    assert len(sensor.costs(*frames)) == 1
+    sensor.add(one_reading(end - held + round(KEEP_S * 1e9) + 1))
+    assert sensor.costs(*frames) == []
+    sensor = BodyVelocity(np.eye(4))
+    sensor.add(VelocityReadings(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3))))
+    assert sensor.costs(*frames) == []
+
+
 def straight(seed):
     """A corridor walked at constant velocity and attitude for STEADY_S, after a start with all axes excited."""
     rng, t = np.random.default_rng([seed, 7]), control_times(CRUISE_S + STEADY_S + 1)
@@ -219,6 +344,24 @@ def test_fixes_out_of_order_are_refused_and_old_ones_left_out(hall):
         sensor.add(PositionFix(frames[1].imu_ns, np.zeros(3), np.ones(3)))
     with pytest.raises(DataError, match="positive standard deviations"):
         PositionFix(0, np.zeros(3), np.zeros(3))
+
+
+@pytest.mark.parametrize(("before_ns", "costs"), [(0, 1), (-1, 0), (149_999_000, 1), (150_001_000, 0)])
+def test_a_fix_counts_from_its_time_on_and_not_long_after(hall, before_ns, costs):
+    frames, sensor = two_frames(hall, 1), Position(LEVER)
+    sensor.add(PositionFix(frames[1].imu_ns - before_ns, np.zeros(3), np.ones(3)))
+    assert len(sensor.costs(*frames)) == costs
+
+
+def test_a_fix_far_off_pulls_by_cauchys_loss(hall):
+    frames, sensor = two_frames(hall, 1), Position(np.zeros(3))
+    sensor.add(PositionFix(frames[1].imu_ns, frames[1].state.p + np.array([3.0, 0, 4.0]), np.full(3, 0.1)))
+    (cost,) = sensor.costs(*frames)
+    assert cost_of(cost, values_of(frames)) == pytest.approx(8 * np.log1p(50**2 / 16))
+    message = f"^position fix at {frames[1].imu_ns}: not later than the one before at {frames[1].imu_ns}$"
+    sensor.add(PositionFix(frames[1].imu_ns, np.zeros(3), np.ones(3)))  # the one before has been used
+    with pytest.raises(DataError, match=message):
+        sensor.add(PositionFix(frames[1].imu_ns, np.zeros(3), np.ones(3)))
 
 
 def errors_with_fixes(seed, duration_s, wrong=()):

@@ -5,9 +5,11 @@ from itertools import pairwise
 import gtsam
 import numpy as np
 import pytest
+from numba import typeof
 from synthetic import Quality, record
 
 from letvins_ros.calibration import ImuNoise
+from letvins_ros.estimation.costs import vision
 from letvins_ros.estimation.costs.linear import LinearCost, Quadratic
 from letvins_ros.estimation.costs.vision import RobustPixels
 from letvins_ros.estimation.frame import frame_of
@@ -15,7 +17,7 @@ from letvins_ros.estimation.initialiser import first_prior
 from letvins_ros.estimation.preintegration import preintegrate
 from letvins_ros.estimation.state import State, V, X
 from letvins_ros.estimation.variables import Key, Values
-from letvins_ros.estimation.window import Window
+from letvins_ros.estimation.window import TYPICAL_DEPTH_M, Window
 from letvins_ros.imu import ImuBuffer
 from letvins_ros.simulation.imu import seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
@@ -102,6 +104,28 @@ def test_a_forgotten_landmark_starts_anew_from_the_newest_frame(recording):
     assert np.isin(gone, window.frames[-1].ids).all()
 
 
+def test_the_depth_is_the_median_distance_of_what_the_newest_frame_sees(recording):
+    window = window_of(recording, 3, off=0.0)
+    newest = window.frames[-1]
+    distances = [
+        np.linalg.norm(point - newest.state.p)
+        for landmark, point in zip(window.ids, window.points, strict=True)
+        if landmark in newest.ids
+    ]
+    assert 0 < len(distances) < len(window.ids)
+    assert window.depth_m() == pytest.approx(np.median(distances))
+    newest.forget(newest.ids)
+    assert window.depth_m() == TYPICAL_DEPTH_M
+
+
+def test_shared_landmarks_are_those_that_a_frame_sees(recording):
+    window = window_of(recording, 3, off=0.0)
+    for frame in window.frames:
+        assert window.shared(frame) == len(set(window.ids.tolist()) & set(frame.ids.tolist()))
+    window.frames[0].forget(window.ids)
+    assert window.shared(window.frames[0]) == 0
+
+
 # -- optimisation -----------------------------------------------------------------------------------------------------
 
 
@@ -147,6 +171,26 @@ def test_covariance_is_the_last_block_of_the_inverse_information(recording, coun
     covariance = window.covariance(information)
     size = np.sqrt(np.diag(covariance))
     np.testing.assert_allclose(covariance / np.outer(size, size), inverse[-15:, -15:] / np.outer(size, size), atol=1e-4)
+
+
+def test_the_kernels_are_compiled_for_the_types_that_a_window_has(recording, monkeypatch):
+    """Or the first frame would wait seconds for another compilation."""
+    types = []
+    for name in ("accumulate", "solve_points"):
+        kernel = getattr(vision, name)
+
+        def spy(*arguments, kernel=kernel):
+            types[-1].append([typeof(argument) for argument in arguments])
+            return kernel(*arguments)
+
+        monkeypatch.setattr(vision, name, spy)
+    types.append([])
+    vision.compile_kernels()
+    window = window_of(recording, 3)
+    types.append([])
+    window.solve(0)
+    assert len(types[0]) == 2
+    assert types[0] == types[1]
 
 
 # -- leaving the window -----------------------------------------------------------------------------------------------
@@ -290,6 +334,31 @@ def test_a_frame_far_off_is_placed_by_its_landmarks(recording):
     assert np.abs(error[3:6]).max() < 0.1
 
 
+def test_a_frame_is_placed_by_its_left_camera_though_a_third_of_its_matches_are_wrong(recording):
+    window = window_of(recording, 4, off=0.0)
+    newest, rng = window.frames[-1], np.random.default_rng(0)
+    newest.seen[1, ::2] = False
+    newest.seen[0, rng.random(len(newest.ids)) < 0.1] = False
+    wrong = np.flatnonzero(newest.seen[0] & np.isin(newest.ids, window.ids))[::3]
+    bearings = newest.bearings[0, wrong] + rng.uniform(-0.5, 0.5, (len(wrong), 3))
+    newest.bearings[0, wrong] = bearings / np.linalg.norm(bearings, axis=1, keepdims=True)
+    newest.state = newest.state.stepped(np.r_[0.1, 0.1, 0.1, 3.0, 0.5, 0.0, np.zeros(9)])
+    window.place_newest(3.0)
+    error = true_state(recording, newest.stamp_ns).step_to(newest.state)
+    assert np.abs(error[:3]).max() < 0.01
+    assert np.abs(error[3:6]).max() < 0.03
+
+
+def test_the_prior_can_be_fixed_where_the_frames_are_now(recording):
+    window = window_of(recording, 2)
+    solved(window)
+    key, state = window.frames[0].key, window.frames[0].state
+    pull = window.prior.at(Values({key: state}))[0]
+    window.refix_prior()
+    assert window.prior.points[key] is state
+    np.testing.assert_allclose(window.prior.g, pull)
+
+
 def test_only_landmarks_that_are_followed_into_the_newest_frame_doubt_its_motion(recording):
     """Those that are new in it fit any motion."""
     window = window_of(recording, 3, off=0.0)
@@ -303,3 +372,9 @@ def test_only_landmarks_that_are_followed_into_the_newest_frame_doubt_its_motion
     moved = replace(solution, errors=np.where(expected, 5.0, 0.1))
     assert moved.doubtful_share(3.0) == 1
     assert replace(solution, errors=np.where(expected, 0.1, 5.0)).doubtful_share(3.0) == 0
+    half = np.flatnonzero(expected)[::2]
+    errors = np.zeros(len(expected))
+    errors[half] = 5.0
+    assert replace(solution, errors=errors).doubtful_share(3.0) == len(half) / expected.sum()
+    assert replace(solution, errors=errors).doubtful_share(5.0) == 0
+    assert replace(moved, followed=np.zeros(len(expected), bool)).doubtful_share(3.0) == 0
