@@ -135,6 +135,21 @@ def test_a_command_exists(command):
         assert command.startswith(OTHERS), f"nothing knows how to check: {command}"
 
 
+def test_the_readme_has_figures_in_its_results_alone_and_tells_how_they_came_about():
+    """Durations of what `letvins simulate` renders are no measurements."""
+    sections = re.split(r"^## ", (ROOT / "README.md").read_text(), flags=re.M)
+    measured = re.compile(r"(?<![\w.])\d+(\.\d+)?\s?(ms|MB|GB|m|px|Hz|%|°)(?!\w)")
+    for section in sections:
+        title, _, text = section.partition("\n")
+        assert title == "Results" or not measured.search(text), title
+        if title == "Results":
+            how = text.partition("|")[0]
+            assert measured.search(text)
+            assert re.search(
+                r"\b20\d\d-\d\d-\d\d at commit [0-9a-f]{7}\b.*\(`letvins run SOURCE`\) on 2 cores of an? \w+", how
+            )
+
+
 def test_the_site_builds_without_a_warning(tmp_path):
     if find_spec("mkdocs") is None or find_spec("mkdocstrings_handlers") is None:
         pytest.skip("mkdocs is not installed")
