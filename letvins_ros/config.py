@@ -128,6 +128,10 @@ class LoopConfig(Section):
     )
     load_map: str = param("", "map file to load at the start, empty for none")
     save_map: str = param("", "map file to write at the end, empty for none")
+    store: str = param(
+        "", "folder of a LanceDB database for the descriptors of places, which the process that maps writes and those"
+        " that localise read; empty: in memory",
+    )  # fmt: skip
     describer: str = param(
         "orb", "descriptors for place recognition; kp2dtiny is more robust to lighting and costs more",
         choices=("orb", "kp2dtiny"),

@@ -44,7 +44,8 @@ def traced(tmp_path, *arguments):
     """Run `letvins` with a new home; the lines of strace that a user would not expect of it."""
     home, log = tmp_path / "home", tmp_path / "trace"
     home.mkdir()
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "MPL", "CI", "ROS_LOG"))}
+    others = ("XDG_", "MPL", "CI", "ROS_LOG", "COVERAGE_")  # the last: a tracer of lines writes files of its own
+    env = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     env |= {"HOME": str(home), "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     env["PYTHONPATH"] = f"{ROOT}:{env.get('PYTHONPATH', '')}"
     command = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "4096", "-e", f"trace={','.join(CALLS)}", "-o", log]

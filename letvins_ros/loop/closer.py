@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from functools import reduce
+from pathlib import Path
 
 import numpy as np
 
@@ -63,12 +64,14 @@ class LoopCloser:
     ) -> None:
         """gravity_aligned: an IMU makes odom's z point up. places: a map to continue in.
 
-        Raises ConfigError where the mode needs a map and there is none.
+        Raises ConfigError where the mode needs a map and there is none, and what PlaceMap.share raises.
         """
         self._describer = describer or open_describer(config, camera, gravity_aligned)
         self.places = PlaceMap(self._describer.place_size) if places is None else places
         self._config, self._gravity_aligned = config, gravity_aligned
         self.set_mode(config.mode)
+        if config.store:
+            self.places.share(Path(config.store), config.mode)
         self._recogniser = Recogniser(self.places, camera, config, gravity_aligned)
         self._chain = OdometryChain(gravity_aligned, config.odometry_scale)
         self._agreement = Agreement(config.agree_inliers, MAX_WAIT_M)

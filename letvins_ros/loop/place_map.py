@@ -2,6 +2,7 @@
 """The map: the pose graph of keyframes, their features, and the index that retrieves similar places."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import faiss
@@ -17,8 +18,28 @@ PROBES = 16
 TRAINING = 40_000  # vectors from which the lists are learned
 
 
-class PlaceIndex:
+class PlaceStore(Protocol):
     """Vectors (D,) float32 with a number each; a number is that of a keyframe."""
+
+    size: int  # D
+
+    def __len__(self) -> int: ...
+
+    def add(self, numbers: np.ndarray, places: np.ndarray) -> None:
+        """Add places (N, D) under numbers that it does not have."""
+        ...
+
+    def query(self, place: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and similarities of the places most like this one (D,), the best first, at most count."""
+        ...
+
+    def remove(self, numbers: np.ndarray) -> None:
+        """Forget the places of these numbers, where it has them."""
+        ...
+
+
+class PlaceIndex:
+    """A PlaceStore in this process's memory."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -28,18 +49,20 @@ class PlaceIndex:
         return int(self._index.ntotal)
 
     def add(self, numbers: np.ndarray, places: np.ndarray) -> None:
-        """Add places (N, D); the first addition beyond EXACT_UP_TO learns the lists, which takes seconds."""
+        """See PlaceStore; the first addition beyond EXACT_UP_TO learns the lists, which takes seconds."""
         if len(numbers) == 0:
             return
         if isinstance(self._index, faiss.IndexIDMap) and len(self) + len(numbers) > EXACT_UP_TO:
             self._use_lists(places)
         self._index.add_with_ids(np.ascontiguousarray(places, np.float32), np.ascontiguousarray(numbers, np.int64))
 
-    def search(self, place: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers and similarities of the places most like this one (D,), the best first, at most count."""
+    def query(self, place: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         similarity, numbers = self._index.search(place[None], count)
         found = numbers[0] >= 0
         return numbers[0][found], similarity[0][found]
+
+    def remove(self, numbers: np.ndarray) -> None:
+        self._index.remove_ids(faiss.IDSelectorBatch(np.ascontiguousarray(numbers, np.int64)))
 
     def _use_lists(self, more: np.ndarray) -> None:
         before: Any = self._index
@@ -84,7 +107,7 @@ class PlaceMap:
 
     def __init__(self, place_size: int) -> None:
         self.graph = PoseGraph()
-        self.index = PlaceIndex(place_size)
+        self.index: PlaceStore = PlaceIndex(place_size)
         self.nodes: list[Node] = []
         self.archive: Archive | None = None
         self.own: dict[int, KeyframeFeatures] = {}  # of nodes that are not in the archive
@@ -105,6 +128,21 @@ class PlaceMap:
     def make_findable(self, node: int) -> None:
         """Add the node to the index, so that its place can be recognised."""
         self.index.add(np.array([node]), self.features(node).place[None])
+
+    def share(self, folder: Path, mode: str) -> None:
+        """Look places up in a database on disk: mode map writes it anew, with what is known; localise only reads it.
+
+        Raises DataError where there is nothing to read, ConfigError where LanceDB is not installed.
+        """
+        from letvins_ros.loop.lance_store import LanceStore
+
+        if mode == "localise":
+            self.index = LanceStore.opened(folder, self.index.size)
+            return
+        known = self.findable()
+        places = [self.features(node).place for node in known]
+        empty = np.zeros((0, self.index.size), np.float32)
+        self.index = LanceStore.created(folder, np.array(known, np.int64), np.stack(places) if places else empty)
 
     def T_map_body(self) -> np.ndarray:
         """Poses (N, 4, 4) of all bodies, NaN where a session has no place in the map."""

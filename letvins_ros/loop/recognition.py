@@ -50,11 +50,11 @@ class Recogniser:
 
     def recognise(self, features: KeyframeFeatures, here: Node) -> PlaceMatch | Rejected:
         """The most similar place that passes verification; its motion is between the level frames."""
-        numbers, _ = self._places.index.search(features.place, self._candidates)
+        numbers, _ = self._places.index.query(features.place, self._candidates)
         reason = "nothing to compare with yet"
         for a in map(int, numbers):
-            if not self._places.graph.is_mapped(a):
-                continue
+            if a >= len(self._places) or not self._places.graph.is_mapped(a):
+                continue  # another process has mapped it since, or nobody knows yet where it is
             found = self._verifier.verify(self._places.features(a), features)
             match = self._gravity_checked(a, found, here) if isinstance(found, Match) else found
             if isinstance(match, PlaceMatch):
