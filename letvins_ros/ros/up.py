@@ -33,6 +33,7 @@ class Process:
         self.name, self._env = name, env
         self._command = [sys.executable, "-m", "letvins_ros.ros.start", name, *arguments, *NO_FILES]
         self.restarts, self.last = 0, ""  # the line that it wrote last
+        self.end_is_told = False
         self.start()
 
     def start(self) -> None:
@@ -84,13 +85,26 @@ def run_system(system: System, record: Path | None = None, view: Path | None = N
         wanted["record"] = [str(record), system.namespace]
     if view is not None:
         wanted["view"] = [str(view), *nodes[0].arguments()]
+    saved = Path(system.save_map) if system.save_map and "loop_closure" in wanted else None
+    before = _version(saved)
     remove_abandoned()  # of nodes that were killed with the program that started them
     with signals_noted() as ended:
         running = [Process(name, arguments, env) for name, arguments in wanted.items()]
         code = _watch(running, ended)
         stopped = stop(running)
         remove_abandoned()
-        return code or stopped
+    if not (code or stopped) and saved is not None and _version(saved) == before:  # a node that was just started anew
+        say("loop_closure", f"error: no map was saved to {saved}")
+        return 1
+    return code or stopped
+
+
+def _version(file: Path | None) -> tuple[int, int] | None:
+    """What differs once a file has been written anew; None where there is none."""
+    if file is None or not file.exists():
+        return None
+    status = file.stat()
+    return status.st_ino, status.st_mtime_ns
 
 
 def _watch(running: list[Process], ended: threading.Event) -> int:
@@ -110,6 +124,7 @@ def _watch(running: list[Process], ended: threading.Event) -> int:
                 return 0
             else:
                 say(process.name, f"ended with {how}, the others are stopped; {process.last_words()}")
+                process.end_is_told = True
                 return code if code > 0 else 1
     return 0
 
@@ -120,7 +135,7 @@ def _how(code: int) -> str:
 
 def stop(running: list[Process]) -> int:
     """End all processes; 1 where one had to be killed or could not do what it does at its end."""
-    alive = told = [process for process in running if process.ended() is None]
+    alive = running
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         alive = [process for process in alive if process.ended() is None]
         for process in alive:
@@ -130,7 +145,7 @@ def stop(running: list[Process]) -> int:
             time.sleep(0.02)
     for process in alive:
         say(process.name, "did not end and was killed")
-    for process in told:
-        if (code := process.ended()) and process not in alive:
+    for process in running:
+        if (code := process.ended()) and process not in alive and not process.end_is_told:
             say(process.name, f"ended with {_how(code)} when all were stopped; {process.last_words()}")
     return int(any(process.ended() for process in running))

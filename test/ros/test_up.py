@@ -193,3 +193,31 @@ def test_a_bag_that_exists_or_cannot_be_written_is_named_before_anything_starts(
     for path, why in ((tmp_path, "exists already"), (tmp_path / "file" / "bag", "cannot write .*file/bag")):
         with pytest.raises(LetvinsError, match=why):
             up.run_system(System(), path)
+
+
+def test_a_process_that_was_killed_before_all_were_stopped_is_told_too(start, capfd):
+    nodes = start("steady", "unsaved")
+    nodes[1].popen.kill()
+    wait(lambda: nodes[1].ended() is not None)
+    assert up.stop(nodes) == 1
+    assert "[unsaved] ended with SIGKILL when all were stopped; ready" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_map_that_nobody_has_saved_is_told(old, tmp_path, monkeypatch, capfd):
+    """Such as by a node that had just been started again when the recording ended."""
+    path = tmp_path / "a.map"
+    if old:
+        path.write_text("of another day")
+    for name, value in (
+        ("environment", lambda fastdds: {}),
+        ("resolve", lambda parameters: None),
+        ("stop", lambda _: 0),
+    ):
+        monkeypatch.setattr(up, name, value)
+    monkeypatch.setattr(up, "Process", lambda *_: None)
+    monkeypatch.setattr(up, "_watch", lambda *_: 0)
+    assert up.run_system(System(save_map=str(path))) == 1
+    assert capfd.readouterr().out == f"[loop_closure] error: no map was saved to {path}\n"
+    monkeypatch.setattr(up, "_watch", lambda *_: path.write_text("new") * 0)
+    assert up.run_system(System(save_map=str(path))) == 0
