@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
 from harness import Ear, Stack
-from letvins_ros.msg import Keyframe
+from letvins_ros.msg import FeatureTracks, Keyframe
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from sensor_msgs.msg import Imu
 from tf2_msgs.msg import TFMessage
 
+from letvins_ros.config import Config
 from letvins_ros.datasets import open_dataset
+from letvins_ros.estimation import VioEstimator
 from letvins_ros.evaluation.evaluate import evaluate
 from letvins_ros.geometry import from_quaternion, inverse, pose_from_text
 from letvins_ros.ros import convert
+from letvins_ros.types import VioStatus
 
 START_S = 60
 MOUNT = "0.5 0.1 0.2 0 0 0.70710678118654752 0.70710678118654752"  # half a metre off, turned by 90 degrees
@@ -29,6 +32,9 @@ class Frames:
 
     def __init__(self, ear):
         self.static, self.keyframes, self.dynamic, node = {}, {}, {}, ear.node
+        self.tracks, self.twists = {}, {}
+        node.create_subscription(FeatureTracks, "letvins/tracks", self._on_tracks, 100)
+        node.create_subscription(Odometry, "letvins/odometry", self._on_odometry, 100)
         node.create_subscription(TFMessage, "/tf_static", self._on_static, LATCHED)
         node.create_subscription(TFMessage, "/tf", self._on_dynamic, 100)
         node.create_subscription(Keyframe, "letvins/keyframe", self._on_keyframe, 100)
@@ -46,9 +52,39 @@ class Frames:
     def _on_keyframe(self, message):
         self.keyframes[convert.stamp_to_ns(message.header.stamp)] = convert.pose_from_message(message.pose)
 
+    def _on_tracks(self, message):
+        self.tracks[convert.stamp_to_ns(message.header.stamp)] = convert.tracks_from(message)
+
+    def _on_odometry(self, message):
+        twist = message.twist.twist
+        v, w = twist.linear, twist.angular
+        self.twists[convert.stamp_to_ns(message.header.stamp)] = np.array([v.x, v.y, v.z, w.x, w.y, w.z])
+
     def publish(self, parent, child, T, *, static):
         message: TransformStamped = convert.transform_to_message(T, 1, parent, child)
         (self._statics if static else self._dynamics).publish(TFMessage(transforms=[message]))
+
+
+def computed_offline(recording, tracks, T_base_imu):
+    """Pose (4, 4) and velocity (6,) of the base by the stamps of frames with these tracks, by the estimator alone."""
+    dataset, fed, found = open_dataset(recording), 0, {}
+    estimator = VioEstimator(Config(), dataset.rig)
+    for frame in tracks:
+        end = int(np.searchsorted(dataset.imu.stamps_ns, estimator.imu_time(frame.stamp_ns))) + 1
+        if end > fed:
+            estimator.add_imu(dataset.imu[fed:end])
+            fed = end
+        state = estimator.process(frame).state
+        if state.status is VioStatus.INITIALISING:
+            continue
+        T_odom_base = state.T_odom_body @ inverse(T_base_imu)
+        gyro = estimator.mean_gyro(frame.stamp_ns)
+        rate_odom = state.T_odom_body[:3, :3] @ (gyro - state.gyro_bias)
+        arm_odom = T_odom_base[:3, 3] - state.T_odom_body[:3, 3]
+        velocity_odom = state.velocity_odom + np.cross(rate_odom, arm_odom)
+        R_base_odom = T_odom_base[:3, :3].T
+        found[frame.stamp_ns] = T_odom_base, np.r_[R_base_odom @ velocity_odom, R_base_odom @ rate_odom]
+    return found
 
 
 @pytest.mark.parametrize("by_tf", [False, True], ids=["by configuration", "by tf"])
@@ -67,7 +103,15 @@ def test_odometry_is_that_of_the_base_where_the_robot_has_it(by_tf, recording, t
         ear.wait(lambda: player.poll() is not None, START_S, "the end of the recording")
         time.sleep(0.5)
         poses, keyframes = dict(ear.poses), dict(frames.keyframes)
+        processed = {convert.stamp_to_ns(status.header.stamp) for _, status in ear.statuses}
         stack.stop()
+    tracks = [frames.tracks[stamp] for stamp in sorted(processed & set(frames.tracks))]
+    offline = computed_offline(recording, tracks, T_base_imu)
+    assert len(set(offline) & set(frames.twists)) > 50
+    for stamp in set(offline) & set(frames.twists):
+        T_odom_base, twist = offline[stamp]
+        np.testing.assert_allclose(poses[stamp][1][:3], T_odom_base[:3, 3], atol=1e-3)  # 1 mm
+        np.testing.assert_allclose(frames.twists[stamp], twist, atol=1e-3)  # 1 mm/s, 1 mrad/s
     both = sorted(set(poses) & set(keyframes))
     assert len(both) > 5
     for stamp in both:
