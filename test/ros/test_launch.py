@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 from stand_ins import stand_ins
 
 from letvins_ros.ros.system import PROFILE, System, programs
@@ -122,6 +123,18 @@ def test_a_launch_file_starts_what_letvins_up_starts(given, launching):
 def test_an_argument_that_cannot_be_used_is_named_before_anything_starts(given, message, launching):
     with pytest.raises(ValueError, match=message):
         launching(ROOT / "launch" / "letvins.launch.py", **given)
+
+
+@pytest.mark.parametrize(("namespace", "frame"), [("", "map"), ("drone", "drone/map"), ("/drone", "drone/map")])
+def test_rviz_is_started_in_the_namespace_with_its_map_as_fixed_frame(namespace, frame, launching, monkeypatch):
+    launch_ros = sys.modules["launch_ros.substitutions"]
+    monkeypatch.setattr(launch_ros.ExecutableInPackage, "perform", lambda self, context: "/opt/rviz2")
+    _, actions = launching(ROOT / "launch" / "letvins.launch.py", config=EUROC, rviz="true", namespace=namespace)
+    started = nodes(actions)["rviz2"]
+    file = Path(started["arguments"][1])
+    fixed = yaml.safe_load(file.read_text())["Visualization Manager"]["Global Options"]["Fixed Frame"]
+    assert started["namespace"] == namespace
+    assert dict(zip(*[iter(started["arguments"])] * 2, strict=True)).get("-f", fixed) == frame
 
 
 def watch_of(actions, name):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real nodes, one process each, over real DDS."""
 
+import functools
+import json
 import os
 import shutil
 import signal
@@ -12,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from harness import Ear, Stack, own_domain
+from letvins_ros.msg import VioStatus
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, Imu
@@ -25,6 +29,7 @@ from letvins_ros.ros import convert
 from letvins_ros.ros.system import environment
 from letvins_ros.ros.up import Process
 
+ROOT = Path(__file__).parents[2]
 NODES = ("feature_tracker", "vio", "loop_closure")
 START_S = 60  # a busy machine may need so long to start three processes
 RATE = 0.5  # of the sensors' pace, so that a busy machine keeps up
@@ -74,6 +79,28 @@ def test_odometry_comes_back_when_a_node_was_killed(recording, tmp_path):
         assert stack.stop(signal.SIGTERM) == {"feature_tracker": 0, "vio": 0, "dataset_player": 0}
 
 
+def check_what_is_shown(ear, prefix):
+    """RViz's displays and Foxglove's panels find what is published, in a namespace too."""
+    settings = yaml.safe_load((ROOT / "config" / "letvins.rviz").read_text())["Visualization Manager"]
+    shown = [display for display in settings["Displays"] if "Topic" in display]
+    assert len(shown) >= 6
+    for display in shown:
+        topic, kind = display["Topic"], display["Class"].rpartition("/")[2]
+        (publisher,) = ear.node.get_publishers_info_by_topic(f"{prefix}/{topic['Value']}")
+        assert publisher.topic_type.rpartition("/")[2] == kind
+        assert topic["Reliability Policy"] == "Best Effort" or publisher.qos_profile.reliability.name == "RELIABLE"
+    layout = json.loads((ROOT / "config" / "foxglove.json").read_text())["configById"]
+    names = dict(ear.node.get_topic_names_and_types())
+    panels = [*layout["3D!letvins"]["topics"], layout["Image!letvins"]["imageMode"]["imageTopic"]]
+    assert {f"{prefix}{topic}" for topic in panels} <= set(names)
+    values = [path["value"] for panel in layout.values() for path in panel.get("paths", ())]
+    assert len(values) >= 8
+    for value in values:
+        topic, *path = value.split(".")
+        assert names[prefix + topic] == ["letvins_ros/msg/VioStatus"]
+        assert functools.reduce(getattr, path, VioStatus()) == 0.0
+
+
 def test_letvins_up_starts_records_restarts_and_ends_them_together(recording, tmp_path):
     command = [sys.executable, "-m", "letvins_ros.cli", "up", "--dataset", str(recording), "--repeat",
                "--rate", str(RATE),
@@ -84,6 +111,7 @@ def test_letvins_up_starts_records_restarts_and_ends_them_together(recording, tm
         up = subprocess.Popen(command, env=env, stdout=log, stderr=log)
         try:
             ear.wait(lambda: len(ear.poses) > 5, START_S, "odometry")
+            check_what_is_shown(ear, "/drone")
             children = Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()
             vio = next(pid for pid in children if b"\0vio\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
             os.kill(int(vio), signal.SIGKILL)
