@@ -17,6 +17,7 @@ import pytest
 import yaml
 from harness import Ear, Stack, own_domain
 from letvins_ros.msg import VioStatus
+from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, Imu
@@ -32,6 +33,8 @@ from letvins_ros.ros.up import Process
 ROOT = Path(__file__).parents[2]
 NODES = ("feature_tracker", "vio", "loop_closure")
 START_S = 60  # a busy machine may need so long to start three processes
+FUZZ = int(os.environ.get("FUZZ", "0"))
+KILLS, BACK_S, LEFT_OVER_S = 30, 3.0, 0.3
 RATE = 0.5  # of the sensors' pace, so that a busy machine keeps up
 
 
@@ -77,6 +80,37 @@ def test_odometry_comes_back_when_a_node_was_killed(recording, tmp_path):
             )
             assert (ear.statuses[-1][1].session != session) == (name == "vio")
         assert stack.stop(signal.SIGTERM) == {"feature_tracker": 0, "vio": 0, "dataset_player": 0}
+
+
+@pytest.mark.skipif(FUZZ < 1000, reason="takes a quarter of an hour of an idle machine, for FUZZ=1500")
+@pytest.mark.timeout(0)
+def test_every_node_is_back_within_three_seconds_of_each_of_thirty_kills(recording, tmp_path):
+    with (
+        Stack(tmp_path, dataset=str(recording), repeat=True) as stack,
+        Ear(stack.domain, images=False) as ear,
+    ):
+        placed = []
+        ear.node.create_subscription(Odometry, "letvins/map_odometry", lambda _: placed.append(time.time()), 100)
+        stack.start(*NODES, "dataset_player")
+        took = {name: [] for name in (*NODES, "dataset_player")}
+        for _ in range(KILLS):
+            for name, back_s in took.items():
+                now = time.time()
+                ear.wait(lambda at=now: placed and placed[-1] > at + 1, START_S, "odometry in the map")
+                stack.kill(name)
+                time.sleep(LEFT_OVER_S)  # what is still on its way
+                killed_at, came = time.time(), placed if name == "loop_closure" else ear
+                stack.start(name)
+                ear.wait(
+                    lambda at=killed_at, came=came: (came[-1] if came is placed else came.newest()) > at,
+                    START_S,
+                    f"odometry after {name}",
+                )
+                back_s.append(time.time() - killed_at)
+        stack.stop()
+    told = {name: f"median {np.median(back_s):.1f} s, longest {max(back_s):.1f} s" for name, back_s in took.items()}
+    sys.stdout.write(f"{KILLS} kills of each: {told}\n")
+    assert max(map(max, took.values())) < BACK_S
 
 
 def check_what_is_shown(ear, prefix):
