@@ -5,7 +5,7 @@
 BIN := .venv/bin
 WHEELS := ros$(if $(filter-out jazzy,$(ROS)),-$(ROS))
 
-.PHONY: demo build test lint docs check coverage fuzz mutate
+.PHONY: demo build test lint docs check coverage fuzz mutate benchmark
 
 demo: .venv/.base
 	@$(BIN)/letvins demo
@@ -25,7 +25,10 @@ lint: .venv/.dev
 docs: .venv/.dev
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet -f .ci/mkdocs.yml
 
-check: lint docs test
+benchmark: .venv/.dev
+	@$(BIN)/letvins benchmark config/benchmark/short.yaml -o build/benchmark
+
+check: lint docs benchmark test
 
 .venv/.base .venv/.dev .venv/.$(WHEELS): .venv/.%: pyproject.toml .ci/venv
 	@.ci/venv $*
