@@ -217,6 +217,8 @@ def test_what_is_not_three_numbers_is_refused(text):
 def test_seven_numbers_are_a_position_and_a_quaternion_of_any_length():
     T = geometry.pose_from_text("1,2,3, 0 0 3 3")
     np.testing.assert_allclose(T, [[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], atol=1e-15)
+    half_a_turn_about_x = geometry.pose_from_text("0 0 0 1 0 0 0")[:3, :3]
+    np.testing.assert_allclose(half_a_turn_about_x, np.diag([1, -1, -1]), atol=1e-15)
 
 
 @pytest.mark.parametrize("text", ["1 2 3", "1 2 3 0 0 0 1 0", "1 2 3 0 0 0 0", "1 2 3 0 0 0 nan", "inf 2 3 0 0 0 1"])

@@ -8,7 +8,7 @@ import pytest
 
 from letvins_ros.estimation.calibration_variables import TIME_OFFSET, Mount, TimeOffset
 from letvins_ros.estimation.costs import vision_kernels
-from letvins_ros.estimation.costs.vision import RobustPixels, Sightings, VisionCost
+from letvins_ros.estimation.costs.vision import RobustPixels, Sightings, VisionCost, body_rates
 from letvins_ros.estimation.costs.vision_kernels import BEHIND_PX
 from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.landmarks import CameraMounts, Observations, Poses, sightings, step_landmarks, triangulate
@@ -275,6 +275,13 @@ def test_what_is_refined_alone_has_the_equations_that_it_has_beside_the_others(r
     rows = np.r_[:18, np.concatenate([columns[key] for key in refined])].astype(int)
     np.testing.assert_allclose(some.H, whole.H[np.ix_(rows, rows)], atol=1e-9 * np.abs(whole.H).max())
     np.testing.assert_allclose(some.g, whole.g[rows], atol=1e-9 * np.abs(whole.g).max())
+
+
+def test_the_rates_of_a_frame_are_its_gyro_less_the_bias_and_its_velocity_in_the_body():
+    frame, bias = blank_frame(3, np.array([0.1, 0.2, 0.3])), np.array([0.01, -0.02, 0.03])
+    R, v = exp_so3(np.array([0.3, -0.4, 0.5])), np.array([1.0, 2.0, 3.0])
+    values = Values({frame.key: State(R, np.zeros(3), v, gyro_bias=bias)})
+    np.testing.assert_allclose(body_rates([frame], values), [np.r_[frame.gyro - bias, R.T @ v]])
 
 
 # -- landmarks --------------------------------------------------------------------------------------------------------
