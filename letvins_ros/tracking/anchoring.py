@@ -12,9 +12,10 @@ import numpy as np
 
 from letvins_ros.tracking.patch_size import SIDE
 
-MAX_MOVE_PX = 1.0  # from where flow has led: the error of one frame, not of many
-MIN_LIKENESS = 0.8  # normalised cross-correlation
-MIN_AREA, MAX_AREA = 0.6, 1.6  # of the first patch: beyond, it was seen at another scale
+MAX_MOVE_PX = 2.0  # from where flow has led: the error of a frame, not of many, also where light is poor
+MIN_LIKENESS = 0.6  # normalised cross-correlation; noise alone leaves so little in the dark
+USUAL_SHARE = 0.8  # of the likeness that most have, which is less while an image is blurred: enough then
+MIN_AREA, MAX_AREA = 0.4, 2.5  # of the first patch: beyond, it was seen at another scale
 
 
 def compile_kernels() -> None:
@@ -52,19 +53,23 @@ class Patches:
         """These, then the others."""
         return Patches(np.concatenate([self.first, others.first]), np.concatenate([self.shape, others.shape]))
 
-    def found_again(self, image: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, "Patches"]:
-        """Where the features are in an image (H, W) uint8 in which flow has led to uv (N, 2) px, and their patches.
+    def found_again(self, image: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, "Patches", np.ndarray]:
+        """Where the features are in an image (H, W) uint8 in which flow has led to uv (N, 2) px.
 
-        One that is not found where flow says stays there, and is what is seen there from now on.
+        Also their patches, and which of them (N,) are still there: another thing where flow has led says that flow has
+        slipped. Where nothing can be said, as a patch reaches off the image or has no texture, flow is believed.
         """
         from letvins_ros.tracking.anchoring_kernels import align
 
         at, shape, likeness = uv.astype(np.float64), self.shape.copy(), np.empty(len(uv))
         align(image, self.first, shape, at, likeness)
+        compared = likeness > -1
+        usual = float(np.median(likeness[compared])) if compared.any() else 1.0
+        alike = likeness > min(MIN_LIKENESS, USUAL_SHARE * usual)
+        found = alike & (np.linalg.norm(at - uv, axis=1) < MAX_MOVE_PX)
+        uv = np.where(found[:, None], at, uv).astype(np.float32)
         area = np.linalg.det(shape)
-        near = np.linalg.norm(at - uv, axis=1) < MAX_MOVE_PX
-        held = near & (likeness > MIN_LIKENESS) & (area > MIN_AREA) & (area < MAX_AREA)
-        first = self.first.copy()
-        anew = Patches.at(image, uv[~held])
-        first[~held], shape[~held] = anew.first, anew.shape
-        return np.where(held[:, None], at, uv).astype(np.float32), Patches(first, shape)
+        anew = ~found | (area < MIN_AREA) | (area > MAX_AREA)
+        first, now = self.first.copy(), Patches.at(image, uv[anew])
+        first[anew], shape[anew] = now.first, now.shape
+        return uv, Patches(first, shape), found | ~compared

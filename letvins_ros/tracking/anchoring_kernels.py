@@ -96,13 +96,13 @@ def look(image, u, v, A, seen):  # type: ignore[no-untyped-def]  # noqa: ANN001,
 
 
 @compiled
-def difference(T, J, L, seen, d):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def difference(T, J, L, seen, gain, d):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Write the change (6,) of shape and place that explains what is seen; how alike the two are, as a product."""
     alike = 0.0
     d[:] = 0.0
     for k in range(PIXELS):
         alike += seen[k] * T[k]
-        error = seen[k] - T[k]
+        error = gain * seen[k] - T[k]
         for a in range(6):
             d[a] += J[k, a] * error
     for a in range(6):
@@ -130,7 +130,8 @@ def undo(A, d):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
 def align(image, patches, shapes, uv, likeness):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Find patches again: shapes (N, 2, 2) and uv (N, 2) are moved to where they fit best.
 
-    Writes the normalised cross-correlation (N,), -1 where a patch has no texture or leaves the image.
+    Writes the normalised cross-correlation (N,): 0 where a patch gets lost, -1 where it tells nothing, as it has no
+    texture or reaches off the image.
     """
     T, J, L, seen, d = np.empty(PIXELS), np.empty((PIXELS, 6)), np.empty((6, 6)), np.empty(PIXELS), np.empty(6)
     for k in range(len(uv)):
@@ -138,12 +139,12 @@ def align(image, patches, shapes, uv, likeness):  # type: ignore[no-untyped-def]
         square = learn(patches[k], T, J, L)
         if square <= 0.0:
             continue
-        for _ in range(STEPS):
+        for step in range(STEPS):
             of_seen = look(image, uv[k, 0], uv[k, 1], shapes[k], seen)
             if of_seen <= 0.0:
-                likeness[k] = -1.0
+                likeness[k] = 0.0 if step else -1.0
                 break
-            likeness[k] = difference(T, J, L, seen, d) / np.sqrt(of_seen * square)
+            likeness[k] = difference(T, J, L, seen, np.sqrt(square / of_seen), d) / np.sqrt(of_seen * square)
             du, dv = undo(shapes[k], d)
             uv[k, 0] += du
             uv[k, 1] += dv

@@ -135,13 +135,13 @@ class CameraGroup:
         if config.max_age_frames:
             found &= last.ages < config.max_age_frames
         last, uv, guess = last.keep(found), uv[found], guess[found]
-        appearance, patches = follower.appearance(view), last.patches
+        appearance, patches, there = follower.appearance(view), last.patches, np.ones(len(uv), bool)
         if config.anchor and appearance is not None:
-            uv, patches = patches.found_again(appearance, uv)
+            uv, patches, there = patches.found_again(appearance, uv)
         bearings = self._mounted.camera.unproject(uv)
         flow = (uv - guess).astype(np.float32)
         followed = replace(last, uv=uv, bearings=bearings, ages=last.ages + 1, flow=flow, patches=patches)
-        good = np.isfinite(bearings).all(1) & self._unmasked(uv)
+        good = there & np.isfinite(bearings).all(1) & self._unmasked(uv)
         return followed.keep(good), last.bearings[good]
 
     def _unmasked(self, uv: np.ndarray) -> np.ndarray:

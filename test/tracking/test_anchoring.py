@@ -27,7 +27,7 @@ def test_a_patch_is_found_in_another_shape_to_a_twentieth_of_a_pixel(pattern, A)
     led = truth + np.random.default_rng(0).uniform(-0.4, 0.4, truth.shape)
     patches, uv = Patches.at(pattern(), UV), led.astype(np.float32)
     for _ in range(3):  # as the shape is known from the frame before
-        uv, patches = patches.found_again(image, uv)
+        uv, patches, _ = patches.found_again(image, uv)
     error = np.linalg.norm(uv - truth, axis=1)
     assert np.median(error) < 0.05
     assert np.median(np.abs(patches.shape - A)) < 0.03
@@ -35,18 +35,20 @@ def test_a_patch_is_found_in_another_shape_to_a_twentieth_of_a_pixel(pattern, A)
 
 def test_what_is_not_found_where_flow_has_led_stays_there_and_is_a_new_patch(pattern):
     far = UV + np.float32(3 * MAX_MOVE_PX)
-    uv, patches = Patches.at(pattern(), UV).found_again(pattern(), far)
+    uv, patches, there = Patches.at(pattern(), UV).found_again(pattern(), far)
     moved = np.linalg.norm(uv - far, axis=1)
     assert (moved <= MAX_MOVE_PX).all()
     stayed = moved == 0
     assert stayed.mean() > 0.5
+    assert not there[stayed].any()
     np.testing.assert_array_equal(patches.first[stayed], Patches.at(pattern(), far).first[stayed])
 
 
 @pytest.mark.parametrize("level", [0, 128])
 def test_without_texture_nothing_moves(level):
     image = np.full((240, 320), level, np.uint8)
-    uv, patches = Patches.at(image, UV).found_again(image, UV)
+    uv, patches, there = Patches.at(image, UV).found_again(image, UV)
+    assert there.all()
     np.testing.assert_array_equal(uv, UV)
     assert np.isfinite(patches.shape).all()
 
@@ -69,22 +71,39 @@ def test_features_do_not_slide_over_what_turns_and_nears(pattern):
             c, s = scale * np.cos(angle), scale * np.sin(angle)
             image, truth = changed(pattern, np.array([[c, -s], [s, c]]), np.array([0.0, 0.0]))
             led, _, _ = cv2.calcOpticalFlowPyrLK(before, image, uv, None, winSize=(15, 15))
-            uv, state = follow(state, image, led)
+            uv, state, _ = follow(state, image, led)
             before = image
         inside = ((truth > 15) & (truth < [305, 225])).all(1)
         return float(np.median(np.linalg.norm(uv - truth, axis=1)[inside]))
 
-    by_flow = drift(None, lambda state, image, led: (led, state))
+    by_flow = drift(None, lambda state, image, led: (led, state, None))
     anchored = drift(Patches.at(pattern(), UV), lambda state, image, led: state.found_again(image, led))
     assert anchored < 0.5 * by_flow
 
 
-def test_the_tracker_anchors_where_it_is_told_to(hall, frames):
+def test_a_patch_keeps_its_feature_when_the_scale_changes_and_is_taken_anew(pattern):
+    """Flow's error is not taken over with the new patch."""
+    image, truth = changed(pattern, np.eye(2) * 1.7, np.zeros(2))
+    inside = ((truth > 30) & (truth < [290, 210])).all(1)
+    patches = Patches(Patches.at(pattern(), UV).first, np.tile(np.eye(2) * 1.65, (len(UV), 1, 1)))[inside]
+    uv, now, there = patches.found_again(image, (truth[inside] + 0.4).astype(np.float32))
+    assert there.mean() > 0.8
+    assert np.median(np.linalg.norm(uv - truth[inside], axis=1)) < 0.1
+    np.testing.assert_array_equal(now.shape[there], np.tile(np.eye(2), (there.sum(), 1, 1)))
+
+
+def test_a_change_of_light_and_blur_of_a_whole_image_lose_no_feature(pattern):
+    blurred = cv2.GaussianBlur(pattern(), (0, 0), 2.0) // 2 + 20
+    _, _, there = Patches.at(pattern(), UV).found_again(blurred, UV)
+    assert there.mean() > 0.8
+
+
+def test_the_tracker_anchors_unless_told_otherwise(hall, frames):
     def last(config):
         tracker = FeatureTracker(config, hall.rig)
         return [tracker.process(frame) for frame in frames][-1]
 
-    anchored, free = last(TrackerConfig(anchor=True)), last(TrackerConfig())
+    anchored, free = last(TrackerConfig()), last(TrackerConfig(anchor=False))
     shared, a, b = np.intersect1d(anchored.ids, free.ids, return_indices=True)
     difference = np.linalg.norm(anchored.uv[0, a] - free.uv[0, b], axis=1)
     assert len(shared) > 50
