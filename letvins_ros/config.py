@@ -83,7 +83,7 @@ class TrackerConfig(Section):
     window_px: int = param(15, "side of the optical flow window", unit="px", low=5, high=61)
     pyramid_levels: int = param(3, "pyramid levels above the full image", low=0, high=6)
     forward_backward_px: float = param(0.5, "forward-backward threshold of optical flow", unit="px", low=0.01, high=10)
-    anchor: bool = param(False, "align features to the patch in which they were first seen, so that they do not drift")
+    anchor: bool = param(True, "align features to the patch in which they were first seen, so that they do not drift")
     stereo_epipolar_px: float = param(
         1.5, "maximum distance of a stereo match from its epipolar line", unit="px", low=0.1, high=20
     )
@@ -97,9 +97,9 @@ class EstimatorConfig(Section):
     """Visual-inertial estimator in a sliding window of keyframes."""
 
     window_keyframes: int = param(8, "keyframes in the window", low=3, high=50)
-    iterations: int = param(2, "maximum solver iterations per frame", low=1, high=50)
-    pixel_sigma: float = param(1.0, "standard deviation of an observation", unit="px", low=0.05, high=20)
-    huber_px: float = param(1.5, "Huber threshold of an observation", unit="px", low=0.1, high=50)
+    iterations: int = param(4, "maximum solver iterations per frame", low=1, high=50)
+    pixel_sigma: float = param(0.7, "standard deviation of an observation", unit="px", low=0.05, high=20)
+    robust_factor: float = param(2.0, "scale of the Cauchy loss of an observation, in median errors", low=0.5, high=100)
     keyframe_parallax_px: float = param(
         10.0, "mean rotation-compensated parallax that makes a keyframe", unit="px", low=0, high=200
     )

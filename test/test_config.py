@@ -168,7 +168,7 @@ def test_an_integer_stands_for_a_number_but_not_the_reverse():
         ("tracker.max_features=~", "tracker.max_features must be an integer from 10 to 2000, got nothing"),
         ("tracker.max_features=[50]", "tracker.max_features must be an integer from 10 to 2000, got [50]"),
         ("tracker.quality=.nan", "tracker.quality must be a number from 1e-06 to 1, got nan"),
-        ("estimator.huber_px=.inf", "estimator.huber_px must be a number from 0.1 to 50, got inf"),
+        ("estimator.robust_factor=.inf", "estimator.robust_factor must be a number from 0.5 to 100, got inf"),
         ("tracker.gyro_prediction=1", "tracker.gyro_prediction must be true or false, got 1"),
         ("tracker.weights=3", "tracker.weights must be a string, got 3"),
         ("tracker", "--set wants dotted.key=value, got 'tracker'"),

@@ -162,7 +162,7 @@ class VioEstimator:
     # -- the course of things -----------------------------------------------------------------------------------------
 
     def _begin(self, T_odom_start: np.ndarray) -> None:
-        pixels = RobustPixels(self._config.pixel_sigma, self._config.huber_px)
+        pixels = RobustPixels(self._config.pixel_sigma, factor=self._config.robust_factor)
         self._window = Window(self._given_cameras, self._refined, pixels)
         mounts = mounts_of(self._window.calibration, len(self._given_cameras))
         self._initialiser = Initialiser(self._config, mounts, self._noise)

@@ -127,8 +127,10 @@ class Window:
             frame.state = end.values[frame.key]
         self.calibration = end.values.only(self.calibration)
         self.points[active] = end.cost_of(VisionCost).sightings.points
-        errors = self._mean_errors(active, seen, end.linear_of(LinearVision).errors)
-        return Solution(end.cost, end.steps, end.information, errors, self._followed(active, seen))
+        errors = end.linear_of(LinearVision).errors
+        self._noise = self._noise.fitted(errors)
+        mean = self._mean_errors(active, seen, errors)
+        return Solution(end.cost, end.steps, end.information, mean, self._followed(active, seen))
 
     def _costs(
         self, layout: Layout, imu: list[gtsam.NonlinearFactor], extra: Sequence[Extra], vision: VisionCost | None

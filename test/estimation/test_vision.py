@@ -17,7 +17,7 @@ from letvins_ros.estimation.variables import Key, Values
 from letvins_ros.geometry import exp_so3, transform
 
 FOCAL = 400.0
-GAUSS = RobustPixels(0.5, 1e9)  # no error is beyond this Huber threshold
+GAUSS = RobustPixels(0.5, 1e9)  # no error is beyond this scale
 SIZES = [(2, 1), (2, 2), (4, 50)]  # frames, landmarks
 
 
@@ -93,7 +93,7 @@ def dense_normal_equations(seen, mounts, poses, points, noise):
     J = np.stack([(at(e) - at(-e)) / 2e-6 for e in eye], 1)
     r = at(np.zeros(6 * F + 3 * L))
     error = np.repeat(np.linalg.norm(r.reshape(-1, 2), axis=1), 2)
-    weight = np.minimum(1, noise.huber / np.maximum(error, 1e-12)) / noise.sigma**2
+    weight = 1 / (1 + (error / noise.scale) ** 2) / noise.sigma**2
     return (J * weight[:, None]).T @ J, (J * weight[:, None]).T @ r
 
 
@@ -144,15 +144,23 @@ def test_normal_equations_are_the_schur_complement_of_the_dense_ones(frames, lan
     np.testing.assert_allclose(got.landmark_steps(d), expected, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("huber", [1e9, 1.5, 0.2])
-def test_cost_is_half_the_sum_of_squares_up_to_the_threshold_and_linear_beyond(huber):
+@pytest.mark.parametrize("scale", [1e6, 1.5, 0.2])
+def test_cost_is_half_the_sum_of_squares_below_the_scale_and_a_logarithm_beyond(scale):
     seen, mounts, poses, points = problem(3, 3, 10, off=0.002)
-    got = ImageCost(seen, mounts, RobustPixels(0.7, huber)).at(poses, poses, points)
+    got = ImageCost(seen, mounts, RobustPixels(0.7, scale)).at(poses, poses, points)
     error = np.linalg.norm(residuals(seen, mounts, poses, points), axis=1)
     np.testing.assert_allclose(got.errors, error, atol=1e-9)
-    by_hand = sum(e * e / 2 if e <= huber else huber * (e - huber / 2) for e in error) / 0.7**2
-    assert got.cost == pytest.approx(by_hand, rel=1e-12)
-    assert 0 < (error > huber).mean() < 1 or huber != 1.5
+    by_hand = sum(e * e / 2 if scale == 1e6 else scale**2 / 2 * np.log(1 + (e / scale) ** 2) for e in error) / 0.7**2
+    assert got.cost == pytest.approx(by_hand, rel=1e-6)
+    assert 0 < (error > scale).mean() < 1 or scale != 1.5
+
+
+def test_the_scale_is_that_of_most_errors_and_few_tell_nothing():
+    noise, errors = RobustPixels(0.7), np.random.default_rng(0).rayleigh(0.2, 1000)
+    errors[:300] = 50.0
+    assert 0.3 < noise.fitted(errors).scale / noise.factor < 0.4
+    assert noise.fitted(errors[:10]) == noise
+    assert noise.fitted(np.zeros(100)).scale > 0
 
 
 @pytest.mark.parametrize("noise", [GAUSS, RobustPixels(0.7, 1.5)])
@@ -215,25 +223,25 @@ def test_a_landmark_behind_its_camera_costs_a_constant_and_pulls_at_nothing():
     seen, mounts, poses, points = problem(10, 2, 1)
     behind = ImageCost(seen, mounts, RobustPixels(1.0, 2.0)).at(poses, poses, -points)
     assert (behind.errors == BEHIND_PX).all()
-    assert behind.cost == pytest.approx(len(behind.errors) * 2.0 * (BEHIND_PX - 1.0))
+    assert behind.cost == pytest.approx(len(behind.errors) * 2.0 * np.log(1 + (BEHIND_PX / 2.0) ** 2))
     assert (behind.H == 0).all()
     assert (behind.g == 0).all()
     assert np.isfinite(behind.landmark_steps(np.ones(12))).all()
 
 
-def test_beyond_the_threshold_a_bad_sighting_pulls_no_harder_however_bad_it_is():
+def test_beyond_the_scale_a_sighting_pulls_the_less_the_worse_it_is():
     seen, mounts, poses, points = problem(11, 2, 1, noise_px=0.0, off=0.0)
 
-    def pull(off, huber):
+    def pull(off, scale):
         bearing = seen.bearing.copy()
         bearing[0] = exp_so3(np.array([0, off, 0])) @ bearing[0]
         bad = Observations(seen.frame, seen.camera, seen.landmark, bearing, resolution(bearing))
-        got = ImageCost(bad, mounts, RobustPixels(1.0, huber)).at(poses, poses, points)
+        got = ImageCost(bad, mounts, RobustPixels(1.0, scale)).at(poses, poses, points)
         assert got.errors[0] == pytest.approx(FOCAL * off, rel=0.1)
         return np.linalg.norm(got.g)
 
-    assert pull(0.1, 1.5) == pytest.approx(pull(0.05, 1.5), rel=0.15)
-    assert pull(0.1, 1e9) > 3 * pull(0.1, 1.5)
+    assert pull(0.1, 1.5) == pytest.approx(pull(0.05, 1.5) / 2, rel=0.15)
+    assert pull(0.1, 1e6) > 3 * pull(0.1, 1.5)
 
 
 def test_with_rates_the_equations_tell_of_mounts_and_time_offset_too():

@@ -23,7 +23,7 @@ from letvins_ros.simulation.imu import seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
 
 NOISE = ImuNoise(1.7e-3, 2e-2, 2e-4, 3e-2)
-GAUSS = RobustPixels(0.5, 1e6)
+GAUSS = RobustPixels(0.5, 1e6, factor=1e9)
 SIGMAS = np.repeat([2e-3, 2e-2, 3e-2, 1e-2, 1e-3], 3)
 
 

@@ -23,13 +23,27 @@ from letvins_ros.estimation.state import State
 from letvins_ros.estimation.variables import AnyKey, Key, Values
 from letvins_ros.geometry import exp_so3
 
+FEW = 30  # sightings
+MIN_SCALE_PX = 0.1  # as errors of nothing would let no error count
+
 
 @dataclass(frozen=True)
 class RobustPixels:
-    """Standard deviation of a pixel, and the Huber threshold, px."""
+    """Standard deviation of a pixel, px, and the loss of its error e: Cauchy's, scale^2 / 2 log(1 + (e / scale)^2).
+
+    Some features slide along edges of things that hide each other, and are ten times further off than most. How exact
+    most are differs between cameras, lights and trackers, so the scale follows their median error (Huber 1981, ch. 6).
+    """
 
     sigma: float
-    huber: float
+    scale: float = 1.5  # px, while no errors are known
+    factor: float = 2.0  # of the median error
+
+    def fitted(self, errors: np.ndarray) -> "RobustPixels":
+        """The same with the scale of errors (K,) px; few of them tell nothing."""
+        if len(errors) < FEW:
+            return self
+        return replace(self, scale=max(self.factor * float(np.median(errors)), MIN_SCALE_PX))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +98,7 @@ class VisionCost(Cost):
             points,
             mounts_of(values, self.sightings.cameras).arrays,
             (seen.frame, seen.camera, seen.landmark, seen.bearing, seen.M),
-            (self._noise.sigma, self._noise.huber),
+            (self._noise.sigma, self._noise.scale),
             self._columns,
             (H, g, cross, H_points, g_points),
         )
@@ -116,7 +130,7 @@ def compile_kernels() -> None:
     frame = Frame(0, 0, State(np.eye(3), np.zeros(3)), none, *of_camera)
     values = Values({Key(State, 0): frame.state, Key(Mount, 0): Mount(np.eye(4)), TIME_OFFSET: TimeOffset(0.0)})
     joint = Sightings((frame,), 1, seen, np.zeros((0, 3)), np.zeros((0, 3)))
-    VisionCost(joint, RobustPixels(1.0, 1.5)).linearised(values, values)
+    VisionCost(joint, RobustPixels(1.0)).linearised(values, values)
 
 
 def _columns(refined: tuple[AnyKey, ...], cameras: int, start: int) -> tuple[np.ndarray, int]:
