@@ -33,6 +33,7 @@ CLOCK_BACK_S = 1.0  # a frame so long before the last one is of a new time, a sm
 MAX_UNSPANNED_S = 0.5  # at 3 m/s^2 a third of a metre that nothing has seen
 DOUBTFUL_SHARE = 0.1  # of landmarks beyond it: the solver may not have converged yet, and steps on so many times
 CONVERGING_STEPS = 12
+GUESSED = 3.0  # times as wide is the loss without IMU: at first errors are those of a guess, and must not be let go
 RATE_WINDOW_NS = 10_000_000  # over which the angular rate is the mean of readings
 
 
@@ -162,7 +163,8 @@ class VioEstimator:
     # -- the course of things -----------------------------------------------------------------------------------------
 
     def _begin(self, T_odom_start: np.ndarray) -> None:
-        pixels = RobustPixels(self._config.pixel_sigma, factor=self._config.robust_factor)
+        factor = self._config.robust_factor * (GUESSED if self._noise is None else 1.0)
+        pixels = RobustPixels(self._config.pixel_sigma, factor=factor)
         self._window = Window(self._given_cameras, self._refined, pixels)
         mounts = mounts_of(self._window.calibration, len(self._given_cameras))
         self._initialiser = Initialiser(self._config, mounts, self._noise)

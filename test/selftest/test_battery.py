@@ -53,7 +53,7 @@ def test_a_wrong_set_up_is_named_and_mended(hall, clean, name):
     record, outcome = run(recording)
     (told,) = (w["message"] for w in record.warnings if w["code"] == MENDED[name])
     assert told.endswith(("mended in this run", "refined in this run", "the run goes on in mode stereo"))
-    assert outcome.ate_m < 2 * clean.ate_m
+    assert outcome.ate_m < max(3 * clean.ate_m, 0.05)  # cameras alone are less exact than with the IMU
     assert recording.report.counts["seen"] == len(record.frames) == len(recording)  # the first try counts for nothing
 
 
