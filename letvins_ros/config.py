@@ -99,7 +99,12 @@ class EstimatorConfig(Section):
     window_keyframes: int = param(8, "keyframes in the window", low=3, high=50)
     iterations: int = param(4, "maximum solver iterations per frame", low=1, high=50)
     pixel_sigma: float = param(0.7, "standard deviation of an observation", unit="px", low=0.05, high=20)
-    robust_factor: float = param(2.0, "scale of the Cauchy loss of an observation, in median errors; three times that without IMU", low=0.5, high=100)
+    robust_factor: float = param(
+        2.0,
+        "scale of the Cauchy loss of an observation, in median errors; three times that without IMU",
+        low=0.5,
+        high=100,
+    )
     keyframe_parallax_px: float = param(
         10.0, "mean rotation-compensated parallax that makes a keyframe", unit="px", low=0, high=200
     )

@@ -96,7 +96,7 @@ def look(image, u, v, A, seen):  # type: ignore[no-untyped-def]  # noqa: ANN001,
 
 
 @compiled
-def difference(T, J, L, seen, gain, d):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def difference(T, J, L, seen, gain, d):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, PLR0913
     """Write the change (6,) of shape and place that explains what is seen; how alike the two are, as a product."""
     alike = 0.0
     d[:] = 0.0
