@@ -104,7 +104,7 @@ def test_the_search_finds_what_brute_force_finds(count):
     places, query = unit(rng, count), unit(rng, 1)[0]
     found = PlaceIndex(32)
     found.add(np.arange(count) * 10, places)
-    numbers, similarity = found.search(query, 5)
+    numbers, similarity = found.query(query, 5)
     expected = np.argsort(-(places @ query))[:5]
     assert numbers.tolist() == (expected * 10).tolist()
     np.testing.assert_allclose(similarity, (places @ query)[expected], atol=1e-6)
@@ -118,9 +118,9 @@ def test_a_large_index_goes_over_to_lists_and_still_finds(monkeypatch):
     for start in range(0, 3000, 500):
         found.add(np.arange(start, start + 500), places[start : start + 500])
     assert len(found) == 3000
-    hits = [i in found.search(places[i], 3)[0] for i in range(0, 3000, 30)]
+    hits = [i in found.query(places[i], 3)[0] for i in range(0, 3000, 30)]
     assert np.mean(hits) > 0.95
 
 
 def test_an_empty_index_finds_nothing():
-    assert len(PlaceIndex(8).search(np.ones(8, np.float32), 4)[0]) == 0
+    assert len(PlaceIndex(8).query(np.ones(8, np.float32), 4)[0]) == 0
