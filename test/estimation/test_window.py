@@ -324,12 +324,17 @@ def test_a_cost_of_ones_own_counts_is_marginalised_and_leaves_with_its_frame(rec
 # -- far from the truth -----------------------------------------------------------------------------------------------
 
 
-def test_a_frame_far_off_is_placed_by_its_landmarks(recording):
-    window = window_of(recording, 4)
+def placed_from_far(recording, window):
+    """The error (15,) with which the newest frame is placed, three metres off."""
     newest = window.frames[-1]
     newest.state = newest.state.stepped(np.r_[0.1, 0.1, 0.1, 3.0, 0.5, 0.0, np.zeros(9)])
     window.place_newest(3.0)
-    error = true_state(recording, newest.stamp_ns).step_to(newest.state)
+    return true_state(recording, newest.stamp_ns).step_to(newest.state)
+
+
+def test_a_frame_far_off_is_placed_by_its_landmarks(recording):
+    window = window_of(recording, 4)
+    error = placed_from_far(recording, window)
     assert np.abs(error[:3]).max() < 0.02
     assert np.abs(error[3:6]).max() < 0.1
 
@@ -342,9 +347,7 @@ def test_a_frame_is_placed_by_its_left_camera_though_a_third_of_its_matches_are_
     wrong = np.flatnonzero(newest.seen[0] & np.isin(newest.ids, window.ids))[::3]
     bearings = newest.bearings[0, wrong] + rng.uniform(-0.5, 0.5, (len(wrong), 3))
     newest.bearings[0, wrong] = bearings / np.linalg.norm(bearings, axis=1, keepdims=True)
-    newest.state = newest.state.stepped(np.r_[0.1, 0.1, 0.1, 3.0, 0.5, 0.0, np.zeros(9)])
-    window.place_newest(3.0)
-    error = true_state(recording, newest.stamp_ns).step_to(newest.state)
+    error = placed_from_far(recording, window)
     assert np.abs(error[:3]).max() < 0.01
     assert np.abs(error[3:6]).max() < 0.03
 
