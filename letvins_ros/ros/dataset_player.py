@@ -25,6 +25,7 @@ from letvins_ros.ros.run import run_node
 from letvins_ros.types import GnssFixes, ImageFrame
 
 END_S = 1.0  # what was sent last has so long to arrive
+SETTLE_S = 0.3  # a subscriber may learn of its publisher 0.09 s after that of it; best effort loses what comes before
 Event = tuple[int, ImageFrame | GnssFixes | slice]  # stamp, and a frame, some fixes or some IMU readings
 
 
@@ -98,6 +99,7 @@ class DatasetPlayerNode(LetvinsNode):
             self.playing = f"waiting for a listener to cam0/image_raw and {self.listeners} to imu"
             time.sleep(0.02)
             yield
+        time.sleep(SETTLE_S)
         self.playing = ""
 
     def _has_subscribers(self) -> bool:

@@ -16,7 +16,7 @@ from sensor_msgs.msg import Imu
 
 from letvins_ros.errors import DataError
 from letvins_ros.ros.convert import imu_to_message
-from letvins_ros.ros.dataset_player import DatasetPlayerNode
+from letvins_ros.ros.dataset_player import SETTLE_S, DatasetPlayerNode
 from letvins_ros.ros.feature_tracker import FeatureTrackerNode
 from letvins_ros.ros.imu_inbox import ImuStream
 from letvins_ros.ros.loop_closure import LoopClosureNode
@@ -133,3 +133,14 @@ def test_a_jump_of_stamps_is_seen_by_a_node_too_busy_to_take_it_at_once(make):
     time.sleep(1.0)  # busy, while the reading lies there
     assert stream.take(take()) == (None, False)
     assert node.problems.counts()["imu stamp ahead"].startswith("stamps jump by +2.0")
+
+
+def test_the_player_gives_those_who_listen_time_to_learn_of_it(make, monkeypatch):
+    node = make(DatasetPlayerNode)
+    assert node.trigger_configure() == OK
+    monkeypatch.setattr(node, "_has_subscribers", lambda: True)
+    began, messages = time.monotonic(), node._play()
+    next(messages)
+    messages.close()
+    assert node.stats.total("imu") == 1
+    assert time.monotonic() - began >= SETTLE_S
