@@ -153,7 +153,7 @@ def test_an_interrupt_keeps_what_is_done(run):
 
 def test_each_frame_comes_after_the_readings_up_to_its_time(recording, monkeypatch):
     class Estimator:
-        stamps = ()
+        stamps: tuple[int, ...] = ()
         estimator = property(lambda self: self)  # odometry and estimator in one
 
         def imu_time(self, stamp_ns):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from letvins_ros.types import (
 )
 
 N = 4
-PLAIN = {
+PLAIN: dict[type, dict[str, Any]] = {
     FrameTracks: {
         "stamp_ns": 1,
         "ids": np.arange(N),

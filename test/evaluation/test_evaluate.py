@@ -59,7 +59,7 @@ def test_coverage_is_the_share_of_a_datasets_frames(tmp_path, files, truth):
 
 
 def test_results_are_written_where_a_folder_is_given(tmp_path, files):
-    metrics = evaluate(*files, tmp_path / "out")
+    metrics = evaluate(files[0], files[1], tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"metrics.json", "trajectory.png", "error.png", "report.html"}
     assert json.loads((tmp_path / "out/metrics.json").read_text()) == metrics

@@ -4,6 +4,7 @@
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import mutations
 import pytest
@@ -34,7 +35,7 @@ def suite():
 def baseline():
     plan = load_suite(ROOT / "config" / "benchmark" / "simulation.yaml")
     metrics = {"ate_rmse_m": 0.03, "coverage": 1.0, "resets": 0, "total_ms": {"median": 9.0, "p95": 12.0}}
-    runs = [
+    runs: list[dict[str, Any]] = [
         {"source": s.name, "configuration": "default", "metrics": {k: v for k, v in metrics.items() if k != drop}}
         for s in plan.sources for drop in ("", "resets")
     ]  # fmt: skip

@@ -30,7 +30,7 @@ class ExecutableInPackage(Recorded):
 
 
 class Module(ModuleType):
-    __path__ = ()
+    __path__ = ()  # type: ignore[assignment]
 
     def __getattr__(self, name: str) -> type:
         return globals().get(name) or type(name, (Recorded,), {})

@@ -96,7 +96,7 @@ def test_a_worker_works_until_there_is_nothing_left_and_tells_its_crash():
     worker.stop()
     assert done == list(range(100))
 
-    broken = Worker(lambda: 1 / 0, crashes.append)
+    broken = Worker(lambda: 1 // 0 > 0, crashes.append)
     broken.wake()
     while not crashes and time.time() < until:
         time.sleep(0.01)

@@ -105,11 +105,10 @@ def flying(recording, tmp_path_factory):
     (folder / "as_it_is.yaml").write_text("/**:\n  ros__parameters:\n    ros:\n      mend: false\n")
     arguments = {"dataset": str(recording), "config": str(folder / "as_it_is.yaml"), "loop": False}
     with Stack(folder, **arguments) as stack, Ear(stack.domain, images=False) as ear:
-        stds = []
+        driver, stds = Driver(ear, dataset), []
         ear.node.create_subscription(
             Odometry, "letvins/odometry", lambda m: stds.append((driver.now_s, np.sqrt(m.pose.covariance[0]))), 100
         )
-        driver = Driver(ear, dataset)
         stack.start("feature_tracker", "vio")
         heard = (driver.imu, *driver.images, *driver.infos)
         ear.wait(lambda: all(one.get_subscription_count() for one in heard), START_S, "nodes")

@@ -96,7 +96,7 @@ def gray():
     simulation = flight(13.0, 1)
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (len(simulation), 2, 6, 8), dtype=np.uint8)
-    simulation.image = lambda i, camera: pictures[i, camera]
+    simulation.image = lambda index, camera: pictures[index, camera]
     return simulation
 
 

@@ -16,7 +16,7 @@ from letvins_ros.networks import build, load
 from letvins_ros.networks.deploy import deploy
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.tracking.follower import make_follower, open_follower
-from letvins_ros.tracking.keypoints import mutual_nearest
+from letvins_ros.tracking.keypoints import KeypointFollower, mutual_nearest
 from letvins_ros.weights import WeightsError, default_weights, save_weights
 
 NETWORKS = {"kp2dtiny": {"config": "N"}, "kp2d": {}, "superpoint": {}}
@@ -178,7 +178,8 @@ def test_lightglue_answers_for_the_features(weights):
         calls.append(size)
         return np.where(np.arange(len(first.uv)) % 2, np.arange(len(first.uv)), -1)
 
-    moved, found = type(follower)(follower.runtime, follower.detector, 60.0, 1000, matcher).follow(a, a, uv, uv)
+    other = KeypointFollower(follower.runtime, follower.detector, 60.0, 1000, matcher)
+    moved, found = other.follow(a, a, uv, uv)
     index = [int(np.flatnonzero((a.keypoints.uv == p).all(1))[0]) for p in uv]
     assert found.tolist() == [bool(i % 2) for i in index]
     assert np.array_equal(moved[found], uv[found])

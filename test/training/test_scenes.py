@@ -76,9 +76,9 @@ def test_the_real_sample_moves_as_lucas_kanade_sees_strong_corners(shared_data):
         a, b = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images)
         points = cv2.goodFeaturesToTrack(a, 200, 0.01, 10)[:, 0]
         K_real = torch.from_numpy(scaled_K(a.shape, a.shape)).float()[None]
-        geometry = [View(torch.from_numpy(trajectory.depth(j))[None], K_real) for j in (i, i + 1)]
+        here, next_one = (View(torch.from_numpy(trajectory.depth(j))[None], K_real) for j in (i, i + 1))
         motion = torch.from_numpy(trajectory.motion(i, i + 1)).float()[None]
-        there, seen = transfer_by_depth(torch.from_numpy(points)[None], *geometry, motion)
+        there, seen = transfer_by_depth(torch.from_numpy(points)[None], here, next_one, motion)
         found, status, _ = cv2.calcOpticalFlowPyrLK(a, b, points, None, winSize=(21, 21), maxLevel=4)
         error = np.linalg.norm(found - there[0].numpy(), axis=1)[seen[0].numpy() & (status[:, 0] == 1)]
         assert seen.float().mean() > 0.8
