@@ -45,7 +45,7 @@ def open_dataset(
         if recognises(path):
             return open_folder(path, rig, color, inputs.camera_numbers)
     if is_tartanair(path):
-        return open_tartanair(path, rig, color, frame_rate_hz or 10.0)
+        return open_tartanair(path, rig, color, inputs.camera_numbers, frame_rate_hz or 10.0)
     if storage.recognises(path):
         from letvins_ros.datasets import rosbag
 

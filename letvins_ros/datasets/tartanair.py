@@ -6,11 +6,13 @@ camera with axes forward-left-up in a world turned alike, so that z is up: both 
 also the IMU, which the data set derives from the poses in the left camera's axes (tartanair docs, modalities).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from letvins_ros import geometry
 from letvins_ros.array_files import read_array
 from letvins_ros.calibration import ImuNoise, MountedCamera, Rig
 from letvins_ros.camera import Camera
@@ -31,45 +33,73 @@ ABSURD_M = 1e9
 IMU_RATE_HZ = 200.0
 # The readings are noise-free; these stand for the difference of the spline from the true motion.
 ASSUMED_NOISE = ImuNoise(gyro_noise=1.7e-4, accel_noise=2e-3, gyro_walk=2e-5, accel_walk=3e-3)
-LAYOUTS = {  # left images: right images, poses
-    "image_left": ("image_right", "pose_left.txt"),  # V1
-    "image_lcam_front": ("image_rcam_front", "pose_lcam_front.txt"),  # V2
-}
+SIDES = ("front", "left", "right", "back", "top", "bottom")  # where V2's pairs look
+LAYOUTS = (  # names of the cameras, by number
+    ("left", "right"),  # V1
+    tuple(f"{camera}_{side}" for side in SIDES for camera in ("lcam", "rcam")),  # V2
+)
 
 
 def recognises(path: Path) -> bool:
     """Whether this is the folder of one trajectory."""
-    return any((path / left).is_dir() for left in LAYOUTS)
+    return any((path / f"image_{names[0]}").is_dir() for names in LAYOUTS)
 
 
 def open_tartanair(
-    path: Path, rig: Rig | None = None, color: bool = False, frame_rate_hz: float = 10.0
+    path: Path, rig: Rig | None = None, color: bool = False, numbers: Sequence[int] = (), frame_rate_hz: float = 10.0
 ) -> FileRecording:
-    """Read a trajectory folder; frame_rate_hz where it has no times. A missing IMU is made from the poses."""
+    """Read a trajectory folder; frame_rate_hz where it has no times. A missing IMU is made from the poses.
+
+    numbers: of the cameras to read where they are not the first two, in the order left and right of `SIDES`.
+    """
     report = ReadReport()
-    left, (right, poses) = next((left, rest) for left, rest in LAYOUTS.items() if (path / left).is_dir())
-    cameras = [numbered_images(path / folder) for folder in (left, right)]
-    stamps_ns = _stamps(path / "imu", max(cameras[0]) + 1, frame_rate_hz, report)
-    truth = _read_poses(path / poses, stamps_ns, report)
+    names = next(names for names in LAYOUTS if (path / f"image_{names[0]}").is_dir())
+    used = [names[number] if number < len(names) else f"camera {number}" for number in numbers or (0, 1)]
+    files = {name: numbered_images(path / f"image_{name}") for name in used}
+    needed = used if numbers else used[:1]
+    if missing := [name for name in needed if not files[name]]:
+        raise DataError(f"{path}: no folder image_{missing[0]}; cameras by number: {', '.join(names)}")
+    stamps_ns = _stamps(path / "imu", max(files[used[0]]) + 1, frame_rate_hz, report)
+    truth = _read_poses(path / f"pose_{names[0]}.txt", stamps_ns, report)
     imu = _read_imu(path / "imu", report)
     if imu is None:
         imu = _synthetic_imu(truth, report)
-    rig = rig or _rig(first_size(cameras[0]), 1 + bool(cameras[1]), imu)
-    frames = numbered_frames(cameras[: len(rig.cameras)], stamps_ns, report)
+    if not rig:
+        there = [name for name in used if files[name]]
+        places = [_T_body_cam(path, name, names, stamps_ns, truth) for name in there]
+        rig = _rig(first_size(files[used[0]]), places, imu)
+    frames = numbered_frames([files[name] for name in used[: len(rig.cameras)]], stamps_ns, report)
     return FileRecording(path, frames, Sensors(rig, imu, truth), report, color)
 
 
-def _rig(size: Size, cameras: int, imu: ImuSamples | None) -> Rig:
+def _T_body_cam(
+    path: Path, name: str, names: Sequence[str], stamps_ns: np.ndarray, truth: Trajectory | None
+) -> np.ndarray:
+    """T_body_cam (4, 4) of the front cameras, which is fixed, and of others by their own poses."""
+    T_body_cam = geometry.transform(R_BODY_CAM, np.zeros(3))
+    if name in names[:2]:
+        T_body_cam[1, 3] = -BASELINE_M * names.index(name)
+        return T_body_cam
+    theirs = _read_poses(path / f"pose_{name}.txt", stamps_ns, ReadReport())
+    if truth is None or theirs is None:
+        raise DataError(f"{path}: pose_{names[0]}.txt and pose_{name}.txt are needed to place camera {name}")
+    _, i, j = np.intersect1d(truth.stamps_ns, theirs.stamps_ns, return_indices=True)
+    if not len(i):
+        raise DataError(f"{path}: pose_{names[0]}.txt and pose_{name}.txt have no frame in common")
+    T_world_body, T_world_other = (
+        geometry.from_quaternion(poses.positions[k[0]], poses.quaternions[k[0]])
+        for poses, k in ((truth, i), (theirs, j))
+    )
+    return geometry.inverse(T_world_body) @ T_world_other @ T_body_cam
+
+
+def _rig(size: Size, places: Sequence[np.ndarray], imu: ImuSamples | None) -> Rig:
     """Pinhole cameras of 90 degrees across, the principal point in the middle (V1: 320 320 240, V2: 320 320 320)."""
     camera = Camera("pinhole-radtan", *size, (size[0] / 2, size[0] / 2, size[0] / 2, size[1] / 2))
-    mounted = []
-    for i in range(cameras):
-        T_body_cam = np.eye(4)
-        T_body_cam[:3, :3], T_body_cam[1, 3] = R_BODY_CAM, -BASELINE_M * i
-        mounted.append(MountedCamera(camera, T_body_cam))
+    mounted = tuple(MountedCamera(camera, T_body_cam) for T_body_cam in places)
     if imu is None or len(imu) < 2:
-        return Rig(tuple(mounted), None)
-    return Rig(tuple(mounted), replace(ASSUMED_NOISE, rate_hz=float(1e9 / np.median(np.diff(imu.stamps_ns)))))
+        return Rig(mounted, None)
+    return Rig(mounted, replace(ASSUMED_NOISE, rate_hz=float(1e9 / np.median(np.diff(imu.stamps_ns)))))
 
 
 def _stamps(imu: Path, count: int, frame_rate_hz: float, report: ReadReport) -> np.ndarray:

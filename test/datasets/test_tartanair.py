@@ -7,6 +7,7 @@ import pytest
 import recording_layouts as layouts
 
 from letvins_ros import geometry
+from letvins_ros.config import InputConfig
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError
 
@@ -68,6 +69,46 @@ def test_v2_intrinsics_are_those_of_a_square_90_degree_image(v2):
         cv2.imwrite(str(file), np.zeros((640, 640), np.uint8))
     camera = open_dataset(v2).rig.cameras[0].camera
     assert camera.intrinsics == (320, 320, 320, 320)
+
+
+def back_camera(v2):
+    """A camera that looks back from where the left one is."""
+    front = np.loadtxt(v2 / "pose_lcam_front.txt")
+    x, y, z, w = front[:, 3:].T
+    np.savetxt(v2 / "pose_lcam_back.txt", np.column_stack([front[:, :3], y, -x, w, -z]))  # turned by pi about its own z
+    for file in (v2 / "image_lcam_front").iterdir():
+        path = v2 / "image_lcam_back" / file.name.replace("front", "back")
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), 255 - cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
+
+
+def test_v2_has_further_cameras_by_number_placed_by_their_poses(v2):
+    back_camera(v2)
+    dataset = open_dataset(v2, inputs=InputConfig(cameras="0,1,6"))
+    (front, _, back), frame = dataset.rig.cameras, next(iter(dataset.frames()))
+    assert np.allclose(back.T_body_cam[:3, :3], np.diag([-1, -1, 1]) @ front.T_body_cam[:3, :3], atol=1e-9)
+    assert np.allclose(back.T_body_cam[:3, 3], 0, atol=1e-9)
+    assert np.array_equal(frame.images[2], 255 - frame.images[0])
+
+
+@pytest.mark.parametrize(
+    ("cameras", "gone", "message"),
+    [
+        ("0,7", (), "no folder image_rcam_back; cameras by number: lcam_front, rcam_front, lcam_left"),
+        ("0,12", (), "no folder image_camera 12"),
+        (
+            "0,6",
+            ("pose_lcam_back.txt",),
+            "pose_lcam_back.txt are needed to place camera lcam_back",
+        ),
+    ],
+)
+def test_cameras_that_are_not_there_are_named(v2, cameras, gone, message):
+    back_camera(v2)
+    for name in gone:
+        (v2 / name).unlink()
+    with pytest.raises(DataError, match=message):
+        open_dataset(v2, inputs=InputConfig(cameras=cameras))
 
 
 def test_without_poses_there_is_neither_truth_nor_imu(v1):
