@@ -19,7 +19,6 @@ from letvins_ros.camera import Camera
 from letvins_ros.datasets.base import ReadReport
 from letvins_ros.datasets.numbered import first_size, numbered_frames, numbered_images
 from letvins_ros.datasets.sequence import FileRecording, Sensors, Size
-from letvins_ros.datasets.spline_imu import MIN_POSES, imu_from_poses
 from letvins_ros.datasets.stamps import seconds_to_ns
 from letvins_ros.datasets.stream import clean
 from letvins_ros.datasets.table import read_numbers
@@ -142,6 +141,8 @@ def _read_imu(folder: Path, report: ReadReport) -> ImuSamples | None:
 
 
 def _synthetic_imu(truth: Trajectory | None, report: ReadReport) -> ImuSamples | None:
+    from letvins_ros.datasets.spline_imu import MIN_POSES, imu_from_poses  # a twentieth of a node's start, for this alone
+
     if truth is None or len(truth) < MIN_POSES:
         report.add("imu: cannot be made from the poses", f"{len(truth) if truth else 0} of {MIN_POSES} poses")
         return None

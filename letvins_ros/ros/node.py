@@ -53,6 +53,7 @@ class LetvinsNode(LifecycleNode):
     def __init__(self, name: str, **options: Any) -> None:
         """Raise LetvinsError where a parameter given to the node, or the file or recording it names, cannot be used."""
         super().__init__(name, **options)
+        self.made_at = time.monotonic()  # since then it and the other nodes have been learning of each other
         self.config = declare_config(self, self._on_change, needs_rig=self.needs_rig)
         self.stats, self.problems = Stats(), Problems(self.get_logger().warning)
         self.finished = threading.Event()  # ends the process

@@ -16,7 +16,8 @@ from letvins_ros.ros.mount import Mount, facing
 from letvins_ros.ros.node import LetvinsNode
 from letvins_ros.ros.qos import LATCHED, STATIC, TF
 
-ALONE_S, WAIT_S = 0.5, 1.5  # the mount is waited for so long on /tf_static where nobody, or somebody publishes there
+ALONE_S = 0.5  # after so long a node knows who publishes on /tf_static; where nobody does, the mount is not waited for
+WAIT_S = 1.5  # where somebody does, it is waited for so long
 LOOK_S = 0.5  # how often /tf is looked at once the mount is known
 FAR_M, FAR_DEG = 0.02, 2.0  # a mount in /tf so far from the calibration's is named
 
@@ -64,8 +65,9 @@ class RobotFrames:
             self._node.problems.note("tf", text)
         imu_frame = self._node.config.ros.imu_frame or imu_frame
         if self.mount is None:
-            patience_s = WAIT_S if self._node.count_publishers("/tf_static") > 1 else ALONE_S  # one is ours
-            self.mount = self._find(imu_frame, now - self._began > patience_s)
+            alone = self._node.count_publishers("/tf_static") < 2  # one is ours
+            late = now - self._node.made_at > ALONE_S if alone else now - self._began > WAIT_S
+            self.mount = self._find(imu_frame, late)
         if self.mount is not None:
             self._complete(self.mount, imu_frame, camera_frames)
 
