@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rounds import ROUND_S, one_round
 from survival_check import FILES
 
 from letvins_ros.config import Config
@@ -23,19 +24,9 @@ from letvins_ros.simulation import Equipment, Simulation
 from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
 from letvins_ros.types import ImageFrame, ImuSamples, Trajectory
 
-ROUND_S, ROUNDS, STANDING_ROUNDS = 24.0, 50, 150
+ROUNDS, STANDING_ROUNDS = 50, 150
 EVERY = 200  # frames between looks at memory and processor time
 MORE_MB, SLOWER = 20.0, 1.2  # what the last quarter may take more than the second one
-
-
-def one_round(motion, room, duration_s, rng):
-    """A round that ends as it began, in motion."""
-    turn = 2 * np.pi * control_times(duration_s) / ROUND_S
-    x, y = (room[0] / 2 - 2) * np.cos(turn), (room[1] / 2 - 2) * np.sin(turn)
-    z, sway = 1.8 + 0.3 * np.sin(3 * turn) + 0.05 * np.sin(14 * turn), 0.12 * np.sin(11 * turn)
-    ahead = turn + np.pi / 2 + 0.3 * np.sin(4 * turn)
-    points = np.stack([x + sway, y - sway, z, ahead, 0.1 * np.sin(5 * turn), 0.1 * np.sin(9 * turn)], axis=1)
-    return SplineTrajectory.from_control(points, duration_s)
 
 
 def standing(motion, room, duration_s, rng):
