@@ -141,7 +141,7 @@ def _read_imu(folder: Path, report: ReadReport) -> ImuSamples | None:
 
 
 def _synthetic_imu(truth: Trajectory | None, report: ReadReport) -> ImuSamples | None:
-    from letvins_ros.datasets.spline_imu import MIN_POSES, imu_from_poses  # a twentieth of a node's start, for this alone
+    from letvins_ros.datasets.spline_imu import MIN_POSES, imu_from_poses  # slow, and for this alone
 
     if truth is None or len(truth) < MIN_POSES:
         report.add("imu: cannot be made from the poses", f"{len(truth) if truth else 0} of {MIN_POSES} poses")
