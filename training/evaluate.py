@@ -29,12 +29,14 @@ def main(  # noqa: PLR0913  each is an option
     count: Annotated[int, typer.Option(help="pairs, images or clips at most, 0: the task's own choice")] = 0,
     duration: Annotated[float, typer.Option(help="seconds of a recording")] = 15.0,
     split: Annotated[str, typer.Option(help="of a data set: val, test, pitts30k_test, tokyo247 ...")] = "val",
-    kind: Annotated[str, typer.Option(help="of labels: coco, cityscapes or nyu")] = "coco",
+    kind: Annotated[str, typer.Option(help="of labels: coco, cityscapes, nyu, scene_parse, folder")] = "coco",
+    classes: Annotated[int, typer.Option(help="of the labels: coco 27, 28, 171, 183; nyu 13, 40")] = 28,
     backend: Annotated[str, typer.Option(help="flow: what runs the network")] = "auto",
+    device: Annotated[str, typer.Option(help="of torch, such as cuda; flow has --backend")] = "cpu",
     apart: Annotated[float, typer.Option(help="hpatches, homography: px that keypoints are thinned out to")] = 0.0,
 ) -> None:
     """Print a table, and write figures.json."""
-    measured = open_task(task, source, Options(count, duration, split, kind, backend, apart))
+    measured = open_task(task, source, Options(count, duration, split, kind, backend, apart, device, classes))
     folder = out or Path("results") / f"evaluate-{task.value}"
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name in dict.fromkeys([*(measured.peers if peers else ()), *(model or ())]):

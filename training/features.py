@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,17 +52,19 @@ def _classical(detector: Any, image: np.ndarray) -> Features:
 
 @dataclass(frozen=True)
 class CellNetwork:
-    """KP2D and KP2Dtiny: a keypoint of each cell that scores high enough."""
+    """KP2D, KP2Dtiny and KeypointFormer: a keypoint of each cell that scores high enough."""
 
     network: nn.Module
     threshold: float = 0.0
+    multiple: int = 16  # px, of the sides that the network takes
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> Features:
-        tensor = _to_network(self.network, image, 3)
+        tensor = _to_network(self.network, image, 3, self.multiple)
         output = getattr(self.network, "keypoints", self.network)(tensor)
         described = describe(output.descriptor, output.coord, (tensor.shape[-2], tensor.shape[-1]))
-        keep = output.score[0, 0] > self.threshold
+        inside = (output.coord[0, 0] < image.shape[1]) & (output.coord[0, 1] < image.shape[0])
+        keep = (output.score[0, 0] > self.threshold) & inside
         uv, descriptor = output.coord[0][:, keep].T, described[0][:, keep].T
         return _sorted(*(x.float().cpu().numpy() for x in (uv, output.score[0, 0][keep], descriptor)))
 
@@ -148,17 +151,18 @@ def open_extractor(model: str, device: str = "cpu") -> Extractor:
 CLASSICAL: dict[str, Extractor] = {"orb": orb, "sift": sift}
 _NETWORKS: dict[str, Callable[[nn.Module], Extractor]] = {
     "kp2d": CellNetwork,
-    "kp2d_resnet": CellNetwork,
+    "kp2d_resnet": partial(CellNetwork, multiple=32),
     "kp2dtiny": CellNetwork,
+    "keypointformer": partial(CellNetwork, multiple=32),
     "superpoint": HeatNetwork,
 }
 
 
-def _to_network(network: nn.Module, image: np.ndarray, channels: int) -> Tensor:
-    """To the network's device, repeated at its border up to a multiple of 16."""
+def _to_network(network: nn.Module, image: np.ndarray, channels: int, multiple: int = 16) -> Tensor:
+    """To the network's device, repeated at its border up to a multiple of its sides."""
     tensor = to_tensor(image, channels)[None].to(next(network.parameters()).device)
     height, width = tensor.shape[-2:]
-    return functional.pad(tensor, (0, -width % 16, 0, -height % 16), mode="replicate")
+    return functional.pad(tensor, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
 
 def _sorted(uv: np.ndarray, score: np.ndarray, descriptor: np.ndarray) -> Features:

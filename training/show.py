@@ -22,7 +22,8 @@ from letvins_ros.writing import write_atomic
 from training.data.images import read_rgb, resize, to_tensor
 from training.data.pair import Pair
 from training.features import open_extractor
-from training.tasks.pairs import Choice, open_pair_model
+from training.tasks.matchers import open_pair_model
+from training.tasks.pairs import Choice
 
 _GREEN = (0, 255, 0)
 

@@ -9,7 +9,8 @@ from pictures import picture
 
 from letvins_ros.errors import ConfigError, DataError
 from training.data.homographies import KP2D
-from training.data.labelled import IGNORED, LabelledPairs, coco_groups, open_labelled
+from training.data.label_sets import IGNORED, coco_table
+from training.data.labelled import LabelledPairs, open_labelled
 from training.data.pairs import PairOptions
 from training.losses import dense
 from training.tasks.segmentation import confusion, depth_figures, segmentation_figures
@@ -35,10 +36,25 @@ def test_cocos_unlabelled_pixels_stay_ignored_and_groups_are_those_of_the_table(
     sample = open_labelled("coco", coco, "train", 28)[0]
     assert sample.image.shape == (90, 120, 3)
     assert sorted(set(sample.labels.ravel())) == [1, 21, 255]
-    table = coco_groups()
+    table = coco_table(28)
     assert [table[i] for i in (0, 8, 24, 160, 182, 255)] == [0, 1, 3, 27, 25, 255]
     assert len(set(table[:183]) - {255}) == 28
     assert sorted(set(open_labelled("coco", coco, "val", 183)[1].labels.ravel())) == [2, 156, 255]
+
+
+def test_cocos_27_and_171_classes_are_those_of_the_literature():
+    """Person, bicycle, car, sky, grass, road, water and door of the 27; 171 leaves out ids of nothing."""
+    table = coco_table(27)
+    assert [table[i] for i in (0, 1, 2, 156, 123, 148, 177, 111)] == [9, 11, 11, 23, 22, 21, 26, 15]
+    assert np.bincount(table[:182], minlength=27).tolist() == [
+        6, 6, 10, 10, 8, 8, 8, 10, 6, 1, 10, 8, 2, 6, 4, 11, 4, 11, 7, 2, 6, 11, 9, 2, 6, 5, 5,
+    ]  # fmt: skip
+    fine = coco_table(171)
+    assert [fine[i] for i in (0, 10, 12, 89, 91, 181)] == [0, 10, 11, 79, 80, 170]
+    assert (fine[[11, 25, 82, 182, 255]] == IGNORED).all()
+    assert sorted(fine[fine != IGNORED]) == list(range(171))
+    with pytest.raises(ConfigError, match="27, 28, 171 or 183 classes here, got 30"):
+        coco_table(30)
 
 
 def test_pairs_carry_labels_through_the_homography(coco):
@@ -82,6 +98,81 @@ def test_nyu_is_read_from_its_matlab_file_by_the_standard_split(tmp_path):
     assert np.array_equal(test[1].depth, depths[1].T)
     item = LabelledPairs(train, 1, 0, PairOptions((48, 64)))[0]
     assert item["depth_a"].shape == item["depth_b"].shape == (1, 48, 64)
+    assert train[0].labels is None
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(40, [255, 4, 39, 0]), (13, [255, 0, 6, 11])])
+def test_nyu_has_40_or_13_classes_by_its_published_mappings(tmp_path, classes, expected):
+    from scipy.io import savemat
+
+    labels = np.zeros((2, 64, 48), np.uint16)
+    labels[1, :10], labels[1, 10:20], labels[1, 20:30] = 894, 3, 1  # by columns; the rest unlabelled
+    with h5py.File(tmp_path / "nyu_depth_v2_labeled.mat", "w") as file:
+        file["images"], file["depths"] = np.zeros((2, 3, 64, 48), np.uint8), np.ones((2, 64, 48), np.float32)
+        file["labels"] = labels
+    savemat(tmp_path / "splits.mat", {"trainNdxs": [[1]], "testNdxs": [[2]]})
+    with pytest.raises(DataError, match=r"no .*classMapping40\.mat; download"):
+        open_labelled("nyu", tmp_path, "val", classes)
+    to_40 = np.full((1, 894), 7.0)
+    to_40[0, [893, 2, 0]] = [5, 40, 1]
+    to_13 = np.full((1, 40), 9.0)
+    to_13[0, [4, 39, 0]] = [1, 7, 12]
+    savemat(tmp_path / "classMapping40.mat", {"mapClass": to_40, "className": np.array(["wall"] * 40, object)})
+    savemat(tmp_path / "class13Mapping.mat", {"classMapping13": {"labels13": ["bed"] * 13, "to": to_13}})
+    data = open_labelled("nyu", tmp_path, "val", classes)
+    found = data[0].labels
+    assert (data.classes, found.shape) == (classes, (48, 64))
+    assert [int(found[0, column]) for column in (40, 5, 15, 25)] == expected
+
+
+def test_scene_parse_has_150_classes_and_others_that_count_nowhere(tmp_path):
+    for kind, name, content in (
+        ("annotations", "ADE_val_00000001.png", np.array([[0, 1, 150]], np.uint8).repeat(6, 0)),
+        ("images", "ADE_val_00000001.jpg", picture(0, (6, 3))),
+    ):
+        (tmp_path / kind / "validation").mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / kind / "validation" / name), content)
+    data = open_labelled("scene_parse", tmp_path, "val", 150)
+    assert data[0].labels[0].tolist() == [255, 0, 149]
+    assert data[0].image.shape == (6, 3, 3)
+
+
+def put_folder(root, split, name, **maps):
+    """A photograph and maps of its name."""
+    for kind, content in {"images": picture(0, (30, 40)), **maps}.items():
+        path = root / kind / split / f"{name}.{'jpg' if kind == 'images' else 'png'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), content)
+
+
+def test_a_folder_of_ones_own_has_labels_and_depth_where_maps_of_a_photographs_name_are(tmp_path):
+    labels, depth = np.full((30, 40), 3, np.uint8), np.full((30, 40), 32500, np.uint16)
+    labels[:5] = 255
+    put_folder(tmp_path, "train", "a/1", labels=labels, depth=depth)
+    put_folder(tmp_path, "train", "a/2", labels=labels)
+    put_folder(tmp_path, "train", "a/3")
+    data = open_labelled("folder", tmp_path, "train", 4)
+    assert [path.stem for path in data.items] == ["1", "2"]
+    assert np.array_equal(data[0].labels, labels)
+    assert np.allclose(data[0].depth, 0.5)
+    assert data[1].depth is None
+    item = LabelledPairs(data, 1, 0, PairOptions((48, 64), 3, KP2D))[0]
+    assert set(item["labels_a"].unique().tolist()) <= {3, 255}
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        ({}, r"no photographs with maps of their name .* `python -m training\.data\.pseudo_labels` makes such maps"),
+        ({"labels": np.full((30, 40), 4, np.uint8)}, "has label 4, of 4 classes the last is 3"),
+        ({"labels": np.zeros((20, 40), np.uint8)}, r"\(40, 20\) px, its photograph has \(40, 30\)"),
+        ({"depth": np.zeros((30, 40), np.uint8)}, "not a 16-bit map of depth"),
+    ],
+)
+def test_maps_that_do_not_belong_to_a_photograph_are_refused(tmp_path, maps, message):
+    put_folder(tmp_path, "val", "1", **maps)
+    with pytest.raises(DataError, match=message):
+        open_labelled("folder", tmp_path, "val", 4)[0]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +181,7 @@ def test_nyu_is_read_from_its_matlab_file_by_the_standard_split(tmp_path):
         ("coco", r"stuffthingmaps/train2017/\*\.png; download stuffthingmaps_trainval2017\.zip"),
         ("cityscapes", "download gtFine_trainvaltest.zip and leftImg8bit_trainvaltest.zip"),
         ("nyu", "download nyu_depth_v2_labeled.mat"),
+        ("scene_parse", r"download ADEChallengeData2016\.zip"),
     ],
 )
 def test_missing_data_say_what_to_download(tmp_path, kind, message):
@@ -98,7 +190,7 @@ def test_missing_data_say_what_to_download(tmp_path, kind, message):
 
 
 def test_unknown_labels_are_named(tmp_path):
-    with pytest.raises(ConfigError, match="unknown labels ade; known: coco, cityscapes, nyu, none"):
+    with pytest.raises(ConfigError, match="unknown labels ade; known: coco, cityscapes, nyu, scene_parse, folder"):
         open_labelled("ade", tmp_path, "train", 28)
 
 

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from functools import partial
+
 import cv2
 import numpy as np
 import pytest
@@ -8,12 +10,15 @@ from pictures import picture
 from letvins_ros import networks
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.geometry import exp_so3, transform
+from letvins_ros.networks.loftr import LoFTRMatches
+from letvins_ros.weights import save_weights
 from training.data.homographies import transfer, warp
 from training.data.pair import Pair
 from training.features import CellNetwork, Features, HeatNetwork, apart, maxima, open_extractor, orb, refine, sift
 from training.metrics import area_under_curve, average_precision, recall_at
 from training.tasks.hpatches import hpatches_pairs, parts
-from training.tasks.pairs import Choice, DescriptorMatcher, Prediction, lucas_kanade
+from training.tasks.matchers import DetectorFree, open_pair_model
+from training.tasks.pairs import Choice, KeypointMatcher, Prediction, lucas_kanade
 from training.tasks.protocols import KP2D, SUPERPOINT, corner_error, our_protocol, our_row
 from training.tasks.two_view import odometry_summary, pose_summary, two_view_figures
 
@@ -45,7 +50,7 @@ def test_recall_counts_queries_with_a_positive_among_the_first():
 
 @pytest.mark.parametrize("extract", [sift, orb])
 def test_a_mild_homography_is_found_by_classical_features(pair, extract):
-    figures = our_row(pair, DescriptorMatcher(extract)(pair, [Choice(300)])[0])
+    figures = our_row(pair, KeypointMatcher(extract)(pair, [Choice(300)])[0])
     assert figures["Rep"] > 0.5
     assert figures["Loc"] < 1.5
     assert figures["corner_error"] < 3
@@ -58,7 +63,7 @@ def test_keypoints_are_thinned_out_from_the_strongest_on(pair):
     thin = apart(Features(uv, np.arange(5, 0, -1.0), np.zeros((5, 8))), 4)
     assert thin.uv.tolist() == uv[[0, 2, 3]].tolist()
     assert [len(x) for x in apart(Features(*np.zeros((3, 0, 2))), 4)] == [0, 0, 0]
-    found = DescriptorMatcher(orb)(pair, [Choice(300, 4)])[0]
+    found = KeypointMatcher(orb)(pair, [Choice(300, 4)])[0]
     assert np.linalg.norm(found.uv_a[:, None] - found.uv_a, axis=2)[~np.eye(len(found.uv_a), dtype=bool)].min() > 4
 
 
@@ -96,7 +101,7 @@ def test_nothing_found_is_counted_as_failure_and_not_a_crash(pair, protocol):
 
 
 def test_predictions_survive_the_disk(tmp_path, pair):
-    prediction = DescriptorMatcher(orb)(pair, [Choice(50)])[0]
+    prediction = KeypointMatcher(orb)(pair, [Choice(50)])[0]
     prediction.save(tmp_path / "x/p.npz")
     assert all(
         np.array_equal(a, b, equal_nan=True)
@@ -173,3 +178,69 @@ def test_motion_comes_back_from_exact_matches():
     assert bad["translation_m"] == pytest.approx(np.linalg.norm(T_b_a[:3, 3]))
     assert pose_summary({"a": good, "b": bad})["AUC@5"] == pytest.approx(0.5, abs=0.01)
     assert odometry_summary({"a": good, "b": bad})["failed"] == 0.5
+
+
+def weights(folder, name, **options):
+    """A file of random weights."""
+    path = folder / f"{name}.safetensors"
+    state = networks.build(name, **options).state_dict()
+    save_weights(path, {key: value.numpy() for key, value in state.items()})
+    return path
+
+
+@pytest.mark.parametrize("name", ["keypointformer", "kp2d_resnet"])
+def test_networks_that_need_other_sizes_see_the_image_alone(tmp_path, pair, name):
+    found = open_extractor(f"{name}={weights(tmp_path, name)}")(pair.image_a)
+    assert len(found.uv) > 100
+    assert (found.uv < [320, 240]).all()  # 240 is padded to 256
+
+
+def test_lightglue_pairs_the_keypoints_of_another_network(tmp_path, pair):
+    torch.manual_seed(0)
+    points, matcher = weights(tmp_path, "superpoint"), weights(tmp_path, "lightglue", layers=2)
+    model = open_pair_model(f"superpoint={points}+lightglue={matcher}")
+    same = Pair("same", pair.image_a, pair.image_a)
+    model.pairing.network.match = partial(model.pairing.network.match, least=0.0)  # unsure, as it is untrained
+    (found,) = model(same, [Choice(60)])
+    assert len(found.matches) > 0
+    assert (found.confidence > 0).all()
+    a = model.extract(pair.image_a)
+    keypoints = model.pairing._keypoints(Features(*(x[:60] for x in a)), (240, 320))
+    to_b = model.pairing.network.match(keypoints, keypoints).indices.numpy()
+    expected = np.where((to_b >= 0)[:, None], a.uv[to_b], np.nan)
+    assert np.array_equal(found.forward, expected, equal_nan=True)
+
+
+def test_loftr_gives_its_surest_matches_as_keypoints(pair):
+    """A stand-in that says what LoFTR would."""
+
+    class Said(torch.nn.Linear):
+        def forward(self, a, b):
+            self.shapes = a.shape, b.shape
+            uv = torch.tensor([[8.0, 16.0], [80.0, 64.0], [8.0, 241.0]])
+            return LoFTRMatches(torch.zeros(3), uv, uv + 1, torch.tensor([0.3, 0.9, 0.95]))
+
+    network = Said(1, 1)
+    odd = Pair("odd", pair.image_a[:237], pair.image_b[:237])
+    both, one = DetectorFree(network)(odd, [Choice(10), Choice(1)])
+    assert network.shapes == ((1, 1, 240, 320),) * 2
+    assert both.matches.tolist() == [[80, 64, 81, 65], [8, 16, 9, 17]]  # the surest first, and none of the border
+    assert one.matches.tolist() == both.matches[:1].tolist()
+    assert both.best_b.tolist() == both.matches[:, [2, 3, 0, 1]].tolist()
+
+
+def test_loftr_is_measured_like_any_other(tmp_path, pair):
+    model = open_pair_model(f"loftr={weights(tmp_path, 'loftr')}")
+    small = Pair("small", pair.image_a[:64, :96].copy(), pair.image_a[:64, :96].copy(), np.eye(3))
+    (found,) = model(small, [Choice(300)])
+    assert found.matches.shape[1] == 4
+    assert set(our_row(small, found)) == {"Rep", "Loc", "corner_error", "MScore", "mAP", "matches"}
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("sift+nearest=1", "unknown matcher nearest=1 of sift; known: lightglue=WEIGHTS"), ("sof", "unknown model sof")],
+)
+def test_an_unknown_matcher_is_told(model, message):
+    with pytest.raises(ConfigError, match=message):
+        open_pair_model(model)

@@ -11,7 +11,7 @@ import pytest
 from training.data.homographies import transfer
 from training.data.pair import Pair
 from training.features import Features, apart
-from training.tasks.pairs import Choice, DescriptorMatcher
+from training.tasks.pairs import Choice, KeypointMatcher
 from training.tasks.protocols import KP2D, SUPERPOINT, our_protocol
 
 H = np.array([[1.3, 0.2, -50.0], [-0.15, 1.2, 10.0], [5e-4, -3e-4, 1.0]])
@@ -42,7 +42,7 @@ def points(seed, whole=False):
 
 def measure(protocol, features, choice):
     """Figures of one pair whose features are given."""
-    match = DescriptorMatcher(lambda image: features[int(image[0, 0, 0])])
+    match = KeypointMatcher(lambda image: features[int(image[0, 0, 0])])
     row = protocol.measure(PAIR, match(PAIR, [choice])[0])
     return protocol.summarise({"v_a": row})
 

@@ -3,7 +3,8 @@
 
 MODEL is a file that OpenVINO reads (.onnx, .xml, .tflite) with one image input. Depth becomes 16-bit PNGs, 0 to 65000
 from the image's least to its largest value (relative inverse depth of MiDaS and the like, which prepare_scene scales);
-segmentation 8-bit PNGs of the likeliest class.
+segmentation 8-bit PNGs of the likeliest class. KP2Dtiny learns from both with labels=folder: PHOTOS are then
+DATA/images, OUT is DATA/depth or DATA/labels, each with train and val in it.
 """
 
 import sys
@@ -20,9 +21,9 @@ import letvins_ros.inference  # noqa: F401  (before OpenVINO, which would else r
 from letvins_ros.errors import ConfigError, LetvinsError
 from letvins_ros.writing import write_atomic
 from training.data.images import list_images, read_rgb, resize
+from training.data.label_sets import HIGHEST
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, as most such models want
-HIGHEST = 65000
 
 
 class Kind(Enum):

@@ -4,7 +4,7 @@
 from torch import Tensor
 from torch.nn import functional
 
-from training.data.labelled import IGNORED
+from training.data.label_sets import IGNORED
 
 
 def segmentation(logits: Tensor, labels: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from training.features import CellNetwork
 from training.losses.kp2d import Weights, keypoint_losses, to_points
 from training.recipes.base import Batch, Recipe
 from training.tasks.hpatches import photo_pairs
-from training.tasks.pairs import Choice, DescriptorMatcher
+from training.tasks.pairs import Choice, KeypointMatcher
 from training.tasks.photo_figures import photo_figures
 
 
@@ -100,7 +100,7 @@ def forward_both(network: nn.Module, batch: Batch) -> list[Any]:
 def validate_keypoints(network: nn.Module, unseen: Path, size: tuple[int, int], options: Any) -> dict[str, float]:
     """Figures of a cell network on views of unseen photographs."""
     network.eval()
-    match = DescriptorMatcher(CellNetwork(network))
+    match = KeypointMatcher(CellNetwork(network))
     figures = photo_figures(match, unseen, size, (options.validation_pairs, options.top_k), homographies.KP2D)
     return {**figures, "score": figures["Rep"] + figures["C3"]}
 
@@ -108,7 +108,7 @@ def validate_keypoints(network: nn.Module, unseen: Path, size: tuple[int, int], 
 def keypoint_pictures(network: nn.Module, unseen: Path, size: tuple[int, int], top_k: int) -> dict[str, np.ndarray]:
     """Two unseen photographs beside their warped views, joined where they match: right ones green, wrong ones red."""
     network.eval()
-    match = DescriptorMatcher(CellNetwork(network))
+    match = KeypointMatcher(CellNetwork(network))
     pictures = {}
     for pair in photo_pairs(unseen, size, 2, homographies.KP2D):
         found = match(pair, [Choice(top_k)])[0].matches

@@ -35,7 +35,7 @@ class Kp2dTinyRecipe(Recipe):
     """Options of the recipe; a weight of 0 leaves a task out."""
 
     data: str = "../data/coco"  # of the kind `labels`
-    labels: str = "coco"  # coco, cityscapes, nyu, or none: then data is a tree of images
+    labels: str = "coco"  # coco, cityscapes, nyu, scene_parse, folder, or none: then data is a tree of images
     unseen: str = "../data/coco/val2017"  # images for the figures of keypoints
     config: str = "N"
     version: str = "V2"

@@ -33,7 +33,7 @@ from training.losses.superpoint import (
 from training.recipes.base import Batch, Recipe, part_way
 from training.recipes.magicpoint import make_superpoint
 from training.tasks.hpatches import photo_pairs
-from training.tasks.pairs import DescriptorMatcher
+from training.tasks.pairs import KeypointMatcher
 from training.tasks.photo_figures import photo_figures
 from training.weights import load_into, read_weights
 
@@ -102,7 +102,7 @@ class SuperPointRecipe(Recipe):
     def validate(self, network: nn.Module) -> dict[str, float]:
         """HPatches' figures on unseen photographs; score is repeatability plus C3."""
         network.eval()
-        match = DescriptorMatcher(HeatNetwork(network))
+        match = KeypointMatcher(HeatNetwork(network))
         ranges = RANGES[self.ranges]
         figures = photo_figures(match, Path(self.unseen), _SIZE, (self.validation_pairs, 300), ranges)
         return {**figures, "score": figures["Rep"] + figures["C3"]}

@@ -15,7 +15,8 @@ from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.image_files import read_image
 from letvins_ros.writing import write_atomic
 from training.data.images import resize, to_tensor
-from training.data.labelled import Labelled, NyuV2
+from training.data.label_sets import NyuV2
+from training.data.labelled import Labelled
 from training.data.tartanair import find_trajectories
 from training.tasks.segmentation import confusion, depth_figures, predict_classes, segmentation_figures
 
@@ -31,10 +32,11 @@ class SegmentationTask:
     data: Labelled
     count: int = 0
     peers: tuple[str, ...] = ("most-frequent",)
+    device: str = "cpu"
 
     def predict(self, model: str, folder: Path) -> Iterator[None]:
         """Write a map of classes per image."""
-        network = None if model == "most-frequent" else _open(model)
+        network = None if model == "most-frequent" else _open(model, self.device)
         constant = np.full(SIZE, self._most_frequent(), np.uint8)
         for i in range(self._length()):
             found = constant if network is None else predict_classes(network, self.data[i].image, SIZE)
@@ -72,19 +74,20 @@ class DepthTask:
     kind: str
     count: int = 0
     peers: tuple[str, ...] = ("constant",)
+    device: str = "cpu"
 
     def predict(self, model: str, folder: Path) -> Iterator[None]:
         """Write a depth map per image."""
-        network = None if model == "constant" else _open(model)
+        network = None if model == "constant" else _open(model, self.device)
         folder.mkdir(parents=True, exist_ok=True)
         for i, (image, _) in enumerate(self._shots()):
             depth = np.ones(SIZE, np.float32)
             if network is not None:
                 with torch.inference_mode():
-                    found = network(to_tensor(resize(image, SIZE), 3)[None]).depth
+                    found = network(to_tensor(resize(image, SIZE), 3)[None].to(self.device)).depth
                 if found is None:
                     raise ConfigError(f"{model} has no depth")
-                depth = found[0, 0].numpy()
+                depth = found[0, 0].cpu().numpy()
             np.save(folder / f"{i:06d}.npy", depth)
             yield
 
@@ -113,8 +116,8 @@ class DepthTask:
             yield trajectory.image(i), trajectory.depth(i)
 
 
-def _open(model: str) -> torch.nn.Module:
+def _open(model: str, device: str) -> torch.nn.Module:
     name, equals, weights = model.partition("=")
     if name != "kp2dtiny" or not equals:
         raise ConfigError(f"unknown model {model}; known: the peer, kp2dtiny=WEIGHTS")
-    return networks.load(name, Path(weights))
+    return networks.load(name, Path(weights)).to(device)

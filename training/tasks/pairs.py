@@ -10,11 +10,10 @@ import cv2
 import numpy as np
 
 from letvins_ros.errors import DataError
-from letvins_ros.matching import mutual
 from letvins_ros.writing import atomic_path
 from training.data.homographies import transfer
 from training.data.pair import Pair
-from training.features import Extractor, Features, apart, open_extractor
+from training.features import Extractor, Features, apart
 
 
 @dataclass(frozen=True)
@@ -62,43 +61,62 @@ class Prediction(NamedTuple):
 PairModel = Callable[[Pair, Sequence[Choice]], list[Prediction]]  # a prediction for each choice of keypoints
 
 
+class Partners(NamedTuple):
+    """Which keypoints of two images are of the same point."""
+
+    to_b: np.ndarray  # (N,) int, index in b, -1 for none
+    to_a: np.ndarray  # (M,)
+    sure_a: np.ndarray  # (N,) the larger the surer
+    sure_b: np.ndarray  # (M,)
+
+
+Size = tuple[int, int]  # of both images: height, width
+Pairing = Callable[[Features, Features, Size], Partners]
+
+
+def nearest(a: Features, b: Features, size: Size) -> Partners:
+    """Nearest neighbours by descriptor, both ways; none where there are no keypoints."""
+    if len(a.uv) == 0 or len(b.uv) == 0:
+        none, unsure = (np.full(len(x.uv), -1) for x in (a, b)), (np.full(len(x.uv), -np.inf) for x in (a, b))
+        return Partners(*none, *unsure)
+    distance = _distances(a.descriptor, b.descriptor)
+    return Partners(distance.argmin(axis=1), distance.argmin(axis=0), -distance.min(axis=1), -distance.min(axis=0))
+
+
 @dataclass(frozen=True)
-class DescriptorMatcher:
-    """Mutual nearest neighbours of the strongest keypoints.
+class KeypointMatcher:
+    """Pairs of the strongest keypoints, kept where both ways agree.
 
     Where a homography is known, those that the other view cannot show are left out before the strongest are taken, as
     SuperPoint's and KP2D's authors do; best_a and best_b are the strongest of all.
     """
 
     extract: Extractor
+    pairing: Pairing = nearest
 
     def __call__(self, pair: Pair, choices: Sequence[Choice]) -> list[Prediction]:
         """Look at both images once."""
         both = self.extract(pair.image_a), self.extract(pair.image_b)
-        return [_choose(pair, choice, *both) for choice in choices]
+        return [self._choose(pair, choice, *both) for choice in choices]
+
+    def _choose(self, pair: Pair, choice: Choice, a: Features, b: Features) -> Prediction:
+        if choice.apart_px:
+            a, b = (apart(x, choice.apart_px, choice.square) for x in (a, b))
+        size = (pair.image_a.shape[0], pair.image_a.shape[1])
+        best_a, best_b = (_first(x, choice.top_k) for x in (a, b))
+        found = self.pairing(best_a, best_b, size)
+        both = np.hstack([best_a.uv, _at(best_b, found.to_b)]), np.hstack([best_b.uv, _at(best_a, found.to_a)])
+        if pair.H_b_a is None:
+            return _predict(best_a, best_b, found, both)
+        seen = _visible(a, pair.H_b_a, pair.image_b.shape), _visible(b, np.linalg.inv(pair.H_b_a), pair.image_a.shape)
+        shown_a, shown_b = (_first(x, choice.top_k) for x in seen)
+        return _predict(shown_a, shown_b, self.pairing(shown_a, shown_b, size), both)
 
 
 def lucas_kanade(pair: Pair, choices: Sequence[Choice]) -> list[Prediction]:
     """Corners (Shi & Tomasi 1994) followed by pyramidal Lucas-Kanade there and back."""
     a, b = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (pair.image_a, pair.image_b))
     return [_follow(a, b, choice.top_k) for choice in choices]
-
-
-def open_pair_model(name: str) -> PairModel:
-    """`gftt-lk`, or what `training.features.open_extractor` knows."""
-    return lucas_kanade if name == "gftt-lk" else DescriptorMatcher(open_extractor(name))
-
-
-def _choose(pair: Pair, choice: Choice, a: Features, b: Features) -> Prediction:
-    if choice.apart_px:
-        a, b = (apart(x, choice.apart_px, choice.square) for x in (a, b))
-    best_a, best_b = (_first(x, choice.top_k) for x in (a, b))
-    partners = _partners(best_a, best_b), _partners(best_b, best_a)
-    if pair.H_b_a is None:
-        return _match(best_a, best_b, partners)
-    seen = _visible(a, pair.H_b_a, pair.image_b.shape), _visible(b, np.linalg.inv(pair.H_b_a), pair.image_a.shape)
-    shown_a, shown_b = (_first(x, choice.top_k) for x in seen)
-    return _match(shown_a, shown_b, partners)
 
 
 def _first(features: Features, count: int) -> Features:
@@ -111,26 +129,19 @@ def _visible(features: Features, H: np.ndarray, shape: tuple[int, ...]) -> Featu
     return Features(*(x[seen] for x in features))
 
 
-def _match(a: Features, b: Features, best: tuple[np.ndarray, np.ndarray]) -> Prediction:
-    if len(a.uv) == 0 or len(b.uv) == 0:
-        lost = np.full_like(a.uv, np.nan), np.full_like(b.uv, np.nan)
-        unsure = np.full(len(a.uv), -np.inf, np.float32), np.full(len(b.uv), -np.inf, np.float32)
-        none = np.zeros((0, 4), np.float32)
-        return Prediction(a.uv, b.uv, *lost, *unsure, none, none[:, 0], *best)
-    distance = _distances(a.descriptor, b.descriptor)
-    to_b, to_a = distance.argmin(axis=1), distance.argmin(axis=0)
-    agree = mutual(to_b, to_a)
-    forward, backward = b.uv[to_b], a.uv[to_a]
-    sure = -distance.min(axis=1), -distance.min(axis=0)
+def _predict(a: Features, b: Features, found: Partners, best: tuple[np.ndarray, np.ndarray]) -> Prediction:
+    forward, backward = _at(b, found.to_b), _at(a, found.to_a)
+    agree = np.flatnonzero(found.to_b >= 0)
+    agree = agree[found.to_a[found.to_b[agree]] == agree]
     matches = np.hstack([a.uv, forward])[agree]
-    return Prediction(a.uv, b.uv, forward, backward, *sure, matches, sure[0][agree], *best)
+    return Prediction(a.uv, b.uv, forward, backward, found.sure_a, found.sure_b, matches, found.sure_a[agree], *best)
 
 
-def _partners(a: Features, b: Features) -> np.ndarray:
-    """Keypoints (N, 4) of a and where their nearest neighbours are in b, NaN where there are none."""
-    if len(a.uv) == 0 or len(b.uv) == 0:
-        return np.hstack([a.uv, np.full_like(a.uv, np.nan)])
-    return np.hstack([a.uv, b.uv[_distances(a.descriptor, b.descriptor).argmin(axis=1)]])
+def _at(features: Features, index: np.ndarray) -> np.ndarray:
+    """Keypoints (N, 2) of these numbers, NaN where there are none."""
+    if len(features.uv) == 0:
+        return np.full((len(index), 2), np.nan, np.float32)
+    return np.where((index >= 0)[:, None], features.uv[index], np.float32(np.nan))
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ from training.data.pair import Pair
 from training.tasks.dense import DepthTask, SegmentationTask
 from training.tasks.flow import FlowTask
 from training.tasks.hpatches import hpatches_pairs, parts, photo_pairs
-from training.tasks.pairs import Choice, Prediction, open_pair_model
+from training.tasks.matchers import open_pair_model
+from training.tasks.pairs import Choice, Prediction
 from training.tasks.protocols import KP2D, SUPERPOINT, Row, our_protocol, our_row, our_summary
 from training.tasks.retrieval import PlaceTask, dataset_places, revisits
 from training.tasks.two_view import (
@@ -52,6 +53,8 @@ class Options:
     kind: str = "coco"
     backend: str = "auto"
     apart_px: float = 0.0
+    device: str = "cpu"
+    classes: int = 28
 
 
 class Task(Protocol):
@@ -89,10 +92,11 @@ class PairTask:
     tables: Mapping[str, Measured]  # by title
     split: Callable[[Sequence[str]], Mapping[str, Sequence[str]]] = lambda names: {"all": names}
     peers: tuple[str, ...] = ("sift", "orb", "gftt-lk")
+    device: str = "cpu"
 
     def predict(self, model: str, folder: Path) -> Iterator[None]:
         """See Task."""
-        match = open_pair_model(model)
+        match = open_pair_model(model, self.device)
         for name, pairs in self.pairs.items():
             choices = list(dict.fromkeys(table.choice for table in self.tables.values() if table.pairs == name))
             for pair in pairs():
@@ -126,8 +130,8 @@ def open_task(task: TaskName, source: Path, options: Options) -> Task:
         TaskName.POSE: _pose,
         TaskName.VO: _odometry,
         TaskName.VPR: _places,
-        TaskName.SEGMENTATION: lambda s, o: SegmentationTask(open_labelled(o.kind, s, o.split, 28), o.count),
-        TaskName.DEPTH: lambda s, o: DepthTask(s, o.kind, o.count),
+        TaskName.SEGMENTATION: _segmentation,
+        TaskName.DEPTH: lambda s, o: DepthTask(s, o.kind, o.count, device=o.device),
         TaskName.FLOW: lambda s, o: FlowTask(s, o.count or 12, o.duration_s, o.backend),
     }
     return make[task](source, options)
@@ -143,7 +147,7 @@ def _hpatches(source: Path, options: Options) -> Task:
             name = f"{size[0]}x{size[1]}"
             pairs[name] = _later(hpatches_pairs, source, size)
             tables[f"{title}, {name}, {choice}"] = Measured(name, choice, protocol.measure, protocol.summarise)
-    return PairTask(pairs, tables, parts)
+    return PairTask(pairs, tables, parts, device=options.device)
 
 
 def _homography(source: Path, options: Options) -> Task:
@@ -151,7 +155,8 @@ def _homography(source: Path, options: Options) -> Task:
     ranges = {"mild": homographies.SUPERPOINT, "strong": homographies.KP2D}
     pairs = {n: _later(photo_pairs, source, (480, 640), options.count or 100, r) for n, r in ranges.items()}
     choice = Choice(1000, options.apart_px)
-    return PairTask(pairs, {name: Measured(name, choice, our_row, our_summary) for name in pairs})
+    tables = {name: Measured(name, choice, our_row, our_summary) for name in pairs}
+    return PairTask(pairs, tables, device=options.device)
 
 
 def _pose(source: Path, options: Options) -> Task:
@@ -161,18 +166,26 @@ def _pose(source: Path, options: Options) -> Task:
         later = _later(scene_pairs, source, scenes, 1200, options.count or 1500)
     else:
         later = _later(tartanair_pairs, source, (480, 640), 10, options.count or 100)
-    return PairTask({"poses": later}, {"poses": Measured("poses", Choice(2048), two_view_figures, pose_summary)})
+    tables = {"poses": Measured("poses", Choice(2048), two_view_figures, pose_summary)}
+    return PairTask({"poses": later}, tables, device=options.device)
 
 
 def _odometry(source: Path, options: Options) -> Task:
     name = "every 2nd frame"
     pairs = {name: _later(recording_pairs, source, 2, options.duration_s, 640)}
-    return PairTask(pairs, {name: Measured(name, Choice(1000), two_view_figures, odometry_summary)})
+    tables = {name: Measured(name, Choice(1000), two_view_figures, odometry_summary)}
+    return PairTask(pairs, tables, device=options.device)
+
+
+def _segmentation(source: Path, options: Options) -> Task:
+    data = open_labelled(options.kind, source, options.split, options.classes)
+    return SegmentationTask(data, options.count, device=options.device)
 
 
 def _places(source: Path, options: Options) -> Task:
     structs = [*source.glob("*.mat"), *source.glob("datasets/*.mat")]
-    return PlaceTask(_later(dataset_places, source, options.split) if structs else _later(revisits, source))
+    places = _later(dataset_places, source, options.split) if structs else _later(revisits, source)
+    return PlaceTask(places, device=options.device)
 
 
 def _later(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:

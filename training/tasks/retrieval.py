@@ -88,14 +88,14 @@ def raw_pixels(image: np.ndarray) -> np.ndarray:
     return np.asarray((gray - gray.mean()) / (gray.std() + 1) / np.sqrt(len(gray)), np.float32)
 
 
-def open_describer(model: str, size: tuple[int, int] = (120, 160)) -> Describe:
+def open_describer(model: str, size: tuple[int, int] = (120, 160), device: str = "cpu") -> Describe:
     """`pixels`, `patches`, or kp2dtiny=WEIGHTS."""
     if model in ("pixels", "patches"):
         return raw_pixels if model == "pixels" else small_pixels
     name, equals, weights = model.partition("=")
     if name != "kp2dtiny" or not equals:
         raise ConfigError(f"unknown model {model}; known: pixels, patches, kp2dtiny=WEIGHTS")
-    return network_describer(networks.load(name, Path(weights)), size)
+    return network_describer(networks.load(name, Path(weights)).to(device), size)
 
 
 def network_describer(network: torch.nn.Module, size: tuple[int, int]) -> Describe:
@@ -116,10 +116,11 @@ class PlaceTask:
 
     retrieval: Callable[[], Retrieval]
     peers: tuple[str, ...] = ("pixels", "patches")
+    device: str = "cpu"
 
     def predict(self, model: str, folder: Path) -> Iterator[None]:
         """Write all descriptors."""
-        describe, data = open_describer(model), self.retrieval()
+        describe, data = open_describer(model, device=self.device), self.retrieval()
         database, queries = describe_all(data, describe)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(folder / "descriptors.npz") as part:

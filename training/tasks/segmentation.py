@@ -9,7 +9,8 @@ from torch import nn
 
 from letvins_ros.errors import DataError
 from training.data.images import resize, to_tensor
-from training.data.labelled import IGNORED, Labelled
+from training.data.label_sets import IGNORED
+from training.data.labelled import Labelled
 from training.parallel import spread
 
 
