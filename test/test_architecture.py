@@ -64,24 +64,26 @@ ALLOWED = {  # what each part may import besides itself and the base
 }
 TRAINING = {  # what each part of training/ may import of it besides itself
     "data": set(),
+    "drawing": {"data"},
     "guards": set(),
     "lucas_kanade": set(),
     "metrics": set(),
     "parallel": set(),
+    "plots": set(),
     "vocabulary": set(),
     "weights": set(),
     "checkpoints": set(),
     "features": {"data"},
     "losses": {"data", "features"},
-    "tasks": {"data", "features", "losses", "metrics", "parallel"},
-    "recipes": {"data", "features", "losses", "lucas_kanade", "parallel", "tasks", "weights"},
+    "tasks": {"data", "drawing", "features", "losses", "metrics", "parallel"},
+    "recipes": {"data", "drawing", "features", "losses", "lucas_kanade", "parallel", "tasks", "weights"},
     "config": {"recipes"},
     "schedules": {"config"},
     "logs": {"config"},
     "train": {"checkpoints", "config", "data", "guards", "logs", "parallel", "recipes", "schedules", "weights"},
     "adapt": {"data", "features"},
     "evaluate": {"tasks"},
-    "show": {"data", "features", "tasks"},
+    "show": {"data", "drawing", "features", "plots", "tasks"},
 }
 ROS = ("rclpy", "rosidl_runtime_py", "sensor_msgs", "nav_msgs", "geometry_msgs", "std_msgs", "std_srvs")
 HEAVY = (

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import cv2
 import numpy as np
 import typer
 from rich.console import Console
@@ -33,6 +34,7 @@ def main(  # noqa: PLR0913  each is an option
     classes: Annotated[int, typer.Option(help="of the labels: coco 27, 28, 171, 183; nyu 13, 40")] = 28,
     backend: Annotated[str, typer.Option(help="flow: what runs the network")] = "auto",
     device: Annotated[str, typer.Option(help="of torch, such as cuda; flow has --backend")] = "cpu",
+    pictures: Annotated[bool, typer.Option(help="draw what every model finds into the folder's pictures")] = False,
     apart: Annotated[float, typer.Option(help="hpatches, homography: px that keypoints are thinned out to")] = 0.0,
 ) -> None:
     """Print a table, and write figures.json."""
@@ -45,6 +47,9 @@ def main(  # noqa: PLR0913  each is an option
             for _ in track(measured.predict(name, place), description=name, transient=True):
                 pass
         table[name] = measured.figures(place)
+        for picture, pixels in measured.pictures(place) if pictures else ():
+            path = folder / "pictures" / place.name / f"{picture}.png"
+            write_atomic(path, cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
     Console().print(*(_table(part, table) for part in next(iter(table.values()), {})))
     write_atomic(folder / "figures.json", to_json(table))
 

@@ -60,8 +60,11 @@ def test_hpatches_in_two_loops(run, tmp_path):
     for i in range(1, 7):
         cv2.imwrite(str(tmp_path / f"data/v_wall/{i}.png"), image if i == 1 else warp(image, H, (240, 320)))
         np.savetxt(tmp_path / f"data/v_wall/H_1_{i}", H)
-    figures = run("hpatches", tmp_path / "data", tmp_path / "out", "--no-peers", "-m", "orb")
+    figures = run("hpatches", tmp_path / "data", tmp_path / "out", "--no-peers", "-m", "orb", "--pictures")
     assert set(figures) == {"orb"}
+    drawn = cv2.imread(str(tmp_path / "out/pictures/orb/240x320/v_wall_1_3.png"))
+    assert drawn.shape == (240, 640, 3)
+    assert (drawn == [0, 255, 0]).all(axis=2).sum() > 5 * (drawn == [0, 0, 255]).all(axis=2).sum()  # right, wrong
     assert figures["orb"]["KP2D's protocol, 240x320, top 300: all"]["C3"] == 1
     assert figures["orb"]["ours, 480x640, top 1000: view"]["mAP"] > 0.8
     predictions = sorted((tmp_path / "out/orb").rglob("*.npz"))
@@ -84,9 +87,11 @@ def test_poses_of_tartanair(run, shared_data, tmp_path):
 
 
 def test_odometry_and_flow_of_a_recording(run, recording, tmp_path):
-    figures = run("vo", recording, tmp_path / "vo", "--duration", 0.5, "--no-peers", "-m", "gftt-lk")
+    figures = run("vo", recording, tmp_path / "vo", "--duration", 0.5, "--no-peers", "-m", "gftt-lk", "--pictures")
+    assert len(list(tmp_path.glob("vo/pictures/gftt-lk/*/*.png"))) > 1
     assert figures["gftt-lk"]["every 2nd frame: all"]["rot_median_deg"] < 0.5
-    shares = run("flow", recording, tmp_path / "flow", "--count", 1, "--duration", 1)
+    shares = run("flow", recording, tmp_path / "flow", "--count", 1, "--duration", 1, "--pictures")
+    assert len(list(tmp_path.glob("flow/pictures/lk/*.png"))) == 4
     assert shares["lk"]["alive and like the gray track"]["plain"] > 0.5
     assert (
         shares["lk"]["alive and like the gray track"]["flicker"]
@@ -101,16 +106,19 @@ def test_segmentation_has_the_most_frequent_class_as_its_peer(run, tmp_path, tin
     labels[:15] = 119
     cv2.imwrite(str(tmp_path / "val2017/1.jpg"), picture(0, (60, 80)))
     cv2.imwrite(str(tmp_path / "stuffthingmaps/val2017/1.png"), labels)
-    figures = run("segmentation", tmp_path, tmp_path / "out", "-m", tiny)
+    figures = run("segmentation", tmp_path, tmp_path / "out", "-m", tiny, "--pictures")
     assert figures["most-frequent"]["classes"]["accuracy"] == pytest.approx(0.75)
     assert figures["most-frequent"]["classes"]["mIoU"] == pytest.approx(0.375)
     assert 0 <= figures[tiny]["classes"]["mIoU"] < 0.5
+    drawn = cv2.imread(str(tmp_path / "out/pictures/most-frequent/000000.png"))
+    assert drawn.shape == (120, 480, 3)
+    assert (drawn[60, 170] == drawn[60, 330]).all() and (drawn[5, 170] != drawn[5, 330]).any()  # truth and guess
 
 
 def test_depth_has_a_constant_as_its_peer(run, shared_data, tmp_path, tiny):
-    figures = run(
-        "depth", shared_data / "tartanair_v1_sample", tmp_path, "--kind", "tartanair", "--count", 2, "-m", tiny
-    )
+    source = shared_data / "tartanair_v1_sample"
+    figures = run("depth", source, tmp_path, "--kind", "tartanair", "--count", 2, "-m", tiny, "--pictures")
+    assert cv2.imread(str(tmp_path / "pictures/constant/000000.png")).shape == (120, 480, 3)
     assert 0 < figures["constant"]["depth"]["a1"] < 1
     assert figures[tiny]["depth"]["abs_rel"] > 0
 
@@ -131,7 +139,10 @@ def test_places_of_photographs_are_not_found_by_chance(run, tmp_path, tiny):
     assert len(open_dataset(source)) == 240
     retrieval = revisits(source)
     assert len(retrieval.positives) == len(retrieval.queries) == 8  # frames 160 to 199 of every fifth
-    figures = run("vpr", source, tmp_path / "out", "-m", tiny)
+    figures = run("vpr", source, tmp_path / "out", "-m", tiny, "--pictures")
+    framed = [cv2.imread(str(path))[0, 0] for path in sorted((tmp_path / "out/pictures/patches").iterdir())]
+    right = [frame.tolist() == [0, 255, 0] for frame in framed]  # else red
+    assert np.mean(right) == pytest.approx(figures["patches"]["places"]["recall@1"])
     assert figures["patches"]["places"]["recall@1"] > 0.6
     assert 0 <= figures[tiny]["places"]["recall@1"] <= 1
 

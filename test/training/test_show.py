@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+
 import cv2
 import numpy as np
 import openvino
@@ -8,9 +10,9 @@ from openvino import opset13 as ops
 from pictures import picture
 
 from letvins_ros import networks
-from letvins_ros.errors import ConfigError
+from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.weights import save_weights
-from training import show
+from training import drawing, show
 from training.data import pseudo_labels
 from training.data.pseudo_labels import Kind
 from training.weights import to_numpy
@@ -50,10 +52,71 @@ def test_all_that_a_model_says_is_drawn(images, name, options, extra):
 
 def test_a_match_is_drawn_from_its_point_to_its_partner():
     blank = np.zeros((20, 30, 3), np.uint8)
-    line = show.matches(blank, blank, np.array([[5.0, 3.0, 25.0, 3.0]])).any(axis=(0, 2))
+    line = drawing.matches(blank, blank, np.array([[5.0, 3.0, 25.0, 3.0]])).any(axis=(0, 2))
     assert not line[:4].any()
     assert line[5:56].all()
     assert not line[57:].any()
+
+
+def test_right_matches_are_green_and_wrong_ones_red():
+    blank = np.zeros((20, 30, 3), np.uint8)
+    found = np.array([[5.0, 3.0, 25.0, 3.0], [5.0, 13.0, 25.0, 13.0]])
+    picture = drawing.matches(blank, blank, found, np.array([True, False]))
+    assert [picture[row, 30].argmax() for row in (3, 13)] == [1, 0]
+    assert (picture[[3, 13], 30].min(axis=0) == 0).all()
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two runs of training, one of evaluation."""
+    for name, header, row in (("one", "step,Rep,score", "10,0.5,1.5"), ("two", "step,Rep", "10,0.6")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log.csv").write_text(f"{header}\n{row}\n")
+    (tmp_path / "three").mkdir()
+    figures = {
+        "sift": {"poses: all": {"AUC@5": 0.3, "failed": None}},
+        "kp2d=a/b.pt": {"places": {"recall@1": 1}},
+    }
+    (tmp_path / "three/figures.json").write_text(json.dumps(figures))
+    return tmp_path
+
+
+def test_runs_are_plotted_side_by_side(runs, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(show, "write_figure", lambda path, figure: drawn.update({path.name: figure}))
+    show.main(results=[runs / name for name in ("one", "two", "three")], out=runs / "out")
+    assert set(drawn) == {"training.png", "poses_all.png", "places.png"}
+    axes = drawn["training.png"].axes
+    panels = {one.get_ylabel(): [line.get_ydata().tolist() for line in one.lines] for one in axes}
+    assert panels == {"Rep": [[0.5], [0.6]], "score": [[1.5]]}
+    (recall,) = drawn["places.png"].axes
+    assert [bar.get_width() for bar in recall.patches] == [1.0]
+    assert [label.get_text() for label in recall.get_yticklabels()] == [f"{runs / 'three'}: b.pt"]
+
+
+def test_plots_of_runs_are_written(runs):
+    show.main(results=[runs / "three"], out=runs / "out")
+    assert cv2.imread(str(runs / "out/poses_all.png")).shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("log.csv", "step,Rep\n10,high\n", "not a log of training.train"),
+        ("figures.json", "[1]", "not figures of training.evaluate"),
+        ("figures.json", "{", "not figures of training.evaluate"),
+        ("nothing", "", "neither log.csv of training.train nor figures.json"),
+    ],
+)
+def test_folders_that_are_no_runs_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        show.main(results=[tmp_path], out=tmp_path / "out")
+
+
+def test_nothing_to_show_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="nothing to show; name an image, or --results FOLDER"):
+        show.main(out=tmp_path)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,12 +15,14 @@ from training.data import homographies, photometric
 from training.data.images import list_images
 from training.data.inputs import Inputs
 from training.data.pairs import HomographyPairs, PairOptions
+from training.drawing import matches
 from training.features import CellNetwork
 from training.losses.kp2d import Weights, keypoint_losses, to_points
 from training.recipes.base import Batch, Recipe
 from training.tasks.hpatches import photo_pairs
 from training.tasks.pairs import Choice, KeypointMatcher
 from training.tasks.photo_figures import photo_figures
+from training.tasks.two_view import right_matches
 
 
 class WithInlierNet(nn.Module):
@@ -112,13 +113,7 @@ def keypoint_pictures(network: nn.Module, unseen: Path, size: tuple[int, int], t
     pictures = {}
     for pair in photo_pairs(unseen, size, 2, homographies.KP2D):
         found = match(pair, [Choice(top_k)])[0].matches
-        picture = np.hstack([pair.image_a, pair.image_b])
-        there = homographies.transfer(np.asarray(pair.H_b_a), found[:, :2])
-        for (u_a, v_a, u_b, v_b), truth in zip(found, there, strict=True):
-            right = np.hypot(u_b - truth[0], v_b - truth[1]) < 3
-            ends = (int(u_a), int(v_a)), (int(u_b) + size[1], int(v_b))
-            cv2.line(picture, *ends, (0, 255, 0) if right else (255, 0, 0), 1)
-        pictures[pair.name] = picture
+        pictures[pair.name] = matches(pair.image_a, pair.image_b, found, right_matches(pair, found))
     return pictures
 
 

@@ -18,6 +18,7 @@ from training.data.images import resize, to_tensor
 from training.data.label_sets import NyuV2
 from training.data.labelled import Labelled
 from training.data.tartanair import find_trajectories
+from training.drawing import classes, heat
 from training.tasks.segmentation import confusion, depth_figures, predict_classes, segmentation_figures
 
 SIZE = (120, 160)
@@ -53,6 +54,14 @@ class SegmentationTask:
                 raise DataError(f"{folder}: no prediction, or no labels, for image {i}")
             counts += confusion(predicted, resize(labels, SIZE, nearest=True), self.data.classes)
         return {"classes": segmentation_figures(counts)}
+
+    def pictures(self, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+        """Image, true and predicted classes side by side."""
+        for i in range(self._length()):
+            sample, predicted = self.data[i], read_image(folder / f"{i:06d}.png", cv2.IMREAD_UNCHANGED)
+            if predicted is not None and sample.labels is not None:
+                shown = [resize(sample.image, SIZE), classes(sample.labels, SIZE), classes(predicted, SIZE)]
+                yield f"{i:06d}", np.hstack(shown)
 
     def _length(self) -> int:
         return min(self.count or len(self.data), len(self.data))
@@ -94,6 +103,13 @@ class DepthTask:
     def figures(self, folder: Path) -> dict[str, dict[str, float]]:
         """Eigen's figures."""
         return {"depth": depth_figures(self._compared(folder))}
+
+    def pictures(self, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+        """Image, true and predicted depth side by side."""
+        for i, (image, depth) in enumerate(self._shots()):
+            predicted = read_array(folder / f"{i:06d}.npy")
+            near = np.minimum(depth, _FURTHEST_M)
+            yield f"{i:06d}", np.hstack([resize(image, SIZE), heat(near, SIZE), heat(predicted, SIZE)])
 
     def _compared(self, folder: Path) -> Iterator[Shot]:
         for i, (_, depth) in enumerate(self._shots()):

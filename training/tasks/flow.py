@@ -18,6 +18,7 @@ from letvins_ros.tracking.flow import LearnedMaps, equalised_maps, gray_maps
 from letvins_ros.types import ImageFrame
 from letvins_ros.writing import atomic_path
 from training.data.lighting import sensor_noise, spot_light, to_uint8
+from training.drawing import detections
 from training.tasks.true_flow import true_positions
 
 FRAMES = 15  # over which corners are followed, from image to image
@@ -109,6 +110,14 @@ class FlowTask:
             "alive and like the gray track": {light: s.tracked for light, s in shares.items()},
             "alive and truly right": {light: s.true for light, s in shares.items()},
         }
+
+    def pictures(self, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+        """The last image of each clip in each light with the corners that are still followed."""
+        for i, clip in enumerate(self._clips()):
+            for light, change in LIGHTS.items():
+                last = change(clip.images, np.random.default_rng(i))[-1]
+                ends = Ends.load(folder / f"{light}_{i}.npz")
+                yield f"{light}_{i}", detections(cv2.cvtColor(last, cv2.COLOR_GRAY2RGB), ends.uv[ends.alive])
 
     def _clips(self) -> list[Clip]:
         return cut_clips(open_dataset(self.source), self.count, self.duration_s)

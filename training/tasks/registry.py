@@ -7,11 +7,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from letvins_ros.errors import DataError
 from training.data import homographies
 from training.data.labelled import open_labelled
 from training.data.megadepth import all_scenes, has_lists, scene_pairs, split_scenes
 from training.data.pair import Pair
+from training.drawing import matches
 from training.tasks.dense import DepthTask, SegmentationTask
 from training.tasks.flow import FlowTask
 from training.tasks.hpatches import hpatches_pairs, parts, photo_pairs
@@ -23,6 +26,7 @@ from training.tasks.two_view import (
     odometry_summary,
     pose_summary,
     recording_pairs,
+    right_matches,
     tartanair_pairs,
     two_view_figures,
 )
@@ -73,6 +77,10 @@ class Task(Protocol):
         """Figures of what lies in the folder."""
         ...
 
+    def pictures(self, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+        """What lies in the folder as pictures (H, W, 3) RGB uint8, each with a name."""
+        ...
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -120,6 +128,15 @@ class PairTask:
             for group, names in self.split(list(rows[title])).items():
                 figures[f"{title}: {group}"] = table.summarise({name: rows[title][name] for name in names})
         return figures
+
+    def pictures(self, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+        """Matches of the first choice of keypoints, right ones green, wrong ones red."""
+        for name, pairs in self.pairs.items():
+            choice = next(table.choice for table in self.tables.values() if table.pairs == name)
+            for pair in pairs():
+                found = Prediction.load(_place(folder, name, choice, pair)).matches
+                picture = matches(pair.image_a, pair.image_b, found, right_matches(pair, found))
+                yield f"{name}/{pair.name}", picture
 
 
 def open_task(task: TaskName, source: Path, options: Options) -> Task:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 
 from letvins_ros import networks
 from letvins_ros.errors import ConfigError, DataError
@@ -17,6 +18,7 @@ from training.data.images import read_rgb, resize, to_tensor
 from training.data.lighting import relight
 from training.data.places import read_places
 from training.data.revisits import APART_S, read_frames, same_place
+from training.drawing import answer
 from training.metrics import recall_at
 
 COUNTS = (1, 5, 10, 20)
@@ -132,3 +134,15 @@ class PlaceTask:
         with np.load(folder / "descriptors.npz", allow_pickle=False) as file:
             found = retrieval_figures(file["database"], file["queries"], self.retrieval().positives)
         return {"places": found}
+
+    def pictures(self, folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+        """Each query beside the image that was found first, in a green frame where it shows the same place."""
+        data = self.retrieval()
+        with np.load(folder / "descriptors.npz", allow_pickle=False) as file:
+            first = cdist(file["queries"], file["database"]).argmin(axis=1)
+        wanted, seen = set(first.tolist()), {}
+        for i, image in enumerate(data.database):
+            if i in wanted:
+                seen[i] = image
+        for k, (query, i) in enumerate(zip(data.queries, first.tolist(), strict=True)):
+            yield f"{k:06d}", answer(query, seen[i], i in data.positives[k])

@@ -11,11 +11,13 @@ from letvins_ros.camera import Camera
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import from_quaternion, inverse
+from training.data.homographies import transfer
 from training.data.images import resize
 from training.data.pair import Pair
 from training.data.tartanair import find_trajectories, scaled_K
 from training.metrics import area_under_curve, direction_error_deg, rotation_error_deg
 from training.tasks.pairs import Prediction
+from training.tasks.protocols import NEAR_PX
 
 AUC_DEG = (5, 10, 20)
 _THRESHOLD_PX = 0.5
@@ -78,6 +80,16 @@ def two_view_figures(pair: Pair, prediction: Prediction) -> dict[str, float]:
         "precision": float(np.mean(_epipolar(a, b, pair.T_b_a) < _EPIPOLAR)) if len(a) else 0.0,
         "matches": float(len(a)),
     }
+
+
+def right_matches(pair: Pair, found: np.ndarray) -> np.ndarray | None:
+    """Which matches (N, 4) agree with the true homography or motion (N,) bool, None where neither is known."""
+    if pair.H_b_a is not None:
+        return np.asarray(np.linalg.norm(transfer(pair.H_b_a, found[:, :2]) - found[:, 2:], axis=1) < NEAR_PX)
+    if pair.T_b_a is None or pair.K_a is None or pair.K_b is None:
+        return None
+    a, b = _normalised(found[:, :2], pair.K_a), _normalised(found[:, 2:], pair.K_b)
+    return np.asarray(_epipolar(a, b, pair.T_b_a) < _EPIPOLAR)
 
 
 def pose_summary(rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

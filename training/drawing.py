@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What models find, as pictures (H, W, 3) RGB uint8."""
+
+import colorsys
+
+import cv2
+import numpy as np
+
+from training.data.images import resize
+
+_GREEN, _RED = (0, 255, 0), (255, 0, 0)
+
+
+def detections(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Circles at keypoints (N, 2)."""
+    picture = image.copy()
+    for x, y in np.rint(uv).astype(int):
+        cv2.circle(picture, (int(x), int(y)), 3, _GREEN, 1, cv2.LINE_AA)
+    return picture
+
+
+def matches(image_a: np.ndarray, image_b: np.ndarray, found: np.ndarray, right: np.ndarray | None = None) -> np.ndarray:
+    """Both images of one height side by side, matches (N, 4) as lines: in many colours, or green where right (N,)."""
+    picture = np.hstack([image_a, image_b])
+    for i, (u_a, v_a, u_b, v_b) in enumerate(found):
+        many = [255 * c for c in colorsys.hsv_to_rgb(i * 0.618 % 1, 1, 1)]
+        color = many if right is None else _GREEN if right[i] else _RED
+        ends = (round(u_a), round(v_a)), (round(u_b) + image_a.shape[1], round(v_b))
+        cv2.line(picture, *ends, color, 1, cv2.LINE_AA)
+    return picture
+
+
+def heat(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Values (h, w) from the least to the largest as colours."""
+    low, high = float(values.min()), float(values.max())
+    gray = (255 * (values - low) / max(high - low, 1e-9)).astype(np.uint8)
+    return cv2.cvtColor(cv2.applyColorMap(resize(gray, size), cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+
+
+def classes(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A colour of its own for each class of (h, w)."""
+    palette = [colorsys.hsv_to_rgb(i * 0.618 % 1, 0.5 + 0.5 * (i % 2), 1 - 0.3 * (i % 3) / 2) for i in range(256)]
+    return (255 * np.array(palette)).astype(np.uint8)[resize(labels, size, nearest=True)]
+
+
+def answer(query: np.ndarray, found: np.ndarray, right: bool) -> np.ndarray:
+    """An image and the one that it was taken for, in a frame that is green where this is right."""
+    picture = np.hstack([query, resize(found, (query.shape[0], query.shape[1]))])
+    corner = (picture.shape[1] - 1, picture.shape[0] - 1)
+    return np.asarray(cv2.rectangle(picture, (0, 0), corner, _GREEN if right else _RED, 5))
