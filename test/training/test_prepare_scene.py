@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import shutil
 import struct
 from functools import cache
 from itertools import combinations
@@ -10,11 +11,12 @@ from pictures import picture
 
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import inverse
-from training.data.colmap import overlap, read_depth_map, read_model
+from training.data import prepare_scene
+from training.data.colmap import largest_model, overlap, read_depth_map, read_model
 from training.data.dense_depth import from_monocular, from_points, from_stereo
 from training.data.megadepth import read_depth, split_scenes, usable_pairs
 from training.data.prepare_scene import prepare
-from training.data.reconstruct import reconstruct
+from training.data.reconstruct import Way, reconstruct
 from training.data.scene_info import read_scene_info
 
 pytest.importorskip("h5py")
@@ -116,8 +118,25 @@ def test_distorted_models_are_refused(model, tmp_path):
         (tmp_path / file.name).write_text(
             file.read_text().replace(f"PINHOLE 320 240 {FOCAL} {FOCAL}", f"OPENCV 320 240 {FOCAL} {FOCAL}")
         )
-    with pytest.raises(DataError, match="the camera model is OPENCV, not PINHOLE; undistort the images"):
+    with pytest.raises(DataError, match="the camera model is OPENCV, not PINHOLE; prepare_scene --model undistorts it"):
         read_model(tmp_path)
+
+
+def test_blank_lines_at_the_end_of_a_text_model_are_nothing(model, tmp_path):
+    for file in (model / "sparse").iterdir():
+        (tmp_path / file.name).write_text(file.read_text() + "\n\n\n")
+    names = [view.name for view in read_model(tmp_path)]
+    assert names == [view.name for view in read_model(model / "sparse")]
+
+
+def test_of_several_models_the_largest_is_taken(model, tmp_path):
+    for number in range(3):
+        shutil.copytree(model / "sparse", tmp_path / "sparse" / str(number))
+    assert largest_model(model) == model / "sparse"
+    lines = (model / "sparse/images.txt").read_text().splitlines()
+    for number in (0, 2):
+        (tmp_path / f"sparse/{number}/images.txt").write_text("\n".join(lines[:5]) + "\n")
+    assert largest_model(tmp_path) == tmp_path / "sparse/1"
 
 
 def test_depth_between_points_is_that_of_the_walls(model):
@@ -171,7 +190,7 @@ def test_photographs_are_reconstructed_to_scale(tmp_path):
     (tmp_path / "photos").mkdir()
     for number in range(5):
         cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), render(number)[0])
-    views = read_model(reconstruct(tmp_path / "photos", tmp_path / "work") / "sparse")
+    views = read_model(reconstruct(tmp_path / "photos", tmp_path / "work", Way()) / "sparse")
     assert len(views) == 5
     for view in views:
         columns, rows = np.clip(np.rint(view.uv).astype(int).T, 0, [[319], [239]])
@@ -179,9 +198,60 @@ def test_photographs_are_reconstructed_to_scale(tmp_path):
         assert np.mean(np.abs(ratio / np.median(ratio) - 1) < 0.05) > 0.8
 
 
+def distorted(image, k1):
+    """As a lens of OPENCV's model would show it."""
+    K = np.array([[FOCAL, 0, 159.5], [0, FOCAL, 119.5], [0, 0, 1]])
+    pixels = np.mgrid[: SIZE[0], : SIZE[1]][::-1].reshape(2, -1).T.astype(np.float32)
+    uv = cv2.undistortPoints(pixels[:, None], K, np.array([k1, 0, 0, 0.0]), P=K).reshape(*SIZE, 2)
+    return cv2.remap(image, uv, None, cv2.INTER_LINEAR)
+
+
+def with_tracks(folder):
+    """Let each point name the images that see it, without which COLMAP reads no model."""
+    tracks = {}
+    for image, body in enumerate((folder / "images.txt").read_text().splitlines()[2::2], start=1):
+        for at, point in enumerate(body.split()[2::3]):
+            tracks.setdefault(point, []).append(f"{image} {at}")
+    rows = [row.split()[:8] for row in (folder / "points3D.txt").read_text().splitlines()]
+    text = "".join(" ".join([*row, *tracks[row[0]]]) + "\n" for row in rows if row[0] in tracks)
+    (folder / "points3D.txt").write_text(text)
+
+
+def test_a_distorted_model_of_ones_own_is_undistorted_and_made_smaller(model, tmp_path):
+    pytest.importorskip("pycolmap")
+    (tmp_path / "photos").mkdir()
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / f"photos/{number}.png"), distorted(render(number)[0], 0.2))
+    shutil.copytree(model / "sparse", tmp_path / "model/sparse/1")
+    with_tracks(tmp_path / "model/sparse/1")
+    (tmp_path / "model/sparse/1/cameras.txt").write_text(f"1 OPENCV 320 240 {FOCAL} {FOCAL} 160 120 0.2 0 0 0\n")
+    prepare_scene.main(tmp_path / "photos", tmp_path / "out", "walls", tmp_path / "model", 160, None)
+    scene = read_scene_info(split_scenes(tmp_path / "out", "train")[0])
+    image = cv2.imread(str(tmp_path / "out" / scene.image_paths[1]))
+    assert max(image.shape) == 160
+    K = scene.intrinsics[1]
+    x, y = np.meshgrid(np.arange(image.shape[1]), np.arange(image.shape[0]))
+    uv = np.stack([(x - K[0, 2]) / K[0, 0] * FOCAL + 159.5, (y - K[1, 2]) / K[1, 1] * FOCAL + 119.5], -1)
+    there = cv2.remap(cv2.GaussianBlur(render(1)[0], (0, 0), 1), uv.astype(np.float32), None, cv2.INTER_LINEAR)
+    inner = np.s_[20:-20, 20:-20]
+    assert np.abs(there[inner].astype(float) - image[inner]).mean() < 6
+
+
+def test_photographs_of_two_sizes_are_joined(tmp_path, capsys):
+    pytest.importorskip("pycolmap")
+    (tmp_path / "photos").mkdir()
+    for number in range(6):
+        image = render(number)[0]
+        shown = image if number % 2 else cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
+        cv2.imwrite(str(tmp_path / "photos" / f"{number}.png"), shown)
+    cv2.imwrite(str(tmp_path / "photos/alone.png"), picture(99, (200, 200)))
+    prepare_scene.main(tmp_path / "photos", tmp_path / "out", "walls", None, 0, None)
+    assert "6 of 7 photographs could be joined" in capsys.readouterr().out
+
+
 def test_photographs_of_nothing_cannot_be_joined(tmp_path):
     pytest.importorskip("pycolmap")
     for number in range(2):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((64, 64), 100, np.uint8))
     with pytest.raises(DataError, match="the photographs cannot be joined"):
-        reconstruct(tmp_path, tmp_path / "work")
+        reconstruct(tmp_path, tmp_path / "work", Way())

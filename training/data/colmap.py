@@ -16,6 +16,10 @@ _PINHOLES = {0: "SIMPLE_PINHOLE", 1: "PINHOLE"}  # numbers of models in binary f
 _NO_POINT = -1
 
 
+class DistortedModelError(DataError):
+    """A model of photographs that are not undistorted."""
+
+
 class View(NamedTuple):
     """One undistorted photograph of a reconstruction."""
 
@@ -49,6 +53,22 @@ def read_model(folder: Path) -> list[View]:
         raise DataError(f"{folder}: no COLMAP model ({error})") from error
 
 
+def largest_model(folder: Path) -> Path:
+    """Where a model lies in COLMAP's folder: in sparse/0, sparse/1 .., of which the one with most to read, or above."""
+    places = (folder, folder / "sparse", *folder.glob("sparse/[0-9]*"), *folder.glob("[0-9]*"))
+    models = [place for place in places if any(place.glob("cameras.*"))]
+    return max(models, key=lambda place: sum(file.stat().st_size for file in place.glob("images.*")), default=folder)
+
+
+def is_distorted(folder: Path) -> bool:
+    """Whether the photographs of a model are still to be undistorted."""
+    try:
+        read_model(folder)
+    except DistortedModelError:
+        return True
+    return False
+
+
 def overlap(a: View, b: View) -> float:
     """Share of points that both see: of the points of whichever sees more."""
     shared = len(np.intersect1d(a.point_ids, b.point_ids, assume_unique=True))
@@ -72,9 +92,11 @@ def _read_text(folder: Path) -> _Model:
     cameras = {}
     for number, model, *values in _rows(folder / "cameras.txt"):
         cameras[int(number)] = _K(model, [float(v) for v in values[2:]], folder)
-    lines = _lines(folder / "images.txt")
-    images = []
-    for head, body in zip(lines[::2], lines[1::2], strict=True):
+    images, lines = [], iter(_lines(folder / "images.txt"))
+    for head in lines:
+        if not head.strip():  # blank lines at the end
+            continue
+        body = next(lines, "")
         _, *pose, camera, name = head.split(maxsplit=9)
         observations = np.array(body.split(), float).reshape(-1, 3)
         numbers = [float(v) for v in pose]
@@ -131,8 +153,7 @@ class _Bytes:
 
 def _lines(path: Path) -> list[str]:
     """Lines that are no comments; an image without observations has an empty one."""
-    lines = [line.rstrip("\n") for line in ending(path).read_text().splitlines() if not line.startswith("#")]
-    return lines if len(lines) % 2 == 0 else [*lines, ""]
+    return [line for line in ending(path).read_text().splitlines() if not line.startswith("#")]
 
 
 def _rows(path: Path) -> Iterator[list[str]]:
@@ -147,8 +168,10 @@ def _K(model: str, values: list[float], folder: Path) -> np.ndarray:
     return np.array([[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]])
 
 
-def _distorted(folder: Path, model: str) -> DataError:
-    return DataError(f"{folder}: the camera model is {model}, not PINHOLE; undistort the images with COLMAP first")
+def _distorted(folder: Path, model: str) -> DistortedModelError:
+    return DistortedModelError(
+        f"{folder}: the camera model is {model}, not PINHOLE; prepare_scene --model undistorts it"
+    )
 
 
 def _view(image: _Image, cameras: dict[int, np.ndarray], points: dict[int, np.ndarray]) -> View:

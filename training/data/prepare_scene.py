@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m training.data.prepare_scene PHOTOS OUT`: own photographs as a scene that LoFTR can be trained on.
 
+With --model nothing is matched: it is COLMAP's undistorted folder (images/, sparse/), or a model of PHOTOS as they are.
+
 OUT gets Undistorted_SfM/SCENE (COLMAP's images and model), depths/SCENE/*.h5, scene_info/SCENE_{train,val,test}.npz and
 trainvaltest_list/*.txt. Depth comes from COLMAP's stereo where its maps are there, from relative depth of any monocular
 model where its folder is given, else from the points themselves.
@@ -20,33 +22,40 @@ from rich.console import Console
 from letvins_ros.errors import DataError, LetvinsError
 from letvins_ros.image_files import read_image
 from letvins_ros.writing import write_atomic
-from training.data.colmap import View, overlap, read_model
+from training.data.colmap import View, is_distorted, largest_model, overlap, read_model
 from training.data.dense_depth import from_monocular, from_points, from_stereo
+from training.data.images import list_images
 from training.data.megadepth import OVERLAP, write_depth
-from training.data.reconstruct import reconstruct
+from training.data.reconstruct import Way, reconstruct
 from training.data.scene_info import SceneInfo, write_scene_info
 
 SPLITS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
 
-def main(
+def main(  # noqa: PLR0913  each is an option
     photos: Annotated[Path, typer.Argument(help="folder of photographs")],
     out: Annotated[Path, typer.Argument(help="root of the scenes; several may share one")],
     scene: Annotated[str, typer.Option(help="name; the folder's if not given")] = "",
-    model: Annotated[Path | None, typer.Option(help="undistorted COLMAP folder (images/, sparse/) made before")] = None,
+    model: Annotated[Path | None, typer.Option(help="COLMAP's folder made before, undistorted or not")] = None,
+    resize: Annotated[int, typer.Option(help="px of the longer side of undistorted images, 0: as they are")] = 0,
     monocular: Annotated[Path | None, typer.Option(help="folder of relative inverse depth, NAME.png or .npy")] = None,
 ) -> None:
     """Make a scene."""
     name = scene or photos.name
-    undistorted = model or reconstruct(photos, out / "Undistorted_SfM" / name)
+    if model and (model / "images").is_dir() and not is_distorted(largest_model(model)):
+        undistorted = model
+    else:
+        undistorted = reconstruct(photos, out / "Undistorted_SfM" / name, Way(model and largest_model(model), resize))
     counts = prepare(undistorted, out, name, monocular)
     Console().print("  ".join(f"{split} {count} pairs" for split, count in counts.items()))
+    joined, there = len(list_images(undistorted / "images")), len(list_images(photos))
+    if joined < there:
+        Console().print(f"{joined} of {there} photographs could be joined")
 
 
 def prepare(undistorted: Path, out: Path, name: str, monocular: Path | None = None, seed: int = 2024) -> dict[str, int]:
     """Write depths, scene_info and lists of an undistorted model; return the number of pairs in each split."""
-    places = (undistorted / "sparse" / "0", undistorted / "sparse", undistorted)
-    views = read_model(next((place for place in places if any(place.glob("cameras.*"))), undistorted))
+    views = read_model(largest_model(undistorted))
     images: list[str | None] = [_relative(undistorted / "images" / view.name, out) for view in views]
     depths = [_write_depth(undistorted, out, name, view, monocular) for view in views]
     pairs = [(i, j, overlap(views[i], views[j])) for i, j in combinations(range(len(views)), 2)]
