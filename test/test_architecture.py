@@ -81,7 +81,7 @@ TRAINING = {  # what each part of training/ may import of it besides itself
     "schedules": {"config"},
     "logs": {"config"},
     "train": {"checkpoints", "config", "data", "guards", "logs", "parallel", "recipes", "schedules", "weights"},
-    "adapt": {"data", "features"},
+    "adapt": {"data", "drawing", "features"},
     "evaluate": {"tasks"},
     "show": {"data", "drawing", "features", "plots", "tasks"},
 }

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
@@ -21,12 +22,13 @@ import torch
 import typer
 from rich.progress import track
 
-from letvins_ros.errors import LetvinsError
+from letvins_ros.errors import DataError, LetvinsError
 from letvins_ros.processes import end_with_parent
-from letvins_ros.writing import atomic_path
+from letvins_ros.writing import atomic_path, write_atomic
 from training.data.homographies import random_affine
 from training.data.images import list_images, read_rgb, resize
 from training.data.shapes import point_map
+from training.drawing import detections
 from training.features import maxima, open_extractor, refine
 
 Detector = Callable[[np.ndarray], np.ndarray]  # points (N, 2) px of an RGB image (H, W, 3) uint8, the strongest first
@@ -35,6 +37,19 @@ _PIXELS = 256  # of a view, for each of its points
 _SPREAD_PX = 1.0  # of a point's place from view to view
 _BORDER = 4  # px of a view whose points do not count
 _LARGEST = 1.25  # side of a view, as a share of the photograph's longer one
+
+
+@dataclass(frozen=True)
+class How:
+    """See the options."""
+
+    model: str
+    views: int
+    size: tuple[int, int]  # height, width
+    threshold: float
+    top_k: int
+    device: str
+    pictures: bool
 
 
 def repeats(image: np.ndarray, detect: Detector, views: int, rng: np.random.Generator) -> np.ndarray:
@@ -93,11 +108,16 @@ def main(  # noqa: PLR0913  each is an option
     top_k: Annotated[int, typer.Option()] = 1000,
     workers: Annotated[int, typer.Option(help="processes")] = 1,
     device: Annotated[str, typer.Option(help="of torch, such as cuda")] = "cpu",
+    only: Annotated[
+        Path | None, typer.Option("--list", help="file with folders or photographs of PHOTOS, a line each")
+    ] = None,
+    pictures: Annotated[bool, typer.Option(help="write photographs with their points beside these, too")] = False,
 ) -> None:
     """Write OUT/relative/path.npz: `pts` (N, 3) of x, y in px and share of views; `size`, height and width."""
-    todo = [p for p in list_images(photos) if not _place(p, photos, out).is_file()]
+    todo = [p for p in _photographs(photos, only) if not _place(p, photos, out).is_file()]
     shards = [todo[i::workers] for i in range(workers)]
-    jobs = [(shard, photos, out, model, (views, height, width, threshold, top_k), device) for shard in shards]
+    how = How(model, views, (height, width), threshold, top_k, device, pictures)
+    jobs = [(shard, photos, out, how) for shard in shards]
     if workers == 1:
         _work(*jobs[0])
         return
@@ -109,20 +129,35 @@ def main(  # noqa: PLR0913  each is an option
             raise LetvinsError("a worker was killed; the same command again goes on where it was") from error
 
 
-def _work(  # noqa: PLR0913
-    todo: list[Path], photos: Path, out: Path, model: str, how: tuple[int, int, int, float, int], device: str
-) -> None:
-    views, height, width, threshold, top_k = how
-    extract = open_extractor(model, device)
+def _photographs(photos: Path, only: Path | None) -> list[Path]:
+    """All of a tree, or those that a list names, itself or by a folder above them."""
+    if only is None:
+        return list_images(photos)
+    try:
+        names = {Path(line.strip()) for line in only.read_text().splitlines() if line.strip()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{only}: cannot be read ({error})") from error
+    there = [path.relative_to(photos) for path in list_images(photos)]
+    if missing := [name for name in names if not any(name in (path, *path.parents) for path in there)]:
+        raise DataError(f"{only}: {len(missing)} of {len(names)} lines are no photographs of {photos}: {missing[0]}")
+    return [photos / path for path in there if not names.isdisjoint((path, *path.parents))]
+
+
+def _work(todo: list[Path], photos: Path, out: Path, how: How) -> None:
+    extract = open_extractor(how.model, how.device)
     for path in track(todo, description="adapting", transient=True):
-        gray = cv2.cvtColor(resize(read_rgb(path), (height, width)), cv2.COLOR_RGB2GRAY)
+        gray = cv2.cvtColor(resize(read_rgb(path), how.size), cv2.COLOR_RGB2GRAY)
         image = cv2.cvtColor(gray, cv2.COLOR_GRAY2RGB)
         rng = np.random.default_rng(list(path.name.encode()))  # however the photographs are shared out
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
-            share = repeats(image, lambda view: extract(view).uv, views, rng)
+        with torch.autocast(torch.device(how.device).type, torch.bfloat16):
+            share = repeats(image, lambda view: extract(view).uv, how.views, rng)
+        points = find_points(share, how.threshold, how.top_k)
         place = _place(path, photos, out)
+        if how.pictures:
+            shown = detections(image, points[:, :2])
+            write_atomic(place.with_suffix(".png"), cv2.imencode(".png", shown[..., ::-1])[1].tobytes())
         with atomic_path(place) as part:
-            np.savez_compressed(part, pts=find_points(share, threshold, top_k), size=(height, width))
+            np.savez_compressed(part, pts=points, size=how.size)
 
 
 def _place(photo: Path, photos: Path, out: Path) -> Path:

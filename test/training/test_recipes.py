@@ -2,6 +2,7 @@
 """Every recipe learns a batch by heart, and says how good it is."""
 
 import os
+import shutil
 import signal
 
 import cv2
@@ -12,7 +13,7 @@ from pictures import picture
 from torch.utils.data import default_collate
 
 from letvins_ros import networks
-from letvins_ros.errors import ConfigError, LetvinsError
+from letvins_ros.errors import ConfigError, DataError, LetvinsError
 from letvins_ros.weights import save_weights
 from training.adapt import find_points, repeats
 from training.adapt import main as adapt
@@ -130,6 +131,24 @@ def test_kp2dtiny_multitask_then_segmentation_alone_then_for_microcontrollers(co
     )
 
 
+def test_keypointformer_learns_keypoints_places_and_classes_at_once(coco):
+    options = {"data": str(coco), "unseen": str(coco / "val2017"), "validation_pairs": 1, "network": "keypointformer"}
+    figures = check("kp2dtiny", {**options, "config": "tiny", "height": 64, "width": 64}, steps=15, share=0.8)
+    assert set(figures) >= {"Rep", "mIoU", "score"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network": "keypointformer", "depth": 1.0}, "keypointformer has no depth to learn"),
+        ({"network": "kp2d"}, "unknown network kp2d; known: kp2dtiny, keypointformer"),
+    ],
+)
+def test_a_network_that_the_recipe_cannot_teach_is_told(options, message):
+    with pytest.raises(ConfigError, match=message):
+        open_recipe(TrainConfig("kp2dtiny", "", 1, options=options)).build()
+
+
 def test_frozen_layers_stay_as_they_are(coco, weights):
     start = weights("kp2dtiny", config="N")
     given = {"data": str(coco), "start": start, "freeze_backbone": True, "keypoints": 0.0, "place": 0.0, **SMALL}
@@ -212,6 +231,21 @@ def test_a_worker_of_the_adaptation_that_is_killed_is_told(photo_folder, tmp_pat
     monkeypatch.setattr("training.adapt._work", die)
     with pytest.raises(LetvinsError, match="a worker was killed"):
         adapt(photo_folder / "train", tmp_path, "orb", 2, 48, 64, 0.0, 50, 2, "cpu")
+
+
+def test_adaptation_takes_what_a_list_names_and_draws_it(photo_folder, tmp_path):
+    photos, names = tmp_path / "photos", tmp_path / "list.txt"
+    for place in ("a/0.png", "a/b/1.png", "c/2.png", "c/3.png"):
+        (photos / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo_folder / "train/1.png", photos / place)
+    names.write_text("a\n\nc/3.png\n")
+    adapt(photos, tmp_path / "out", "orb", 2, 48, 64, 0.0, 50, 1, "cpu", names, True)
+    made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    assert made == ["a/0.npz", "a/0.png", "a/b/1.npz", "a/b/1.png", "c/3.npz", "c/3.png"]
+    assert cv2.imread(str(tmp_path / "out/c/3.png")).shape == (48, 64, 3)
+    names.write_text("a\nd\n")
+    with pytest.raises(DataError, match=r"list\.txt: 1 of 2 lines are no photographs of .*photos: d"):
+        adapt(photos, tmp_path / "out", "orb", 2, 48, 64, 0.0, 50, 1, "cpu", names)
 
 
 def test_adaptation_keeps_what_all_views_show():

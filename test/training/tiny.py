@@ -137,6 +137,9 @@ RECIPES = {
     "kp2d": Tiny("kp2d", {**_PHOTOS, "height": 64, "width": 96}, write_photos),
     "kp2d_resnet": Tiny("kp2d", {**_PHOTOS, "network": "kp2d_resnet", "height": 64, "width": 96}, write_photos),
     "kp2dtiny": Tiny("kp2dtiny", _COCO, write_coco),
+    "keypointformer": Tiny(
+        "kp2dtiny", {**_COCO, "network": "keypointformer", "config": "tiny", "height": 64}, write_coco
+    ),
     "kp2dtiny_segmentation": Tiny(
         "kp2dtiny", {**_COCO, "freeze_backbone": True, "keypoints": 0.0, "place": 0.0}, write_coco
     ),

@@ -45,8 +45,7 @@ def run(photos: Path, work: Path, longest_px: int, model: Path | None = None) ->
     model = model or _match(photos, work)
     if model is None:
         return _TOO_FEW
-    options = pycolmap.UndistortCameraOptions()
-    options.max_image_size = longest_px or -1
+    options = pycolmap.UndistortCameraOptions(max_image_size=longest_px or -1)
     pycolmap.undistort_images(work / "undistorted", model, photos, undistort_options=options)
     return 0
 
