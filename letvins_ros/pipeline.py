@@ -18,7 +18,7 @@ from letvins_ros.contrast import to_gray
 from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.datasets.stream import LATE, REPEATED
 from letvins_ros.errors import Rejected
-from letvins_ros.estimation import Step, VioEstimator
+from letvins_ros.estimation import Step, VioEstimator, compile_kernels
 from letvins_ros.estimation.sensor import Sensor
 from letvins_ros.evaluation.record import Estimate, FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
@@ -69,6 +69,7 @@ class Odometry:
         Raises CalibrationError where the mode needs an IMU and the rig has no noise for it.
         """
         self.tracker = FeatureTracker(config.tracker, rig, follower, seed=config.seed)
+        compile_kernels()
         self.estimator = VioEstimator(config, rig, sensors)
         self.examiner = Examiner(rig)
 

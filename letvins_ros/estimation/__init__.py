@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Motion from feature tracks and IMU readings."""
 
+from letvins_ros.estimation.costs.vision import compile_kernels
 from letvins_ros.estimation.estimator import Step, VioEstimator
 
-__all__ = ["Step", "VioEstimator"]
+__all__ = ["Step", "VioEstimator", "compile_kernels"]

@@ -12,7 +12,7 @@ from letvins_ros.config import Config, EstimatorConfig
 from letvins_ros.errors import CalibrationError, Rejected
 from letvins_ros.estimation.calibration_variables import TIME_OFFSET, calibration_prior, refined_keys
 from letvins_ros.estimation.costs import rest
-from letvins_ros.estimation.costs.vision import RobustPixels, compile_kernels, mounts_of
+from letvins_ros.estimation.costs.vision import RobustPixels, mounts_of
 from letvins_ros.estimation.covariance import in_output_order, motion_covariance, propagated
 from letvins_ros.estimation.frame import Frame, frame_of
 from letvins_ros.estimation.health import Health, weakness
@@ -49,8 +49,7 @@ class VioEstimator:
     """Estimates the body's motion from feature tracks and IMU readings."""
 
     def __init__(self, config: Config, rig: Rig, sensors: Sequence[Sensor] = ()) -> None:
-        """sensors: what else measures the body."""
-        compile_kernels()
+        """sensors: what else measures the body. Unless `compile_kernels` was called, the first frame waits for it."""
         self._sensors = tuple(sensors)
         self._config = config.estimator
         self._given_cameras = rig.cameras[:1] if config.mode == "mono_imu" else rig.cameras

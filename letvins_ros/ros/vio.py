@@ -11,7 +11,7 @@ from sensor_msgs.msg import Imu
 from std_srvs.srv import Trigger
 
 from letvins_ros.calibration import TYPICAL_IMU
-from letvins_ros.estimation import VioEstimator
+from letvins_ros.estimation import VioEstimator, compile_kernels
 from letvins_ros.msg import FeatureTracks
 from letvins_ros.repairs import Repairs
 from letvins_ros.ros import convert
@@ -87,6 +87,7 @@ class VioNode(LetvinsNode):
             kind = Odometry if self.config.ros.wheel == "odometry" else TwistWithCovarianceStamped
             self._take_wheels = self.poll(kind, "wheel", self.sensor_qos(WHEEL_DEPTH))
         self.subscribe(FeatureTracks, "letvins/tracks", self._on_tracks)
+        compile_kernels()  # while the first data gather
 
     # -- the executor's thread ----------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Imu
 
 from letvins_ros.errors import DataError
+from letvins_ros.ros import vio
 from letvins_ros.ros.convert import imu_to_message
 from letvins_ros.ros.dataset_player import SETTLE_S, DatasetPlayerNode
 from letvins_ros.ros.feature_tracker import FeatureTrackerNode
@@ -145,3 +146,13 @@ def test_the_player_gives_those_who_listen_time_to_learn_of_it(make, monkeypatch
     messages.close()
     assert node.stats.total("imu") == 1
     assert time.monotonic() - began >= SETTLE_S
+
+
+def test_vio_gathers_data_while_its_kernels_are_loaded(make, monkeypatch):
+    """They take as long as the data that it starts with."""
+    node, subscribed = make(VioNode), []
+    monkeypatch.setattr(vio, "compile_kernels", lambda: subscribed.append(len(list(node.subscriptions))))
+    assert node.trigger_configure() == OK
+    assert not subscribed
+    assert node.trigger_activate() == OK
+    assert subscribed == [len(list(node.subscriptions))]

@@ -123,7 +123,7 @@ class VisionCost(Cost):
 
 
 def compile_kernels() -> None:
-    """Have numba compile what is here, or load it from its cache, before the first frame waits for it."""
+    """Have numba compile the estimator's loops, or load them from its cache, before the first frame waits for it."""
     none = np.zeros(0, np.int64)
     seen = Observations(none, none, none, np.zeros((0, 3)), np.zeros((0, 2, 3)))
     of_camera = np.zeros((1, 0, 3)), np.zeros((1, 0, 2, 3)), np.zeros((1, 0))
