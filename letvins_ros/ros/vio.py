@@ -35,7 +35,7 @@ CATCH_UP_S = 2.0
 QUEUE, START_QUEUE = 6, 30  # tracks that wait; the start takes as long as many frames, which are then caught up with
 SILENT_S = 1.0
 WHEEL_DEPTH = 200
-JUMP_FRAMES = 5
+JUMP_FRAMES = 2  # that make a jump of the tracks' stamps the new time; the tracker has seen five images then
 IMU_PERIOD_S, WAIT_S = 0.005, 0.002  # how often to look for readings that are to be published, or waited for
 
 
