@@ -405,12 +405,13 @@ def export(  # noqa: PLR0913  (as many options as the command has)
     int8: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="8 bits (.xml), calibrated on the images in FOLDER.")
     ] = None,
+    also: Annotated[str, typer.Option(metavar="MAPS", help="Further maps: place, segmentation, depth.")] = "",
 ) -> None:
     """Export a network for another runtime and compare its output with torch."""
     from letvins_ros.inference.export_files import export_network
     from letvins_ros.terminal import aligned
 
-    print(aligned(export_network(network, out, weights, size, dynamic=dynamic, int8=int8)))
+    print(aligned(export_network(network, out, weights, size, dynamic=dynamic, int8=int8, also=also)))
     print(f"Written: {out}")
 
 

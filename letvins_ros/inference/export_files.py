@@ -24,7 +24,7 @@ _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".ppm", ".tif", ".tiff")
 
 
 def export_network(  # noqa: PLR0913
-    network: str, out: Path, weights: Path | None, size: str, *, dynamic: bool, int8: Path | None
+    network: str, out: Path, weights: Path | None, size: str, *, dynamic: bool, int8: Path | None, also: str = ""
 ) -> list[tuple[str, str]]:
     """Write the file and return lines of what was measured; raises a LetvinsError for what the user can fix."""
     shape = read_size(size)
@@ -34,7 +34,8 @@ def export_network(  # noqa: PLR0913
     from letvins_ros.networks import load
     from letvins_ros.networks.deploy import deploy
 
-    deployed = deploy(load(network, weights or default_weights(network)))
+    further = [name.strip() for name in also.split(",") if name.strip()]
+    deployed = deploy(load(network, weights or default_weights(network)), also=further)
     if int8 is None:
         difference = export(deployed, out, shape, dynamic=dynamic)
         said = "not checked" if math.isnan(difference) else f"{difference:.1e} of the largest value"

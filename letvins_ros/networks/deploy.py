@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a network is when it runs in the odometry or is exported: one image in, named maps out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -88,11 +88,14 @@ class Folded(Deployed):
         return (torch.sigmoid(x),)
 
 
-def deploy(network: nn.Module, *, with_place: bool = False) -> Deployed:
-    """Prepare a network for one image at a time; ConfigError if it is no such network."""
+def deploy(network: nn.Module, *, with_place: bool = False, also: Sequence[str] = ()) -> Deployed:
+    """Prepare a network for one image at a time, with further maps; ConfigError if it is no such network."""
     name = type(network).__name__
     if not isinstance(network, ImageNetwork) or not network.outputs:
         raise ConfigError(f"{name} does not map one image to what can be followed")
     if with_place and "place" not in network.optional:
         raise ConfigError(f"{name} has no descriptor of places")
-    return DeployedNetwork(network, (*network.outputs, "place") if with_place else network.outputs).eval()
+    if missing := [one for one in also if one not in network.optional]:
+        raise ConfigError(f"{name} has no {missing[0]}; further maps: {', '.join(network.optional) or 'none'}")
+    further = dict.fromkeys([*(["place"] if with_place else []), *also])
+    return DeployedNetwork(network, (*network.outputs, *further)).eval()

@@ -61,7 +61,7 @@ class KeypointFormer(ImageNetwork):
     )
     outputs = ("score", "coord", "descriptor")
     precision = "bf16"  # which moves keypoints by hundredths of a pixel, and is three times as fast
-    optional = ("place",)
+    optional = ("place", "segmentation")
     cell = CELL
 
     def __init__(self, config: str = "default", classes: int = 28) -> None:

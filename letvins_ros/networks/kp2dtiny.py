@@ -41,7 +41,7 @@ class KP2DTiny(ImageNetwork):
     PUBLISHED_OPTIONS: ClassVar[dict[str, Any]] = {"residual": False}
     outputs = ("score", "coord", "descriptor")
     precision = "bf16"  # which moves keypoints by hundredths of a pixel, and is three times as fast
-    optional = ("place",)
+    optional: tuple[str, ...] = ("place", "segmentation")
 
     def __init__(  # noqa: PLR0913
         self,
@@ -66,6 +66,8 @@ class KP2DTiny(ImageNetwork):
         self.decoder = Decoder(c.widths, hidden, c.attention, residual, style)
         half = c5 // 2 if fused else c5  # channels of the decoder that each task sees
         self.classes = nn.Conv2d(half, classes, 3, padding=1)
+        if depth:
+            self.optional = (*self.optional, "depth")
         self.depth_out = nn.Conv2d(half, 1, 3, padding=1, bias=not fused) if depth else None
         separate_depth = depth and not fused
         self.depth_decoder = Decoder(c.widths, c5, c.attention, residual, style) if separate_depth else None
@@ -91,6 +93,8 @@ class KP2DTiny(ImageNetwork):
 
     def maps(self, image: Tensor, outputs: tuple[str, ...]) -> tuple[Tensor, ...]:
         """See ImageNetwork; only what they need."""
+        if "segmentation" in outputs or "depth" in outputs:
+            return super().maps(image, outputs)
         x, skip = self._encode(image)
         points = self._points(x, skip, self.decoder(x, skip) if self.version == "V3" else None)
         return (*points, self.place(x)) if "place" in outputs else points

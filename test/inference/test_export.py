@@ -99,6 +99,34 @@ def test_the_descriptor_of_a_place_comes_along_where_it_is_wanted():
         assert maps["descriptor"].shape == expected.descriptor.shape[1:]
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_classes_depth_and_place_are_exported_where_they_are_wanted(suffix, tmp_path):
+    if suffix == ".onnx" and find_spec("onnxscript") is None:
+        pytest.skip("onnxscript is not installed")
+    torch.manual_seed(0)
+    network = build("kp2dtiny", version="V3", depth=True).eval()
+    assert export(deploy(network, also=("segmentation", "depth", "place")), tmp_path / f"n{suffix}", SIZE) < 1e-4
+
+
+@pytest.mark.parametrize("version", ["V2", "V3"])
+def test_further_maps_are_those_of_the_network(version):
+    torch.manual_seed(0)
+    network = build("kp2dtiny", version=version, depth=True).eval()
+    also = deploy(network, also=("segmentation", "depth", "place"))
+    assert also.outputs == ("score", "coord", "descriptor", "segmentation", "depth", "place")
+    image = torch.rand(1, 3, *SIZE)
+    with torch.no_grad():
+        for name, map_ in zip(also.outputs, also(image), strict=True):
+            assert torch.equal(map_, getattr(network(image), name)), name
+
+
+def test_maps_that_a_network_lacks_are_named(deployed, tmp_path):
+    with pytest.raises(ConfigError, match="KP2DTiny has no depth; further maps: place, segmentation"):
+        export_network("kp2dtiny", tmp_path / "n.xml", None, "96x64", dynamic=False, int8=None, also="place, depth")
+    with pytest.raises(ConfigError, match="LetNet2 has no place; further maps: none"):
+        deploy(build("letnet2"), also=("place",))
+
+
 def test_what_has_no_descriptor_of_places_says_so(deployed, tmp_path):
     with pytest.raises(ConfigError, match="SuperPoint has no descriptor of places"):
         deploy(build("superpoint"), with_place=True)
