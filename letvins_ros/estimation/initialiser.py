@@ -25,7 +25,7 @@ from letvins_ros.imu import ImuSteps
 
 TILT_STD, VELOCITY_STD, ACCEL_BIAS_STD, GYRO_BIAS_STD = 0.1, 1.0, 0.15, 0.05  # rad, m/s, m/s^2, rad/s
 ONE_CAMERA_S = 1.5  # least stretch from which cameras start in motion that see no depth
-FIXED_STD = 1e-3  # rad, m: the first pose's heading and place define odom
+FIXED_STD = 1e-4  # rad, m: the first pose's heading and place define odom
 
 
 class Initialiser:

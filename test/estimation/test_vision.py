@@ -17,7 +17,7 @@ from letvins_ros.estimation.variables import Key, Values
 from letvins_ros.geometry import exp_so3, transform
 
 FOCAL = 400.0
-GAUSS = RobustPixels(0.5, 1e9)  # no error is beyond this scale
+GAUSS = RobustPixels(0.5, 1e9, factor=1e9)  # no error is beyond this scale
 SIZES = [(2, 1), (2, 2), (4, 50)]  # frames, landmarks
 
 
@@ -93,7 +93,7 @@ def dense_normal_equations(seen, mounts, poses, points, noise):
     J = np.stack([(at(e) - at(-e)) / 2e-6 for e in eye], 1)
     r = at(np.zeros(6 * F + 3 * L))
     error = np.repeat(np.linalg.norm(r.reshape(-1, 2), axis=1), 2)
-    weight = 1 / (1 + (error / noise.scale) ** 2) / noise.sigma**2
+    weight = noise.weight / (1 + (error / noise.scale) ** 2)
     return (J * weight[:, None]).T @ J, (J * weight[:, None]).T @ r
 
 
@@ -147,11 +147,12 @@ def test_normal_equations_are_the_schur_complement_of_the_dense_ones(frames, lan
 @pytest.mark.parametrize("scale", [1e6, 1.5, 0.2])
 def test_cost_is_half_the_sum_of_squares_below_the_scale_and_a_logarithm_beyond(scale):
     seen, mounts, poses, points = problem(3, 3, 10, off=0.002)
-    got = ImageCost(seen, mounts, RobustPixels(0.7, scale)).at(poses, poses, points)
+    noise = RobustPixels(0.7, scale)
+    got = ImageCost(seen, mounts, noise).at(poses, poses, points)
     error = np.linalg.norm(residuals(seen, mounts, poses, points), axis=1)
     np.testing.assert_allclose(got.errors, error, atol=1e-9)
-    by_hand = sum(e * e / 2 if scale == 1e6 else scale**2 / 2 * np.log(1 + (e / scale) ** 2) for e in error) / 0.7**2
-    assert got.cost == pytest.approx(by_hand, rel=1e-6)
+    by_hand = sum(e * e / 2 if scale == 1e6 else scale**2 / 2 * np.log(1 + (e / scale) ** 2) for e in error)
+    assert got.cost == pytest.approx(by_hand * noise.weight, rel=1e-6)
     assert 0 < (error > scale).mean() < 1 or scale != 1.5
 
 
@@ -161,6 +162,13 @@ def test_the_scale_is_that_of_most_errors_and_few_tell_nothing():
     assert 0.3 < noise.fitted(errors).scale / noise.factor < 0.4
     assert noise.fitted(errors[:10]) == noise
     assert noise.fitted(np.zeros(100)).scale > 0
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0, 6.0, 1e9])
+def test_weights_of_gaussian_errors_add_up_to_what_they_tell(factor):
+    errors = np.random.default_rng(0).rayleigh(0.3, 100_000)
+    noise = RobustPixels(0.3, factor=factor).fitted(errors)
+    assert np.mean(noise.weight / (1 + (errors / noise.scale) ** 2)) == pytest.approx(1 / 0.3**2, rel=0.01)
 
 
 @pytest.mark.parametrize("noise", [GAUSS, RobustPixels(0.7, 1.5)])
@@ -221,7 +229,7 @@ def test_derivatives_come_from_the_fixed_poses_and_errors_from_the_present_ones(
 
 def test_a_landmark_behind_its_camera_costs_a_constant_and_pulls_at_nothing():
     seen, mounts, poses, points = problem(10, 2, 1)
-    behind = ImageCost(seen, mounts, RobustPixels(1.0, 2.0)).at(poses, poses, -points)
+    behind = ImageCost(seen, mounts, RobustPixels(1.0, 2.0, factor=1e9)).at(poses, poses, -points)
     assert (behind.errors == BEHIND_PX).all()
     assert behind.cost == pytest.approx(len(behind.errors) * 2.0 * np.log(1 + (BEHIND_PX / 2.0) ** 2))
     assert (behind.H == 0).all()

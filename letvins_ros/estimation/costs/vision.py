@@ -10,6 +10,7 @@ for pinhole cameras, and four times slower from Python.
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -33,6 +34,7 @@ class RobustPixels:
 
     Some features slide along edges of things that hide each other, and are ten times further off than most. How exact
     most are differs between cameras, lights and trackers, so the scale follows their median error (Huber 1981, ch. 6).
+    The loss weighs errors down that are purely Gaussian too; what it takes from them in the mean, `weight` gives back.
     """
 
     sigma: float
@@ -44,6 +46,18 @@ class RobustPixels:
         if len(errors) < FEW:
             return self
         return replace(self, scale=max(self.factor * float(np.median(errors)), MIN_SCALE_PX))
+
+    @property
+    def weight(self) -> float:
+        """Of an error of nothing, 1/px^2: such that the weights of Gaussian errors have the mean 1 / sigma^2."""
+        return 1.0 / (self.sigma**2 * _mean_gaussian_weight(self.factor))
+
+
+@cache
+def _mean_gaussian_weight(factor: float) -> float:
+    """Mean Cauchy weight of Gaussian errors; half their square is distributed exponentially, with its median at ln 2."""
+    halved_squares, shares = np.polynomial.laguerre.laggauss(32)
+    return float(shares @ (1 / (1 + halved_squares / (np.log(2) * factor**2))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +112,7 @@ class VisionCost(Cost):
             points,
             mounts_of(values, self.sightings.cameras).arrays,
             (seen.frame, seen.camera, seen.landmark, seen.bearing, seen.M),
-            (self._noise.sigma, self._noise.scale),
+            (self._noise.weight, self._noise.scale),
             self._columns,
             (H, g, cross, H_points, g_points),
         )

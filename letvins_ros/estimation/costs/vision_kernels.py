@@ -56,7 +56,7 @@ def accumulate(where, landmarks, mount, seen, noise, columns, out):  # type: ign
     R_cam_body, p_body_cam = mount
     R, p, R_fixed, p_fixed, rates = where
     frame, camera, landmark, bearing, M = seen
-    sigma, scale = noise
+    full_weight, scale = noise
     H, g, cross, H_points, g_points = out
     mount_at, offset_at = columns
     count = len(frame)
@@ -70,14 +70,14 @@ def accumulate(where, landmarks, mount, seen, noise, columns, out):  # type: ign
         look(R[f], p[f], landmarks[at_point], R_cam_body[c], p_body_cam[c], p_body, n)
         if n[0] * bearing[k, 0] + n[1] * bearing[k, 1] + n[2] * bearing[k, 2] <= 0.0:
             errors[k] = BEHIND_PX
-            cost += 0.5 * scale**2 * np.log1p((BEHIND_PX / scale) ** 2) / sigma**2
+            cost += 0.5 * full_weight * scale**2 * np.log1p((BEHIND_PX / scale) ** 2)
             continue
         for i in range(2):
             r[i] = M[k, i, 0] * n[0] + M[k, i, 1] * n[1] + M[k, i, 2] * n[2]
         error = np.sqrt(r[0] ** 2 + r[1] ** 2)
         errors[k] = error
-        cost += 0.5 * scale**2 * np.log1p((error / scale) ** 2) / sigma**2
-        weight = 1.0 / ((1.0 + (error / scale) ** 2) * sigma**2)
+        cost += 0.5 * full_weight * scale**2 * np.log1p((error / scale) ** 2)
+        weight = full_weight / (1.0 + (error / scale) ** 2)
         distance = look(R_fixed[f], p_fixed[f], landmarks[at_point], R_cam_body[c], p_body_cam[c], p_body, n)
         derive(distance, n, p_body, M[k], R_cam_body[c], R_fixed[f], rates[f], J)
         width = 6
