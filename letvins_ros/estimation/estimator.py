@@ -289,7 +289,7 @@ class VioEstimator:
         if not frame.keyframe:
             return None
         if frame.at_rest and last.at_rest:  # a rest is one keyframe: the newest stands for it
-            self._window.marginalise(len(self._window.frames) - 2)
+            self._window.marginalise(len(self._window.frames) - 2, repeats=True)
             return None
         keyframe = self._keyframe(frame, tracks, information)
         if len(self._window.frames) > self._config.window_keyframes:

@@ -192,14 +192,15 @@ class Window:
 
     # -- leaving the window -------------------------------------------------------------------------------------------
 
-    def marginalise(self, position: int) -> None:
+    def marginalise(self, position: int, repeats: bool = False) -> None:
         """Take a frame out; what it says about the others goes into the prior (Schur complement).
 
         So do all sightings of its landmarks, but the newest frame's, from which those in sight start anew: each
-        sighting counts once, and none is lost.
+        sighting counts once, and none is lost. Those of a frame that another one repeats tell nothing more: its
+        landmarks stay.
         """
         leaving = self.frames[position]
-        key, gone = leaving.key, leaving.ids
+        key, gone = leaving.key, leaving.ids[:0] if repeats else leaving.ids
         lost = np.isin(self.ids, gone, assume_unique=True, kind="sort")
         frames = self.frames
         neighbours = [(frames[i - 1], frames[i]) for i in (position, position + 1) if 0 < i < len(frames)]

@@ -2,6 +2,7 @@
 """Errors of an estimate against ground truth, and the consistency of its covariance."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from letvins_ros import geometry
 from letvins_ros.evaluation.trajectory import SECOND_NS, from_poses, poses
 from letvins_ros.types import Trajectory
 
+VELOCITY_SPAN_NS = 60_000_000  # of the truth on both sides: shorter lets its noise in, longer smooths the motion
 MAX_TILT_RAD = np.radians(10)  # a truth tilted more has another vertical: no 4-DoF comparison
 
 
@@ -28,7 +30,9 @@ class Drift:
     """An estimate against the truth, aligned in position and heading (4-DoF) at the start only."""
 
     position: np.ndarray  # (N, 3) m, estimate - truth, odom frame
-    rotation_rad: np.ndarray  # (N,) angle
+    rotation: np.ndarray  # (N, 3) rad, rotation vector from the truth to the estimate, body frame
+    turned: np.ndarray  # (N, 3) m, the position's error where the heading is aligned over all poses of a segment
+    R_odom_world: np.ndarray  # (N, 3, 3) about z, by which the truth was turned
     tilt_rad: float  # between the two verticals at the start
 
 
@@ -80,18 +84,48 @@ def drift(truth: Trajectory, estimate: Trajectory, segments: np.ndarray) -> Drif
     R_odom_world = geometry.exp_so3(yaw[:, None] * np.array([0.0, 0.0, 1.0]))
     shift = T_est[starts, :3, 3] - (R_odom_world @ T_true[starts, :3, 3:])[..., 0]
     T_true_odom = geometry.transform(R_odom_world, shift) @ T_true
-    rotation = _angles(geometry.inverse(T_true_odom) @ T_est)
+    rotation = geometry.log_so3(np.swapaxes(T_true_odom[:, :3, :3], 1, 2) @ T_est[:, :3, :3])
     tilt = float(np.arccos(np.clip(R[0, 2, 2], -1.0, 1.0)))
-    return Drift(T_est[:, :3, 3] - T_true_odom[:, :3, 3], rotation, tilt)
+    error = T_est[:, :3, 3] - T_true_odom[:, :3, 3]
+    turned = np.concatenate([_turned(T_true[rows, :3, 3], T_est[rows, :3, 3]) for rows in _runs(starts)])
+    return Drift(error, rotation, turned, R_odom_world, tilt)
+
+
+def velocities(truth: Trajectory, stamps_ns: np.ndarray) -> np.ndarray:
+    """Velocity (N, 3) m/s of the truth at times: of the cubic that fits it best within VELOCITY_SPAN_NS.
+
+    NaN where it has fewer than 7 poses there: of sparse or noisy positions no velocity can be had.
+    """
+    out = np.full((len(stamps_ns), 3), np.nan)
+    ends = np.searchsorted(truth.stamps_ns, np.stack([stamps_ns - VELOCITY_SPAN_NS, stamps_ns + VELOCITY_SPAN_NS]))
+    for row, (stamp, start, end) in enumerate(zip(stamps_ns.tolist(), *ends.tolist(), strict=True)):
+        if end - start >= 7:
+            t = (truth.stamps_ns[start:end] - stamp) * 1e-9
+            out[row] = np.linalg.lstsq(np.vander(t, 4), truth.positions[start:end], rcond=None)[0][2]
+    return out
+
+
+def _runs(labels: np.ndarray) -> list[slice]:
+    """The stretches of equal labels, of which there is one at least."""
+    ends = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
+    return [slice(a, b) for a, b in pairwise(ends)]
+
+
+def _turned(p_true: np.ndarray, p_est: np.ndarray) -> np.ndarray:
+    """Error (N, 3) m of positions aligned in place at the first one, in heading over all."""
+    true, est = p_true - p_true[0], p_est - p_est[0]
+    cross = true[:, 0] @ est[:, 1] - true[:, 1] @ est[:, 0]
+    yaw = np.arctan2(cross, (true[:, :2] * est[:, :2]).sum())
+    return np.asarray(est - true @ geometry.yaw_rotation(float(yaw)).T)
 
 
 def nees(errors: np.ndarray, covariances: np.ndarray) -> np.ndarray:
     """Normalised estimation error squared e^T P^-1 e (M,) of errors (N, k) and covariances (N, k, k).
 
     Their mean is k where the covariance is consistent (Bar-Shalom 2001, section 5.4). Rows with a singular
-    covariance are left out.
+    covariance, or an error that is not known, are left out.
     """
-    finite = np.isfinite(covariances).all(axis=(1, 2))
+    finite = np.isfinite(covariances).all(axis=(1, 2)) & np.isfinite(errors).all(axis=1)
     errors, covariances = errors[finite], covariances[finite]
     eigenvalues = np.linalg.eigvalsh(covariances)
     regular = eigenvalues[:, 0] > 1e-12 * np.abs(eigenvalues[:, -1])

@@ -15,6 +15,7 @@ TRUTH, ESTIMATE, BAD, WARN = "#8d949c", "#1f5fa8", "#d1495b", "#f2b84b"
 START = "#2b8a3e"
 MIN_EXTENT_M = 1e-3  # of a drawn path; without it the scale bar of a single pose would be wider than the figure
 AXIS_COLOURS = ("#c1453c", "#3a8f4b", "#2f6fb7")
+ROTATION_COLOUR = "#6b4fa0"
 STAGE_COLOURS = {"tracker": "#3a8f4b", "estimator": "#2f6fb7", "loop": "#c98a1b", "total": "#202124"}
 
 
@@ -35,6 +36,7 @@ class ErrorSeries:
     position: np.ndarray | None  # (N, 3) m
     rotation_rad: np.ndarray | None  # (N,) angle
     sigma: np.ndarray | None  # (N, 3) m, one standard deviation of the position
+    sigma_rad: np.ndarray | None  # (N,) of the rotation, over all axes
 
 
 def trajectory_figure(estimate: np.ndarray, truth: np.ndarray | None = None, title: str = "") -> Figure:
@@ -75,7 +77,7 @@ def map_figure(before: np.ndarray, after: np.ndarray, truth: np.ndarray | None, 
 
 
 def error_figure(series: ErrorSeries, marks: Marks, title: str = "") -> Figure:
-    """Position error per axis within its 3-sigma bounds, and rotation error, over time."""
+    """Position error per axis and rotation error within their 3-sigma bounds, over time."""
     figure = Figure(figsize=(11, 8), layout="constrained", dpi=110)
     figure.suptitle(title)
     rows = figure.subplots(4, 1, sharex=True)
@@ -88,10 +90,17 @@ def error_figure(series: ErrorSeries, marks: Marks, title: str = "") -> Figure:
             _limit_symmetric(axes, series.position[:, i], series.sigma[:, i] if series.sigma is not None else None)
         axes.axhline(0, color="black", lw=0.6, alpha=0.5)
         axes.set_ylabel(f"{'xyz'[i]} error (m)")
+    limit = 1e-6
+    if series.sigma_rad is not None and len(series.sigma_rad):
+        bound = 3 * np.degrees(series.sigma_rad)
+        rows[3].fill_between(series.time_s, 0, bound, color=ROTATION_COLOUR, alpha=0.15, lw=0)
+        limit = float(np.percentile(bound, 95))
     if series.rotation_rad is not None:
         degrees = np.degrees(series.rotation_rad)
-        rows[3].plot(series.time_s, degrees, color="#6b4fa0", lw=1.2)
-        rows[3].set_ylim(0, 1.15 * max(float(degrees.max()), 1e-6))
+        rows[3].plot(series.time_s, degrees, color=ROTATION_COLOUR, lw=1.2)
+        limit = max(limit, float(degrees.max()))
+    if limit > 1e-6:
+        rows[3].set_ylim(0, 1.15 * limit)
     rows[3].set(ylabel="rotation error (°)", xlabel="time since the first frame (s)")
     for axes in rows:
         _draw_marks(axes, marks)

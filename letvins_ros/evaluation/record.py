@@ -21,15 +21,17 @@ class Estimate:
     status: VioStatus
     reason: str
     T_odom_body: np.ndarray  # (4, 4)
-    position_covariance: np.ndarray  # (3, 3) m^2, in odom
+    velocity_odom: np.ndarray  # (3,) m/s
+    covariances: np.ndarray  # (3, 3, 3) float32: position in odom, m^2, rotation in the body, velocity in odom
     resets: int
 
     @staticmethod
     def of(state: VioState) -> "Estimate":
         """The part of a state, without a reference to the rest."""
-        return Estimate(
-            state.status, state.reason, state.T_odom_body.copy(), state.covariance[:3, :3].copy(), state.resets
-        )
+        P = state.covariance
+        blocks = np.stack([P[i : i + 3, i : i + 3] for i in (0, 3, 6)], dtype=np.float32)
+        pose, velocity = state.T_odom_body.copy(), state.velocity_odom.copy()
+        return Estimate(state.status, state.reason, pose, velocity, blocks, state.resets)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -18,13 +18,15 @@ from letvins_ros.evaluation.metrics import (
     path_length,
     relative_error,
     rms,
+    velocities,
 )
 from letvins_ros.evaluation.record import STAGES, RunRecord
 from letvins_ros.evaluation.trajectory import at_times, between, take
 from letvins_ros.memory import peak_rss_mb
 from letvins_ros.types import Trajectory, VioStatus
 
-ERRORS = ("ate_rmse_m", "ate_map_rmse_m", "rpe_trans_rmse_m", "rpe_rot_rmse_deg", "nees_position_mean")
+ERRORS = ("ate_rmse_m", "ate_map_rmse_m", "rpe_trans_rmse_m", "rpe_rot_rmse_deg")
+NEES = ("nees_position_mean", "nees_position_turned_mean", "nees_rotation_mean", "nees_velocity_mean")
 KITTI = ("kitti_trans_percent", "kitti_rot_deg_per_m", "kitti_shortest_m")
 
 LABELS = {
@@ -51,6 +53,9 @@ LABELS = {
     "scale": ("Scale of the estimate", "{:.5f}"),
     "offset_s": ("Added to the estimate's stamps", "{:.4f} s"),
     "nees_position_mean": ("NEES of position, mean (ideal: 3)", "{:.2f}"),
+    "nees_position_turned_mean": ("the same, with the heading aligned over all poses", "{:.2f}"),
+    "nees_rotation_mean": ("NEES of rotation, mean (ideal: 3)", "{:.2f}"),
+    "nees_velocity_mean": ("NEES of velocity, mean (ideal: 3)", "{:.2f}"),
     "realtime_factor": ("Real-time factor", "{:.2f}"),
     "tracker_ms": ("Tracker per frame", ""),
     "estimator_ms": ("Estimator per frame", ""),
@@ -68,8 +73,9 @@ class Comparison:
     absolute: AbsoluteError
     absolute_map: AbsoluteError
     drift: Drift
+    velocity: np.ndarray  # (N, 3) m/s, estimate - truth, odom frame; NaN where the truth's is not known
     stamps_ns: np.ndarray  # (N,) of the compared poses
-    covariances: np.ndarray  # (N, 3, 3) of their positions in odom, m^2
+    covariances: np.ndarray  # (N, 3, 3, 3) float64 of position, rotation and velocity, as in Estimate
 
 
 def compare(record: RunRecord, truth: Trajectory | None) -> Comparison | None:
@@ -77,16 +83,19 @@ def compare(record: RunRecord, truth: Trajectory | None) -> Comparison | None:
     if truth is None:
         return None
     estimate, states = record.trajectory(), [state for _, state in record.posed()]
-    truth, rows = at_times(truth, estimate.stamps_ns)
+    paired, rows = at_times(truth, estimate.stamps_ns)
     if len(rows) < 3:
         return None
-    matched = take(estimate, rows)
+    matched, states = take(estimate, rows), [states[row] for row in rows]
+    drifted = drift(paired, matched, np.array([state.resets for state in states]))
+    true_velocity = (drifted.R_odom_world @ velocities(truth, matched.stamps_ns)[..., None])[..., 0]
     return Comparison(
-        absolute_error(truth, matched),
-        absolute_error(truth, take(record.map_trajectory(), rows)),
-        drift(truth, matched, np.array([states[row].resets for row in rows])),
+        absolute_error(paired, matched),
+        absolute_error(paired, take(record.map_trajectory(), rows)),
+        drifted,
+        np.stack([state.velocity_odom for state in states]) - true_velocity,
         matched.stamps_ns,
-        np.stack([states[row].position_covariance for row in rows]),
+        np.stack([state.covariances for state in states], dtype=float),
     )
 
 
@@ -139,15 +148,26 @@ def _status_metrics(record: RunRecord) -> dict[str, Any]:
 
 def _error_metrics(comparison: Comparison | None) -> dict[str, float | None]:
     if comparison is None:
-        return dict.fromkeys((*ERRORS, *KITTI))
-    absolute, drifted = comparison.absolute, comparison.drift
+        return dict.fromkeys((*ERRORS, *NEES, *KITTI))
+    absolute = comparison.absolute
     translation, rotation = relative_error(absolute.truth, absolute.aligned)
-    consistency = nees(drifted.position, comparison.covariances)
-    comparable = drifted.tilt_rad < MAX_TILT_RAD
     ate, ate_map = (rms(np.linalg.norm(e.position, axis=1)) for e in (absolute, comparison.absolute_map))
-    mean_nees = float(consistency.mean()) if comparable and len(consistency) else None
-    errors = (ate, ate_map, rms(translation), rms(np.degrees(rotation)), mean_nees)
-    return dict(zip(ERRORS, errors, strict=True)) | kitti_metrics(absolute.truth, absolute.aligned)
+    errors = dict(zip(ERRORS, (ate, ate_map, rms(translation), rms(np.degrees(rotation))), strict=True))
+    return errors | _consistency(comparison) | kitti_metrics(absolute.truth, absolute.aligned)
+
+
+def _consistency(comparison: Comparison) -> dict[str, float | None]:
+    """Means of the NEES; None where the truth has another vertical, or no covariance or velocity is known."""
+    drifted, of = comparison.drift, comparison.covariances
+    pairs = (
+        (drifted.position, of[:, 0]),
+        (drifted.turned, of[:, 0]),
+        (drifted.rotation, of[:, 1]),
+        (comparison.velocity, of[:, 2]),
+    )
+    values = [nees(error, covariances) for error, covariances in pairs]
+    comparable = drifted.tilt_rad < MAX_TILT_RAD
+    return {name: float(v.mean()) if comparable and len(v) else None for name, v in zip(NEES, values, strict=True)}
 
 
 def _cost_metrics(record: RunRecord) -> dict[str, Any]:

@@ -57,14 +57,15 @@ def _map(record: RunRecord, comparison: Comparison | None) -> Figure:
 def _error(record: RunRecord, comparison: Comparison | None, marks: Marks) -> Figure:
     if comparison is None:
         posed = record.posed()
-        covariances = np.array([state.position_covariance for _, state in posed]).reshape(-1, 3, 3)
-        series = ErrorSeries(_seconds(record, [f.stamp_ns for f, _ in posed]), None, None, _sigma(covariances))
-        return error_figure(series, marks, "Position uncertainty; no truth to compare with")
+        bounds = _bounds(np.array([state.covariances for _, state in posed]).reshape(-1, 3, 3, 3))
+        series = ErrorSeries(_seconds(record, [f.stamp_ns for f, _ in posed]), None, None, *bounds)
+        return error_figure(series, marks, "Uncertainty; no truth to compare with")
     time_s, drift, absolute = _seconds(record, comparison.stamps_ns), comparison.drift, comparison.absolute
     if drift.tilt_rad > MAX_TILT_RAD:  # bounds hold in odom, to which a heading alone cannot align this truth
-        series = ErrorSeries(time_s, absolute.position, absolute.rotation_rad, None)
+        series = ErrorSeries(time_s, absolute.position, absolute.rotation_rad, None, None)
         return error_figure(series, marks, "Error after SE(3) alignment")
-    series = ErrorSeries(time_s, drift.position, drift.rotation_rad, _sigma(comparison.covariances))
+    angles = np.linalg.norm(drift.rotation, axis=1)
+    series = ErrorSeries(time_s, drift.position, angles, *_bounds(comparison.covariances))
     return error_figure(series, marks, "Error since the start (position and heading aligned at the first pose only)")
 
 
@@ -113,5 +114,7 @@ def _seconds(record: RunRecord, stamps_ns: list[int] | np.ndarray) -> np.ndarray
     return (np.asarray(stamps_ns, np.int64) - first) / 1e9
 
 
-def _sigma(covariances: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.diagonal(covariances, axis1=1, axis2=2).clip(0))
+def _bounds(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Standard deviations of the position (N, 3) m and of the rotation, over all axes, (N,) rad."""
+    variances = np.diagonal(covariances, axis1=2, axis2=3).clip(0)
+    return np.sqrt(variances[:, 0]), np.sqrt(variances[:, 1].sum(axis=1))

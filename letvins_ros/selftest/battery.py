@@ -66,7 +66,7 @@ def judged(name: str, record: RunRecord, comparison: Comparison | None, limit_m:
     if comparison is None:
         return Outcome(name, None, None, None, tracking, resets, 0.0, codes)
     error_m = np.linalg.norm(comparison.drift.position, axis=1)
-    off = nees(comparison.drift.position, comparison.covariances)
+    off = nees(comparison.drift.position, comparison.covariances[:, 0])
     wrong = (error_m > limit_m) & (off > 3 * SIGMAS**2)
     wrong &= np.array([status[stamp] is VioStatus.TRACKING for stamp in comparison.stamps_ns.tolist()])
     seconds = (comparison.stamps_ns - record.frames[0].stamp_ns) * 1e-9

@@ -192,15 +192,18 @@ class CameraGroup:
             return uv_partner, np.zeros((2, 0, 2), np.float32), features
         known = np.isfinite(features.inverse_distance)
         typical = float(np.median(features.inverse_distance[known])) if known.any() else TYPICAL_INVERSE_DISTANCE
-        w_guess = np.where(known, features.inverse_distance, typical)
-        guess = self._stereo.guess_right(features.bearings, w_guess)
-        guess = np.where(np.isfinite(guess), guess, features.uv)
-        found_uv, found = follower.follow(*views, features.uv, guess)
-        original_uv = found_uv if self._resizing is None else self._resizing.original(found_uv)
-        alike = np.stack([features.uv[found], original_uv[found]])
-        bearings = self._stereo.right.unproject(found_uv)
-        agree, w = self._stereo.agree(features.bearings, bearings, config.stereo_epipolar_px)
-        found &= agree & np.isfinite(bearings).all(1)
-        uv_partner[found] = original_uv[found]
-        inverse_distance = np.where(found, np.maximum(w, 0.0), features.inverse_distance)
-        return uv_partner, alike, replace(features, inverse_distance=inverse_distance)
+        inverse_distance, pairs = features.inverse_distance.copy(), []
+        # what is not where most are, or where it was, may be far behind it
+        for expected in (np.where(known, inverse_distance, typical), np.full(len(known), TYPICAL_INVERSE_DISTANCE)):
+            rows = np.flatnonzero(np.isnan(uv_partner[:, 0]))
+            bearings, uv = features.bearings[rows], features.uv[rows]
+            guess = self._stereo.guess_right(bearings, expected[rows])
+            found_uv, found = follower.follow(*views, uv, np.where(np.isfinite(guess), guess, uv))
+            original_uv = found_uv if self._resizing is None else self._resizing.original(found_uv)
+            pairs.append(np.stack([uv[found], original_uv[found]]))
+            partners = self._stereo.right.unproject(found_uv)
+            agree, w = self._stereo.agree(bearings, partners, config.stereo_epipolar_px)
+            found &= agree & np.isfinite(partners).all(1)
+            uv_partner[rows[found]] = original_uv[found]
+            inverse_distance[rows[found]] = np.maximum(w[found], 0.0)
+        return uv_partner, np.concatenate(pairs, 1), replace(features, inverse_distance=inverse_distance)

@@ -44,7 +44,7 @@ def test_a_path_without_extent_is_drawn_without_fault(count):
 
 
 def test_errors_are_drawn_per_axis_with_units_bounds_and_marks():
-    series = ErrorSeries(T, 0.01 * PATH, 0.1 * T, np.full((101, 3), 0.02))
+    series = ErrorSeries(T, 0.01 * PATH, 0.1 * T, np.full((101, 3), 0.02), np.full(101, 0.1))
     figure = error_figure(series, Marks(0.5, (3.0,), ((5.0, 6.0), (8.0, 9.0))))
     axes = ("x error (m)", "y error (m)", "z error (m)", "rotation error (°)")
     assert tuple(one.get_ylabel() for one in figure.axes) == axes
@@ -56,7 +56,7 @@ def test_errors_are_drawn_per_axis_with_units_bounds_and_marks():
 
 
 def test_bounds_alone_are_drawn_where_there_is_no_truth():
-    figure = error_figure(ErrorSeries(T, None, None, np.full((101, 3), 0.02)), Marks())
+    figure = error_figure(ErrorSeries(T, None, None, np.full((101, 3), 0.02), np.full(101, 0.1)), Marks())
     figure.draw_without_rendering()
     assert figure.axes[0].collections
 

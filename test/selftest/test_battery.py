@@ -117,7 +117,7 @@ def record_of(errors_m, sigma_m, warnings):
     for i, error in enumerate(errors_m.tolist()):
         T, stamp = np.eye(4), i * 100_000_000
         T[:3, 3] = [i * 0.1 + error, np.sin(i / 5), 0]
-        state = Estimate(VioStatus.TRACKING, "", T, sigma_m**2 * np.eye(3), 0)
+        state = Estimate(VioStatus.TRACKING, "", T, np.zeros(3), np.tile(sigma_m**2 * np.eye(3), (3, 1, 1)), 0)
         record.add(FrameResult(stamp, state, None, 1.0, 1.0, 0.0, 2.0, 100))
     record.warnings = warnings
     stamps = np.arange(len(errors_m)) * 100_000_000
