@@ -98,7 +98,9 @@ class EstimatorConfig(Section):
 
     window_keyframes: int = param(8, "keyframes in the window", low=3, high=50)
     iterations: int = param(4, "maximum solver iterations per frame", low=1, high=50)
-    pixel_sigma: float = param(0.7, "standard deviation of an observation", unit="px", low=0.05, high=20)
+    pixel_noise_scale: float = param(
+        2.0, "factor on the noise that features' errors show, as they repeat from frame to frame", low=0.1, high=100
+    )
     robust_factor: float = param(
         2.0,
         "scale of the Cauchy loss of an observation, in median errors; three times that without IMU",
@@ -117,10 +119,13 @@ class EstimatorConfig(Section):
         0.3, "length of data for initialising gravity, biases and velocity", unit="s", low=0.1, high=10
     )
     gyro_noise_scale: float = param(
-        3.0, "factor on the calibrated gyro noise, as data sheets omit scale errors", low=0.1, high=1000
+        3.0,
+        "factor on the gyro's noise, calibrated or as readings show it; data sheets omit scale errors",
+        low=0.1,
+        high=1000,
     )
     accel_noise_scale: float = param(
-        6.0, "factor on the calibrated accelerometer noise, as data sheets omit vibration", low=0.1, high=1000
+        1.5, "factor on the accelerometer's noise, calibrated or as readings show it", low=0.1, high=1000
     )
 
 

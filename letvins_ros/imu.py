@@ -11,6 +11,7 @@ from letvins_ros.types import ImuSamples
 
 GRAVITY = 9.81  # m/s^2
 BRIDGED_GAP_S = 0.03  # readings further apart than this are bridged by interpolation, with more noise
+NOISE_SPAN_NS = 1_000_000_000  # of readings whose noise is measured
 ABSURD_GYRO, ABSURD_ACCEL = 100.0, 1000.0  # rad/s, m/s^2
 SPIKE_GYRO, SPIKE_ACCEL = 8.0, 60.0  # rad/s, m/s^2 within two readings: no body moves so
 SATURATED_GYRO, SATURATED_ACCEL = 34.0, 155.0  # rad/s (2000 deg/s), m/s^2 (16 g), with a little room
@@ -93,6 +94,22 @@ class ImuBuffer:
         gyro = self._at(stamps, s.stamps_ns[near], _without_spikes(s.gyro[near], SPIKE_GYRO))
         accel = self._at(stamps, s.stamps_ns[near], _without_spikes(s.accel[near], SPIKE_ACCEL))
         return ImuSteps(np.diff(stamps) * 1e-9, (gyro[1:] + gyro[:-1]) / 2, (accel[1:] + accel[:-1]) / 2)
+
+    def noise(self, end_ns: int) -> tuple[float, float]:
+        """Densities of the noise in the last second's readings of the gyro, rad/s/sqrt(Hz), and of the accelerometer.
+
+        From fourth differences, in which smooth motion cancels and white noise of variance v has the variance 70 v; 0
+        of too few readings.
+        """
+        stamps = self._samples.stamps_ns
+        span = slice(*np.searchsorted(stamps, [end_ns - NOISE_SPAN_NS, end_ns + 1]).tolist())
+        if span.stop - span.start < 10:
+            return 0.0, 0.0
+        period_s = float(np.median(np.diff(stamps[span]))) * 1e-9
+        parts = (self._samples.gyro[span], SPIKE_GYRO), (self._samples.accel[span], SPIKE_ACCEL)
+        fourth = [np.diff(_without_spikes(values, limit), n=4, axis=0) for values, limit in parts]
+        gyro, accel = (float(np.sqrt((d**2).mean() / 70 * period_s)) for d in fourth)
+        return gyro, accel
 
     @staticmethod
     def _at(stamps: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:

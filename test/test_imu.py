@@ -196,3 +196,22 @@ def test_the_median_is_of_five_and_the_last_reading_stands_for_those_to_come():
     two = np.zeros((9, 1))
     two[4:6] = 100.0
     np.testing.assert_array_equal(_without_spikes(two, 8.0), 0 * two)
+
+
+@pytest.mark.parametrize(("rate_hz", "density"), [(200, 0.002), (1000, 0.0004)])
+def test_noise_is_measured_beneath_smooth_motion(rate_hz, density):
+    rng, t = np.random.default_rng(0), np.arange(3 * rate_hz) / rate_hz
+    motion = np.stack([np.sin(5 * t), 2 * np.cos(3 * t), t], 1)
+    values = [
+        motion * size + rng.normal(0, k * density * np.sqrt(rate_hz), motion.shape) for size, k in ((1, 1), (3, 5))
+    ]
+    values[1][2 * rate_hz + 100] = 500.0  # a spike is no noise
+    samples = ImuSamples(START_NS + np.rint(t * 1e9).astype(np.int64), *values)
+    gyro, accel = buffer_of(samples).noise(samples.stamps_ns[-1])
+    assert (gyro, accel) == (pytest.approx(density, rel=0.15), pytest.approx(5 * density, rel=0.15))
+
+
+def test_of_few_readings_no_noise_is_known():
+    samples = ramp(START_NS + np.arange(9) * 5 * MS)
+    assert buffer_of(samples).noise(samples.stamps_ns[-1]) == (0.0, 0.0)
+    assert ImuBuffer().noise(START_NS) == (0.0, 0.0)

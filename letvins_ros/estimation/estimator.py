@@ -53,11 +53,10 @@ class VioEstimator:
         self._sensors = tuple(sensors)
         self._config = config.estimator
         self._given_cameras = rig.cameras[:1] if config.mode == "mono_imu" else rig.cameras
-        self._noise = None
-        if config.mode != "stereo":
-            if rig.imu is None:
-                raise CalibrationError(f"mode {config.mode} needs the IMU's noise in the calibration")
-            self._noise = _inflated(rig.imu, self._config)
+        if config.mode != "stereo" and rig.imu is None:
+            raise CalibrationError(f"mode {config.mode} needs the IMU's noise in the calibration")
+        self._given_noise = None if config.mode == "stereo" else rig.imu
+        self._noise = self._given_noise  # as the readings up to the last frame show it
         self._refined = refined_keys(self._config, len(self._given_cameras))
         self._imu = ImuBuffer()
         self._resets = 0
@@ -163,10 +162,10 @@ class VioEstimator:
 
     def _begin(self, T_odom_start: np.ndarray) -> None:
         factor = self._config.robust_factor * (GUESSED if self._noise is None else 1.0)
-        pixels = RobustPixels(self._config.pixel_sigma, factor=factor)
+        pixels = RobustPixels(noise_scale=self._config.pixel_noise_scale, factor=factor)
         self._window = Window(self._given_cameras, self._refined, pixels)
         mounts = mounts_of(self._window.calibration, len(self._given_cameras))
-        self._initialiser = Initialiser(self._config, mounts, self._noise)
+        self._initialiser = Initialiser(self._config, mounts)
         self._initialiser.T_odom_start = T_odom_start
         self._rest, self._health = StandstillDetector(), Health()
         self._keyframes_before_start, self.initialised = self._keyframes, False
@@ -195,7 +194,8 @@ class VioEstimator:
         now = self.imu_time(frame.stamp_ns)
         if self._noise is not None and not self._imu.covers(now, now):
             return _waiting(frame.stamp_ns, "no IMU readings at this frame's time", self._resets)
-        first = self._initialiser.frames_to_start(frame, self._rest.recent_steps() if frame.at_rest else None)
+        rest = self._rest.recent_steps() if frame.at_rest else None
+        first = self._initialiser.frames_to_start(frame, rest, self._noise)
         if isinstance(first, Rejected):
             return _waiting(frame.stamp_ns, first.reason, self._resets)
         self._window.frames, self._last = first, first[-1]
@@ -232,6 +232,8 @@ class VioEstimator:
         frame = frame_of(self._frames, tracks, self._given_cameras, state)
         frame.offset_s = self._window.calibration[TIME_OFFSET].seconds
         self._frames += 1
+        if self._given_noise is not None:
+            self._noise = _shown(self._given_noise, self._imu.noise(frame.imu_ns), self._config)
         if self._last is not None and self._noise is not None:
             frame.steps = self._steps_since(self._last, tracks.stamp_ns)
             if len(frame.steps.gyro):
@@ -339,9 +341,10 @@ class VioEstimator:
         return self._output_state
 
 
-def _inflated(noise: ImuNoise, config: EstimatorConfig) -> ImuNoise:
-    gyro, accel = noise.gyro_noise * config.gyro_noise_scale, noise.accel_noise * config.accel_noise_scale
-    return replace(noise, gyro_noise=gyro, accel_noise=accel)
+def _shown(given: ImuNoise, measured: tuple[float, float], config: EstimatorConfig) -> ImuNoise:
+    """The noise that the readings show, at least the calibrated one: vibration is in no data sheet."""
+    gyro = max(given.gyro_noise, measured[0]) * config.gyro_noise_scale
+    return replace(given, gyro_noise=gyro, accel_noise=max(given.accel_noise, measured[1]) * config.accel_noise_scale)
 
 
 def _waiting(stamp_ns: int, reason: str, resets: int) -> Step:

@@ -31,22 +31,25 @@ FIXED_STD = 1e-4  # rad, m: the first pose's heading and place define odom
 class Initialiser:
     """Collects frames; `frames_to_start` gives those that the window begins with."""
 
-    def __init__(self, config: EstimatorConfig, mounts: CameraMounts, noise: ImuNoise | None) -> None:
-        self._config, self._mounts, self._noise = config, mounts, noise
+    def __init__(self, config: EstimatorConfig, mounts: CameraMounts) -> None:
+        self._config, self._mounts = config, mounts
         self._waiting: list[Frame] = []
         self.T_odom_start = np.eye(4)  # where the odom frame is entered; after a reset it goes on from there
 
-    def frames_to_start(self, frame: Frame, rest: ImuSteps | None) -> list[Frame] | Rejected:
-        """Frames with states, or why it is too early; rest: the readings while standing still, if it does."""
+    def frames_to_start(self, frame: Frame, rest: ImuSteps | None, noise: ImuNoise | None) -> list[Frame] | Rejected:
+        """Frames with states, or why it is too early.
+
+        rest: the readings while standing still, if it does. noise: the IMU's, None without one.
+        """
         self._waiting.append(frame)
         while (frame.stamp_ns - self._waiting[0].stamp_ns) * 1e-9 > (3.0 if self._without_depth() else 1.0):
             del self._waiting[0]
-        if self._noise is None:
+        if noise is None:
             return self._start_with_cameras(frame)
         if rest is not None:
             state = initialise_at_rest(rest)
             return state if isinstance(state, Rejected) else self._placed([frame], [state])
-        return self._start_moving(self._noise)
+        return self._start_moving(noise)
 
     def _without_depth(self) -> bool:
         """Whether the scale has to come from acceleration, which takes longer."""

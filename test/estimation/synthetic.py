@@ -113,8 +113,8 @@ def see(points, T_world_body, mounted, pixel_std, rng):
 
 
 def config_of(mode: str, **estimator) -> Config:
-    """The default configuration in a mode, with the simulated pixel noise."""
-    return Config(mode=mode, estimator=EstimatorConfig(**{"pixel_sigma": 0.5, **estimator}))
+    """The default configuration in a mode, with pixel noise as it is simulated: independent."""
+    return Config(mode=mode, estimator=EstimatorConfig(**{"pixel_noise_scale": 1.0, **estimator}))
 
 
 def run(recording: Recording, config: Config, estimator: VioEstimator | None = None) -> list[VioState]:

@@ -368,7 +368,7 @@ def errors_with_fixes(seed, duration_s, wrong=()):
     """Position errors (N, 3) in odom and covariances (N, 3, 3) of a flight with fixes of 5 cm at 1 Hz."""
     recording = record("hall", duration_s, seed, Quality(features=50))
     at, p_world = simulate_position(recording.trajectory, LEVER, 1.0, 0.05, np.random.default_rng([seed, 9]))
-    config = config_of("stereo_imu", pixel_sigma=0.3, gyro_noise_scale=1.0, accel_noise_scale=1.0)
+    config = config_of("stereo_imu", gyro_noise_scale=1.0, accel_noise_scale=1.0)
     sensor = Position(LEVER)
     estimator = VioEstimator(config, recording.rig, [sensor])
     T_odom_world, fed, errors, covariances = None, 0, [], []

@@ -156,12 +156,13 @@ def test_cost_is_half_the_sum_of_squares_below_the_scale_and_a_logarithm_beyond(
     assert 0 < (error > scale).mean() < 1 or scale != 1.5
 
 
-def test_the_scale_is_that_of_most_errors_and_few_tell_nothing():
-    noise, errors = RobustPixels(0.7), np.random.default_rng(0).rayleigh(0.2, 1000)
+def test_noise_and_scale_are_those_of_most_errors_and_few_tell_nothing():
+    noise, errors = RobustPixels(0.7, noise_scale=2.0), np.random.default_rng(0).rayleigh(0.2, 1000)
+    assert noise.fitted(errors).sigma == pytest.approx(2.0 * 0.2, rel=0.05)
     errors[:300] = 50.0
     assert 0.3 < noise.fitted(errors).scale / noise.factor < 0.4
     assert noise.fitted(errors[:10]) == noise
-    assert noise.fitted(np.zeros(100)).scale > 0
+    assert min(noise.fitted(np.zeros(100)).scale, noise.fitted(np.zeros(100)).sigma) > 0
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0, 6.0, 1e9])

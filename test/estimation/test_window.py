@@ -23,7 +23,16 @@ from letvins_ros.simulation.imu import seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
 
 NOISE = ImuNoise(1.7e-3, 2e-2, 2e-4, 3e-2)
-GAUSS = RobustPixels(0.5, 1e6, factor=1e9)
+
+
+class Held(RobustPixels):
+    """Whatever errors show."""
+
+    def fitted(self, errors):
+        return self
+
+
+GAUSS = Held(0.5, 1e6, factor=1e9)
 SIGMAS = np.repeat([2e-3, 2e-2, 3e-2, 1e-2, 1e-3], 3)
 
 
@@ -212,6 +221,17 @@ def test_marginalising_a_frame_leaves_the_others_where_they_were_and_as_certain(
     for old, frame in zip(before, less.frames, strict=True):
         assert (np.abs(old.step_to(frame.state)) < 2e-3 * size).all()
     np.testing.assert_allclose(P_after / np.outer(size, size), P_before / np.outer(size, size), atol=2e-3)
+
+
+def test_landmarks_outlive_a_frame_that_another_one_repeats(recording):
+    window = window_of(recording, 6)
+    solved(window, 6)
+    ids, certain = window.ids.copy(), np.diag(window.covariance(solved(window, 1).information))
+    window.marginalise(4, repeats=True)
+    assert [f.index for f in window.frames] == [10, 11, 12, 13, 15]
+    np.testing.assert_array_equal(window.ids, ids)
+    after = np.diag(window.covariance(solved(window, 1).information))
+    assert (after >= certain * (1 - 1e-3)).all()  # nothing is made up
 
 
 def keep_sightings_that_leave_together(window, position):

@@ -44,7 +44,8 @@ def estimate(truth) -> Trajectory:
 
 
 def make_state(T=None, status=VioStatus.TRACKING, reason="", resets=0) -> Estimate:
-    return Estimate(status, reason, np.eye(4) if T is None else T, np.zeros(3), np.tile(1e-4 * np.eye(3), (3, 1, 1)), resets)
+    covariances = np.tile(1e-4 * np.eye(3), (3, 1, 1))
+    return Estimate(status, reason, np.eye(4) if T is None else T, np.zeros(3), covariances, resets)
 
 
 def make_frame(stamp_ns, state=None, T_map_odom=None, total_ms=20.0) -> FrameResult:

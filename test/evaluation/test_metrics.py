@@ -8,7 +8,7 @@ import pytest
 from letvins_ros import geometry
 from letvins_ros.evaluation import metrics as m
 from letvins_ros.evaluation.kitti_error import kitti_error
-from letvins_ros.evaluation.trajectory import associate, from_poses, poses, take
+from letvins_ros.evaluation.trajectory import associate, at_times, from_poses, poses, take
 from letvins_ros.types import Trajectory
 
 YAW = np.array([0.0, 0.0, 1.0])
@@ -194,3 +194,22 @@ def test_path_length_and_wander_of_a_square():
     assert m.path_length(square[:1]) == 0.0
     assert m.largest_distance_from_mean(square) == pytest.approx(np.sqrt(0.5))
     assert m.rms(np.array([])) is None
+
+
+def test_velocity_is_the_slope_of_the_truth_and_unknown_where_it_is_sparse(truth):
+    at = truth.stamps_ns[[100, 1000, 3000]] + 2_000_000  # between two of its poses
+    before, after = at_times(truth, at - 5_000_000)[0], at_times(truth, at + 5_000_000)[0]
+    slope = (after.positions - before.positions) / 0.01
+    np.testing.assert_allclose(m.velocities(truth, at), slope, atol=2e-3 * np.abs(slope).max())
+    sparse = take(truth, np.arange(0, len(truth), 20))
+    assert np.isnan(m.velocities(sparse, at)).all()
+
+
+def test_a_heading_that_is_wrong_at_the_start_only_is_turned_away(truth):
+    T = poses(truth)
+    T[0, :3, :3] = geometry.exp_so3(0.02 * YAW) @ T[0, :3, :3]
+    estimate = from_poses(truth.stamps_ns.tolist(), poses(truth))
+    noisy = from_poses(truth.stamps_ns.tolist(), T)
+    found = m.drift(noisy, estimate, np.zeros(len(truth), int))
+    assert np.abs(found.position).max() > 0.02
+    assert np.abs(found.turned).max() < 1e-9

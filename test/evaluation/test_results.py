@@ -19,8 +19,8 @@ from letvins_ros.types import VioState, VioStatus
 
 KEYS = (  # what other programs read
     "frames frames_dropped duration_s path_length_m coverage initialised_after_s resets loops ate_rmse_m ate_map_rmse_m"
-    " rpe_trans_rmse_m rpe_rot_rmse_deg nees_position_mean realtime_factor tracker_ms estimator_ms loop_ms total_ms"
-    " peak_rss_mb"
+    " rpe_trans_rmse_m rpe_rot_rmse_deg nees_position_mean nees_position_turned_mean nees_rotation_mean"
+    " nees_velocity_mean realtime_factor tracker_ms estimator_ms loop_ms total_ms peak_rss_mb"
 ).split()
 FILES = {
     *("trajectory.tum", "trajectory_map.tum", "metrics.json", "timing.csv", "config.yaml"),

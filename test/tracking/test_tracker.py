@@ -74,6 +74,31 @@ def test_tracks_and_stereo_matches_are_where_the_world_is(hall, frames, config):
         assert np.mean(error < 2) > 0.9
 
 
+def test_what_is_far_behind_near_things_is_matched_too(pattern):
+    """Most features have come near step by step; then the partner sees again what is far, a hundred pixels off."""
+    focal, baseline, size = 400.0, 0.11, {"height": 240, "width": 480}
+    camera = Camera("pinhole-radtan", 480, 240, (focal, focal, 240.0, 120.0))
+    away = np.eye(4)
+    away[0, 3] = baseline
+    tracker = FeatureTracker(PLAIN, Rig((MountedCamera(camera, np.eye(4)), MountedCamera(camera, away)), None))
+    left = pattern(**size)
+
+    def seen_at(inverse_distance):
+        return pattern(lambda uv: uv + np.array([focal * baseline * inverse_distance, 0]), **size)
+
+    far = seen_at(0.1)
+    for w in (0.5, 1.0, 1.7, 2.4):
+        right = seen_at(w)
+        right[:120] = 0 if w < 2.4 else far[:120]
+        tracks = tracker.process(ImageFrame(round(w * 1e9), (left, right)))
+    upper = (tracks.uv[0, :, 1] < 100) & (tracks.uv[0, :, 0] > 30)
+    matched = np.isfinite(tracks.uv[1]).all(1)
+    assert upper.sum() > 20
+    assert matched[upper].mean() > 0.9
+    moved = tracks.uv[0, upper & matched, 0] - tracks.uv[1, upper & matched, 0]
+    assert np.median(moved) == pytest.approx(focal * baseline * 0.1, abs=0.2)
+
+
 def test_ages_count_frames_and_new_ids_are_the_highest(frames, tracker):
     before = tracker.process(frames[0])
     assert before.ids.tolist() == list(range(len(before)))

@@ -25,7 +25,8 @@ from letvins_ros.estimation.variables import AnyKey, Key, Values
 from letvins_ros.geometry import exp_so3
 
 FEW = 30  # sightings
-MIN_SCALE_PX = 0.1  # as errors of nothing would let no error count
+MIN_ERROR_PX = 0.05  # median, at least: errors of nothing would let no error count
+MEDIAN = np.sqrt(2 * np.log(2))  # of Gaussian errors in two directions, in standard deviations
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,21 @@ class RobustPixels:
     """Standard deviation of a pixel, px, and the loss of its error e: Cauchy's, scale^2 / 2 log(1 + (e / scale)^2).
 
     Some features slide along edges of things that hide each other, and are ten times further off than most. How exact
-    most are differs between cameras, lights and trackers, so the scale follows their median error (Huber 1981, ch. 6).
+    most are differs between cameras, lights and trackers, so both follow their median error (Huber 1981, ch. 6).
     The loss weighs errors down that are purely Gaussian too; what it takes from them in the mean, `weight` gives back.
     """
 
-    sigma: float
-    scale: float = 1.5  # px, while no errors are known
-    factor: float = 2.0  # of the median error
+    sigma: float = 0.7  # px, while no errors are known
+    scale: float = 1.5  # px, likewise
+    noise_scale: float = 1.0  # sigma in standard deviations of the errors
+    factor: float = 2.0  # the scale in median errors
 
     def fitted(self, errors: np.ndarray) -> "RobustPixels":
-        """The same with the scale of errors (K,) px; few of them tell nothing."""
+        """The same as errors (K,) px show it; few of them tell nothing."""
         if len(errors) < FEW:
             return self
-        return replace(self, scale=max(self.factor * float(np.median(errors)), MIN_SCALE_PX))
+        median = max(float(np.median(errors)), MIN_ERROR_PX)
+        return replace(self, sigma=self.noise_scale * median / MEDIAN, scale=self.factor * median)
 
     @property
     def weight(self) -> float:
@@ -55,9 +58,9 @@ class RobustPixels:
 
 @cache
 def _mean_gaussian_weight(factor: float) -> float:
-    """Mean Cauchy weight of Gaussian errors; half their square is distributed exponentially, with its median at ln 2."""
+    """Mean Cauchy weight of Gaussian errors, half of whose square, in standard deviations, is spread exponentially."""
     halved_squares, shares = np.polynomial.laguerre.laggauss(32)
-    return float(shares @ (1 / (1 + halved_squares / (np.log(2) * factor**2))))
+    return float(shares @ (1 / (1 + 2 * halved_squares / (MEDIAN * factor) ** 2)))
 
 
 @dataclass(frozen=True, eq=False)
