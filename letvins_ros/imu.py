@@ -125,5 +125,7 @@ class ImuBuffer:
 
 def _without_spikes(values: np.ndarray, limit: float) -> np.ndarray:
     """Readings (N, 3) with those replaced that are further than the limit from the median of the five around them."""
+    if np.abs(np.diff(values, axis=0)).max(initial=0.0) < limit / 4:  # then no five differ by as much
+        return values
     median = median_filter(values, size=(5, 1), mode="nearest")
     return np.where(np.abs(values - median) > limit, median, values)
