@@ -159,6 +159,7 @@ def test_cost_is_half_the_sum_of_squares_below_the_scale_and_a_logarithm_beyond(
 def test_noise_and_scale_are_those_of_most_errors_and_few_tell_nothing():
     noise, errors = RobustPixels(0.7, noise_scale=2.0), np.random.default_rng(0).rayleigh(0.2, 1000)
     assert noise.fitted(errors).sigma == pytest.approx(2.0 * 0.2, rel=0.05)
+    assert noise.fitted(50 * errors).sigma == noise.fitted(500 * errors).sigma < 1.0  # a contradiction is no noise
     errors[:300] = 50.0
     assert 0.3 < noise.fitted(errors).scale / noise.factor < 0.4
     assert noise.fitted(errors[:10]) == noise

@@ -26,6 +26,7 @@ from letvins_ros.geometry import exp_so3
 
 FEW = 30  # sightings
 MIN_ERROR_PX = 0.05  # median, at least: errors of nothing would let no error count
+MAX_ERROR_PX = 0.5  # that is taken for noise: where images contradict an IMU that is wrong, they must not give way
 MEDIAN = np.sqrt(2 * np.log(2))  # of Gaussian errors in two directions, in standard deviations
 
 
@@ -48,7 +49,8 @@ class RobustPixels:
         if len(errors) < FEW:
             return self
         median = max(float(np.median(errors)), MIN_ERROR_PX)
-        return replace(self, sigma=self.noise_scale * median / MEDIAN, scale=self.factor * median)
+        sigma = self.noise_scale * min(median, MAX_ERROR_PX) / MEDIAN
+        return replace(self, sigma=sigma, scale=self.factor * median)
 
     @property
     def weight(self) -> float:
