@@ -18,7 +18,7 @@ from letvins_ros.contrast import to_gray
 from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.datasets.stream import LATE, REPEATED
 from letvins_ros.errors import Rejected
-from letvins_ros.estimation import Step, VioEstimator, compile_kernels
+from letvins_ros.estimation import APART, Step, VioEstimator, compile_kernels
 from letvins_ros.estimation.sensor import Sensor
 from letvins_ros.evaluation.record import Estimate, FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
@@ -86,7 +86,8 @@ class Odometry:
         tracked = time.perf_counter()
         step = self.estimator.process(tracks)
         imu_time_ns = self.estimator.imu_time(frame.stamp_ns)
-        self.examiner.add_frame(self.tracker.matches, frame.stamp_ns, imu_time_ns, self.tracker.stuck[0])
+        contradicted = step.state.reason == APART
+        self.examiner.add_frame(self.tracker.matches, frame.stamp_ns, imu_time_ns, self.tracker.stuck[0], contradicted)
         return Processed(tracks, step, (tracked - start) * 1e3, (time.perf_counter() - tracked) * 1e3)
 
 

@@ -3,5 +3,6 @@
 
 from letvins_ros.estimation.costs.vision import compile_kernels
 from letvins_ros.estimation.estimator import Step, VioEstimator
+from letvins_ros.estimation.health import APART
 
-__all__ = ["Step", "VioEstimator", "compile_kernels"]
+__all__ = ["APART", "Step", "VioEstimator", "compile_kernels"]

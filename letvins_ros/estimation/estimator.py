@@ -179,7 +179,7 @@ class VioEstimator:
         fault = self._health.fault(frame.state, solution.errors, OUTLIER_PX)
         if fault:
             return self._reset(frame, fault)
-        state = self._output(frame, solution.information)
+        state = self._output(frame, solution.information, self._health.apart(solution.contradiction))
         return Step(state, self._consider_keyframe(frame, tracks, solution.information))
 
     def _converged(self, solution: Solution) -> Solution:
@@ -327,14 +327,14 @@ class VioEstimator:
         published = self._keyframes - self._keyframes_before_start
         return T[max(len(T) - published, 0) :]
 
-    def _output(self, frame: Frame, information: np.ndarray) -> VioState:
+    def _output(self, frame: Frame, information: np.ndarray, doubt: str = "") -> VioState:
         state = frame.state
         covariance = in_output_order(self._window.covariance(information), state.R)
         if not np.isfinite(covariance).all():
             raise np.linalg.LinAlgError("the covariance is not finite")
         self._T_last_now = inverse(self._good.T_odom_body) @ state.T_odom_body
         self._good = state
-        reason = weakness(frame.steps, self._window.shared(frame), self._config.min_tracks)
+        reason = weakness(frame.steps, self._window.shared(frame), self._config.min_tracks) or doubt
         status = VioStatus.DEGRADED if reason else VioStatus.TRACKING
         pose = (state.T_odom_body, state.v, state.gyro_bias, state.accel_bias)
         self._output_state = VioState(frame.stamp_ns, status, reason, *pose, covariance, self._resets)

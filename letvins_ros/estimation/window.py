@@ -11,7 +11,7 @@ import numpy as np
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.estimation.calibration_variables import calibrated, calibration_values
 from letvins_ros.estimation.costs.gtsam_factors import GtsamCost, factor_keys
-from letvins_ros.estimation.costs.inertial import imu_factors
+from letvins_ros.estimation.costs.inertial import contradiction, imu_factors
 from letvins_ros.estimation.costs.linear import NOTHING, Cost
 from letvins_ros.estimation.costs.vision import (
     LinearVision,
@@ -45,6 +45,7 @@ class Solution:
     information: np.ndarray  # (n, n) at the last linearisation: the frames' states, then what is refined
     errors: np.ndarray  # (L,) px, each landmark's mean; 0 where it had no part
     followed: np.ndarray  # (L,) bool, seen by the newest frame and one before it: these tell of its motion
+    contradiction: float  # mean chi-square of the IMU's intervals
 
     def doubtful_share(self, limit_px: float) -> float:
         """Share of the followed landmarks that are beyond a limit; new ones fit any motion and have no vote."""
@@ -130,7 +131,8 @@ class Window:
         errors = end.linear_of(LinearVision).errors
         self._noise = self._noise.fitted(errors)
         mean = self._mean_errors(active, seen, errors)
-        return Solution(end.cost, end.steps, end.information, mean, self._followed(active, seen))
+        followed = self._followed(active, seen)
+        return Solution(end.cost, end.steps, end.information, mean, followed, contradiction(self.frames))
 
     def _costs(
         self, layout: Layout, imu: list[gtsam.NonlinearFactor], extra: Sequence[Extra], vision: VisionCost | None

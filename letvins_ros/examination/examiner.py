@@ -49,6 +49,12 @@ HIDES = {  # what follows from a finding needs no mention
     "stamp_units": {"imu_rate", "imu_gap"},
     "cameras_exchanged": {"stereo_missing", "stereo_mount", "stereo_focal", "gyro_scale"},
 }
+EXPLAIN_S = 3.0  # a contradiction is explained by what is found up to so long after it
+EXPLAINING = {
+    *("time_offset", "gyro_scale", "gyro_disagrees", "gyro_stuck", "gyro_in_degrees", "accel_in_g", "accel_stuck"),
+    *("accel_without_gravity", "imu_axes", "imu_mount", "imu_held", "imu_spikes", "imu_saturated", "scene_changed"),
+    *("stereo_mount", "stereo_focal", "stereo_disagrees", "cameras_exchanged", "stamps_repeated", "stamps_back"),
+}
 
 
 @dataclass
@@ -83,10 +89,13 @@ class Examiner:
         """Readings as they came, before anything is mended."""
         self._readings.add(samples)
 
-    def add_frame(self, matches: Matches | None, stamp_ns: int, imu_time_ns: int, stuck: int = 0) -> None:
+    def add_frame(
+        self, matches: Matches | None, stamp_ns: int, imu_time_ns: int, stuck: int = 0, contradicted: bool = False
+    ) -> None:
         """Matches of a frame, None where it has none; its stamp, and the same on the IMU's clock.
 
-        stuck: how many images so far repeated the one before while the body turned.
+        stuck: how many images so far repeated the one before while the body turned. contradicted: whether the estimator
+        finds that IMU and images tell of different motions.
         """
         if self._first_ns is None:
             self._first_ns = self._examined_ns = stamp_ns
@@ -100,6 +109,9 @@ class Examiner:
         if self._frozen >= FROZEN:
             text = f"the left camera sends one image again and again while the body turns ({FROZEN} times in a row)"
             self.add_finding(Finding("images_frozen", text, now_s, {"frames": float(FROZEN)}), now_s)
+        if contradicted:
+            text = "IMU and images tell of different motions, by more than their noise"
+            self.add_finding(Finding("imu_contradicted", text, now_s), now_s)
         if matches is not None:
             self._add_turn(matches, imu_time_ns)
             if self._scene.changed(matches):
@@ -191,5 +203,8 @@ class Examiner:
 def without_consequences(findings: Sequence[Finding]) -> list[Finding]:
     """The first finding of each code, without those that only follow from another one."""
     hidden = set[str]().union(*(HIDES.get(finding.code, set()) for finding in findings))
+    apart_s = min((finding.since_s for finding in findings if finding.code == "imu_contradicted"), default=0.0)
+    if any(one.code in EXPLAINING and one.since_s <= apart_s + EXPLAIN_S for one in findings):
+        hidden.add("imu_contradicted")
     first = {finding.code: finding for finding in reversed(findings) if finding.code not in hidden}
     return [finding for finding in findings if first.get(finding.code) is finding]

@@ -57,7 +57,7 @@ class GtsamCost(Cost):
         if self._graph.size():
             values = gtsam.Values()
             for key in self.keys:
-                values.insert(_gtsam_values(where[key], key.number))
+                values.insert(gtsam_values(where[key], key.number))
             linear, cost = self._graph.linearize(values), float(self._graph.error(values))
             ordering, rows = _ordering(layout, set(linear.keyVector()))
             dense, eta = linear.hessian(ordering)
@@ -67,7 +67,8 @@ class GtsamCost(Cost):
 
 
 @lru_cache(maxsize=64)  # most variables of a window stay where they are from frame to frame
-def _gtsam_values(variable: Variable, number: int) -> gtsam.Values:
+def gtsam_values(variable: Variable, number: int) -> gtsam.Values:
+    """GTSAM's values of one variable."""
     values = gtsam.Values()
     variable.insert(values, number)
     return values
