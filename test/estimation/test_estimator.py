@@ -8,7 +8,7 @@ from synthetic import Quality, add_imu, config_of, estimate, posed, record, run,
 
 from letvins_ros.calibration import Rig
 from letvins_ros.errors import CalibrationError
-from letvins_ros.estimation import VioEstimator
+from letvins_ros.estimation import APART, VioEstimator
 from letvins_ros.estimation.window import Window
 from letvins_ros.evaluation.metrics import absolute_error, drift, largest_distance_from_mean, nees, rms
 from letvins_ros.geometry import apply, exp_so3, inverse, log_so3, transform
@@ -485,3 +485,18 @@ def test_a_solution_that_is_not_finite_is_never_output_and_a_reset_recovers(hall
         assert all(map(finite, states)), spoilt
         assert 1 <= states[-1].resets <= 2
         assert states[-1].status is VioStatus.TRACKING
+
+
+# -- contradictions ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("gyro", "accel"), [(0.05, 0.0), (0.0, 0.5)])
+def test_a_bias_that_jumps_is_told_soon_and_no_clean_flight_is(gyro, accel):
+    recording = record("hall", 6.0, 2, Quality())
+    assert not any(state.reason == APART for state in run(recording, config_of("stereo_imu", pixel_noise_scale=2.0)))
+    late = (recording.imu.stamps_ns > START_NS + 3 * SECOND)[:, None] * np.array([1.0, 0.0, 0.0])
+    jumping = ImuSamples(recording.imu.stamps_ns, recording.imu.gyro + gyro * late, recording.imu.accel + accel * late)
+    states = run(replace(recording, imu=jumping), config_of("stereo_imu", pixel_noise_scale=2.0))
+    apart_s = [(state.stamp_ns - START_NS) * 1e-9 for state in states if state.reason == APART]
+    assert 3.0 < min(apart_s) < 6.0
+    assert {state.status for state in states if state.reason == APART} == {VioStatus.DEGRADED}
