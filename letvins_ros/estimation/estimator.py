@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from letvins_ros.calibration import ImuNoise, MountedCamera, Rig
-from letvins_ros.config import Config, EstimatorConfig
+from letvins_ros.calibration import MountedCamera, Rig
+from letvins_ros.config import Config
 from letvins_ros.errors import CalibrationError, Rejected
 from letvins_ros.estimation.calibration_variables import TIME_OFFSET, calibration_prior, refined_keys
 from letvins_ros.estimation.costs import rest
@@ -16,6 +16,7 @@ from letvins_ros.estimation.costs.vision import RobustPixels, mounts_of
 from letvins_ros.estimation.covariance import in_output_order, motion_covariance, propagated
 from letvins_ros.estimation.frame import Frame, frame_of
 from letvins_ros.estimation.health import Health, weakness
+from letvins_ros.estimation.imu_noise import ShownNoise
 from letvins_ros.estimation.initialiser import Initialiser, consecutive, first_prior, level_start
 from letvins_ros.estimation.keyframes import is_keyframe
 from letvins_ros.estimation.preintegration import preintegrate
@@ -56,7 +57,7 @@ class VioEstimator:
         if config.mode != "stereo" and rig.imu is None:
             raise CalibrationError(f"mode {config.mode} needs the IMU's noise in the calibration")
         self._given_noise = None if config.mode == "stereo" else rig.imu
-        self._noise = self._given_noise  # as the readings up to the last frame show it
+        self._noise = self._given_noise  # as it shows up to the last frame
         self._refined = refined_keys(self._config, len(self._given_cameras))
         self._imu = ImuBuffer()
         self._resets = 0
@@ -168,6 +169,7 @@ class VioEstimator:
         self._initialiser = Initialiser(self._config, mounts)
         self._initialiser.T_odom_start = T_odom_start
         self._rest, self._health = StandstillDetector(), Health()
+        self._shown_noise = None if self._given_noise is None else ShownNoise(self._given_noise, self._config)
         self._keyframes_before_start, self.initialised = self._keyframes, False
 
     def _advance(self, frame: Frame, tracks: FrameTracks) -> Step:
@@ -179,6 +181,8 @@ class VioEstimator:
         fault = self._health.fault(frame.state, solution.errors, OUTLIER_PX)
         if fault:
             return self._reset(frame, fault)
+        if self._shown_noise is not None:
+            self._shown_noise.solved(solution.contradiction)
         state = self._output(frame, solution.information, self._health.apart(solution.contradiction))
         return Step(state, self._consider_keyframe(frame, tracks, solution.information))
 
@@ -232,8 +236,9 @@ class VioEstimator:
         frame = frame_of(self._frames, tracks, self._given_cameras, state)
         frame.offset_s = self._window.calibration[TIME_OFFSET].seconds
         self._frames += 1
-        if self._given_noise is not None:
-            self._noise = _shown(self._given_noise, self._imu.noise(frame.imu_ns), self._config)
+        if self._shown_noise is not None:
+            self._shown_noise.read(self._imu.noise(frame.imu_ns), frame.stamp_ns)
+            self._noise = self._shown_noise.now()
         if self._last is not None and self._noise is not None:
             frame.steps = self._steps_since(self._last, tracks.stamp_ns)
             if len(frame.steps.gyro):
@@ -339,12 +344,6 @@ class VioEstimator:
         pose = (state.T_odom_body, state.v, state.gyro_bias, state.accel_bias)
         self._output_state = VioState(frame.stamp_ns, status, reason, *pose, covariance, self._resets)
         return self._output_state
-
-
-def _shown(given: ImuNoise, measured: tuple[float, float], config: EstimatorConfig) -> ImuNoise:
-    """The noise that the readings show, at least the calibrated one: vibration is in no data sheet."""
-    gyro = max(given.gyro_noise, measured[0]) * config.gyro_noise_scale
-    return replace(given, gyro_noise=gyro, accel_noise=max(given.accel_noise, measured[1]) * config.accel_noise_scale)
 
 
 def _waiting(stamp_ns: int, reason: str, resets: int) -> Step:

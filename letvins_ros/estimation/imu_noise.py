@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The IMU's noise as calibrated, or as its readings and the images show it where that is more."""
+
+from dataclasses import replace
+
+from letvins_ros.calibration import ImuNoise
+from letvins_ros.config import EstimatorConfig
+
+USUAL_CHI2 = 0.5  # of an interval at the solved states, in flights whose IMU is as calibrated: 0.4 to 0.8
+LARGEST = 100.0  # factor on the variances: ten times the noise
+SLOWNESS_S = 1.0  # in which the factor comes near to what the frames show
+
+
+class ShownNoise:
+    """Follows how noisy the IMU is.
+
+    Vibration is in no data sheet, but shows in the readings. Errors of scale, axes and clocks, and jumps of a bias,
+    show in what is left between IMU and images after a solution: the IMU's weight falls until that is as usual.
+    """
+
+    def __init__(self, given: ImuNoise, config: EstimatorConfig) -> None:
+        self._given, self._scales = given, (config.gyro_noise_scale, config.accel_noise_scale)
+        self._measured, self._factor = (0.0, 0.0), 1.0
+        self._read_ns, self._share = 0, 0.0
+
+    def read(self, measured: tuple[float, float], stamp_ns: int) -> None:
+        """Take the densities of the noise in the readings up to a frame, as `ImuBuffer.noise` has them."""
+        self._measured = measured
+        self._share = min((stamp_ns - self._read_ns) * 1e-9 / SLOWNESS_S, 0.2)  # no frame alone decides
+        self._read_ns = stamp_ns
+
+    def solved(self, chi2: float) -> None:
+        """Take the mean chi-square of the window's intervals, with the noise as it has been."""
+        shown = min(max(chi2 * self._factor / USUAL_CHI2, 1.0), LARGEST)
+        self._factor += self._share * (shown - self._factor)
+
+    def now(self) -> ImuNoise:
+        """The noise of an interval that ends now."""
+        given = (self._given.gyro_noise, self._given.accel_noise)
+        pairs = zip(given, self._measured, self._scales, strict=True)
+        gyro, accel = (max(calibrated, read) * scale * self._factor**0.5 for calibrated, read, scale in pairs)
+        return replace(self._given, gyro_noise=gyro, accel_noise=accel)

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from letvins_ros.config import EstimatorConfig
+from letvins_ros.estimation.imu_noise import LARGEST, USUAL_CHI2, ShownNoise
+from letvins_ros.simulation.rigs import EUROC_IMU
+
+PLAIN = EstimatorConfig(gyro_noise_scale=1.0, accel_noise_scale=1.0)
+FRAME_NS = 50_000_000
+
+
+def after(seconds, chi2, measured=(0.0, 0.0)):
+    """The noise after so long, at 20 Hz; chi2 is that of the noise as calibrated."""
+    shown = ShownNoise(EUROC_IMU, PLAIN)
+    for i in range(round(seconds * 20)):
+        shown.read(measured, i * FRAME_NS)
+        shown.solved(chi2 * (EUROC_IMU.gyro_noise / shown.now().gyro_noise) ** 2)
+    return shown.now()
+
+
+def test_noise_is_the_calibrated_one_where_nothing_shows_more():
+    assert after(5.0, USUAL_CHI2 / 2, (1e-9, 1e-9)) == EUROC_IMU
+
+
+def test_vibration_counts_where_it_is_more_than_calibrated():
+    noise = after(1.0, 0.0, (1e-9, 20 * EUROC_IMU.accel_noise))
+    assert (noise.gyro_noise, noise.accel_noise) == (EUROC_IMU.gyro_noise, 20 * EUROC_IMU.accel_noise)
+
+
+@pytest.mark.parametrize(("chi2", "times"), [(9 * USUAL_CHI2, 3.0), (1e6, LARGEST**0.5)])
+def test_a_contradiction_is_answered_within_seconds_by_the_noise_that_explains_it(chi2, times):
+    assert after(6.0, chi2).gyro_noise == pytest.approx(times * EUROC_IMU.gyro_noise, rel=0.05)
+    assert after(0.1, chi2).gyro_noise < 0.5 * times * EUROC_IMU.gyro_noise
