@@ -6,7 +6,7 @@ from dataclasses import replace
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.config import EstimatorConfig
 
-USUAL_CHI2 = 0.5  # of an interval at the solved states, in flights whose IMU is as calibrated: 0.4 to 0.8
+USUAL_CHI2 = 0.7  # of an interval at the solved states, in flights whose IMU is as calibrated: 0.4 to 0.8
 LARGEST = 100.0  # factor on the variances: ten times the noise
 SLOWNESS_S = 1.0  # in which the factor comes near to what the frames show
 
