@@ -181,7 +181,7 @@ class VioEstimator:
         fault = self._health.fault(frame.state, solution.errors, OUTLIER_PX)
         if fault:
             return self._reset(frame, fault)
-        if self._shown_noise is not None:
+        if self._shown_noise is not None and not self._refined:  # else the calibration may explain it
             self._shown_noise.solved(solution.contradiction)
         state = self._output(frame, solution.information, self._health.apart(solution.contradiction))
         return Step(state, self._consider_keyframe(frame, tracks, solution.information))

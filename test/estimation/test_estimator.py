@@ -500,4 +500,4 @@ def test_a_bias_that_jumps_is_told_soon_and_no_clean_flight_is(gyro, accel):
     apart_s = [(state.stamp_ns - START_NS) * 1e-9 for state in states if state.reason == APART]
     assert 3.0 < min(apart_s) < 6.0
     assert {state.status for state in states if state.reason == APART} == {VioStatus.DEGRADED}
-    assert ate(recording, posed(states)) < 0.03  # the images lead
+    assert ate(recording, posed(states)) < 0.05  # the images lead
