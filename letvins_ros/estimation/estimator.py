@@ -10,7 +10,7 @@ import numpy as np
 from letvins_ros.calibration import MountedCamera, Rig
 from letvins_ros.config import Config
 from letvins_ros.errors import CalibrationError, Rejected
-from letvins_ros.estimation.calibration_variables import TIME_OFFSET, calibration_prior, refined_keys
+from letvins_ros.estimation.calibration_variables import TIME_OFFSET, Mount, calibration_prior, refined_keys
 from letvins_ros.estimation.costs import rest
 from letvins_ros.estimation.costs.vision import RobustPixels, mounts_of
 from letvins_ros.estimation.covariance import in_output_order, motion_covariance, propagated
@@ -181,7 +181,8 @@ class VioEstimator:
         fault = self._health.fault(frame.state, solution.errors, OUTLIER_PX)
         if fault:
             return self._reset(frame, fault)
-        if self._shown_noise is not None and not self._refined:  # else the calibration may explain it
+        mounts_explain = any(key.kind is Mount for key in self._refined)
+        if self._shown_noise is not None and not mounts_explain:
             self._shown_noise.solved(solution.contradiction)
         state = self._output(frame, solution.information, self._health.apart(solution.contradiction))
         return Step(state, self._consider_keyframe(frame, tracks, solution.information))

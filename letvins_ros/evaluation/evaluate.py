@@ -150,7 +150,7 @@ def _write_report(out: Path, absolute: AbsoluteError, metrics: Mapping[str, Any]
     from letvins_ros.evaluation.run_metrics import summary
 
     stamps = absolute.truth.stamps_ns
-    series = ErrorSeries((stamps - stamps[0]) / SECOND_NS, absolute.position, absolute.rotation_rad, None, None)
+    series = ErrorSeries((stamps - stamps[0]) / SECOND_NS, absolute.position, absolute.rotation_rad, None)
     kind = "Sim(3)" if "scale" in metrics else "SE(3)"
     figures = {
         "trajectory": trajectory_figure(absolute.aligned.positions, absolute.truth.positions, "Aligned to the truth"),

@@ -36,7 +36,7 @@ class ErrorSeries:
     position: np.ndarray | None  # (N, 3) m
     rotation_rad: np.ndarray | None  # (N,) angle
     sigma: np.ndarray | None  # (N, 3) m, one standard deviation of the position
-    sigma_rad: np.ndarray | None  # (N,) of the rotation, over all axes
+    sigma_rad: np.ndarray | None = None  # (N,) of the rotation, over all axes
 
 
 def trajectory_figure(estimate: np.ndarray, truth: np.ndarray | None = None, title: str = "") -> Figure:

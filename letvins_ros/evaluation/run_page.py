@@ -62,7 +62,7 @@ def _error(record: RunRecord, comparison: Comparison | None, marks: Marks) -> Fi
         return error_figure(series, marks, "Uncertainty; no truth to compare with")
     time_s, drift, absolute = _seconds(record, comparison.stamps_ns), comparison.drift, comparison.absolute
     if drift.tilt_rad > MAX_TILT_RAD:  # bounds hold in odom, to which a heading alone cannot align this truth
-        series = ErrorSeries(time_s, absolute.position, absolute.rotation_rad, None, None)
+        series = ErrorSeries(time_s, absolute.position, absolute.rotation_rad, None)
         return error_figure(series, marks, "Error after SE(3) alignment")
     angles = np.linalg.norm(drift.rotation, axis=1)
     series = ErrorSeries(time_s, drift.position, angles, *_bounds(comparison.covariances))
