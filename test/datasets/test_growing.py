@@ -97,20 +97,19 @@ def test_a_database_that_grows_is_read_or_told_to_be_written_and_its_recorder_go
     target.parent.mkdir()
     recorder = multiprocessing.get_context("spawn").Process(target=record, args=(source, target, mode))
     recorder.start()
-    told, lengths = set(), [0]
+    told = set()
     while recorder.is_alive():
         try:
             if target.exists():
                 dataset = open_dataset(target)
                 frames = list(dataset.frames())
-                assert 0 < len(frames) <= len(dataset)
+                # no lock is waited for, so a frame on a page between two states may be missing, but none is wrong
+                assert 0 < len(frames) <= len(dataset) <= 200
                 assert all(np.array_equal(frame.images[0], written(frame.stamp_ns)) for frame in frames)
-                lengths.append(len(dataset))
         except LetvinsError as error:
             told.add(str(error))
     recorder.join()
     assert recorder.exitcode == 0
-    assert lengths == sorted(lengths)
     known = ("is being written or cut short", "the file is empty", "0 image topics", "no image in", "is no ROS 2 bag")
     assert all(any(text in message for text in known) for message in told), told
     assert len(open_dataset(target)) == 200
