@@ -192,7 +192,7 @@ class CameraGroup:
             return uv_partner, np.zeros((2, 0, 2), np.float32), features
         known = np.isfinite(features.inverse_distance)
         typical = float(np.median(features.inverse_distance[known])) if known.any() else TYPICAL_INVERSE_DISTANCE
-        inverse_distance, pairs = features.inverse_distance.copy(), []
+        inverse_distance, alike = features.inverse_distance.copy(), np.full_like(uv_partner, np.nan)
         # what is not where most are, or where it was, may be far behind it
         for expected in (np.where(known, inverse_distance, typical), np.full(len(known), TYPICAL_INVERSE_DISTANCE)):
             rows = np.flatnonzero(np.isnan(uv_partner[:, 0]))
@@ -200,10 +200,13 @@ class CameraGroup:
             guess = self._stereo.guess_right(bearings, expected[rows])
             found_uv, found = follower.follow(*views, uv, np.where(np.isfinite(guess), guess, uv))
             original_uv = found_uv if self._resizing is None else self._resizing.original(found_uv)
-            pairs.append(np.stack([uv[found], original_uv[found]]))
+            seen_first = found & np.isnan(alike[rows, 0])  # each feature counts once
+            alike[rows[seen_first]] = original_uv[seen_first]
             partners = self._stereo.right.unproject(found_uv)
             agree, w = self._stereo.agree(bearings, partners, config.stereo_epipolar_px)
             found &= agree & np.isfinite(partners).all(1)
             uv_partner[rows[found]] = original_uv[found]
             inverse_distance[rows[found]] = np.maximum(w[found], 0.0)
-        return uv_partner, np.concatenate(pairs, 1), replace(features, inverse_distance=inverse_distance)
+        somewhere = np.isfinite(alike[:, 0])
+        pairs = np.stack([features.uv[somewhere], alike[somewhere]])
+        return uv_partner, pairs, replace(features, inverse_distance=inverse_distance)

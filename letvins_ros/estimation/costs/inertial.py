@@ -19,12 +19,15 @@ def imu_factors(pairs: Iterable[tuple[Frame, Frame]]) -> list[gtsam.NonlinearFac
 
 def contradiction(frames: Sequence[Frame]) -> float:
     """Mean chi-square of the intervals' IMU measurements at the frames' states, of 15 numbers each; 0 without any."""
+    factors = imu_factors(pairwise(frames))
+    if not factors:
+        return 0.0
     graph, values = gtsam.NonlinearFactorGraph(), gtsam.Values()
-    for factor in imu_factors(pairwise(frames)):
+    for factor in factors:
         graph.add(factor)
     for frame in frames:
         values.insert(gtsam_values(frame.state, frame.index))
-    return 2 * float(graph.error(values)) / max(graph.size(), 1)
+    return 2 * float(graph.error(values)) / len(factors)
 
 
 @lru_cache(maxsize=64)  # a window of factors: all but the newest are those of the frame before
