@@ -33,7 +33,6 @@ class Process:
         self.name, self._env = name, env
         self._command = [sys.executable, "-m", "letvins_ros.ros.start", name, *arguments, *NO_FILES]
         self.restarts, self.last = 0, ""  # the line that it wrote last
-        self.end_is_told = False
         self.start()
 
     def start(self) -> None:
@@ -90,13 +89,13 @@ def run_system(system: System, record: Path | None = None, view: Path | None = N
     remove_abandoned()  # of nodes that were killed with the program that started them
     with signals_noted() as ended:
         running = [Process(name, arguments, env) for name, arguments in wanted.items()]
-        code = _watch(running, ended)
-        stopped = stop(running)
+        failed = _watch(running, ended)
+        stopped = stop(running, failed)
         remove_abandoned()
-    if not (code or stopped) and saved is not None and _version(saved) == before:  # a node that was just started anew
+    if not stopped and saved is not None and _version(saved) == before:  # a node that was just started anew
         say("loop_closure", f"error: no map was saved to {saved}")
         return 1
-    return code or stopped
+    return stopped
 
 
 def _version(file: Path | None) -> tuple[int, int] | None:
@@ -107,34 +106,32 @@ def _version(file: Path | None) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _watch(running: list[Process], ended: threading.Event) -> int:
+def _watch(running: list[Process], ended: threading.Event) -> Process | None:
+    """Restart those that a signal has killed, until the end; the one that failed."""
     while not ended.wait(0.05):
         for process in running:
             code = process.ended()
             if code is None:
                 continue
-            how = _how(code)
             if code < 0 and process.restarts < RESTARTS:
                 process.restarts += 1
-                say(process.name, f"ended by {how}, started again ({process.restarts} of {RESTARTS})")
+                say(process.name, f"ended by {_how(code)}, started again ({process.restarts} of {RESTARTS})")
                 ended.wait(RESTART_DELAY_S)
                 process.start()
             elif code == 0 and process.name == "dataset_player":
                 ended.wait(SETTLE_S)
-                return 0
+                return None
             else:
-                say(process.name, f"ended with {how}, the others are stopped; {process.last_words()}")
-                process.end_is_told = True
-                return code if code > 0 else 1
-    return 0
+                return process
+    return None
 
 
 def _how(code: int) -> str:
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
-def stop(running: list[Process]) -> int:
-    """End all processes; 1 where one had to be killed or could not do what it does at its end."""
+def stop(running: list[Process], failed: Process | None = None) -> int:
+    """End all processes, last of all tell why `failed` has ended; its exit code, 1 where another did not end well."""
     alive = running
     for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         alive = [process for process in alive if process.ended() is None]
@@ -146,6 +143,11 @@ def stop(running: list[Process]) -> int:
     for process in alive:
         say(process.name, "did not end and was killed")
     for process in running:
-        if (code := process.ended()) and process not in alive and not process.end_is_told:
-            say(process.name, f"ended with {_how(code)} when all were stopped; {process.last_words()}")
-    return int(any(process.ended() for process in running))
+        words = process.last_words()  # all of its output is out
+        if (code := process.ended()) and process not in alive and process is not failed:
+            say(process.name, f"ended with {_how(code)} when all were stopped; {words}")
+    if failed is None:
+        return int(any(process.ended() for process in running))
+    code = failed.ended() or 0
+    say(failed.name, f"ended with {_how(code)}, the others are stopped; {failed.last_words()}")
+    return max(code, 1)

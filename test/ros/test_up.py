@@ -31,6 +31,7 @@ NODES = {
     "failing": "import sys\ndef main():\n    print('error: no such file', flush=True)\n    sys.exit(3)\n",
     "dataset_player": "import time\ndef main():\n    time.sleep(0.3)\n",
     "talking": WAIT.replace("ended.wait()", "[print(i, 'x' * 100) for i in range(5000)]"),
+    "wordy": WAIT + "        for i in range(5000):\n            print(i, 'x' * 100)\n",
     "deaf": f"import signal, time\ndef main():\n    signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     f"    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    {READY}\n    time.sleep(600)\n",
     "environment": "import os\ndef main():\n    print(sorted(os.environ), flush=True)\n",
@@ -103,26 +104,30 @@ def test_a_killed_process_is_started_again_until_it_is_too_often(start, capfd, m
 
     killer = threading.Thread(target=kill_all)
     killer.start()
-    assert watch([node, other]) == 1
+    assert watch([node, other]) is node
     over.set()
     killer.join()
     said = capfd.readouterr().out
     assert [f"({i} of 2)" in said for i in (1, 2, 3)] == [True, True, False]
-    assert "[steady] ended with SIGKILL, the others are stopped; " in said
     assert other.ended() is None
     assert len(pids) == 3
+    assert up.stop([node, other], node) == 1
+    assert "[steady] ended with SIGKILL, the others are stopped; " in capfd.readouterr().out
 
 
-def test_a_failed_process_ends_the_others_with_its_code_and_last_words(start, capfd):
-    nodes = start("steady", "failing", ready=False)
-    assert watch(nodes) == 3
-    assert "[failing] ended with exit code 3, the others are stopped; error: no such file\n" in capfd.readouterr().out
+def test_a_failed_process_ends_the_others_with_its_code_and_its_last_words_are_the_last(start, capfd):
+    nodes = start("wordy", "failing", ready=False)
+    failed = watch(nodes)
+    assert failed is nodes[1]
+    assert up.stop(nodes, failed) == 3
+    last = capfd.readouterr().out.splitlines()[-1]
+    assert last == "[failing] ended with exit code 3, the others are stopped; error: no such file"
 
 
 def test_the_end_of_the_recording_is_no_failure(start):
     nodes = start("steady")
     nodes += start("dataset_player", ready=False)
-    assert watch(nodes) == 0
+    assert watch(nodes) is None
     assert up.stop(nodes) == 0
 
 
@@ -212,12 +217,12 @@ def test_a_map_that_nobody_has_saved_is_told(old, tmp_path, monkeypatch, capfd):
     for name, value in (
         ("environment", lambda fastdds: {}),
         ("resolve", lambda parameters: None),
-        ("stop", lambda _: 0),
+        ("stop", lambda *_: 0),
     ):
         monkeypatch.setattr(up, name, value)
     monkeypatch.setattr(up, "Process", lambda *_: None)
-    monkeypatch.setattr(up, "_watch", lambda *_: 0)
+    monkeypatch.setattr(up, "_watch", lambda *_: None)
     assert up.run_system(System(save_map=str(path))) == 1
     assert capfd.readouterr().out == f"[loop_closure] error: no map was saved to {path}\n"
-    monkeypatch.setattr(up, "_watch", lambda *_: path.write_text("new") * 0)
+    monkeypatch.setattr(up, "_watch", lambda *_: path.write_text("new") and None)
     assert up.run_system(System(save_map=str(path))) == 0
