@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotations and rigid transforms on numpy arrays; everything works on batches (..., 3) and (..., 4, 4)."""
+"""Rotations and rigid transforms on numpy arrays; everything works on batches (..., 3) and (..., 4, 4).
+
+Without scipy's rotations, whose import takes 40 MB in every process.
+"""
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from letvins_ros.errors import DataError
 
 SHORTEST = 1e-6  # quaternion that says which way it turns
+SMALL_RAD = 1e-3  # below, series stand for quotients that become 0 / 0
 
 
 def skew(v: np.ndarray) -> np.ndarray:
@@ -20,13 +23,36 @@ def skew(v: np.ndarray) -> np.ndarray:
 
 def exp_so3(rotvec: np.ndarray) -> np.ndarray:
     """Rotation matrices (..., 3, 3) of rotation vectors (..., 3), rad."""
-    flat = Rotation.from_rotvec(np.reshape(rotvec, (-1, 3))).as_matrix()
-    return flat.reshape(*np.shape(rotvec)[:-1], 3, 3)
+    angle = _norm(rotvec)
+    small = angle <= SMALL_RAD
+    series = 0.5 - angle**2 / 48 + angle**4 / 3840
+    scale = np.where(small, series, np.sin(angle / 2) / np.where(small, 1.0, angle))
+    return _rotations(np.concatenate([scale * rotvec, np.cos(angle / 2)], axis=-1))
 
 
 def log_so3(R: np.ndarray) -> np.ndarray:
     """Rotation vectors (..., 3), rad, of rotation matrices (..., 3, 3)."""
-    return Rotation.from_matrix(np.reshape(R, (-1, 3, 3))).as_rotvec().reshape(*R.shape[:-2], 3)
+    q = quaternion_xyzw(R)
+    angle = 2 * np.arctan2(_norm(q[..., :3]), q[..., 3:])
+    small = angle <= SMALL_RAD
+    series = 2 + angle**2 / 12 + 7 * angle**4 / 2880
+    return np.asarray(np.where(small, series, angle / np.where(small, 1.0, np.sin(angle / 2))) * q[..., :3])
+
+
+def _norm(v: np.ndarray) -> np.ndarray:
+    """Lengths (..., 1) of vectors (..., n)."""
+    return np.sqrt((v * v).sum(-1, keepdims=True))
+
+
+def _rotations(q_xyzw: np.ndarray) -> np.ndarray:
+    """Rotation matrices (..., 3, 3) of unit quaternions (..., 4)."""
+    x, y, z, w = np.moveaxis(q_xyzw, -1, 0)
+    xx, yy, zz, ww = x * x, y * y, z * z, w * w
+    R = np.empty((*x.shape, 3, 3))
+    R[..., 0, 0], R[..., 1, 1], R[..., 2, 2] = xx - yy - zz + ww, -xx + yy - zz + ww, -xx - yy + zz + ww
+    for i, j, a, b in ((0, 1, x * y, z * w), (2, 0, x * z, y * w), (1, 2, y * z, x * w)):
+        R[..., i, j], R[..., j, i] = 2 * (a - b), 2 * (a + b)
+    return R
 
 
 def orthonormal(R: np.ndarray) -> np.ndarray:
@@ -76,8 +102,7 @@ def from_quaternion(position: np.ndarray, quaternion_xyzw: np.ndarray) -> np.nda
         raise DataError("a pose is not finite")
     if np.linalg.norm(quaternion_xyzw, axis=-1).min(initial=1.0) < SHORTEST:
         raise DataError("a quaternion has the length zero")
-    R = Rotation.from_quat(np.reshape(quaternion_xyzw, (-1, 4))).as_matrix()
-    return transform(R.reshape(*np.shape(quaternion_xyzw)[:-1], 3, 3), np.asarray(position, float))
+    return transform(_rotations(quaternion_xyzw / _norm(quaternion_xyzw)), np.asarray(position, float))
 
 
 def vector_from_text(text: str) -> np.ndarray:
@@ -98,8 +123,19 @@ def pose_from_text(text: str) -> np.ndarray:
 
 def quaternion_xyzw(R: np.ndarray) -> np.ndarray:
     """Unit quaternions x y z w (..., 4), w >= 0, of rotation matrices (..., 3, 3)."""
-    q = Rotation.from_matrix(np.reshape(R, (-1, 3, 3))).as_quat(canonical=True)
-    return q.reshape(*R.shape[:-2], 4)
+    off = np.stack([R[..., 2, 1] - R[..., 1, 2], R[..., 0, 2] - R[..., 2, 0], R[..., 1, 0] - R[..., 0, 1]], axis=-1)
+    diagonal = np.diagonal(R, axis1=-2, axis2=-1)
+    trace = diagonal.sum(-1, keepdims=True)
+    # 4 q q^T: each of its columns is q but for the length, the largest one to the full precision (Shepperd 1978)
+    Q = np.empty((*R.shape[:-2], 4, 4))
+    Q[..., :3, :3] = R + np.swapaxes(R, -1, -2)
+    Q[..., 0, 0], Q[..., 1, 1], Q[..., 2, 2] = np.moveaxis(1 - trace + 2 * diagonal, -1, 0)
+    Q[..., :3, 3] = Q[..., 3, :3] = off
+    Q[..., 3, 3] = 1 + trace[..., 0]
+    largest = np.argmax(np.concatenate([diagonal, trace], axis=-1), axis=-1)
+    q = np.take_along_axis(Q, largest[..., None, None], axis=-1)[..., 0]
+    q = q / _norm(q)
+    return np.asarray(np.where(q[..., 3:] < 0, -q, q))
 
 
 def align_se3(p_a: np.ndarray, p_b: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import median_filter
 
 from letvins_ros.geometry import exp_so3
 from letvins_ros.types import ImuSamples
@@ -127,5 +126,6 @@ def _without_spikes(values: np.ndarray, limit: float) -> np.ndarray:
     """Readings (N, 3) with those replaced that are further than the limit from the median of the five around them."""
     if np.abs(np.diff(values, axis=0)).max(initial=0.0) < limit / 4:  # then no five differ by as much
         return values
-    median = median_filter(values, size=(5, 1), mode="nearest")
+    padded = np.pad(values, ((2, 2), (0, 0)), mode="edge")
+    median = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5, axis=0), axis=-1)
     return np.where(np.abs(values - median) > limit, median, values)

@@ -5,7 +5,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from letvins_ros import geometry
 from letvins_ros.datasets import ReadReport, open_dataset
@@ -138,10 +137,10 @@ def at_times(trajectory: Trajectory, stamps_ns: np.ndarray) -> tuple[Trajectory,
     before, after, wanted = before[rows], after[rows], stamps_ns[rows]
     share = ((wanted - own[before]) / (own[after] - own[before]))[:, None]
     positions = (1 - share) * trajectory.positions[before] + share * trajectory.positions[after]
-    start, end = (Rotation.from_quat(trajectory.quaternions[i]) for i in (before, after))
-    turned = start * Rotation.from_rotvec((start.inv() * end).as_rotvec() * share)
+    start, end = (poses(take(trajectory, i))[:, :3, :3] for i in (before, after))
+    turned = start @ geometry.exp_so3(geometry.log_so3(np.swapaxes(start, 1, 2) @ end) * share)
     exact = share[:, 0] == 1  # as they are, not through two conversions
-    quaternions = np.where(exact[:, None], trajectory.quaternions[after], turned.as_quat())
+    quaternions = np.where(exact[:, None], trajectory.quaternions[after], geometry.quaternion_xyzw(turned))
     quaternions = np.where(share == 0, trajectory.quaternions[before], quaternions)
     return Trajectory(wanted, positions, quaternions), rows
 
