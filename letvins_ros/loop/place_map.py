@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import faiss
 import numpy as np
 
 from letvins_ros.geometry import transform
@@ -39,46 +38,70 @@ class PlaceStore(Protocol):
 
 
 class PlaceIndex:
-    """A PlaceStore in this process's memory."""
+    """A PlaceStore in this process's memory, which compares with every place until there are very many."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
-        self._index: faiss.Index = faiss.IndexIDMap(faiss.IndexFlatIP(size))
+        self.size, self._count = size, 0
+        self._numbers = np.zeros(64, np.int64)  # these two with room for more
+        self._places = np.zeros((64, size), np.float32)
+        self._lists: Any = None  # faiss's index, instead of both
 
     def __len__(self) -> int:
-        return int(self._index.ntotal)
+        return self._count if self._lists is None else int(self._lists.ntotal)
 
     def add(self, numbers: np.ndarray, places: np.ndarray) -> None:
         """See PlaceStore; the first addition beyond EXACT_UP_TO learns the lists, which takes seconds."""
         if len(numbers) == 0:
             return
-        if isinstance(self._index, faiss.IndexIDMap) and len(self) + len(numbers) > EXACT_UP_TO:
-            self._use_lists(places)
-        self._index.add_with_ids(np.ascontiguousarray(places, np.float32), np.ascontiguousarray(numbers, np.int64))
+        if self._lists is None and len(self) + len(numbers) > EXACT_UP_TO:
+            self._lists = _learned(self._numbers[: len(self)], self._places[: len(self)], places)
+            self._numbers, self._places = self._numbers[:0].copy(), self._places[:0].copy()
+        if self._lists is not None:
+            self._lists.add_with_ids(np.ascontiguousarray(places, np.float32), np.ascontiguousarray(numbers, np.int64))
+            return
+        rows = slice(self._count, self._count + len(numbers))
+        if rows.stop > len(self._numbers):
+            self._numbers.resize(2 * rows.stop, refcheck=False)
+            self._places.resize((2 * rows.stop, self.size), refcheck=False)
+        self._numbers[rows], self._places[rows] = numbers, places
+        self._count = rows.stop
 
     def query(self, place: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        similarity, numbers = self._index.search(place[None], count)
-        found = numbers[0] >= 0
-        return numbers[0][found], similarity[0][found]
+        if self._lists is not None:
+            likeness, numbers = self._lists.search(place[None], count)
+            found = numbers[0] >= 0
+            return numbers[0][found], likeness[0][found]
+        likeness = self._places[: len(self)] @ place
+        best = np.argsort(-likeness, kind="stable")[:count]
+        return self._numbers[best], likeness[best]
 
     def remove(self, numbers: np.ndarray) -> None:
-        self._index.remove_ids(faiss.IDSelectorBatch(np.ascontiguousarray(numbers, np.int64)))
+        if self._lists is not None:
+            import faiss
 
-    def _use_lists(self, more: np.ndarray) -> None:
-        before: Any = self._index
-        numbers = faiss.vector_to_array(before.id_map)
-        vectors = before.index.reconstruct_n(0, len(numbers)) if len(numbers) else np.zeros((0, self.size), np.float32)
-        known = np.concatenate([vectors, more])
-        kind = faiss.ScalarQuantizer.QT_8bit
-        lists = faiss.IndexIVFScalarQuantizer(
-            faiss.IndexFlatIP(self.size), self.size, LISTS, kind, faiss.METRIC_INNER_PRODUCT, False
-        )
-        lists.cp.seed, lists.cp.niter, lists.nprobe = 0, 8, PROBES
-        step = max(len(known) // TRAINING, 1)
-        lists.train(np.ascontiguousarray(known[::step][:TRAINING], np.float32))
-        if len(numbers):
-            lists.add_with_ids(vectors, numbers)
-        self._index = lists
+            self._lists.remove_ids(faiss.IDSelectorBatch(np.ascontiguousarray(numbers, np.int64)))
+            return
+        kept = np.flatnonzero(~np.isin(self._numbers[: len(self)], numbers))
+        self._count = len(kept)
+        self._numbers[: len(kept)], self._places[: len(kept)] = self._numbers[kept], self._places[kept]
+
+
+def _learned(numbers: np.ndarray, places: np.ndarray, more: np.ndarray) -> Any:
+    """Lists that hold these places (N, D) under their numbers (N,), and were learned from more of them."""
+    import faiss  # 14 MB
+
+    faiss.omp_set_num_threads(1)  # of this thread
+    size = places.shape[1]
+    known = np.concatenate([places, more])
+    kind = faiss.ScalarQuantizer.QT_8bit
+    words = faiss.IndexFlatIP(size)
+    lists = faiss.IndexIVFScalarQuantizer(words, size, LISTS, kind, faiss.METRIC_INNER_PRODUCT, False)
+    lists.cp.seed, lists.cp.niter, lists.nprobe = 0, 8, PROBES
+    step = max(len(known) // TRAINING, 1)
+    lists.train(np.ascontiguousarray(known[::step][:TRAINING], np.float32))
+    if len(numbers):
+        lists.add_with_ids(places, numbers)
+    return lists
 
 
 @dataclass(frozen=True, eq=False)

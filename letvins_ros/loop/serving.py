@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import faiss
 from threadpoolctl import threadpool_limits
 
 from letvins_ros.calibration import MountedCamera
@@ -91,7 +90,6 @@ def _while_running(pipe: Connection, idle: ThreadPoolExecutor, log: LoopLog) -> 
 
 def _one_core() -> None:
     cv2.setNumThreads(1)
-    faiss.omp_set_num_threads(1)  # of this thread
     threadpool_limits(1)
 
 

@@ -29,7 +29,7 @@ def memory_mb():
 
 
 def opened(kind, folder):
-    if kind == "faiss":
+    if kind == "memory":
         return PlaceIndex(SIZE)
     from letvins_ros.loop.lance_store import LanceStore
 
@@ -64,12 +64,12 @@ def measure(kind, count, folder):
 
 
 def main():
-    if sys.argv[1] in ("faiss", "lancedb"):
+    if sys.argv[1] in ("memory", "lancedb"):
         print(measure(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])), flush=True)
         return
     print("places | store | memory | disk | building, CPU | adding one | query, median / p95 | found", flush=True)
     for count in sys.argv[1:]:
-        for kind in ("faiss", "lancedb"):
+        for kind in ("memory", "lancedb"):
             with TemporaryDirectory() as folder:
                 subprocess.run([sys.executable, __file__, kind, count, folder], check=True)
 
