@@ -9,6 +9,7 @@ acceleration for it.
 
 from dataclasses import dataclass
 
+import gtsam
 import numpy as np
 from scipy.optimize import brentq, least_squares
 from scipy.sparse import csr_array
@@ -17,7 +18,7 @@ from letvins_ros.calibration import ImuNoise
 from letvins_ros.errors import Rejected
 from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.landmarks import CameraMounts, Observations
-from letvins_ros.estimation.preintegration import integrate, preintegrate
+from letvins_ros.estimation.preintegration import Reading, integrate, preintegrate, readings
 from letvins_ros.estimation.state import State
 from letvins_ros.geometry import rotation_between, yaw_rotation
 from letvins_ros.imu import GRAVITY, ImuSteps
@@ -134,22 +135,22 @@ def _states(motion: _ImuMotion, fit: _Fit, gyro_bias: np.ndarray) -> list[State]
 
 def _motion(frames: list[Frame], noise: ImuNoise, gyro_bias: np.ndarray) -> _ImuMotion:
     """Integrate the frames' readings once, and once more for each axis of the accelerometer's bias."""
-    t, R, dp, dv = _integrated(frames, noise, gyro_bias, np.zeros(3))
-    nudged = [_integrated(frames, noise, gyro_bias, axis) for axis in np.eye(3)]  # linear in this bias
+    steps = [None if frame.steps is None else readings(frame.steps, gyro_bias) for frame in frames[1:]]
+    nothing = ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3)))
+    biases = np.zeros(3), *np.eye(3)  # linear in this bias
+    (t, R, dp, dv), *nudged = (_integrated(steps, preintegrate(nothing, noise, bias, gyro_bias)) for bias in biases)
     dp_by_bias = np.stack([moved[2] - dp for moved in nudged], 2)
     dv_by_bias = np.stack([moved[3] - dv for moved in nudged], 2)
     return _ImuMotion(t, R, dp, dv, dp_by_bias, dv_by_bias)
 
 
 def _integrated(
-    frames: list[Frame], noise: ImuNoise, gyro_bias: np.ndarray, accel_bias: np.ndarray
+    steps: list[list[Reading] | None], pim: gtsam.PreintegratedCombinedMeasurements
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Time, rotation, and displacement and change of velocity without gravity, of each frame since the first."""
-    pim = preintegrate(ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3))), noise, accel_bias, gyro_bias)
     t, R, dp, dv = [0.0], [np.eye(3)], [np.zeros(3)], [np.zeros(3)]
-    for frame in frames[1:]:
-        if frame.steps is not None:
-            integrate(pim, frame.steps, gyro_bias)
+    for some in steps:
+        integrate(pim, some or ())
         t.append(pim.deltaTij())
         R.append(pim.deltaRij().matrix())
         dp.append(pim.deltaPij())
@@ -162,6 +163,8 @@ def _fit(motion: _ImuMotion, seen: Observations, mounts: CameraMounts) -> _Fit:
 
     Rays that miss count less (Cauchy): one wrong match that seems near would else outweigh all others.
     """
+    K, L = len(seen.landmark), seen.landmark.max() + 1
+    summed = csr_array((np.ones(K), (seen.landmark, np.arange(K))), (L, K))  # over a landmark's rays
     R = motion.R[seen.frame]
     d = (R @ (np.swapaxes(mounts.R_cam_body, 1, 2)[seen.camera] @ seen.bearing[..., None]))[..., 0]
     offset = motion.dp[seen.frame] + (R @ mounts.p_body_cam[seen.camera][..., None])[..., 0]
@@ -169,10 +172,10 @@ def _fit(motion: _ImuMotion, seen: Observations, mounts: CameraMounts) -> _Fit:
     t = motion.t[seen.frame, None, None]
     by_bias = motion.dp_by_bias[seen.frame]
     basis = np.concatenate([t * np.eye(3), by_bias, t**2 / 2 * np.eye(3)], 2)  # (K, 3, 9): centre = basis x + offset
-    distance, trust = np.full(seen.landmark.max() + 1, 5.0), np.ones(len(d))
+    distance, trust = np.full(L, 5.0), np.ones(len(d))
     for _ in range(4):
         weighted = across * (trust / distance[seen.landmark] ** 2)[:, None, None]
-        x, points, information = _solve(weighted, offset, basis, seen.landmark)
+        x, points, information = _solve(weighted, offset, basis, summed)
         ray = points[seen.landmark] - basis @ x - offset
         length = np.maximum(np.linalg.norm(ray, axis=1), 0.1)
         distance = np.clip(np.bincount(seen.landmark, length) / np.bincount(seen.landmark), 0.3, 50.0)
@@ -185,11 +188,10 @@ def _fit(motion: _ImuMotion, seen: Observations, mounts: CameraMounts) -> _Fit:
 
 
 def _solve(
-    across: np.ndarray, offset: np.ndarray, basis: np.ndarray, landmark: np.ndarray
+    across: np.ndarray, offset: np.ndarray, basis: np.ndarray, summed: csr_array
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """X (6,), points (L, 3) and information: least sum of |across (point - basis x - offset)|^2 with |x[6:]| = g."""
-    K, L = len(landmark), landmark.max() + 1
-    summed = csr_array((np.ones(K), (landmark, np.arange(K))), (L, K))  # over a landmark's rays
+    L, K = summed.shape
     pull, by_basis = (across @ offset[..., None])[..., 0], across @ basis
     H_points = (summed @ across.reshape(K, 9)).reshape(L, 3, 3)
     H_cross = -(summed @ by_basis.reshape(K, 27)).reshape(L, 3, 9)

@@ -45,6 +45,7 @@ def sightings(ids: np.ndarray, frames: list[Frame]) -> Observations:
     of_frame = np.repeat(np.arange(len(frames)), [len(frame.ids) for frame in frames])
     bearings = np.concatenate([frame.bearings for frame in frames], axis=1)
     M = np.concatenate([frame.M for frame in frames], axis=1)
+    camera = np.ascontiguousarray(camera)  # else numba would compile its loops once more, for arrays with strides
     return Observations(of_frame[column], camera, row[column], bearings[camera, column], M[camera, column])
 
 

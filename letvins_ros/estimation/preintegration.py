@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """IMU readings between two times as one measurement (Forster 2017), through GTSAM."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import gtsam
@@ -8,6 +9,8 @@ import numpy as np
 
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.imu import BRIDGED_GAP_S, GRAVITY, ImuSteps
+
+Reading = tuple[np.ndarray, np.ndarray, float]  # m/s^2, rad/s, s
 
 BRIDGE_INFLATION = 200.0  # of the noise where readings are missing or saturated
 
@@ -19,21 +22,25 @@ def preintegrate(
     rough = steps.largest_gap_s > BRIDGED_GAP_S or steps.saturated
     bias = gtsam.imuBias.ConstantBias(accel_bias, gyro_bias)
     pim = gtsam.PreintegratedCombinedMeasurements(_gtsam_params(noise, BRIDGE_INFLATION if rough else 1.0), bias)
-    integrate(pim, steps, gyro_bias)
+    integrate(pim, readings(steps, gyro_bias))
     return pim
 
 
-def integrate(pim: gtsam.PreintegratedCombinedMeasurements, steps: ImuSteps, gyro_bias: np.ndarray) -> None:
-    """Add steps to a measurement.
+def readings(steps: ImuSteps, gyro_bias: np.ndarray) -> list[Reading]:
+    """What GTSAM is to integrate.
 
     GTSAM turns each step's force by the attitude at the step's start, so the force of its middle is first turned back
     by half the step; else turning at 1 rad/s reads as 0.025 m/s^2 at 200 Hz.
     """
     half_turn = (steps.gyro - gyro_bias) * (steps.dt_s / 2)[:, None]
     accel = steps.accel + np.cross(half_turn, steps.accel)
-    for dt, force, rate in zip(steps.dt_s, accel, steps.gyro, strict=True):
-        if dt > 0:
-            pim.integrateMeasurement(force, rate, dt)
+    return [one for one in zip(accel, steps.gyro, steps.dt_s.tolist(), strict=True) if one[2] > 0]
+
+
+def integrate(pim: gtsam.PreintegratedCombinedMeasurements, given: Iterable[Reading]) -> None:
+    """Add readings to a measurement."""
+    for force, rate, dt in given:
+        pim.integrateMeasurement(force, rate, dt)
 
 
 @lru_cache(maxsize=8)
