@@ -79,6 +79,7 @@ def open_listed(path: Path, rig: Rig | None = None, color: bool = False, numbers
         report.note(f"calibration: {own.reason}")
     chosen = list(numbers or range(len(rig.cameras) if rig else len(there)))[: len(there)]
     imu = _read_imu(path, layout, report)
+    imu = imu and own.corrected(imu)
     if imu is not None and rig is own.rig and rig is not None and not own.imu_mounted:
         imu = None
         report.note(f"calibration: {own.reason}")

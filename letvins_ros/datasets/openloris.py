@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration of OpenLORIS-Scene sequences: sensors.yaml and trans_matrix.yaml, as OpenCV writes them.
 
-The truth is of the robot's base. The scale and bias of `imu_intrinsic` are not applied: the estimator finds the bias.
+The truth is of the robot's base. `imu_intrinsic` holds the rows (3, 4) of librealsense's rs2_motion_device_intrinsic.
 """
 
 from pathlib import Path
@@ -53,7 +53,18 @@ def _read(path: Path, names: list[str], device: str) -> Placed:
     T_base_body = frames.between(BASE, body)
     if T_base_body is None:
         raise CalibrationError(f"{path / 'trans_matrix.yaml'}: no transform joins {BASE} and {body}")
-    return Placed(rig, T_base_body, imu is not None, reason)
+    with named(path / "sensors.yaml"):
+        intrinsics = [_intrinsic(sensors, f"{device}_{kind}") for kind in ("gyroscope", "accelerometer")]
+    return Placed(rig, T_base_body, imu is not None, reason, np.stack(intrinsics))
+
+
+def _intrinsic(sensors: Plain, name: str) -> np.ndarray:
+    """Scale and misalignment, and the bias (3, 4); as if calibrated where nothing is written."""
+    sensor = sensors.get(name)
+    if not isinstance(sensor, dict) or "imu_intrinsic" not in sensor:
+        return np.eye(3, 4)
+    with named(name):
+        return np.reshape(numbers(sensor, "imu_intrinsic", 12), (3, 4))
 
 
 def _frames(path: Path) -> FrameTree:

@@ -30,6 +30,9 @@ FRAMES_NS = START_NS + PERIOD_NS * np.arange(N)
 IMU_NS = np.arange(START_NS, FRAMES_NS[-1] + 1, 5_000_000)
 T_WORLD_IMU = T_world_cam((IMU_NS - START_NS) / 1e9) @ geometry.inverse(T_IMU_CAM)
 K = "50.0 50.0 31.5 23.5"
+# the RealSense's own calibration: scale, misalignment, and the bias that is subtracted last
+GYRO = np.array([[0.996, 0.002, 0.0, 0.003], [0.0, 1.004, -0.001, -0.004], [0.0, 0.003, 0.99, 0.01]])
+ACCEL = np.array([[1.02, 0.004, 0.03, -0.03], [0.007, 1.01, 0.01, -0.11], [0.002, -0.01, 1.0, 0.08]])
 
 
 def seconds(stamp_ns):
@@ -136,9 +139,9 @@ def openloris(path):
             "intrinsics": np.array([[25.0, 31.5, 25.0, 23.5]]), "distortion_model": "Kannala-Brandt",
             "distortion_coefficients": np.array([[0.003, 0.0007, -0.002, 0.0002, 0.0]]),
         }  # fmt: skip
-    for kind, noise in (("gyroscope", 5e-6), ("accelerometer", 6.7e-5)):
+    for kind, noise, intrinsic in (("gyroscope", 5e-6, GYRO), ("accelerometer", 6.7e-5, ACCEL)):
         cameras[f"t265_{kind}"] = {
-            "fps": 200.0, "imu_intrinsic": np.eye(3, 4).reshape(1, 12),
+            "fps": 200.0, "imu_intrinsic": intrinsic.reshape(1, 12),
             "noise_variances": np.full((1, 3), noise), "bias_variances": np.full((1, 3), 5e-7),
         }  # fmt: skip
     opencv_yaml(path / "sensors.yaml", cameras)
@@ -150,9 +153,9 @@ def openloris(path):
     ):
         transforms.append({"parent_frame": parent, "child_frame": child, "matrix": T})
     opencv_yaml(path / "trans_matrix.yaml", {"trans_matrix": transforms})
-    gyro, accel = imu()
-    (path / "t265_gyroscope.txt").write_text(rows("#Time vx vy vz\n", IMU_NS, gyro))
-    (path / "t265_accelerometer.txt").write_text(rows("#Time ax ay az\n", IMU_NS[::4], accel[::4]))
+    raw = [np.linalg.solve(M[:, :3], (x + M[:, 3]).T).T for x, M in zip(imu(), (GYRO, ACCEL), strict=True)]
+    (path / "t265_gyroscope.txt").write_text(rows("#Time vx vy vz\n", IMU_NS, raw[0]))
+    (path / "t265_accelerometer.txt").write_text(rows("#Time ax ay az\n", IMU_NS[::4], raw[1][::4]))
     base = poses(T_WORLD_IMU @ geometry.inverse(T_BASE_IMU))
     (path / "groundtruth.txt").write_text(rows("#Time px py pz qx qy qz qw\n", IMU_NS, base))
     return Written(path)

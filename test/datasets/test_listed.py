@@ -94,6 +94,18 @@ def test_the_colour_camera_of_openloris_has_its_own_imu(tmp_path):
     assert len(dataset.imu) == len(layouts.IMU_NS)
 
 
+def test_the_factory_calibration_of_openloris_imus_is_applied(tmp_path):
+    path = layouts.openloris(tmp_path).path
+    gyro, accel = layouts.imu()
+    imu = open_dataset(path).imu
+    np.testing.assert_allclose(imu.gyro, gyro, atol=1e-12)
+    np.testing.assert_allclose(imu.accel[::4], accel[::4], atol=1e-12)
+    sensors = path / "sensors.yaml"
+    sensors.write_text(sensors.read_text().replace("imu_intrinsic", "another"))
+    raw = open_dataset(path).imu
+    np.testing.assert_allclose(raw.gyro @ layouts.GYRO[:, :3].T - layouts.GYRO[:, 3], gyro, atol=1e-12)
+
+
 def test_zero_noise_of_openloris_is_no_noise_and_an_imu_without_place_is_not_used(tmp_path):
     path = layouts.openloris(tmp_path).path
     sensors, frames = path / "sensors.yaml", path / "trans_matrix.yaml"
@@ -141,6 +153,7 @@ def replace(name, before, after):
         (layouts.openloris, replace("trans_matrix.yaml", "base_link", "x"), "no transform joins base_link and t265_g"),
         (layouts.openloris, replace("sensors.yaml", "Kannala", "x"), "distortion_model x-Brandt is not known; known"),
         (layouts.openloris, replace("sensors.yaml", "fisheye2", "x"), "t265_fisheye2_optical_frame is missing"),
+        (layouts.openloris, replace("sensors.yaml", "0.996,", "x,"), "t265_gyroscope: imu_intrinsic must hold numbers"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_in_one_line(tmp_path, make, damage, message):

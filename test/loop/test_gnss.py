@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from geodetic import DATUM, geodetic
 from walk import BLANK, CAMERA, SECOND, Ring, walk
 
 from letvins_ros.config import Config, LoopConfig
@@ -14,23 +15,12 @@ from letvins_ros.loop.features import KeyframeFeatures
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.types import GnssFixes
 
-DATUM = np.array([47.3769, 8.5417, 408.0])
 ANTENNA = np.array([-0.3, 0.1, 1.2])
 CONFIG = LoopConfig(gnss=True, gnss_datum="47.3769 8.5417 408", gnss_antenna="-0.3 0.1 1.2")
 T_ENU_WORLD = transform(yaw_rotation(1.1), np.array([40.0, -25.0, 3.0]))
 STREET = Ring(200.0)  # 1257 m long: of a kilometre nothing is seen twice
 METRES = np.arange(0, 1000.0)  # a keyframe a second
 NOISE = 1.5
-
-
-def geodetic(p_enu: np.ndarray) -> np.ndarray:
-    """Latitude, longitude, height (N, 3) of positions (N, 3), by Newton's method."""
-    out, step = np.tile(DATUM, (len(p_enu), 1)), np.array([1e-6, 1e-6, 1e-2])
-    for _ in range(4):
-        here = east_north_up(out, DATUM)
-        J = np.stack([(east_north_up(out + step * e, DATUM) - here) / step[i] for i, e in enumerate(np.eye(3))], -1)
-        out = out + np.linalg.solve(J, (p_enu - here)[..., None])[..., 0]
-    return out
 
 
 def fixes_along(noise: float, seed: int = 5, metres: np.ndarray = METRES) -> GnssFixes:

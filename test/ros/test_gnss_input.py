@@ -6,29 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
+from geodetic import DATUM, geodetic
 from harness import Ear, Stack
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import NavSatFix
 from std_msgs.msg import Header
 
 from letvins_ros.datasets import open_dataset
-from letvins_ros.geodesy import east_north_up
 from letvins_ros.geometry import apply, transform, yaw_rotation
 from letvins_ros.ros import convert
 from letvins_ros.ros.gnss import fix_message, fix_row
 
-DATUM = np.array([47.3769, 8.5417, 408.0])
 T_ENU_WORLD = transform(yaw_rotation(2.0), np.array([300.0, 200.0, 5.0]))
-
-
-def geodetic(p_enu):
-    """Near the datum, by one Newton step of finite differences each."""
-    out, step = np.tile(DATUM, (len(p_enu), 1)), np.array([1e-6, 1e-6, 1e-2])
-    for _ in range(4):
-        here = east_north_up(out, DATUM)
-        J = np.stack([(east_north_up(out + step * e, DATUM) - here) / step[i] for i, e in enumerate(np.eye(3))], -1)
-        out = out + np.linalg.solve(J, (p_enu - here)[..., None])[..., 0]
-    return out
 
 
 def with_gnss(recording: Path, folder: Path) -> Path:
