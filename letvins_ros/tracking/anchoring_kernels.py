@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The arithmetic of finding patches again, compiled by numba: plain loops over features and their pixels."""
+"""The arithmetic of finding patches again, compiled by numba: plain loops over features and their pixels.
+
+Sums have a variable each: as elements of an array they would go through memory at every pixel, at twice the time.
+"""
 
 import numpy as np
 
@@ -35,34 +38,8 @@ def take(image, uv, patches):  # type: ignore[no-untyped-def]  # noqa: ANN001, A
 
 
 @compiled
-def learn(patch, T, J, L):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Write a patch without its mean (PIXELS,), its derivatives (PIXELS, 6) and the Cholesky factor of its normal ones.
-
-    The derivatives are by shape, row by row, in units of HALF, and by place. Returns the patch's sum of squares, or 0
-    where it has no texture.
-    """
-    mean, mean_J = 0.0, np.zeros(6)
-    for i in range(SIDE):
-        for j in range(SIDE):
-            k, x, y = i * SIDE + j, (j - HALF) / HALF, (i - HALF) / HALF
-            by_u = 0.5 * (patch[i + 1, j + 2] - patch[i + 1, j])
-            by_v = 0.5 * (patch[i + 2, j + 1] - patch[i, j + 1])
-            T[k] = patch[i + 1, j + 1]
-            J[k, 0], J[k, 1], J[k, 2], J[k, 3], J[k, 4], J[k, 5] = by_u * x, by_u * y, by_v * x, by_v * y, by_u, by_v
-            mean += T[k] / PIXELS
-            for a in range(6):
-                mean_J[a] += J[k, a] / PIXELS
-    L[:] = 0.0
-    for a in range(6):
-        L[a, a] = (DAMPING if a < 4 else 1e-6) * PIXELS
-    square = 0.0
-    for k in range(PIXELS):
-        T[k] -= mean
-        square += T[k] * T[k]
-        for a in range(6):
-            J[k, a] -= mean_J[a]
-            for b in range(a + 1):
-                L[a, b] += J[k, a] * J[k, b]
+def factorise(L):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Turn equations (6, 6) into their Cholesky factor; whether there is one."""
     for a in range(6):
         for b in range(a + 1):
             for c in range(b):
@@ -70,9 +47,50 @@ def learn(patch, T, J, L):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN2
             if b < a:
                 L[a, b] /= L[b, b]
         if L[a, a] <= 0.0:
-            return 0.0
+            return False
         L[a, a] = np.sqrt(L[a, a])
-    return square
+    return True
+
+
+@compiled
+def learn(patch, J, part, L):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Write a patch's derivatives and itself, less their means (7, PIXELS), and the Cholesky factor of its equations.
+
+    The derivatives are by shape, row by row, in units of HALF, and by place. Returns the patch's sum of squares, or 0
+    where it has no texture. part (7, PIXELS) is overwritten.
+    """
+    for i in range(SIDE):
+        y = (i - HALF) / HALF
+        for j in range(SIDE):
+            k, x = i * SIDE + j, (j - HALF) / HALF
+            by_u = 0.5 * (patch[i + 1, j + 2] - patch[i + 1, j])
+            by_v = 0.5 * (patch[i + 2, j + 1] - patch[i, j + 1])
+            J[0, k], J[1, k], J[2, k], J[3, k], J[4, k], J[5, k] = by_u * x, by_u * y, by_v * x, by_v * y, by_u, by_v
+            J[6, k] = patch[i + 1, j + 1]
+    for a in range(7):
+        for k in range(PIXELS):
+            part[a, k] = J[a, k] / PIXELS
+    s0 = s1 = s2 = s3 = s4 = s5 = s6 = 0.0
+    for k in range(PIXELS):
+        s0, s1, s2, s3 = s0 + part[0, k], s1 + part[1, k], s2 + part[2, k], s3 + part[3, k]
+        s4, s5, s6 = s4 + part[4, k], s5 + part[5, k], s6 + part[6, k]
+    means = (s0, s1, s2, s3, s4, s5, s6)
+    for a in range(7):
+        for k in range(PIXELS):
+            J[a, k] -= means[a]
+    for a in range(6):
+        L[a] = 0.0
+        L[a, a] = (DAMPING if a < 4 else 1e-6) * PIXELS
+        s0, s1, s2, s3, s4, s5 = L[a, 0], L[a, 1], L[a, 2], L[a, 3], L[a, 4], L[a, 5]
+        for k in range(PIXELS):
+            one = J[a, k]
+            s0, s1, s2 = s0 + one * J[0, k], s1 + one * J[1, k], s2 + one * J[2, k]
+            s3, s4, s5 = s3 + one * J[3, k], s4 + one * J[4, k], s5 + one * J[5, k]
+        L[a, 0], L[a, 1], L[a, 2], L[a, 3], L[a, 4], L[a, 5] = s0, s1, s2, s3, s4, s5
+    square = 0.0
+    for k in range(PIXELS):
+        square += J[6, k] * J[6, k]
+    return square if factorise(L) else 0.0
 
 
 @compiled
@@ -96,15 +114,15 @@ def look(image, u, v, A, seen):  # type: ignore[no-untyped-def]  # noqa: ANN001,
 
 
 @compiled
-def difference(T, J, L, seen, gain, d):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, PLR0913
+def difference(J, L, seen, gain, d):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Write the change (6,) of shape and place that explains what is seen; how alike the two are, as a product."""
-    alike = 0.0
-    d[:] = 0.0
+    alike = s0 = s1 = s2 = s3 = s4 = s5 = 0.0
     for k in range(PIXELS):
-        alike += seen[k] * T[k]
-        error = gain * seen[k] - T[k]
-        for a in range(6):
-            d[a] += J[k, a] * error
+        alike += seen[k] * J[6, k]
+        error = gain * seen[k] - J[6, k]
+        s0, s1, s2 = s0 + J[0, k] * error, s1 + J[1, k] * error, s2 + J[2, k] * error
+        s3, s4, s5 = s3 + J[3, k] * error, s4 + J[4, k] * error, s5 + J[5, k] * error
+    d[0], d[1], d[2], d[3], d[4], d[5] = s0, s1, s2, s3, s4, s5
     for a in range(6):
         for b in range(a):
             d[a] -= L[a, b] * d[b]
@@ -133,10 +151,10 @@ def align(image, patches, shapes, uv, likeness):  # type: ignore[no-untyped-def]
     Writes the normalised cross-correlation (N,): 0 where a patch gets lost, -1 where it tells nothing, as it has no
     texture or reaches off the image.
     """
-    T, J, L, seen, d = np.empty(PIXELS), np.empty((PIXELS, 6)), np.empty((6, 6)), np.empty(PIXELS), np.empty(6)
+    J, part, L, seen, d = np.empty((7, PIXELS)), np.empty((7, PIXELS)), np.empty((6, 6)), np.empty(PIXELS), np.empty(6)
     for k in range(len(uv)):
         likeness[k] = -1.0
-        square = learn(patches[k], T, J, L)
+        square = learn(patches[k], J, part, L)
         if square <= 0.0:
             continue
         for step in range(STEPS):
@@ -144,7 +162,7 @@ def align(image, patches, shapes, uv, likeness):  # type: ignore[no-untyped-def]
             if of_seen <= 0.0:
                 likeness[k] = 0.0 if step else -1.0
                 break
-            likeness[k] = difference(T, J, L, seen, np.sqrt(square / of_seen), d) / np.sqrt(of_seen * square)
+            likeness[k] = difference(J, L, seen, np.sqrt(square / of_seen), d) / np.sqrt(of_seen * square)
             du, dv = undo(shapes[k], d)
             uv[k, 0] += du
             uv[k, 1] += dv
