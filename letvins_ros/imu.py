@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """IMU readings between image times."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,13 +38,10 @@ class ImuSteps:
     def largest_gap_s(self) -> float:
         return float(self.dt_s.max(initial=0.0))
 
-    def followed_by(self, later: "ImuSteps") -> "ImuSteps":
-        """These steps, then the later ones."""
-        return ImuSteps(
-            np.concatenate([self.dt_s, later.dt_s]),
-            np.concatenate([self.gyro, later.gyro]),
-            np.concatenate([self.accel, later.accel]),
-        )
+    @staticmethod
+    def joined(stretches: Sequence["ImuSteps"]) -> "ImuSteps":
+        """Stretches one after the other as one."""
+        return ImuSteps(*(np.concatenate([getattr(s, name) for s in stretches]) for name in ("dt_s", "gyro", "accel")))
 
     def rotation(self, gyro_bias: np.ndarray) -> np.ndarray:
         """R_start_end (3, 3) by the gyro alone."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tracker, estimator and results in one process: what `letvins run` does."""
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -146,6 +147,7 @@ class _Pass:
     def over_frames(self, progress: Callable[[int, int], None]) -> Repairs:
         """All frames are processed, or the first few where repairs are needed before: these, else those in use."""
         record, begun = self._record, None
+        gc.freeze()  # else a full collection, once in some hundred frames, looks at all that imports made, for 70 ms
         try:
             with threadpool_limits(1):  # the matrices are small: more threads only wait for each other
                 for done, frame in enumerate(self._frames_with_imu(), 1):

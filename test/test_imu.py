@@ -47,9 +47,7 @@ def test_durations_of_neighbouring_slices_sum_to_the_whole_to_a_picosecond(seed)
     slices = [buffer.steps(int(a), int(b)) for a, b in pairwise(cuts)]
     for one, a, b in zip(slices, cuts[:-1], cuts[1:], strict=True):
         assert one.duration_s == pytest.approx((b - a) * 1e-9, abs=1e-12)
-    whole = slices[0]
-    for one in slices[1:]:
-        whole = whole.followed_by(one)
+    whole = ImuSteps.joined(slices)
     assert whole.duration_s == pytest.approx((cuts[-1] - cuts[0]) * 1e-9, abs=1e-12)
     at_once = buffer.steps(int(cuts[0]), int(cuts[-1]))
     np.testing.assert_allclose(whole.gyro.T @ whole.dt_s, at_once.gyro.T @ at_once.dt_s, atol=1e-12)
@@ -135,7 +133,7 @@ def test_no_steps_have_the_shapes_of_others(nothing):
 def test_steps_one_after_the_other_keep_both_sensors():
     buffer = buffer_of(ramp(START_NS + np.arange(0, 101, 5) * MS))
     first, later = buffer.steps(START_NS, START_NS + 40 * MS), buffer.steps(START_NS + 40 * MS, START_NS + 100 * MS)
-    joined, whole = first.followed_by(later), buffer.steps(START_NS, START_NS + 100 * MS)
+    joined, whole = ImuSteps.joined([first, later]), buffer.steps(START_NS, START_NS + 100 * MS)
     np.testing.assert_allclose(joined.gyro, whole.gyro)
     np.testing.assert_allclose(joined.accel, whole.accel)
 

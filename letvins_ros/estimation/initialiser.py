@@ -3,7 +3,6 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import reduce
 from itertools import pairwise
 
 import numpy as np
@@ -95,7 +94,7 @@ class Initialiser:
 
 def consecutive(steps: Iterable[ImuSteps | None]) -> ImuSteps:
     """Consecutive stretches of readings as one."""
-    return reduce(ImuSteps.followed_by, [one for one in steps if one is not None])
+    return ImuSteps.joined([one for one in steps if one is not None])
 
 
 def first_prior(frame: Frame, at_rest: bool) -> LinearCost:

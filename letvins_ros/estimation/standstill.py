@@ -2,7 +2,6 @@
 """Deciding from IMU and pixels together that the body stands still."""
 
 from collections import deque
-from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -58,8 +57,7 @@ class StandstillDetector:
 
     def recent_steps(self) -> ImuSteps:
         """The IMU readings of the look-back time."""
-        steps = [view.steps for view in self._past][1:]
-        return reduce(ImuSteps.followed_by, steps)
+        return ImuSteps.joined([view.steps for view in self._past][1:])
 
     def _imu_quiet(self) -> bool:
         steps = self.recent_steps()

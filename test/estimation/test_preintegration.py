@@ -68,7 +68,7 @@ def test_exact_readings_predict_the_simulated_motion_over_a_second_to_a_millimet
 
 def test_a_step_of_no_length_changes_nothing():
     steps = steps_of(np.ones((10, 3)), np.ones((10, 3)))
-    more = steps.followed_by(ImuSteps(np.zeros(1), np.full((1, 3), 9.0), np.full((1, 3), 9.0)))
+    more = ImuSteps.joined([steps, ImuSteps(np.zeros(1), np.full((1, 3), 9.0), np.full((1, 3), 9.0))])
     np.testing.assert_array_equal(pim_of(steps).deltaPij(), pim_of(more).deltaPij())
 
 
