@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from letvins_ros import geometry
 from letvins_ros.calibration import MountedCamera, Rig
@@ -171,5 +170,7 @@ def _trajectory(stamps_ns: np.ndarray, poses: np.ndarray) -> Trajectory | None:
         return None
     scale = EARTH_M * np.cos(latitude[0])
     positions = np.column_stack([scale * longitude, scale * np.log(np.tan(np.pi / 4 + latitude / 2)), poses[:, 2]])
-    turns = Rotation.from_euler("ZYX", poses[:, [5, 4, 3]])
-    return Trajectory(stamps_ns, positions - positions[0], turns.as_quat())
+    about_x, about_y, about_z = (
+        geometry.exp_so3(angle[:, None] * axis) for angle, axis in zip(poses[:, 3:6].T, np.eye(3), strict=True)
+    )
+    return Trajectory(stamps_ns, positions - positions[0], geometry.quaternion_xyzw(about_z @ about_y @ about_x))
