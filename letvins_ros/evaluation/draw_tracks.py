@@ -4,32 +4,45 @@
 import cv2
 import numpy as np
 
+from letvins_ros.tracking.patch_size import HALF
 from letvins_ros.types import FrameTracks
 
 TAIL = 12  # frames
+_OUTLINE = (170, 170, 170)
 OLD = 60  # frames, from which the colour stays
 _COLOURS = cv2.applyColorMap(np.linspace(45, 240, OLD + 1).astype(np.uint8), cv2.COLORMAP_TURBO)[:, 0].tolist()
+_CORNERS = HALF * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])  # of a patch, px
 _FINE = 4  # drawing takes fixed-point positions: 1/16 px
 
 
 class TrackDrawer:
-    """Draws each frame's features, coloured by age, with tails to where they were before."""
+    """Draws each frame's features, coloured by age, with tails to where they were before, and their first patches."""
 
     def __init__(self) -> None:
         self._tails: dict[int, list[np.ndarray]] = {}  # the last positions, by id
 
-    def draw(self, image: np.ndarray, tracks: FrameTracks) -> np.ndarray:
-        """The image (H, W) gray with the tracks over it, (H, W, 3) BGR; frames must come in order."""
+    def draw(self, image: np.ndarray, tracks: FrameTracks, shapes: np.ndarray | None = None) -> np.ndarray:
+        """The image (H, W) gray with the tracks over it, (H, W, 3) BGR; frames must come in order.
+
+        shapes (N, 2, 2): what the outline of each feature's first patch has become, in px per px then; None for none.
+        """
         self._tails = {
             name: [*self._tails.get(name, ())[-TAIL:], uv]
             for name, uv in zip(tracks.ids.tolist(), tracks.uv[0], strict=True)
         }
         canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+        if shapes is not None:
+            outlines = tracks.uv[0][:, None] + _CORNERS @ np.swapaxes(shapes, 1, 2)
+            cv2.polylines(canvas, list(_fixed(outlines)), True, _OUTLINE, 1, cv2.LINE_AA, _FINE)
         for tail, age in zip(self._tails.values(), np.minimum(tracks.ages, OLD).tolist(), strict=True):
-            points = np.rint(np.array(tail) * 2**_FINE).astype(np.int32)
+            points = _fixed(np.array(tail))
             cv2.polylines(canvas, [points[:, None]], False, _COLOURS[age], 1, cv2.LINE_AA, _FINE)
             cv2.circle(canvas, points[-1].tolist(), 3 << _FINE, _COLOURS[age], -1, cv2.LINE_AA, _FINE)
         return _with_key(canvas, len(tracks))
+
+
+def _fixed(points: np.ndarray) -> np.ndarray:
+    return np.rint(points * 2**_FINE).astype(np.int32)
 
 
 def _with_key(canvas: np.ndarray, count: int) -> np.ndarray:

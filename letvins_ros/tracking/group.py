@@ -65,6 +65,11 @@ class CameraGroup:
         """Whether there has been no image, or hardly a feature in it, for a while."""
         return self._blind_frames >= BLIND_FRAMES
 
+    @property
+    def shapes(self) -> np.ndarray:
+        """What the features' first patches have become (N, 2, 2), px now per px then."""
+        return self._features.patches.shape
+
     def accept(self, image: np.ndarray | None, R_last_now: np.ndarray | None, trusted: bool) -> bool:
         """Whether the lead's image serves; where there is none, or a stuck one, the features wait for the next.
 

@@ -34,6 +34,11 @@ class FeatureTracker:
         return {group.lead: group.stuck for group in self._groups}
 
     @property
+    def shapes(self) -> np.ndarray | None:
+        """What the first patches of the first camera's features have become (N, 2, 2), px per px; None without them."""
+        return self._groups[0].shapes if self._config.anchor else None
+
+    @property
     def matches(self) -> Matches | None:
         """What the first camera's group found in the last frame by appearance, None where its image did not serve."""
         return self._groups[0].matches

@@ -52,6 +52,14 @@ def test_drawing_marks_the_feature_and_its_tail_and_leaves_the_image():
     assert not (gone != 90).any(axis=2)[30:].any()
 
 
+def test_drawing_outlines_what_a_first_patch_has_become():
+    image, turned = np.full((100, 200), 90, np.uint8), np.array([[[0.0, -2.0], [1.0, 0.0]]])
+    drawn = TrackDrawer().draw(image, tracks([7], [[100, 50]]), turned)
+    rows, columns = np.nonzero((drawn != 90).any(axis=2))
+    assert (rows.min(), rows.max()) == pytest.approx((41, 59), abs=1)
+    assert (columns.min(), columns.max()) == pytest.approx((82, 118), abs=1)
+
+
 def test_old_and_new_features_differ_in_colour():
     image = np.zeros((100, 200), np.uint8)
     new, old = (TrackDrawer().draw(image, tracks([1], [[50, 50]], [age]))[50, 50].tolist() for age in (0, 1000))
