@@ -52,7 +52,7 @@ def show_tracks(source: Path, out: Path, config: Config, progress: Callable[[int
             for i, frame in enumerate(chain([first], frames)):
                 tracks = tracker.process(frame)
                 survival.add(tracks)
-                drawn = drawer.draw(_left(frame), tracks, tracker.shapes)
+                drawn = drawer.draw(_left(frame), tracks, tracker.outlines)
                 video.write(drawn)
                 picture = drawn if i <= len(dataset) // 2 else picture
                 progress(i + 1, len(dataset))

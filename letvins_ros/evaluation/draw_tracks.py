@@ -4,14 +4,12 @@
 import cv2
 import numpy as np
 
-from letvins_ros.tracking.patch_size import HALF
 from letvins_ros.types import FrameTracks
 
 TAIL = 12  # frames
 _OUTLINE = (170, 170, 170)
 OLD = 60  # frames, from which the colour stays
 _COLOURS = cv2.applyColorMap(np.linspace(45, 240, OLD + 1).astype(np.uint8), cv2.COLORMAP_TURBO)[:, 0].tolist()
-_CORNERS = HALF * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])  # of a patch, px
 _FINE = 4  # drawing takes fixed-point positions: 1/16 px
 
 
@@ -21,18 +19,17 @@ class TrackDrawer:
     def __init__(self) -> None:
         self._tails: dict[int, list[np.ndarray]] = {}  # the last positions, by id
 
-    def draw(self, image: np.ndarray, tracks: FrameTracks, shapes: np.ndarray | None = None) -> np.ndarray:
+    def draw(self, image: np.ndarray, tracks: FrameTracks, outlines: np.ndarray | None = None) -> np.ndarray:
         """The image (H, W) gray with the tracks over it, (H, W, 3) BGR; frames must come in order.
 
-        shapes (N, 2, 2): what the outline of each feature's first patch has become, in px per px then; None for none.
+        outlines (N, 4, 2): corners, px, that each feature's first patch has now; None for none.
         """
         self._tails = {
             name: [*self._tails.get(name, ())[-TAIL:], uv]
             for name, uv in zip(tracks.ids.tolist(), tracks.uv[0], strict=True)
         }
         canvas = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-        if shapes is not None:
-            outlines = tracks.uv[0][:, None] + _CORNERS @ np.swapaxes(shapes, 1, 2)
+        if outlines is not None:
             cv2.polylines(canvas, list(_fixed(outlines)), True, _OUTLINE, 1, cv2.LINE_AA, _FINE)
         for tail, age in zip(self._tails.values(), np.minimum(tracks.ages, OLD).tolist(), strict=True):
             points = _fixed(np.array(tail))

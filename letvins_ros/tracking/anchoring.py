@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from letvins_ros.tracking.patch_size import SIDE
+from letvins_ros.tracking.patch_size import HALF, SIDE
 
 MAX_MOVE_PX = 2.0  # from where flow has led: the error of a frame, not of many, also where light is poor
 MIN_LIKENESS = 0.6  # normalised cross-correlation; noise alone leaves so little in the dark
 USUAL_SHARE = 0.8  # of the likeness that most have, which is less while an image is blurred: enough then
+CORNERS = HALF * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])  # px from the middle
 MIN_AREA, MAX_AREA = 0.4, 2.5  # of the first patch: beyond, it was seen at another scale
 
 
@@ -52,6 +53,10 @@ class Patches:
     def followed_by(self, others: "Patches") -> "Patches":
         """These, then the others."""
         return Patches(np.concatenate([self.first, others.first]), np.concatenate([self.shape, others.shape]))
+
+    def outlines(self, uv: np.ndarray) -> np.ndarray:
+        """Corners (N, 4, 2), px, that they have around points uv (N, 2)."""
+        return np.asarray(uv[:, None] + CORNERS @ np.swapaxes(self.shape, 1, 2))
 
     def found_again(self, image: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, "Patches", np.ndarray]:
         """Where the features are in an image (H, W) uint8 in which flow has led to uv (N, 2) px.

@@ -66,9 +66,9 @@ class CameraGroup:
         return self._blind_frames >= BLIND_FRAMES
 
     @property
-    def shapes(self) -> np.ndarray:
-        """What the features' first patches have become (N, 2, 2), px now per px then."""
-        return self._features.patches.shape
+    def outlines(self) -> np.ndarray:
+        """Corners (N, 4, 2), px, that the features' first patches have now."""
+        return self._features.patches.outlines(self._features.uv)
 
     def accept(self, image: np.ndarray | None, R_last_now: np.ndarray | None, trusted: bool) -> bool:
         """Whether the lead's image serves; where there is none, or a stuck one, the features wait for the next.

@@ -34,9 +34,9 @@ class FeatureTracker:
         return {group.lead: group.stuck for group in self._groups}
 
     @property
-    def shapes(self) -> np.ndarray | None:
-        """What the first patches of the first camera's features have become (N, 2, 2), px per px; None without them."""
-        return self._groups[0].shapes if self._config.anchor else None
+    def outlines(self) -> np.ndarray | None:
+        """Corners (N, 4, 2), px, that the first patches of the first camera's features have now; None without them."""
+        return self._groups[0].outlines if self._config.anchor else None
 
     @property
     def matches(self) -> Matches | None:

@@ -53,8 +53,8 @@ def test_drawing_marks_the_feature_and_its_tail_and_leaves_the_image():
 
 
 def test_drawing_outlines_what_a_first_patch_has_become():
-    image, turned = np.full((100, 200), 90, np.uint8), np.array([[[0.0, -2.0], [1.0, 0.0]]])
-    drawn = TrackDrawer().draw(image, tracks([7], [[100, 50]]), turned)
+    image, outline = np.full((100, 200), 90, np.uint8), np.array([[[118, 41], [118, 59], [82, 59], [82, 41]]])
+    drawn = TrackDrawer().draw(image, tracks([7], [[100, 50]]), outline)
     rows, columns = np.nonzero((drawn != 90).any(axis=2))
     assert (rows.min(), rows.max()) == pytest.approx((41, 59), abs=1)
     assert (columns.min(), columns.max()) == pytest.approx((82, 118), abs=1)

@@ -108,3 +108,9 @@ def test_the_tracker_anchors_unless_told_otherwise(hall, frames):
     difference = np.linalg.norm(anchored.uv[0, a] - free.uv[0, b], axis=1)
     assert len(shared) > 50
     assert 0 < np.median(difference) < 1
+
+
+def test_outlines_are_the_corners_of_what_a_patch_has_become():
+    patches = Patches(np.zeros((1, 21, 21), np.float32), np.array([[[0.0, -2.0], [1.0, 0.0]]]))
+    corners = patches.outlines(np.array([[100.0, 50.0]]))[0]
+    assert sorted(map(tuple, corners.tolist())) == [(82, 41), (82, 59), (118, 41), (118, 59)]
