@@ -65,6 +65,7 @@ class TrackerConfig(Section):
         "runtime of the network, auto for the fastest available",
         choices=("auto", "torch", "openvino", "tensorrt"),
     )
+    threads: int = param(2, "threads of optical flow, and of networks on a CPU", low=1, high=64)
     equalise: str = param(
         "local",
         "local contrast equalisation of the images, also before a learned map",

@@ -10,11 +10,8 @@ from openvino import Node
 from openvino import opset13 as ops
 
 from letvins_ros.inference.pixel_packing import scale_activations, side_by_side, strided
-from letvins_ros.inference.runtime import THREADS, Maps, as_map
+from letvins_ros.inference.runtime import Maps, as_map, threads
 from letvins_ros.networks.folding import Conv
-
-# a stream a thread, for two images or strips: threads within one would wait for each other
-_CONFIG = {"NUM_STREAMS": THREADS, "INFERENCE_NUM_THREADS": THREADS, "INFERENCE_PRECISION_HINT": "f32"}
 
 Run = Callable[[Sequence[np.ndarray]], list[np.ndarray]]  # each (H, W, C) uint8 -> (H, W, F) uint8
 
@@ -65,7 +62,9 @@ def _compile(layers: list[Conv], shape: tuple[int, int, int]) -> Run:
 
 
 def _streams(layers: list[Conv], shape: tuple[int, int, int]) -> Run:
-    compiled = ov.Core().compile_model(_model(layers, shape), "CPU", _CONFIG)
+    # a stream a thread, for two images or strips: threads within one would wait for each other
+    config = {"NUM_STREAMS": threads(), "INFERENCE_NUM_THREADS": threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = ov.Core().compile_model(_model(layers, shape), "CPU", config)
     requests: list[ov.InferRequest] = []
 
     def run(images: Sequence[np.ndarray]) -> list[np.ndarray]:

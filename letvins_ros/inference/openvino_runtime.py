@@ -12,7 +12,7 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
-from letvins_ros.inference.runtime import MAPS, THREADS, Maps, as_map, with_channels
+from letvins_ros.inference.runtime import MAPS, Maps, as_map, threads, with_channels
 from letvins_ros.weights import WeightsError
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _compile(model: ov.Model, precision: str) -> ov.InferRequest:
         if name == "feature":
             steps.output(name).postprocess().custom(_to_levels)
         steps.output(name).tensor().set_layout(ov.Layout("NHWC"))
-    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": THREADS, "INFERENCE_PRECISION_HINT": precision}
+    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads(), "INFERENCE_PRECISION_HINT": precision}
     return ov.Core().compile_model(steps.build(), "CPU", config).create_infer_request()
 
 

@@ -4,12 +4,19 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from letvins_ros.errors import LetvinsError
 from letvins_ros.networks.folding import LUMINANCE
 
 THREADS = 2  # on a CPU: more gain little on networks of this size, and leave nothing to the estimator
+
+
+def threads() -> int:
+    """How many threads a network takes on a CPU: those that OpenCV may use in this process, THREADS at most."""
+    return min(THREADS, max(cv2.getNumThreads(), 1))
+
 
 MAPS = ("feature", "score", "coord", "descriptor", "place")
 Maps = dict[str, np.ndarray]

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-from letvins_ros.inference.runtime import THREADS, Maps, as_map, with_channels
+from letvins_ros.inference.runtime import Maps, as_map, threads, with_channels
 from letvins_ros.networks.deploy import Deployed, DeployedFor
 
 
 def open_on_cpu(deployed_for: DeployedFor) -> "TorchRuntime":
     """Run on the CPU."""
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(threads())
     return TorchRuntime(deployed_for, torch.device("cpu"))
 
 

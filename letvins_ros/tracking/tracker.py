@@ -3,6 +3,7 @@
 
 from itertools import count
 
+import cv2
 import numpy as np
 
 from letvins_ros.calibration import Rig
@@ -20,6 +21,7 @@ class FeatureTracker:
         self, config: TrackerConfig, rig: Rig, follower: Follower | None = None, seed: int = 0, first_id: int = 0
     ) -> None:
         """follower: instead of the configuration's, with its own thresholds. first_id: ids count up from it."""
+        cv2.setNumThreads(config.threads)  # of this process
         if config.anchor:
             compile_kernels()
         self._config, self._cameras = config, len(rig.cameras)
@@ -85,5 +87,6 @@ class FeatureTracker:
 
     def configure(self, config: TrackerConfig) -> None:
         """Go on with other thresholds; the method, its network and its matcher stay as they are."""
+        cv2.setNumThreads(config.threads)
         self._config = config
         self.follower = self._make_follower(config)

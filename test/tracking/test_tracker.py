@@ -12,6 +12,7 @@ from letvins_ros.camera import Camera
 from letvins_ros.config import TrackerConfig
 from letvins_ros.geometry import apply, exp_so3, inverse
 from letvins_ros.inference import open_runtime
+from letvins_ros.inference.runtime import threads
 from letvins_ros.tracking import FeatureTracker, follower
 from letvins_ros.tracking.group import BLIND_FRAMES
 from letvins_ros.types import ImageFrame
@@ -335,6 +336,16 @@ class DotMatcher:
         found_uv = [b.get(names[tuple(uv)], (np.nan, np.nan)) for uv in uv_a.tolist()]
         uv_b = np.array(found_uv, np.float32).reshape(-1, 2)
         return uv_b, np.isfinite(uv_b).all(1)
+
+
+@pytest.mark.parametrize("method", ["lk", "letnet2"])
+def test_one_thread_gives_the_same_bytes_as_two(hall, frames, method):
+    tracked = []
+    for count in (1, 2):
+        tracker = FeatureTracker(TrackerConfig(method=method, threads=count), hall.rig)
+        assert (cv2.getNumThreads(), threads()) == (count, count)
+        tracked.append([tracker.process(frame).uv.tobytes() for frame in frames[:4]])
+    assert tracked[0] == tracked[1]
 
 
 def test_a_keypoint_matcher_can_take_the_place_of_optical_flow():
