@@ -28,7 +28,7 @@ from launch_ros.substitutions import ExecutableInPackage
 
 CONFIG = Path(__file__).parents[1] / "config"  # in the repository and in share/letvins_ros alike
 PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
-RESPAWN_DELAY_S, RESPAWNS = 0.5, 10
+RESPAWN_DELAY_S, RESPAWNS = 0.1, 10
 TEXTS = {
     "config": ("", "configuration (yaml) with the calibration; of a dataset's own where empty"),
     "dataset": ("", "recording to play: folder or bag, as for `letvins run`"),

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from letvins_ros.errors import LetvinsError
 from letvins_ros.ros.node import LetvinsNode
+from letvins_ros.ros.shared_memory import fresh_ports
 from letvins_ros.ros.start import signals_noted
 
 SWITCH_S = 5e-4  # the worker hands the interpreter over so soon; with Python's 5 ms the IMU would wait for it
@@ -27,7 +28,9 @@ def run_node(make: Callable[[], LetvinsNode]) -> None:
         sys.setswitchinterval(SWITCH_S)
         try:
             with threadpool_limits(1):  # the matrices are small: more threads only wait for each other
-                code = _spin(make(), ended)
+                with fresh_ports(rclpy.get_default_context().get_domain_id()):
+                    node = make()
+                code = _spin(node, ended)
         except LetvinsError as error:
             sys.stderr.write(f"error: {error}\n")
             code = 1

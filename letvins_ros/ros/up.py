@@ -20,7 +20,7 @@ from letvins_ros.ros.system import System, environment, programs
 from letvins_ros.writing import check_writable
 
 PATIENCE_S = 5.0  # a node has so long to end after SIGINT, then after SIGTERM
-RESTARTS, RESTART_DELAY_S = 10, 0.5
+RESTARTS, RESTART_DELAY_S = 10, 0.1
 NO_FILES = ["--ros-args", "--disable-external-lib-logs"]  # what is shown here, ROS would keep in the home folder too
 SETTLE_S = 1.5  # what the nodes still publish when the recording has ended
 

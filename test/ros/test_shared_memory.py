@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from letvins_ros.ros.shared_memory import remove_abandoned
+from letvins_ros.ros.shared_memory import fresh_ports, remove_abandoned
 
 HOLD = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, 2); print(flush=True); time.sleep(20)"
 
@@ -38,3 +38,40 @@ def test_a_segment_being_removed_by_another_process_is_left_to_it(tmp_path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert remove_abandoned(tmp_path) == 0
     assert all(path.exists() for path in files)
+
+
+def port(folder, number, age_s):
+    files = [folder / f"fastrtps_port{number}{end}" for end in ("", "_el")]
+    for path in files:
+        path.touch()
+    os.utime(files[0], (time.time() - age_s,) * 2)
+    return files[1]
+
+
+def is_free(lock):
+    with lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+
+def test_ports_of_killed_processes_of_the_domain_are_taken_until_the_participant_is_made(tmp_path):
+    dead, live, other = port(tmp_path, 7911, 1.0), port(tmp_path, 7913, 1.0), port(tmp_path, 8161, 1.0)
+    without_memory = tmp_path / "fastrtps_port7003_el"
+    without_memory.touch()
+    with live.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with fresh_ports(2, tmp_path) as avoided:
+            assert avoided == 2
+            assert not is_free(dead) and not is_free(without_memory)
+            assert is_free(other)
+    assert is_free(dead) and is_free(without_memory) and is_free(live)
+
+
+def test_of_many_dead_ports_the_youngest_are_avoided_as_fast_dds_tries_a_hundred(tmp_path):
+    locks = [port(tmp_path, 7400 + i, age_s=i) for i in range(90)]
+    with fresh_ports(0, tmp_path) as avoided:
+        assert avoided == 60
+        assert [is_free(lock) for lock in locks] == [False] * 60 + [True] * 30
