@@ -4,6 +4,7 @@
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -128,8 +129,8 @@ def test_every_node_is_back_within_three_seconds_of_each_of_thirty_kills(endless
 
 def held_ports(process):
     """Those by which a process receives through shared memory."""
-    files = [os.readlink(file) for file in Path(f"/proc/{process.pid}/fd").iterdir() if file.exists()]
-    return {file for file in files if file.startswith("/dev/shm/fastrtps_port") and file.endswith("_el")}
+    files = [file.resolve() for file in Path(f"/proc/{process.pid}/fd").iterdir()]
+    return {file.name for file in files if re.fullmatch(r"fastrtps_port\d+_el", file.name)}
 
 
 def test_the_successor_of_a_killed_node_has_other_ports(recording, tmp_path):
