@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `letvins` command. Heavy imports stay inside the commands, so that help and errors appear at once."""
 
-import io
 import math
-import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,20 +16,20 @@ from letvins_ros.cli_files import (
     SetOption,
     TopicOption,
     config_app,
+    export,
     input_overrides,
     map_app,
     weights_app,
 )
+from letvins_ros.cli_process import run_command
 from letvins_ros.errors import LetvinsError
-from letvins_ros.memory import check_address_space
-from letvins_ros.processes import end_with_named_parent
+from letvins_ros.processes import check_address_space
 
 if TYPE_CHECKING:
     from letvins_ros.config import Config
     from letvins_ros.pipeline import RunOptions
 
 LIGHT = ("config",)  # commands that load no native library but numpy
-_INTERRUPTED = 130  # typer's exit code after Ctrl-C
 app = typer.Typer(help="Stereo-inertial odometry and SLAM with learned features.", **STYLE)
 app.add_typer(config_app, name="config")
 app.add_typer(map_app, name="map")
@@ -43,64 +40,7 @@ OutOption = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", he
 
 def main() -> None:
     """Run the command; errors a user can fix end in one line on stderr and exit code 1."""
-    end_with_named_parent()
-    _open_streams()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # end a run early and keep its results, as after Ctrl-C
-    try:
-        code = app(sys.argv[1:] or ["--help"], prog_name="letvins", standalone_mode=False)
-        _flush()
-    except BrokenPipeError:  # the reader of stdout has closed it
-        sys.exit(1)
-    except (LetvinsError, OSError, typer.TyperException) as error:
-        _fail(_one_line(error))
-    except MemoryError:
-        _fail("out of memory")
-    if code == _INTERRUPTED:
-        _fail("interrupted", code)
-    sys.exit(code)
-
-
-def _open_streams() -> None:
-    """Write to nobody where stdout or stderr was closed, so that no file takes its number; names need not be text."""
-    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
-        if getattr(sys, name) is None:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
-            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: PTH123
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would try once more at its end
-        raise
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, typer.TyperException):
-        text: str = error.format_message()
-    elif isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else f"{_lost_folder()}{error.strerror}"
-    else:
-        text = str(error)
-    return " ".join(text.split())
-
-
-def _lost_folder() -> str:
-    """Where the working folder is gone, every file without a full path is too, and the error names none."""
-    try:
-        os.getcwd()  # noqa: PTH109  (Path.cwd() is the same)
-    except OSError:
-        return "the working folder does not exist any more, change to another: "
-    return ""
-
-
-def _fail(message: str, code: int = 1) -> None:
-    print(f"error: {message}", file=sys.stderr)
-    sys.exit(code)
+    run_command(app)
 
 
 def _finite(value: float | None) -> float | None:
@@ -359,7 +299,7 @@ def up(  # noqa: PLR0913  (the arguments of the launch files)
     load_map: Annotated[str, typer.Option(metavar="FILE", help="Map to start with.")] = "",
     save_map: Annotated[str, typer.Option(metavar="FILE", help="Where to write the map at the end.")] = "",
     localise: Annotated[bool, typer.Option("--localise", help="Add nothing to the map.")] = False,
-    tracker: Annotated[str, typer.Option(help="lk or letnet2.")] = "",
+    tracker: Annotated[str, typer.Option(help="A value of tracker.method.")] = "",
     backend: Annotated[str, typer.Option(help="Runtime of the network: openvino, torch, tensorrt.")] = "",
     loop: Annotated[bool, typer.Option(help="Start loop_closure.")] = True,
     use_sim_time: Annotated[bool, typer.Option("--use-sim-time", help="Use the time of /clock.")] = False,
@@ -393,27 +333,7 @@ def up(  # noqa: PLR0913  (the arguments of the launch files)
     raise typer.Exit(run_system(system, record, view))
 
 
-@app.command()
-def export(  # noqa: PLR0913  (as many options as the command has)
-    network: Annotated[str, typer.Argument(metavar="NETWORK", help="letnet2, kp2dtiny, kp2d, superpoint and others.")],
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="File: .onnx, .xml (OpenVINO), .param (ncnn) or .engine (TensorRT).")
-    ],
-    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights, instead of the bundled ones.")] = None,
-    size: Annotated[str, typer.Option(metavar="WxH", help="Size of the images.")] = "752x480",
-    dynamic: Annotated[bool, typer.Option("--dynamic", help="Any size with sides that are multiples of 32.")] = False,
-    int8: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="8 bits (.xml), calibrated on the images in FOLDER.")
-    ] = None,
-    also: Annotated[str, typer.Option(metavar="MAPS", help="Further maps: place, segmentation, depth.")] = "",
-) -> None:
-    """Export a network for another runtime and compare its output with torch."""
-    from letvins_ros.inference.export_files import export_network
-    from letvins_ros.terminal import aligned
-
-    print(aligned(export_network(network, out, weights, size, dynamic=dynamic, int8=int8, also=also)))
-    print(f"Written: {out}")
-
+app.command()(export)  # last in the list
 
 if __name__ == "__main__":
     main()

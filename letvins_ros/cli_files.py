@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands of `letvins` for configurations, maps and weights."""
+"""The commands of `letvins` for configurations, maps, weights and exported networks."""
 
 import sys
 from dataclasses import replace
@@ -174,7 +174,7 @@ def weights_check(
 ) -> None:
     """Load weights, run the network and measure the time per image."""
     from letvins_ros.inference.export_files import read_size
-    from letvins_ros.inference.speed import time_network
+    from letvins_ros.inference.measures import time_network
 
     name, took_ms = time_network(network, file, backend, read_size(size))
     print(f"{file}: {_describe(file)}; runs with {name}, {took_ms:.1f} ms for an image of {size}")
@@ -189,3 +189,24 @@ def _describe(file: Path) -> str:
     if file.suffix in (".xml", ".onnx"):
         return about
     return f"{sum(array.size for array in load_weights(file).values())} numbers, {about}"
+
+
+def export(  # noqa: PLR0913  (as many options as the command has)
+    network: Annotated[str, typer.Argument(metavar="NETWORK", help="letnet2, kp2dtiny, kp2d, superpoint and others.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="File: .onnx, .xml (OpenVINO), .param (ncnn) or .engine (TensorRT).")
+    ],
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="Weights, instead of the bundled ones.")] = None,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Size of the images.")] = "752x480",
+    dynamic: Annotated[bool, typer.Option("--dynamic", help="Any size with sides that are multiples of 32.")] = False,
+    int8: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="8 bits (.xml), calibrated on the images in FOLDER.")
+    ] = None,
+    also: Annotated[str, typer.Option(metavar="MAPS", help="Further maps: place, segmentation, depth.")] = "",
+) -> None:
+    """Export a network for another runtime and compare its output with torch."""
+    from letvins_ros.inference.export_files import export_network
+    from letvins_ros.terminal import aligned
+
+    print(aligned(export_network(network, out, weights, size, dynamic=dynamic, int8=int8, also=also)))
+    print(f"Written: {out}")

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from letvins_ros import geometry
-from letvins_ros.array_files import read_array
 from letvins_ros.calibration import ImuNoise, MountedCamera, Rig
 from letvins_ros.camera import Camera
 from letvins_ros.datasets.base import ReadReport
@@ -23,6 +22,7 @@ from letvins_ros.datasets.stamps import seconds_to_ns
 from letvins_ros.datasets.stream import clean
 from letvins_ros.datasets.table import read_numbers
 from letvins_ros.errors import DataError
+from letvins_ros.reading import read_array
 from letvins_ros.types import ImuSamples, Trajectory
 
 NED_TO_BODY = np.array([1.0, -1.0, -1.0])  # forward-right-down to forward-left-up, north-east-down to z up

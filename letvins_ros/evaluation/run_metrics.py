@@ -22,7 +22,7 @@ from letvins_ros.evaluation.metrics import (
 )
 from letvins_ros.evaluation.record import STAGES, RunRecord
 from letvins_ros.evaluation.trajectory import at_times, between, take
-from letvins_ros.memory import peak_rss_mb
+from letvins_ros.processes import peak_rss_mb
 from letvins_ros.types import Trajectory, VioStatus
 
 ERRORS = ("ate_rmse_m", "ate_map_rmse_m", "rpe_trans_rmse_m", "rpe_rot_rmse_deg")

@@ -46,8 +46,8 @@ def export_network(  # noqa: PLR0913
 
 
 def _export_int8(deployed: "Deployed", out: Path, images: list[np.ndarray]) -> list[tuple[str, str]]:
-    from letvins_ros.inference.accuracy import share_matched
     from letvins_ros.inference.export import export_int8
+    from letvins_ros.inference.measures import share_matched
     from letvins_ros.inference.openvino_runtime import OpenVinoRuntime, convert, open_exported
     from letvins_ros.inference.runtime import with_channels
 

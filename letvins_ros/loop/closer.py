@@ -296,7 +296,7 @@ class LoopCloser:
         graph = self.places.graph
         stamps = np.array([node.stamp_ns for node in self.places.nodes], np.int64)
         loops = np.array([(loop.a, loop.b) for loop in graph.loops if loop.trusted], int).reshape(-1, 2)
-        return MapSnapshot(stamps, np.array(graph.sessions, int), self.places.T_map_body(), loops)
+        return MapSnapshot(stamps, np.array(graph.chains.sessions, int), self.places.T_map_body(), loops)
 
 
 def _is_same_view(motion: Motion) -> bool:

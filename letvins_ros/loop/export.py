@@ -25,7 +25,7 @@ def to_g2o(places: PlaceMap) -> str:
     T_map, graph = places.graph.poses(), places.graph
     lines = [f"VERTEX_SE3:QUAT {i} {_pose(T)}" for i, T in enumerate(T_map) if np.isfinite(T).all()]
     for a, b in pairwise(range(len(graph))):
-        if graph.sessions[a] == graph.sessions[b] and np.isfinite(T_map[a]).all():
+        if graph.chains.sessions[a] == graph.chains.sessions[b] and np.isfinite(T_map[a]).all():
             lines.append(_edge(a, b, graph.odometry(a, b)))
     lines += [_edge(loop.a, loop.b, loop.motion) for loop in graph.loops if loop.trusted]
     return "\n".join(lines) + "\n"

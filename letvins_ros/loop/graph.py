@@ -13,9 +13,10 @@ import gtsam
 import numpy as np
 
 from letvins_ros.errors import Rejected
-from letvins_ros.geometry import adjoint, apply, inverse
+from letvins_ros.geometry import apply, inverse
+from letvins_ros.loop.chains import Chains, stacked
 from letvins_ros.loop.fixes import Fix, align
-from letvins_ros.loop.motion import Motion, exp, log, mahalanobis
+from letvins_ros.loop.motion import Motion, log, mahalanobis
 from letvins_ros.loop.solving import Loop, fix_factor, motion_factor, solved
 
 UNDECIDED = 30  # newest loops that may still become inliers or outliers; older ones stay what they are
@@ -34,10 +35,7 @@ class PoseGraph:
 
     def __init__(self) -> None:
         self.loops: list[Loop] = []
-        self.sessions: list[int] = []  # of each keyframe
-        self._T_odom: list[np.ndarray] = []  # by odometry when the keyframe was new
-        self._T_chain: list[np.ndarray] = []  # by later estimates, each session in a frame of its own
-        self._accumulated: list[np.ndarray] = []  # covariance (6, 6) of the motions up to each, in the chain's frame
+        self.chains = Chains()
         self._keys: list[int] = []  # sorted; the first keyframe of every session in the map, and where loops end
         self._T_map: dict[int, np.ndarray] = {}  # of the keys
         self._solved = 0  # loops that the solution knows
@@ -46,21 +44,18 @@ class PoseGraph:
         self._unsolved_fixes: list[Fix] = []
 
     def __len__(self) -> int:
-        return len(self.sessions)
+        return len(self.chains)
 
     def state(self) -> dict[str, np.ndarray]:
         """All of it as arrays, for a file."""
         loops = [np.r_[loop.a, loop.b, loop.trusted] for loop in self.loops]
         return {
-            "session": np.array(self.sessions, np.int64),
-            "T_odom": _stacked(self._T_odom, 4),
-            "T_chain": _stacked(self._T_chain, 4),
-            "gathered_covariance": _stacked(self._accumulated, 6),
+            **self.chains.state(),
             "key": np.array(self._keys, np.int64),
-            "T_map_key": _stacked([self._T_map[key] for key in self._keys], 4),
+            "T_map_key": stacked([self._T_map[key] for key in self._keys], 4),
             "loop": np.array(loops, np.int64).reshape(-1, 3),
-            "T_loop": _stacked([loop.motion.T_a_b for loop in self.loops], 4),
-            "loop_covariance": _stacked([loop.motion.covariance for loop in self.loops], 6),
+            "T_loop": stacked([loop.motion.T_a_b for loop in self.loops], 4),
+            "loop_covariance": stacked([loop.motion.covariance for loop in self.loops], 6),
             **self._gnss_state(),
         }
 
@@ -80,9 +75,7 @@ class PoseGraph:
     def from_state(state: dict[str, np.ndarray]) -> "PoseGraph":
         """The graph that `state` describes."""
         graph = PoseGraph()
-        graph.sessions = state["session"].tolist()
-        graph._T_odom, graph._T_chain = list(state["T_odom"]), list(state["T_chain"])
-        graph._accumulated = list(state["gathered_covariance"])
+        graph.chains = Chains.from_state(state)
         graph._keys = state["key"].tolist()
         graph._T_map = dict(zip(graph._keys, state["T_map_key"], strict=True))
         motions = map(Motion, state["T_loop"], state["loop_covariance"])
@@ -97,43 +90,30 @@ class PoseGraph:
 
     def start_session(self, T_odom: np.ndarray, T_map: np.ndarray | None) -> int:
         """Add the first keyframe of a session; without T_map it is not in the map until `place_session`."""
-        session = self.sessions[-1] + 1 if self.sessions else 0
-        node = self._append(session, T_odom, Motion(T_odom, np.zeros((6, 6))))
+        node = self.chains.begin(T_odom)
         if T_map is not None:
             self._make_key(node, T_map)
         return node
 
     def extend(self, T_odom: np.ndarray, motion: Motion) -> int:
         """Append a keyframe to the session of the last one."""
-        return self._append(self.sessions[-1], T_odom, Motion(self._T_chain[-1] @ motion.T_a_b, motion.covariance))
-
-    def _append(self, session: int, T_odom: np.ndarray, chain: Motion) -> int:
-        self.sessions.append(session)
-        self._T_odom.append(T_odom)
-        self._T_chain.append(chain.T_a_b)
-        A, before = adjoint(chain.T_a_b), self._accumulated[-1] if self._accumulated else np.zeros((6, 6))
-        self._accumulated.append(before + A @ chain.covariance @ A.T)
-        return len(self.sessions) - 1
+        return self.chains.extend(T_odom, motion)
 
     def is_mapped(self, node: int) -> bool:
         """Whether the keyframe's session has a place in the map."""
         i = bisect_right(self._keys, node) - 1
-        return i >= 0 and self.sessions[self._keys[i]] == self.sessions[node]
+        return i >= 0 and self.chains.joined(self._keys[i], node)
 
     def place_session(self, loop: Loop) -> None:
         """Place the session of b, which is not in the map, by a loop from a, which is."""
-        first = self.sessions.index(self.sessions[loop.b])
-        T_b_first = inverse(self._T_odom[loop.b]) @ self._T_odom[first]
+        first = self.chains.sessions.index(self.chains.sessions[loop.b])
+        T_b_first = inverse(self.chains.T_odom[loop.b]) @ self.chains.T_odom[first]
         self._make_key(first, self.pose(loop.a) @ loop.motion.T_a_b @ T_b_first)
 
     def append(self, other: "PoseGraph", T_map_other: np.ndarray) -> None:
         """Append another graph; T_map_other (4, 4) is the pose of its map in this one."""
-        first, session = len(self), self.sessions[-1] + 1 if self.sessions else 0
-        self.sessions += [session + number for number in other.sessions]
-        self._T_odom += other._T_odom
-        self._T_chain += other._T_chain
-        before = self._accumulated[-1] if self._accumulated else np.zeros((6, 6))
-        self._accumulated += [before + accumulated for accumulated in other._accumulated]
+        first = len(self)
+        self.chains.append(other.chains)
         for key in other._keys:
             self._make_key(first + key, T_map_other @ other._T_map[key])
         self._solved += len(other.loops)
@@ -144,22 +124,12 @@ class PoseGraph:
 
     def update_chain(self, node: int, T_chain: np.ndarray) -> None:
         """Replace the pose (4, 4) of a recent keyframe in its session's chain by a later estimate."""
-        self._T_chain[node] = T_chain
+        self.chains.T_chain[node] = T_chain
 
     def odometry(self, a: int, b: int) -> Motion:
         """Odometry from a to a later keyframe b of the same session."""
-        T, covariance = self._odometry_between(np.array([a]), np.array([b]))
+        T, covariance = self.chains.motions(np.array([a]), np.array([b]))
         return Motion(T[0], covariance[0])
-
-    def _odometry_between(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Odometry (n, 4, 4) from each keyframe a to its later b, and the covariances (n, 6, 6)."""
-        T_a, T_b, accumulated_a, accumulated_b = (
-            np.stack([values[i] for i in nodes.tolist()])
-            for values in (self._T_chain, self._accumulated)
-            for nodes in (a, b)
-        )
-        A = adjoint(inverse(T_b))
-        return inverse(T_a) @ T_b, A @ (accumulated_b - accumulated_a) @ np.swapaxes(A, 1, 2)
 
     def pose(self, node: int) -> np.ndarray:
         """T_map of a keyframe (4, 4) in the last solution; beyond the last loop it follows odometry."""
@@ -168,8 +138,8 @@ class PoseGraph:
         if key == node:
             return self._T_map[node]
         after = self._keys[i + 1] if i + 1 < len(self._keys) else None
-        if after is None or self.sessions[after] != self.sessions[node]:
-            return np.asarray(self._T_map[key] @ inverse(self._T_odom[key]) @ self._T_odom[node])
+        if after is None or not self.chains.joined(after, node):
+            return np.asarray(self._T_map[key] @ inverse(self.chains.T_odom[key]) @ self.chains.T_odom[node])
         return np.asarray(self._between(key, after, range(node, node + 1))[0])
 
     def poses(self) -> np.ndarray:
@@ -177,23 +147,17 @@ class PoseGraph:
         out = np.full((len(self), 4, 4), np.nan)
         ends = [*self._keys[1:], len(self)][: len(self._keys)]
         for key, after in zip(self._keys, ends, strict=True):
-            if after < len(self) and self.sessions[after] == self.sessions[key]:
+            if after < len(self) and self.chains.joined(after, key):
                 out[key:after] = self._between(key, after, range(key, after))
                 continue
-            last = bisect_right(self.sessions, self.sessions[key])
-            T = np.stack(self._T_odom[key:last])
+            last = bisect_right(self.chains.sessions, self.chains.sessions[key])
+            T = np.stack(self.chains.T_odom[key:last])
             out[key:last] = self._T_map[key] @ inverse(T[0]) @ T
         return out
 
     def _between(self, a: int, b: int, nodes: range) -> np.ndarray:
-        """T_map (n, 4, 4) of nodes between key a and the next key b, the residual distributed by covariance."""
-        T_a, T_b, T = self._T_chain[a], self._T_chain[b], np.stack(self._T_chain[nodes.start : nodes.stop])
-        accumulated = np.stack(self._accumulated[nodes.start : nodes.stop]) - self._accumulated[a]
-        A, to_nodes = adjoint(inverse(T_b)), adjoint(inverse(T))
-        residual = log(inverse(T_b) @ T_a @ inverse(self._T_map[a]) @ self._T_map[b])
-        whole = A @ (self._accumulated[b] - self._accumulated[a]) @ A.T
-        shares = to_nodes @ accumulated @ A.T @ np.linalg.solve(whole + 1e-15 * np.eye(6), residual)
-        return np.asarray(self._T_map[a] @ inverse(T_a) @ T @ np.stack([exp(twist) for twist in shares]))
+        """T_map (n, 4, 4) of nodes between key a and the next key b."""
+        return self.chains.between(a, b, nodes, self._T_map[a], self._T_map[b])
 
     def _make_key(self, node: int, T_map: np.ndarray) -> None:
         if node not in self._T_map:
@@ -212,7 +176,7 @@ class PoseGraph:
         p_chain (3,): the antenna in the chain of the keyframe's session; p_map (3,): east, north, up of the datum, with
         std (3,); m.
         """
-        arm = apply(inverse(self._T_chain[node]), p_chain[None])[0]
+        arm = apply(inverse(self.chains.T_chain[node]), p_chain[None])[0]
         if np.linalg.norm(arm) > MAX_ARM_M:
             return False
         fix = Fix(node, arm, p_map, std)
@@ -227,10 +191,10 @@ class PoseGraph:
     def _thin_fixes(self) -> None:
         """Keep at most MAX_FIXES fixes: the two of a session that are nearest to each other become one."""
         while len(self._fixes) > MAX_FIXES:
-            pairs = [(a, b) for a, b in pairwise(sorted(self._fixes)) if self.sessions[a] == self.sessions[b]]
+            pairs = [(a, b) for a, b in pairwise(sorted(self._fixes)) if self.chains.joined(a, b)]
             a, b = min(pairs, key=lambda pair: pair[1] - pair[0])
             fix = self._fixes.pop(b)
-            T_a_b = inverse(self._T_chain[a]) @ self._T_chain[b]
+            T_a_b = inverse(self.chains.T_chain[a]) @ self.chains.T_chain[b]
             self._fixes[a] = self._fixes[a].joined(fix, apply(T_a_b, fix.arm[None])[0])
             self._drop_unused_keys()
 
@@ -239,12 +203,12 @@ class PoseGraph:
 
         Whether that was done: the fixes must tell the heading, and a map of which this session is no part stays.
         """
-        session = self.sessions[-1]
-        fixes = [fix for node, fix in sorted(self._fixes.items()) if self.sessions[node] == session]
+        session = self.chains.sessions[-1]
+        fixes = [fix for node, fix in sorted(self._fixes.items()) if self.chains.sessions[node] == session]
         mapped = self.is_mapped(len(self) - 1)
         if not fixes or (mapped and self.datum is not None) or (not mapped and self._keys and self.datum is None):
             return False
-        T = np.stack([self.pose(fix.node) if mapped else self._T_chain[fix.node] for fix in fixes])
+        T = np.stack([self.pose(fix.node) if mapped else self.chains.T_chain[fix.node] for fix in fixes])
         p = np.stack([apply(T, fix.arm[None])[0] for T, fix in zip(T, fixes, strict=True)])
         T_datum = align(p, np.stack([fix.p_map for fix in fixes]), np.stack([fix.std for fix in fixes]))
         if T_datum is None:
@@ -252,8 +216,8 @@ class PoseGraph:
         self.datum = datum
         self._T_map = {key: T_datum @ T_map for key, T_map in self._T_map.items()}
         if not mapped:
-            first = self.sessions.index(session)
-            self._make_key(first, T_datum @ self._T_chain[first])
+            first = self.chains.sessions.index(session)
+            self._make_key(first, T_datum @ self.chains.T_chain[first])
         for fix in fixes:
             self._make_key(fix.node, self.pose(fix.node))
         self._thin_fixes()
@@ -316,10 +280,10 @@ class PoseGraph:
     def _odometry_factors(self) -> gtsam.NonlinearFactorGraph:
         """Odometry between keys, and a prior on each session's first key."""
         graph = gtsam.NonlinearFactorGraph()
-        chained = [(a, b) for a, b in pairwise(self._keys) if self.sessions[a] == self.sessions[b]]
+        chained = [(a, b) for a, b in pairwise(self._keys) if self.chains.joined(a, b)]
         if chained:
             ends = np.array(chained)
-            for (a, b), *motion in zip(chained, *self._odometry_between(ends[:, 0], ends[:, 1]), strict=True):
+            for (a, b), *motion in zip(chained, *self.chains.motions(ends[:, 0], ends[:, 1]), strict=True):
                 graph.add(motion_factor(a, b, Motion(*motion)))
         for key in self._first_keys():
             # the first one fixes the map; a later session must not float when all its loops are outliers
@@ -330,7 +294,7 @@ class PoseGraph:
 
     def _first_keys(self) -> list[int]:
         """Each session's first key."""
-        known = [-1, *(self.sessions[key] for key in self._keys)]
+        known = [-1, *(self.chains.sessions[key] for key in self._keys)]
         return [key for key, (before, session) in zip(self._keys, pairwise(known), strict=True) if session != before]
 
     def _prune_loops(self) -> None:
@@ -354,9 +318,5 @@ class PoseGraph:
         """Distance in keyframes between the ends of two loops; 0 where the other one is an outlier."""
         if not other.trusted:
             return 0.0
-        same = all(self.sessions[i] == self.sessions[j] for i, j in ((known.a, other.a), (known.b, other.b)))
+        same = all(self.chains.joined(i, j) for i, j in ((known.a, other.a), (known.b, other.b)))
         return abs(known.a - other.a) + abs(known.b - other.b) if same else np.inf
-
-
-def _stacked(matrices: list[np.ndarray], size: int) -> np.ndarray:
-    return np.array(matrices, float).reshape(-1, size, size)

@@ -10,7 +10,7 @@ import numpy as np
 from letvins_ros.geometry import inverse
 from letvins_ros.loop.closer import LoopCloser, MapSnapshot
 from letvins_ros.loop.motion import exp, log
-from letvins_ros.memory import peak_rss_mb
+from letvins_ros.processes import peak_rss_mb
 from letvins_ros.types import GnssFixes, Keyframe, LoopClosure
 
 

@@ -137,7 +137,7 @@ def facts(path: Path, places: PlaceMap, info: MapInfo) -> list[tuple[str, str]]:
     used = sum(loop.trusted for loop in loops)
     features = sum(len(places.features(node)) for node in nodes)
     return [
-        ("Keyframes", f"{len(places)} of {len(set(places.graph.sessions))} sessions"),
+        ("Keyframes", f"{len(places)} of {len(set(places.graph.chains.sessions))} sessions"),
         ("Places to recognise", f"{len(nodes)} with {features} features ({info.describer})"),
         ("Loops", f"{used} inliers, {len(loops) - used} outliers"),
         ("Earth", _placed(places.graph.datum)),

@@ -12,8 +12,8 @@ from letvins_ros.evaluation.metrics import nees, rms
 from letvins_ros.evaluation.record import RunRecord
 from letvins_ros.evaluation.run_metrics import Comparison, compare
 from letvins_ros.pipeline import RunOptions, run_dataset
-from letvins_ros.selftest.disturbances import DISTURBANCES, Disturbance
-from letvins_ros.selftest.recording import Recording, flight
+from letvins_ros.selftest.disturbances import DISTURBANCES
+from letvins_ros.selftest.recording import Disturbance, Recording, flight
 from letvins_ros.types import VioStatus
 
 SIGMAS = 5.0  # an error so many times its own standard deviation

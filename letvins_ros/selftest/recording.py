@@ -86,3 +86,6 @@ class Recording:
                 images = change(i, t, images)
             if any(image is not None for image in images):
                 yield ImageFrame(stamp_ns, images)
+
+
+Disturbance = Callable[[Recording], None]

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from simulated_sensors import exact_velocity, simulate_position, simulate_velocity
 from synthetic import Quality, Recording, add_imu, config_of, follow, posed, record, wall_points
 
 from letvins_ros.errors import DataError
@@ -23,7 +24,6 @@ from letvins_ros.geometry import apply, exp_so3, log_so3, transform, yaw_rotatio
 from letvins_ros.imu import ImuBuffer, ImuSteps
 from letvins_ros.simulation.imu import START_NS, exact_imu, seconds, simulate_imu, stamps
 from letvins_ros.simulation.rigs import EUROC_IMU, EUROC_RIG
-from letvins_ros.simulation.sensors import exact_velocity, simulate_position, simulate_velocity
 from letvins_ros.simulation.trajectory import R_HEADING_BODY, SplineTrajectory, control_times
 from letvins_ros.types import VioStatus
 

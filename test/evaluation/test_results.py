@@ -14,7 +14,7 @@ from letvins_ros.evaluation.results import write_results
 from letvins_ros.evaluation.run_metrics import compare, run_metrics
 from letvins_ros.evaluation.run_page import run_page
 from letvins_ros.evaluation.trajectory import read_tum, write_tum
-from letvins_ros.memory import peak_rss_mb
+from letvins_ros.processes import peak_rss_mb
 from letvins_ros.types import VioState, VioStatus
 
 KEYS = (  # what other programs read

@@ -19,7 +19,7 @@ import test_fuzz_weights as weights
 from survival_check import FILES, survives
 
 from letvins_ros import cli
-from letvins_ros.array_files import read_array
+from letvins_ros.reading import read_array
 from training.data.colmap import read_depth_map
 
 READERS = {

@@ -14,9 +14,9 @@ from openvino import opset13 as ops
 from letvins_ros.config import TrackerConfig
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.inference import BackendError, open_runtime
-from letvins_ros.inference.accuracy import share_matched
 from letvins_ros.inference.export import export
 from letvins_ros.inference.export_files import export_network, read_size
+from letvins_ros.inference.measures import share_matched
 from letvins_ros.inference.openvino_runtime import OpenVinoRuntime, convert, open_exported
 from letvins_ros.inference.quantise import quantise
 from letvins_ros.networks import build, load

@@ -71,7 +71,7 @@ def test_without_loops_the_map_is_odometry():
     rng = np.random.default_rng(0)
     graph = drifting(ring(50, 1), rng)
     np.testing.assert_array_equal(graph.poses(), np.stack([graph.pose(i) for i in range(50)]))
-    np.testing.assert_allclose(graph.poses(), np.stack(graph._T_odom), atol=1e-12)
+    np.testing.assert_allclose(graph.poses(), np.stack(graph.chains.T_odom), atol=1e-12)
 
 
 def test_keyframes_between_loops_follow_the_whole_graph():
@@ -86,11 +86,11 @@ def test_keyframes_between_loops_follow_the_whole_graph():
     graph.solve()
     full, initial = gtsam.NonlinearFactorGraph(), gtsam.Values()
     for i in range(40):
-        initial.insert(i, gtsam.Pose3(graph._T_odom[i]))
+        initial.insert(i, gtsam.Pose3(graph.chains.T_odom[i]))
     full.add(gtsam.PriorFactorPose3(0, gtsam.Pose3(truth[0]), gtsam.noiseModel.Isotropic.Sigma(6, 1e-4)))
     step = gtsam.noiseModel.Diagonal.Sigmas(STEP_STD)
     for i in range(39):
-        T = gtsam.Pose3(inverse(graph._T_odom[i]) @ graph._T_odom[i + 1])
+        T = gtsam.Pose3(inverse(graph.chains.T_odom[i]) @ graph.chains.T_odom[i + 1])
         full.add(gtsam.BetweenFactorPose3(i, i + 1, T, step))
     noise = gtsam.noiseModel.Diagonal.Sigmas(LOOP_STD)
     full.add(gtsam.BetweenFactorPose3(3, 33, gtsam.Pose3(loop.motion.T_a_b), noise))

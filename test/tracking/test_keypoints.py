@@ -9,8 +9,8 @@ from torch import nn
 
 from letvins_ros.config import TrackerConfig
 from letvins_ros.inference import BackendError, open_runtime
-from letvins_ros.inference.accuracy import share_matched
 from letvins_ros.inference.keypoints import Keypoints, choose, extract, sample
+from letvins_ros.inference.measures import share_matched
 from letvins_ros.inference.openvino_runtime import OpenVinoRuntime, convert
 from letvins_ros.networks import build, load
 from letvins_ros.networks.deploy import deploy

@@ -8,9 +8,9 @@ import numpy as np
 from scipy.interpolate import LinearNDInterpolator
 from scipy.ndimage import distance_transform_edt
 
-from letvins_ros.array_files import read_array
 from letvins_ros.errors import DataError
 from letvins_ros.image_files import read_image
+from letvins_ros.reading import read_array
 from training.data.colmap import View, read_depth_map
 
 _FEWEST = 20  # points of an image

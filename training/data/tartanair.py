@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from letvins_ros.array_files import read_array
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import from_quaternion, inverse
 from letvins_ros.image_files import read_image
+from letvins_ros.reading import read_array
 from training.data.correspondence import View, transfer_by_depth
 from training.data.images import read_rgb, resize, to_tensor
 from training.data.photometric import Looks, change

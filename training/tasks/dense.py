@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from letvins_ros import networks
-from letvins_ros.array_files import read_array
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.image_files import read_image
+from letvins_ros.reading import read_array
 from letvins_ros.writing import write_atomic
 from training.data.images import resize, to_tensor
 from training.data.label_sets import NyuV2

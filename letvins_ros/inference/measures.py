@@ -1,17 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a keypoint network loses by rounding: how many of its keypoints are matched right between turned images."""
+"""How long a network takes, and what one of keypoints loses by rounding."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from letvins_ros.inference.keypoints import extract
+from letvins_ros.inference.opening import open_runtime
 from letvins_ros.inference.runtime import Runtime
 
+_WARM, _TIMED = 3, 15  # runs
 _RIGHT_PX = 3.0
 _MOST = 500
 _TURN_DEG, _SCALE = 10.0, 0.9
+
+
+def time_network(network: str, file: Path, backend: str, size: tuple[int, int]) -> tuple[str, float]:
+    """What runs the network, and the median milliseconds for a gray uint8 image of (height, width), maps included."""
+    image = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    runtime = open_runtime(network, file, backend)
+    return runtime.name, _median_ms(lambda: runtime([image]))
+
+
+def _median_ms(run: Callable[[], object]) -> float:
+    took = []
+    for _ in range(_WARM + _TIMED):
+        start = time.perf_counter()
+        run()
+        took.append(time.perf_counter() - start)
+    return float(np.median(took[_WARM:])) * 1e3
 
 
 def share_matched(runtime: Runtime, images: Sequence[np.ndarray]) -> float:
