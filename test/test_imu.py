@@ -213,3 +213,12 @@ def test_of_few_readings_no_noise_is_known():
     samples = ramp(START_NS + np.arange(9) * 5 * MS)
     assert buffer_of(samples).noise(samples.stamps_ns[-1]) == (0.0, 0.0)
     assert ImuBuffer().noise(START_NS) == (0.0, 0.0)
+
+
+def test_the_reading_at_the_time_asked_for_counts_and_a_later_one_does_not():
+    rng, stamps = np.random.default_rng(0), START_NS + np.arange(11) * 5 * MS
+    buffer = buffer_of(ImuSamples(stamps, rng.normal(0, 0.01, (11, 3)), rng.normal(0, 0.1, (11, 3))))
+    assert buffer.noise(int(stamps[9]) - 1) == (0.0, 0.0)  # nine readings are too few
+    ten = buffer_of(ImuSamples(stamps[:10], *(x[:10] for x in (buffer._samples.gyro, buffer._samples.accel))))
+    assert min(ten.noise(int(stamps[9]))) > 0
+    assert buffer.noise(int(stamps[10]) - 1) == ten.noise(int(stamps[9]))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import shutil
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
 
@@ -8,7 +9,7 @@ import pytest
 
 from letvins_ros.estimation.calibration_variables import TIME_OFFSET, Mount, TimeOffset
 from letvins_ros.estimation.costs import vision_kernels
-from letvins_ros.estimation.costs.vision import RobustPixels, Sightings, VisionCost, body_rates
+from letvins_ros.estimation.costs.vision import RobustPixels, Sightings, VisionCost, body_rates, camera_poses
 from letvins_ros.estimation.costs.vision_kernels import BEHIND_PX
 from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.landmarks import CameraMounts, Observations, Poses, sightings, step_landmarks, triangulate
@@ -300,6 +301,21 @@ def test_the_rates_of_a_frame_are_its_gyro_less_the_bias_and_its_velocity_in_the
     R, v = exp_so3(np.array([0.3, -0.4, 0.5])), np.array([1.0, 2.0, 3.0])
     values = Values({frame.key: State(R, np.zeros(3), v, gyro_bias=bias)})
     np.testing.assert_allclose(body_rates([frame], values), [np.r_[frame.gyro - bias, R.T @ v]])
+
+
+def test_a_frame_whose_time_offset_has_changed_is_where_its_rates_have_taken_it():
+    """The pose after 20 ms in 2,000 small steps of its turning and its velocity."""
+    frame, bias = blank_frame(3, np.array([0.4, -0.2, 0.3])), np.array([0.01, -0.02, 0.03])
+    known = replace(blank_frame(4, np.zeros(3)), offset_s=0.02)
+    R, v = exp_so3(np.array([0.3, -0.4, 0.5])), np.array([1.0, 2.0, 3.0])
+    states = [State(R, np.array([5.0, 6.0, 7.0]), v, gyro_bias=bias), State(R, np.ones(3), v)]
+    values = Values({frame.key: states[0], known.key: states[1], TIME_OFFSET: TimeOffset(0.02)})
+    poses = camera_poses([frame, known], values)
+    turned = R
+    for _ in range(2000):
+        turned = turned @ exp_so3((frame.gyro - bias) * 1e-5)
+    np.testing.assert_allclose(poses.R, [turned, R], atol=1e-9)
+    np.testing.assert_allclose(poses.p, [[5.02, 6.04, 7.06], [1.0, 1.0, 1.0]], atol=1e-12)
 
 
 # -- landmarks --------------------------------------------------------------------------------------------------------
