@@ -83,6 +83,9 @@ def _without_imu(repairs: Repairs, _: Finding) -> Repairs:
 
 _REPAIRS: Mapping[str, Callable[[Repairs, Finding], Repairs]] = {
     "accel_in_g": lambda repairs, _: replace(repairs, accel_scale=STANDARD_GRAVITY),
+    "accel_scale": lambda repairs, finding: replace(
+        repairs, accel_scale=repairs.accel_scale * finding.evidence["scale"]
+    ),
     "gyro_in_degrees": lambda repairs, _: replace(repairs, gyro_scale=float(np.radians(1))),
     "time_offset": lambda repairs, finding: replace(repairs, offset_s=finding.evidence["lag_s"]),
     "cameras_exchanged": lambda repairs, _: replace(repairs, exchanged=True),

@@ -16,7 +16,7 @@ from letvins_ros.estimation.costs.vision import RobustPixels, mounts_of
 from letvins_ros.estimation.covariance import in_output_order, motion_covariance, propagated
 from letvins_ros.estimation.frame import Frame, frame_of
 from letvins_ros.estimation.health import Health, weakness
-from letvins_ros.estimation.imu_noise import ShownNoise
+from letvins_ros.estimation.imu_noise import CONTRADICTED, ShownNoise
 from letvins_ros.estimation.initialiser import Initialiser, consecutive, first_prior, level_start
 from letvins_ros.estimation.keyframes import is_keyframe
 from letvins_ros.estimation.preintegration import preintegrate
@@ -35,6 +35,7 @@ MAX_UNSPANNED_S = 0.5  # at 3 m/s^2 a third of a metre that nothing has seen
 DOUBTFUL_SHARE = 0.1  # of landmarks beyond it: the solver may not have converged yet, and steps on so many times
 CONVERGING_STEPS = 12
 GUESSED = 3.0  # times as wide is the loss without IMU: at first errors are those of a guess, and must not be let go
+APART = "IMU and images contradict each other"
 RATE_WINDOW_NS = 10_000_000  # over which the angular rate is the mean of readings
 
 
@@ -126,6 +127,11 @@ class VioEstimator:
         """The cameras as they are known now; refined where the configuration asks for it."""
         return self._window.cameras
 
+    @property
+    def contradiction(self) -> float:
+        """How many times the IMU's noise, as variance, would explain what is left between it and the images."""
+        return 0.0 if self._shown_noise is None else self._shown_noise.contradiction
+
     def imu_time(self, stamp_ns: int) -> int:
         """A frame's stamp on the IMU's clock."""
         return stamp_ns + round(self._window.calibration[TIME_OFFSET].seconds * 1e9)
@@ -169,7 +175,10 @@ class VioEstimator:
         self._initialiser = Initialiser(self._config, mounts)
         self._initialiser.T_odom_start = T_odom_start
         self._rest, self._health = StandstillDetector(), Health()
-        self._shown_noise = None if self._given_noise is None else ShownNoise(self._given_noise, self._config)
+        follow = not any(key.kind is Mount for key in self._refined)  # else mounts may explain what is left
+        self._shown_noise = None
+        if self._given_noise is not None:
+            self._shown_noise = ShownNoise(self._given_noise, self._config, follow)
         self._keyframes_before_start, self.initialised = self._keyframes, False
 
     def _advance(self, frame: Frame, tracks: FrameTracks) -> Step:
@@ -181,10 +190,9 @@ class VioEstimator:
         fault = self._health.fault(frame.state, solution.errors, OUTLIER_PX)
         if fault:
             return self._reset(frame, fault)
-        mounts_explain = any(key.kind is Mount for key in self._refined)
-        if self._shown_noise is not None and not mounts_explain:
+        if self._shown_noise is not None:
             self._shown_noise.solved(solution.contradiction)
-        state = self._output(frame, solution.information, self._health.apart(solution.contradiction))
+        state = self._output(frame, solution.information, APART if self.contradiction > CONTRADICTED else "")
         return Step(state, self._consider_keyframe(frame, tracks, solution.information))
 
     def _converged(self, solution: Solution) -> Solution:
@@ -230,7 +238,7 @@ class VioEstimator:
     # -- one frame ----------------------------------------------------------------------------------------------------
 
     def _steps_since(self, frame: Frame, stamp_ns: int) -> ImuSteps:
-        return self._imu.steps(self.imu_time(frame.stamp_ns), self.imu_time(stamp_ns))
+        return self._imu.steps(frame.imu_ns, self.imu_time(stamp_ns))
 
     def _new_frame(self, tracks: FrameTracks) -> Frame:
         state = self._last.state if self._last else State(np.eye(3), np.zeros(3))

@@ -10,16 +10,13 @@ MAX_SPEED = 50.0  # m/s
 MAX_ACCEL_BIAS = 3.0  # m/s^2
 MAX_GYRO_BIAS = 0.6  # rad/s
 CONTRADICTED_FRAMES = 10  # in a row, most of whose features fit no common motion
-MAX_CHI2 = 20.0  # of an interval of the IMU, 15 numbers, in the mean: more is not by chance, at any state
-APART_FRAMES = 5  # in a row, in which IMU and images contradict each other
-APART = "IMU and images contradict each other"
 
 
 class Health:
     """Watches the states; names the reason for a reset."""
 
     def __init__(self) -> None:
-        self._contradicted = self._apart = 0
+        self._contradicted = 0
 
     def fault(self, state: State, errors: np.ndarray, limit_px: float) -> str:
         """Why the estimate must be given up, or nothing; errors (L,) are the landmarks' means, px."""
@@ -39,11 +36,6 @@ class Health:
         if self._contradicted >= CONTRADICTED_FRAMES:
             return f"features contradicted the motion in {CONTRADICTED_FRAMES} frames"
         return ""
-
-    def apart(self, chi2: float) -> str:
-        """Whether IMU and images have told of different motions for some frames, in words; chi2 is the IMU's, mean."""
-        self._apart = self._apart + 1 if chi2 > MAX_CHI2 else 0
-        return APART if self._apart >= APART_FRAMES else ""
 
 
 def weakness(steps: ImuSteps | None, tracked: int, needed: int) -> str:

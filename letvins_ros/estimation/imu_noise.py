@@ -8,6 +8,7 @@ from letvins_ros.config import EstimatorConfig
 
 USUAL_CHI2 = 0.7  # of an interval at the solved states, in flights whose IMU is as calibrated: 0.4 to 0.8
 LARGEST = 100.0  # factor on the variances: ten times the noise
+CONTRADICTED = 150.0  # a larger factor, in the mean of a second, is no noise: something is wrong
 SLOWNESS_S = 1.0  # in which the factor comes near to what the frames show
 
 
@@ -18,10 +19,13 @@ class ShownNoise:
     show in what is left between IMU and images after a solution: the IMU's weight falls until that is as usual.
     """
 
-    def __init__(self, given: ImuNoise, config: EstimatorConfig) -> None:
+    def __init__(self, given: ImuNoise, config: EstimatorConfig, follow: bool = True) -> None:
+        """follow: whether the IMU's weight is to fall; not where something else may explain what is left."""
+        self._follow = follow
         self._given, self._scales = given, (config.gyro_noise_scale, config.accel_noise_scale)
         self._measured, self._factor = (0.0, 0.0), 1.0
         self._read_ns, self._share = 0, 0.0
+        self.contradiction = 1.0  # the factor that would explain what is left, mean of about a second
 
     def read(self, measured: tuple[float, float], stamp_ns: int) -> None:
         """Take the densities of the noise in the readings up to a frame, as `ImuBuffer.noise` has them."""
@@ -31,8 +35,10 @@ class ShownNoise:
 
     def solved(self, chi2: float) -> None:
         """Take the mean chi-square of the window's intervals, with the noise as it has been."""
-        shown = min(max(chi2 * self._factor / USUAL_CHI2, 1.0), LARGEST)
-        self._factor += self._share * (shown - self._factor)
+        shown = chi2 * self._factor / USUAL_CHI2
+        self.contradiction += self._share * (shown - self.contradiction)
+        if self._follow:
+            self._factor += self._share * (min(max(shown, 1.0), LARGEST) - self._factor)
 
     def now(self) -> ImuNoise:
         """The noise of an interval that ends now."""

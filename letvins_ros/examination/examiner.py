@@ -52,6 +52,7 @@ HIDES = {  # what follows from a finding needs no mention
 EXPLAIN_S = 3.0  # a contradiction is explained by what is found up to so long after it
 EXPLAINING = {
     *("time_offset", "gyro_scale", "gyro_disagrees", "gyro_stuck", "gyro_in_degrees", "accel_in_g", "accel_stuck"),
+    "accel_scale",
     *("accel_without_gravity", "imu_axes", "imu_mount", "imu_held", "imu_spikes", "imu_saturated", "scene_changed"),
     *("stereo_mount", "stereo_focal", "stereo_disagrees", "cameras_exchanged", "stamps_repeated", "stamps_back"),
 }

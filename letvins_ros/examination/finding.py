@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 REMEDIES = {  # code: what to do about it; docs/warnings.md explains each
     "accel_in_g": "multiply the accelerations by 9.80665: m/s^2 are needed",
+    "accel_scale": "check the accelerometer's scale factor",
     "accel_without_gravity": "use the accelerometer's own readings, from which no gravity is subtracted",
     "accel_stuck": "check the sensor and its driver: an axis does not change; until then use mode stereo",
     "gyro_in_degrees": "multiply the gyro's readings by pi/180: rad/s are needed",

@@ -132,6 +132,7 @@ _OTHERS: dict[str, Disturbance] = {
     "calibration: left turned 2 degrees": partial(_mount, degrees=2.0),
     "calibration: both turned 2 degrees": partial(_mount, degrees=2.0, cameras=(0, 1)),
     "calibration: baseline 10 % too long": partial(_baseline, ratio=1.1),
+    "calibration: baseline 3 % too short": partial(_baseline, ratio=0.97),
     "calibration: left focal length 3 % off": partial(_lens, ratio=1.03),
     "calibration: left focal length halved": partial(_lens, ratio=0.5),
     "calibration: both focal lengths 10 % off": partial(_lens, ratio=1.1, cameras=(0, 1)),

@@ -325,6 +325,16 @@ def test_wrong_mounts_and_a_wrong_clock_are_refined_towards_the_truth():
     assert_covariances(states[::10])
 
 
+def test_a_right_clock_that_is_refined_spoils_nothing(hall, hall_states):
+    config = config_of("stereo_imu", estimate_time_offset=True)
+    estimator = VioEstimator(config, EUROC_RIG)
+    contradictions = [
+        (step(estimator, hall, i, "stereo_imu"), estimator.contradiction)[1] for i in range(len(hall.tracks))
+    ]
+    assert max(contradictions) < 5
+    assert estimator.cameras[0].time_offset_s == pytest.approx(0, abs=0.0005)
+
+
 def test_without_refinement_the_calibration_stays_as_given(hall):
     estimator = VioEstimator(config_of("stereo_imu"), EUROC_RIG)
     for i in range(20):

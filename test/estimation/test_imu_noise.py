@@ -2,20 +2,25 @@
 import pytest
 
 from letvins_ros.config import EstimatorConfig
-from letvins_ros.estimation.imu_noise import LARGEST, USUAL_CHI2, ShownNoise
+from letvins_ros.estimation.imu_noise import CONTRADICTED, LARGEST, USUAL_CHI2, ShownNoise
 from letvins_ros.simulation.rigs import EUROC_IMU
 
 PLAIN = EstimatorConfig(gyro_noise_scale=1.0, accel_noise_scale=1.0)
 FRAME_NS = 50_000_000
 
 
-def after(seconds, chi2, measured=(0.0, 0.0)):
-    """The noise after so long, at 20 Hz; chi2 is that of the noise as calibrated."""
-    shown = ShownNoise(EUROC_IMU, PLAIN)
+def followed(seconds, chi2, measured=(0.0, 0.0), follow=True):
+    """After so long, at 20 Hz; chi2 is that of the noise as calibrated."""
+    shown = ShownNoise(EUROC_IMU, PLAIN, follow)
     for i in range(round(seconds * 20)):
         shown.read(measured, i * FRAME_NS)
         shown.solved(chi2 * (EUROC_IMU.gyro_noise / shown.now().gyro_noise) ** 2)
-    return shown.now()
+    return shown
+
+
+def after(seconds, chi2, measured=(0.0, 0.0)):
+    """The noise after so long."""
+    return followed(seconds, chi2, measured).now()
 
 
 def test_noise_is_the_calibrated_one_where_nothing_shows_more():
@@ -31,3 +36,11 @@ def test_vibration_counts_where_it_is_more_than_calibrated():
 def test_a_contradiction_is_answered_within_seconds_by_the_noise_that_explains_it(chi2, times):
     assert after(6.0, chi2).gyro_noise == pytest.approx(times * EUROC_IMU.gyro_noise, rel=0.05)
     assert after(0.1, chi2).gyro_noise < 0.5 * times * EUROC_IMU.gyro_noise
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_contradiction_beyond_all_noise_shows_within_a_second_also_where_the_weight_stays(follow):
+    times = 3 * CONTRADICTED
+    soon, later = followed(1.0, times * USUAL_CHI2, follow=follow), followed(6.0, times * USUAL_CHI2, follow=follow)
+    assert CONTRADICTED < soon.contradiction < later.contradiction == pytest.approx(times, rel=0.01)
+    assert follow or later.now() == EUROC_IMU

@@ -24,6 +24,9 @@ MENDED = {
     "imu: turned 90 degrees": "imu_axes",
     "imu: no gyro": "gyro_stuck",
     "calibration: left turned 2 degrees": "stereo_mount",
+    "calibration: left turned 0.5 degrees": "stereo_mount",  # along the epipolar lines: only the IMU contradicts
+    "calibration: baseline 10 % too long": "stereo_mount",
+    "imu: accelerometer 5 % too large": "accel_scale",
 }
 
 

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why IMU and images contradict each other: the first seconds are estimated once more, with more unknowns."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from letvins_ros.calibration import MountedCamera, Rig
+from letvins_ros.config import Config
+from letvins_ros.estimation import VioEstimator
+from letvins_ros.examination import Finding
+from letvins_ros.geometry import inverse, log_so3
+from letvins_ros.types import FrameTracks, ImuSamples, VioStatus
+
+SUSPICIOUS = 50.0  # contradiction from which it is asked for; recordings without fault have up to a hundred
+LEAST_S = 7.0  # of tracks: mounts show in turns and accelerations, of which a second may have none
+EXPLAINED = 15.0  # contradiction below which the unknowns explain it: four times the IMU's noise
+TRIED_SCALES, CLOSE_SCALE = (0.8, 1.2), 0.003  # of the accelerations, to find the best so closely
+LOST = 1e6  # instead of what is left over where the estimate is lost
+LESS = 0.75  # of what is left without that scale
+LEAST_SCALE = 0.015  # what is found in rooms without any error is within a third of these four
+LEAST_BASELINE = 0.015
+LEAST_TURN_RAD = np.radians(0.1)  # of the cameras against each other: 0.8 px at 460 px focal length
+SETTLED = 0.3  # of a change, by which it may differ halfway: what the motion does not tell goes on and on
+
+Cameras = tuple[MountedCamera, ...]
+
+
+def second_opinion(
+    tracks: Sequence[FrameTracks], imu: ImuSamples, config: Config, rig: Rig, since_s: float
+) -> Finding | None:
+    """What of the set-up explains the contradiction, None where nothing does; tracks are those of the first frames."""
+    config = replace(config, estimator=replace(config.estimator, estimate_extrinsics=True))
+    given, halfway, cameras = _left_over(tracks, imu, config, rig)
+    if not np.isfinite(given) or (given < EXPLAINED and not any(_moved(rig.cameras, cameras))):
+        return None
+    best = minimize_scalar(
+        lambda scale: min(_left_over(tracks, replace(imu, accel=imu.accel * scale), config, rig)[0], LOST),
+        bounds=TRIED_SCALES, options={"xatol": CLOSE_SCALE},
+    )  # fmt: skip
+    scale, least = float(best.x), float(best.fun)
+    if abs(scale - 1) > LEAST_SCALE and least < min(EXPLAINED, LESS * given):
+        text = f"IMU and images agree with {scale:.3f} times the accelerations"
+        return Finding("accel_scale", text, since_s, {"scale": scale})
+    return _of_mounts(rig.cameras, halfway, cameras, since_s) if given < EXPLAINED else None
+
+
+def _left_over(
+    tracks: Sequence[FrameTracks], imu: ImuSamples, config: Config, rig: Rig
+) -> tuple[float, Cameras, Cameras]:
+    """What is left with refined mounts, mean of the second half, inf where lost; mounts halfway and at the end."""
+    estimator, left, fed, halfway = VioEstimator(config, rig), [], 0, rig.cameras
+    for i, one in enumerate(tracks):
+        end = int(np.searchsorted(imu.stamps_ns, estimator.imu_time(one.stamp_ns))) + 1
+        estimator.add_imu(imu[fed:end])
+        fed = max(fed, end)
+        state = estimator.process(one).state
+        left.append(estimator.contradiction if state.status is not VioStatus.INITIALISING else np.inf)
+        if i == len(tracks) // 2:
+            halfway = estimator.cameras
+    return float(np.mean(left[len(left) // 2 :])), halfway, estimator.cameras
+
+
+def _moved(given: Cameras, found: Cameras) -> tuple[bool, bool]:
+    """Whether the first two cameras stand nearer or farther than given, and whether they are turned."""
+    longer, turn = _change(given, found)
+    return abs(longer) > LEAST_BASELINE, bool(np.linalg.norm(turn) > LEAST_TURN_RAD)
+
+
+def _of_mounts(given: Cameras, halfway: Cameras, found: Cameras, since_s: float) -> Finding | None:
+    """How the first two cameras stand against each other; turns of both against the IMU are the examiner's."""
+    (longer, turn), (longer_before, turn_before) = _change(given, found), _change(given, halfway)
+    angle_rad = float(np.linalg.norm(turn))
+    settled = (
+        abs(longer - longer_before) < SETTLED * abs(longer),
+        np.linalg.norm(turn - turn_before) < SETTLED * angle_rad,
+    )
+    if not any(np.logical_and(_moved(given, found), settled)):
+        return None
+    about = ", ".join(f"{value:.2f}" for value in np.degrees(turn))
+    text = (
+        f"IMU and images agree with the cameras {abs(longer):.1%} {'farther from' if longer > 0 else 'nearer to'} each"
+        f" other, and turned against each other by ({about}) degrees about x, y, z of the right one"
+    )
+    return Finding("stereo_mount", text, since_s, {"baseline": 1 + longer, "angle_deg": float(np.degrees(angle_rad))})
+
+
+def _change(given: Cameras, found: Cameras) -> tuple[float, np.ndarray]:
+    """By what share the baseline is longer than given, and the right camera's turn (3,) rad against the left."""
+    if len(found) < 2:
+        return 0.0, np.zeros(3)
+    was, now = (inverse(pair[0].T_body_cam) @ pair[1].T_body_cam for pair in (given, found))
+    longer = np.linalg.norm(now[:3, 3]) / np.linalg.norm(was[:3, 3]) - 1
+    return float(longer), log_so3(was[:3, :3].T @ now[:3, :3])
