@@ -400,7 +400,7 @@ def test_every_style_gives_the_numbers_that_it_says(tmp_path, style, oddity):
         t.offset_s = 0.0
     if style.startswith("camera_info"):
         t.T, t.noise = [np.eye(4)], None
-    path = writer(tmp_path, t)
+    path = writer(tmp_path, t)  # type: ignore[operator]
     for file in tmp_path.rglob("*.yaml"):
         file.write_text(ODDITIES[oddity](file.read_text()), newline="")
     rig = read_calibration(path).rig
@@ -420,7 +420,7 @@ def test_the_files_above_are_such_as_opencv_reads(tmp_path, style):
     """OpenCV's own reader agrees: these programs read their files with it."""
     writer, coefficients, cameras, *_ = STYLES[style]
     t = truth(5, coefficients, cameras)
-    storage = cv2.FileStorage(str(writer(tmp_path, t)), cv2.FILE_STORAGE_READ)
+    storage = cv2.FileStorage(str(writer(tmp_path, t)), cv2.FILE_STORAGE_READ)  # type: ignore[operator]
     rig = read_rig(next(tmp_path.iterdir()))
     fx = {"vins mono": lambda: storage.getNode("projection_parameters").getNode("fx").real(),
           "xrslam": lambda: storage.getNode("cam0").getNode("intrinsics").at(0).real(),

@@ -10,6 +10,7 @@ import textwrap
 import tomllib
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -89,6 +90,14 @@ def test_every_code_block_has_a_language_that_a_test_looks_at():
             assert given <= known, path
 
 
+def test_no_code_block_is_written_by_indenting_it():
+    """Such a block would be seen by no test."""
+    for path in DOCUMENTS:
+        if path.exists():
+            outside = re.sub(r"^( *)```.*?^\1```$", "", path.read_text(), flags=re.S | re.M)
+            assert not re.search(r"^(?!\s*[-*|]|\s*\d+\.)[^\n]*\n\n {4}\S", outside, re.M), path
+
+
 @pytest.mark.parametrize("text", blocks("python"))
 def test_a_python_block_runs(text, tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -103,7 +112,7 @@ def test_a_yaml_block_holds_keys_that_exist(text):
     given = yaml.safe_load(text)
     if "/**" in given:
         given = given["/**"]["ros__parameters"]
-    flat = {}
+    flat: dict[Any, Any] = {}
     for key, value in given.items():
         flat |= {f"{key}.{leaf}": one for leaf, one in value.items()} if isinstance(value, dict) else {key: value}
     config_from_flat(flat)
@@ -125,7 +134,11 @@ def test_a_command_exists(command):
         asked = re.findall(r"(?:letvins_ros|\.)\[([\w,]+)\]", command)
         assert {name for names in asked for name in names.split(",")} <= set(extras)
     elif name.startswith("python") and others[:1] == ["-m"]:
-        assert find_spec(others[1]), others[1]
+        module = find_spec(others[1])
+        assert module, others[1]
+        if others[1].startswith("training."):
+            options = {word.strip("[]-").replace("-", "_") for word in others if word.strip("[").startswith("--")}
+            assert all(re.search(rf"\b{option}\b", Path(module.origin).read_text()) for option in options), options
         assert all((ROOT / word).exists() for word in others if word.startswith(("training/", "config/", "test/")))
     elif name.startswith("python"):
         assert (ROOT / others[0]).is_file()

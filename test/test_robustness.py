@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ def command(*arguments):
 
 def run(*arguments):
     """Exit code, stdout, stderr; fails where the command hangs. Loops are left to the runs that are interrupted."""
-    options = {"capture_output": True, "text": True, "timeout": 200, "env": ENVIRONMENT}
+    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 200, "env": ENVIRONMENT}
     done = subprocess.run(command("--no-loop", *arguments), check=False, **options)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr
@@ -283,7 +284,7 @@ def interruptible():
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_keeps_what_is_done(sent, hall, tmp_path):
     out = tmp_path / "out"
-    started = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
+    started: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
     with subprocess.Popen(command(hall, "-o", out), **started) as process:
         first = process.stderr.readline()
         process.send_signal(sent)
@@ -318,7 +319,7 @@ def family(pid):
 @pytest.mark.parametrize("delay_s", [0.5, 3.0])
 def test_a_killed_loop_closer_costs_only_loops_and_map(delay_s, hall, tmp_path):
     arguments = ("-o", tmp_path / "out", "--set", f"loop.save_map={tmp_path / 'a.map'}")
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
     with subprocess.Popen(command(hall, *arguments, "--realtime"), **pipes) as process:
         until = time.monotonic() + 60
         while "worker_process" not in family(process.pid):

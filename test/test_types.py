@@ -102,4 +102,4 @@ def test_images_are_gray_or_colour_bytes_or_missing():
 def test_nothing_that_flows_can_be_changed_on_the_way():
     tracks = FrameTracks(**PLAIN[FrameTracks])
     with pytest.raises(AttributeError):
-        tracks.stamp_ns = 2
+        tracks.stamp_ns = 2  # type: ignore[misc]

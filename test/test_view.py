@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import socket
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def keyframe(i):
 
 def recorded(path):
     """Rows of every entity of a recording, by component."""
-    found = {}
+    found: dict[Any, Any] = {}
     for chunk in rerun.chunk.RrdReader(str(path)).stream().to_chunks():
         batch = chunk.to_record_batch()
         for name, column in zip(batch.schema.names, batch.columns, strict=True):

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_what_a_killed_writer_left_is_removed_and_nobody_elses(tmp_path):
     assert subprocess.run([sys.executable, "-c", WRITER, path, "die"], check=False).returncode == -9
     (left,) = tmp_path.glob(".a-*.part")
     os.utime(left, (0, 0))
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", WRITER, other], **pipes) as writer:
         seen = writer.stdout.readline().decode()
         assert left.name not in seen and ".b-" in seen

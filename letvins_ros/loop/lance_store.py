@@ -18,6 +18,7 @@ EXACT_UP_TO = 50_000  # places; above, lists of 8-bit vectors
 LISTS, PROBES = 1024, 16
 REFINED = 10  # times the answers wanted, compared again in 32 bits
 MERGE_AFTER = 256  # additions: each is a file of its own
+UNLISTED = 50_000  # places that are compared one by one beside the lists, at most
 KEEP = timedelta(minutes=10)  # versions that a reader may still be at
 
 
@@ -25,7 +26,8 @@ class LanceStore:
     """A PlaceStore on disk."""
 
     def __init__(self, table: Any) -> None:
-        self._table, self._additions, self._has_lists = table, 0, bool(table.list_indices())
+        self._table, self._has_lists = table, bool(table.list_indices())
+        self._additions = self._places = 0  # that have not been merged
         self.size = int(table.schema.field("place").type.list_size)
 
     @classmethod
@@ -53,9 +55,10 @@ class LanceStore:
         if len(numbers) == 0:
             return
         self._table.add(_rows(numbers, places))
-        self._additions += 1
-        if self._additions % MERGE_AFTER == 0:
+        self._additions, self._places = self._additions + 1, self._places + len(numbers)
+        if self._additions == MERGE_AFTER or self._places > UNLISTED:
             self._table.optimize(cleanup_older_than=KEEP)
+            self._additions = self._places = 0
         self._list(len(numbers))
 
     def query(self, place: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

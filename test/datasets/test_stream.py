@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_an_error_comes_after_the_items_before_it():
         yield 2
         raise DataError("broken")
 
-    seen = []
+    seen: list[Any] = []
     with pytest.raises(DataError, match="broken"):
         seen.extend(iter_into(seen, read_ahead(items())))
     assert seen == [1, 2]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
 from functools import reduce
+from typing import Any
 
 import numpy as np
 import pytest
@@ -475,7 +476,12 @@ def finite(state):
 def test_a_solution_that_is_not_finite_is_never_output_and_a_reset_recovers(hall, when, monkeypatch):
     """At the start as well as later, in the state or in its covariance."""
     for spoilt in ("state", "information"):
-        estimator, solve, states, calls = VioEstimator(config_of("stereo_imu"), EUROC_RIG), Window.solve, [], []
+        estimator, solve, states, calls = (
+            VioEstimator(config_of("stereo_imu"), EUROC_RIG),
+            Window.solve,
+            list[Any](),
+            list[Any](),
+        )
 
         def broken(self, iterations, solve=solve, calls=calls, spoilt=spoilt):
             solution = solve(self, iterations)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import gtsam
 import numpy as np
@@ -184,7 +185,7 @@ def test_covariance_is_the_last_block_of_the_inverse_information(recording, coun
 
 def test_the_kernels_are_compiled_for_the_types_that_a_window_has(recording, monkeypatch):
     """Or the first frame would wait seconds for another compilation."""
-    types = []
+    types: list[Any] = []
     for name in ("accumulate", "solve_points"):
         kernel = getattr(vision, name)
 

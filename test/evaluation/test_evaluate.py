@@ -36,7 +36,7 @@ def test_figures_equal_evos_on_the_same_files(files):
     estimate.align(reference)
     ape = metrics.APE(metrics.PoseRelation.translation_part)
     ape.process_data((reference, estimate))
-    ours, theirs = evaluate(*files, how=Comparing(max_diff_s=0.003)), ape.get_all_statistics()
+    ours, theirs = evaluate(*files, how=Comparing(max_diff_s=0.003)), ape.get_all_statistics()  # type: ignore[misc]
     for name in ("rmse", "median", "max"):
         assert ours[f"ate_{name}_m"] == pytest.approx(theirs[name], rel=1e-9)
 

@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ NAMES = "abcdef"
 
 def processes_of(node):
     """The raylet of a node and all processes below it."""
-    below = {}
+    below: dict[Any, Any] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             below.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
@@ -87,7 +88,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_results_of_one_machine(tmp_path
         (tmp_path / name).write_text(name)
     suite = tmp_path / "suite.yaml"
     suite.write_text("sources: [" + ", ".join(f"{{name: {n}, path: {n}}}" for n in NAMES) + "]\nrepeats: 1\n")
-    killed = []
+    killed: list[Any] = []
 
     def lose_a_worker():
         """Once both workers are at a run, kill the first of them; then let all runs go on."""
@@ -107,7 +108,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_results_of_one_machine(tmp_path
 
     thread = threading.Thread(target=lose_a_worker, daemon=True)
     thread.start()
-    said = []
+    said: list[Any] = []
     regressed = run_benchmark(suite, tmp_path / "out", False, cluster.address, said.append)
     thread.join()
     assert len(killed) == 1

@@ -3,6 +3,7 @@ import resource
 import subprocess
 import sys
 from importlib.util import find_spec
+from typing import Any
 
 import cv2
 import numpy as np
@@ -207,7 +208,7 @@ def test_the_share_matched_counts_descriptors_found_where_the_image_turned(confu
     first = np.stack([x, y])  # (2, 5, 5)
     turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 10.0, 0.9)
     second = np.tensordot(turn[:, :2], first, 1) + turn[:, 2, None, None]
-    calls = []
+    calls: list[Any] = []
 
     def runtime(images):
         (image,) = images
@@ -253,7 +254,7 @@ def test_an_exported_letnet2_gives_the_feature_map_that_is_tracked(deployed, tmp
     with torch.no_grad():
         expected = deployed["letnet2"](torch.from_numpy(image)[None, None] / 255)[0][0].permute(1, 2, 0).numpy() * 255
     assert (runtime.name, runtime.outputs) == ("openvino", ("feature", "score"))
-    assert (maps["feature"].shape, maps["feature"].dtype) == ((*SIZE, 3), np.uint8)
+    assert (maps["feature"].shape, maps["feature"].dtype) == ((*SIZE, 3), np.uint8)  # type: ignore[comparison-overlap]
     assert maps["feature"].flags.c_contiguous
     assert np.abs(maps["feature"] - expected).max() < 0.51
     assert expected.std() > 0.5

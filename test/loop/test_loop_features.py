@@ -41,7 +41,7 @@ def test_landmarks_come_with_their_points_and_ids(describer):
 
 def test_the_same_place_is_more_alike_than_another_even_in_other_light(describer):
     here, there = (describer.describe(picture(seed), keyframe()).place for seed in (1, 2))
-    dim = cv2.add(cv2.convertScaleAbs(picture(1), alpha=0.5), 20)
+    dim = cv2.add(cv2.convertScaleAbs(picture(1), alpha=0.5), 20)  # type: ignore[call-overload]
     shifted = np.roll(dim, 12, axis=1)
     again = describer.describe(shifted, keyframe()).place
     assert here @ here == pytest.approx(1.0, abs=1e-5)

@@ -6,6 +6,7 @@ import sys
 import time
 from copy import copy
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,7 +172,7 @@ def test_processes_that_save_into_one_file_never_tear_it(file, tmp_path):
     both = {path: path.read_bytes() for path in (file, tmp_path / "small.map")}
     shared = tmp_path / "shared.map"
     savers = [saver(path, shared) for path in both]
-    seen, until = [], time.monotonic() + 1.5
+    seen, until = list[Any](), time.monotonic() + 1.5
     while time.monotonic() < until or len(set(seen)) < 2:
         assert time.monotonic() < until + 20
         seen.append(len(load_map(shared)[0]))

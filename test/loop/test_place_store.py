@@ -93,6 +93,20 @@ def test_many_places_are_grouped_and_still_found(tmp_path, monkeypatch):
 
 
 @needs_lance
+def test_places_that_come_after_the_lists_join_them_however_few_additions_bring_them(tmp_path, monkeypatch):
+    from letvins_ros.loop import lance_store
+
+    monkeypatch.setattr(lance_store, "EXACT_UP_TO", 1000)
+    monkeypatch.setattr(lance_store, "LISTS", 8)
+    monkeypatch.setattr(lance_store, "UNLISTED", 600)
+    store, places = lance(tmp_path / "db"), vectors(2000)
+    for part in np.array_split(np.arange(2000), 4):
+        store.add(part, places[part])
+    (index,) = store._table.list_indices()
+    assert store._table.index_stats(index.name).num_unindexed_rows == 0
+
+
+@needs_lance
 def test_what_cannot_be_opened_says_why(tmp_path):
     from letvins_ros.loop.lance_store import LanceStore
 

@@ -161,7 +161,7 @@ def test_published_tensors_land_at_their_layer():
         (network.classes.weight, "seg_head.convs.7.weight"),
         (network.place.aggregator.assign.weight, "vlad_head.netvlad.conv.weight"),
     ):
-        assert (ours.detach().numpy() == state[theirs]).all(), theirs
+        assert (ours.detach().numpy() == state[theirs]).all(), theirs  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_parts_computed_alone_equal_those_of_the_whole(version):
     network = build("kp2dtiny", version=version).eval()
     image = torch.rand(1, 3, 48, 64)
     with torch.no_grad():
-        out, points, place = network(image), network.keypoints(image), network.describe_place(image)
+        out, points, place = network(image), network.keypoints(image), network.describe_place(image)  # type: ignore[operator]
     assert all(torch.equal(a, b) for a, b in zip(out, points, strict=False))
     assert torch.equal(out.place, place)
 

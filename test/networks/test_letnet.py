@@ -46,7 +46,7 @@ def test_maps_have_the_images_size_even_where_32_does_not_divide_it():
 def test_the_network_that_is_kept_says_the_same():
     network = from_state("letnet", published(1))
     image = torch.rand(1, 1, 64, 96)
-    kept = network.shallow()
+    kept = network.shallow()  # type: ignore[operator]
     assert sum(p.numel() for p in kept.parameters()) == 872
     with torch.no_grad():
         whole, shallow = network(image), kept(image)

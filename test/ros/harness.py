@@ -46,7 +46,7 @@ class Stack:
 
     def __init__(self, folder: Path, domain: int | None = None, **arguments: Any) -> None:
         self.domain = own_domain() if domain is None else domain
-        self.folder, self.codes = folder, {}
+        self.folder, self.codes = folder, dict[Any, Any]()
         folder.mkdir(parents=True, exist_ok=True)
         self.programs = {p.executable: p for p in programs(System(**arguments))}
         self.env = environment(True) | {

@@ -107,4 +107,4 @@ def soak(source: Path, minutes: float) -> None:
 
 if __name__ == "__main__":
     what, recording, *rest = sys.argv[1:]
-    {"live": live, "kill": kill, "pair": pair, "soak": soak}[what](Path(recording), *map(float, rest))
+    {"live": live, "kill": kill, "pair": pair, "soak": soak}[what](Path(recording), *map(float, rest))  # type: ignore[operator]

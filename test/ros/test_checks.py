@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import time
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ def feed(gate, stamps, arrivals=None):
 
 
 def test_a_problem_is_told_once_and_counted():
-    told, now = [], [100.0]
+    told, now = list[Any](), [100.0]
     problems = Problems(told.append, lambda: now[0])
     for _ in range(50):
         problems.note("imu values", "NaN")
@@ -69,7 +70,7 @@ def test_a_topic_that_was_silent_goes_on_at_once():
 
 
 def test_a_full_queue_drops_the_oldest_and_counts_it():
-    queue = DropQueue(2)
+    queue = DropQueue[Any](2)
     for i in range(5):
         queue.put(i)
     assert (queue.dropped, len(queue), queue.first()) == (3, 2, 3)
@@ -80,7 +81,7 @@ def test_a_full_queue_drops_the_oldest_and_counts_it():
 
 
 def test_a_worker_works_until_there_is_nothing_left_and_tells_its_crash():
-    todo, done, crashes = list(range(100)), [], []
+    todo, done, crashes = list(range(100)), list[Any](), list[Any]()
 
     def step():
         if not todo:

@@ -4,6 +4,7 @@
 import re
 import time
 from collections import deque
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ class Driver:
     def fly(self, fault, is_told):
         """Send until the fault has been told for a while, or the recording ends; when it was told, s after it began."""
         sent, told_s = 0, None
-        late = deque()
+        late = deque[Any]()
         first_ns, imu = self.frames[0].stamp_ns, self.dataset.imu
         for n, frame in enumerate(self.frames):
             self.now_s, heard = (frame.stamp_ns - first_ns) * 1e-9, len(self.ear.statuses)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
 import pytest
 
 from letvins_ros.ros.joiner import ALONE_S, LEADLESS_S, Arrived, FrameJoiner
@@ -11,7 +13,7 @@ class Bench:
     """A joiner, and images that arrive when they were taken."""
 
     def __init__(self, groups=PAIRS):
-        self.noted = []
+        self.noted: list[Any] = []
         self.joiner = FrameJoiner(groups, lambda kind, text: self.noted.append((kind, text.partition(":")[0])))
 
     def arrive(self, camera, *stamps_ms):

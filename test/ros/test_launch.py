@@ -9,6 +9,7 @@ import types
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -30,7 +31,7 @@ def launching(monkeypatch):
         monkeypatch.setitem(sys.modules, name, module)
 
     def run(path, **given):
-        declared, functions = {}, []
+        declared, functions = dict[Any, Any](), list[Any]()
         for action in entities(path):
             if action.kind == "DeclareLaunchArgument":
                 declared.setdefault(action.arguments[0], action.keywords)  # the outermost counts

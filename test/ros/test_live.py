@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,10 +103,10 @@ def test_every_node_is_back_within_three_seconds_of_each_of_thirty_kills(endless
         Stack(tmp_path, dataset=str(endless), repeat=True) as stack,
         Ear(stack.domain, images=False) as ear,
     ):
-        placed = []
+        placed: list[Any] = []
         ear.node.create_subscription(Odometry, "letvins/map_odometry", lambda _: placed.append(time.time()), 100)
         stack.start(*NODES, "dataset_player")
-        took = {name: [] for name in (*NODES, "dataset_player")}
+        took: dict[str, list[Any]] = {name: [] for name in (*NODES, "dataset_player")}
         for _ in range(KILLS):
             for name, back_s in took.items():
                 now = time.time()
@@ -298,7 +299,7 @@ def test_wrong_inputs_are_each_named_once_and_crash_nothing(recording, tmp_path,
             "nodes",
         )
         driver.send(3)
-        wrong = [
+        wrong: list[tuple[str, str, str, dict[str, Any], int]] = [
             ("feature_tracker", "cam0 encoding", "image encoding planar64 is not known", {"change": odd_encoding}, 4),
             ("feature_tracker", "cam0 size", "is 752x100, the calibration is for 752x480", {"change": crop}, 4),
             ("feature_tracker", "cam0 zero stamp", "header.stamp", {"image_ns": None}, 4),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps of a running system over real DDS: saved, loaded, switched, placed."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -75,7 +77,7 @@ def test_maps_are_saved_loaded_and_switched_while_the_system_runs(mapping, tmp_p
 
 def test_a_pose_in_the_map_can_be_given(mapping, tmp_path):
     _, ear = mapping
-    in_map = []
+    in_map: list[Any] = []
     ear.node.create_subscription(Odometry, "letvins/map_odometry", in_map.append, 10)
     clicks = ear.node.create_publisher(PoseWithCovarianceStamped, "initialpose", 10)
     wrong = call(ear, SetPose, "set_pose", pose=click(1.0, "odom"))

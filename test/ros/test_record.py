@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 from harness import Ear, own_domain
@@ -22,7 +23,7 @@ ODOMETRY = "/drone/letvins/odometry"
 @pytest.fixture
 def recorder(tmp_path):
     """Starts recorders into one folder, with somebody who publishes odometry; what they say is in the files `log`."""
-    domain, started = own_domain(), []
+    domain, started = own_domain(), list[Any]()
     with Ear(domain, "drone", images=False) as ear:
         publisher = ear.node.create_publisher(Odometry, "letvins/odometry", 100)
 

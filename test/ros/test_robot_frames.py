@@ -2,6 +2,7 @@
 """Where the mount of the IMU is taken from and which frames are added, with a stand-in for the node."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,12 @@ class StandIn:
         self.made_at = robot.time.monotonic()
         self.config = Config(ros=RosConfig(**ros))
         self.problems, self.told = Problems(self.told_problem), []
-        self.sent, self.heard, self.publishers, self.ns = [], {"/tf": [], "/tf_static": []}, 1, 0
+        self.sent, self.heard, self.publishers, self.ns = (
+            list[Any](),
+            {"/tf": list[Any](), "/tf_static": list[Any]()},
+            1,
+            0,
+        )
 
     def told_problem(self, text):
         self.told.append(text)

@@ -2,6 +2,7 @@
 """The battery of disturbances, and that a wrong set-up is named and mended."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def clean_stereo(hall):
 def test_a_wrong_set_up_is_named_and_mended(hall, clean, clean_stereo, name):
     recording = Recording(hall)
     DISTURBANCES[name](recording)
-    recording.images.append(lambda i, t, images: recording.report.add("seen", "") or images)
+    recording.images.append(lambda i, t, images: recording.report.add("seen", "") or images)  # type: ignore[func-returns-value]
     record, outcome = run(recording)
     (told,) = (w["message"] for w in record.warnings if w["code"] == MENDED[name])
     assert told.endswith(("mended in this run", "refined in this run", "the run goes on in mode stereo"))
@@ -72,7 +73,7 @@ def test_a_wrong_set_up_is_named_and_mended(hall, clean, clean_stereo, name):
 
 
 def test_what_is_black_broken_or_doubled_for_a_while_is_survived_or_named():
-    told = []
+    told: list[Any] = []
     outcomes = run_battery(SHORT, load_config(), 8.0, 3, told.append)
     assert told == outcomes
     assert [outcome.name for outcome in outcomes] == ["undisturbed", *SHORT]
@@ -99,7 +100,7 @@ def gray():
     simulation = flight(13.0, 1)
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (len(simulation), 2, 6, 8), dtype=np.uint8)
-    simulation.image = lambda index, camera: pictures[index, camera]
+    simulation.image = lambda index, camera: pictures[index, camera]  # type: ignore[method-assign]
     return simulation
 
 

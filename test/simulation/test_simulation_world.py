@@ -75,7 +75,7 @@ def test_a_world_too_large_for_the_atlas_is_refused():
 @pytest.mark.parametrize("size", [(2, 2), (25, 400), (333, 257)])
 def test_surfaces_of_any_size_can_be_painted(size, color):
     kit = Kit.create(np.random.default_rng(1), 1.0, color, ())
-    surface = paint_surface(kit, *size, cover=1.0)
+    surface = paint_surface(kit, *size, cover=1.0)  # type: ignore[misc]
     assert surface.shape == (*size, 3) if color else size
     assert surface.dtype == np.uint8
     for painter in PAINTERS:

@@ -70,7 +70,7 @@ def test_there_are_never_more_than_the_maximum(pattern, wanted, present):
     uv = np.stack([np.arange(present) * 25.0 + 20, np.full(present, 30.0)], axis=1)
     found = DETECTOR.detect(pattern(), uv, None, wanted)
     assert len(found) == max(wanted - present, 0)
-    assert (found.dtype, found.shape[1:]) == (np.float32, (2,))
+    assert (found.dtype, found.shape[1:]) == (np.float32, (2,))  # type: ignore[comparison-overlap]
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])

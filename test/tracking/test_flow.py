@@ -38,7 +38,7 @@ def test_the_lens_does_not_hold_back_what_moves_once_it_is_evened_out(pattern):
     outward = UV[:, 0] > 180
 
     def error(lk):
-        uv, found = follow(*darker_aside, lk=lk)
+        uv, found = follow(*darker_aside, lk=lk)  # type: ignore[misc]
         return abs(float(np.mean((uv - UV - shift)[found & outward, 0])))
 
     assert error(EQUALISED_LK) < 0.5 * error(LK)

@@ -391,7 +391,12 @@ def test_a_stuck_camera_gives_no_tracks_while_the_body_turns_and_its_features_wa
 @pytest.mark.parametrize("method", ["lk", "letnet2"])
 def test_other_thresholds_act_at_once_and_reopen_nothing(hall, frames, method, monkeypatch):
     opened = []
-    monkeypatch.setattr(follower, "open_runtime", lambda *asked: opened.append(asked) or open_runtime(*asked))
+
+    def counted(*asked):
+        opened.append(asked)
+        return open_runtime(*asked)
+
+    monkeypatch.setattr(follower, "open_runtime", counted)
     config = TrackerConfig(method=method, max_features=100)
     tracker = FeatureTracker(config, hall.rig)
     before, maps = tracker.process(frames[0]), tracker.follower.maps

@@ -18,15 +18,15 @@ class Elsewhere(torch.Tensor):
         found = torch.Tensor._make_wrapper_subclass(
             cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), device=DEVICE, **kind
         )
-        found.inner = inner
+        found.inner = inner  # type: ignore[method-assign]
         return found
 
-    def new_tensor(self, data, **kwargs):
+    def new_tensor(self, data, **kwargs):  # type: ignore[override]
         """Torch's own would make one of the meta device, without numbers."""
         return Elsewhere(torch.tensor(data, dtype=kwargs.get("dtype", self.dtype)))
 
     @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):  # type: ignore[override]
         return run(func, args, kwargs or {})
 
 

@@ -215,7 +215,7 @@ def test_loftr_gives_its_surest_matches_as_keypoints(pair):
     """A stand-in that says what LoFTR would."""
 
     class Said(torch.nn.Linear):
-        def forward(self, a, b):
+        def forward(self, a, b):  # type: ignore[override]
             self.shapes = a.shape, b.shape
             uv = torch.tensor([[8.0, 16.0], [80.0, 64.0], [8.0, 241.0]])
             return LoFTRMatches(torch.zeros(3), uv, uv + 1, torch.tensor([0.3, 0.9, 0.95]))

@@ -3,6 +3,7 @@ import shutil
 import struct
 from functools import cache
 from itertools import combinations
+from typing import Any
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ def model(tmp_path_factory):
     root = tmp_path_factory.mktemp("model")
     (root / "images").mkdir()
     (root / "sparse").mkdir()
-    rng, points, tracks = np.random.default_rng(0), [], [[] for _ in range(4)]
+    rng, points, tracks = np.random.default_rng(0), list[Any](), [list[Any]() for _ in range(4)]
     for number in range(4):
         image, depth = render(number)
         cv2.imwrite(str(root / "images" / f"{number}.png"), image)
@@ -208,7 +209,7 @@ def distorted(image, k1):
 
 def with_tracks(folder):
     """Let each point name the images that see it, without which COLMAP reads no model."""
-    tracks = {}
+    tracks: dict[Any, Any] = {}
     for image, body in enumerate((folder / "images.txt").read_text().splitlines()[2::2], start=1):
         for at, point in enumerate(body.split()[2::3]):
             tracks.setdefault(point, []).append(f"{image} {at}")

@@ -111,7 +111,7 @@ def coco(photo_folder, tmp_path_factory):
         (root / f"{split}2017").mkdir()
         (root / "stuffthingmaps" / f"{split}2017").mkdir(parents=True)
         image = cv2.imread(str(photo_folder / split / "1.png"))
-        image[:, :160] //= 3
+        image[:, :160] //= 3  # type: ignore[misc]
         labels = np.full(image.shape[:2], 119, np.uint8)
         labels[:, :150], labels[:, 150:170] = 156, 255
         cv2.imwrite(str(root / f"{split}2017" / "000000000001.jpg"), image)
@@ -192,7 +192,7 @@ def test_superpoint_begins_with_few_points(batch_norm):
 def test_superpoint_begins_blind_to_brightness():
     first = make_superpoint(batch_norm=True, descriptors=True).encoder[0][0]
     image = torch.rand(1, 1, 48, 64) / 2
-    dark, bright = (first(x)[..., 1:-1, 1:-1] for x in (image, image + 0.5))
+    dark, bright = (first(x)[..., 1:-1, 1:-1] for x in (image, image + 0.5))  # type: ignore[operator]
     assert torch.allclose(dark, bright, atol=1e-5)
 
 

@@ -150,7 +150,7 @@ def test_letnet2_starts_as_the_image_it_sees(config):
 def test_letnet2_keeps_a_quarter_of_the_way_from_the_start(config):
     recipe = open_recipe(config)
     network = recipe.build()
-    start = network.conv_head.weight.detach().clone()
+    start = network.conv_head.weight.detach().clone()  # type: ignore[operator]
     torch.nn.init.constant_(network.conv_head.weight, 3.0)
     kept = recipe.deployed(network)
     assert torch.allclose(kept.conv_head.weight, (3 * start + 3) / 4)
