@@ -37,7 +37,7 @@ QUALITIES = {
 DIAGRAM = re.compile(r"(<!-- diagram of imports -->\n).*?(<!-- end -->\n)", re.DOTALL)
 ROOMS = {  # of the diagram, and the parts in each
     "Commands and nodes": ("cli", "ros"),
-    "Whole runs": ("pipeline", "selftest", "show_tracks"),
+    "Whole runs": ("pipeline", "second_opinion", "selftest", "show_tracks"),
     "Algorithms": ("tracking", "estimation", "loop", "examination"),
     "Data and results": ("datasets", "sensors", "repairs", "simulation", "evaluation"),
     "Learned parts": ("inference", "networks", "weights"),

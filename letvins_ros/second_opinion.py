@@ -73,11 +73,10 @@ def _of_mounts(given: Cameras, halfway: Cameras, found: Cameras, since_s: float)
     """How the first two cameras stand against each other; turns of both against the IMU are the examiner's."""
     (longer, turn), (longer_before, turn_before) = _change(given, found), _change(given, halfway)
     angle_rad = float(np.linalg.norm(turn))
-    settled = (
-        abs(longer - longer_before) < SETTLED * abs(longer),
-        np.linalg.norm(turn - turn_before) < SETTLED * angle_rad,
-    )
-    if not any(np.logical_and(_moved(given, found), settled)):
+    far, turned = _moved(given, found)
+    far &= abs(longer - longer_before) < SETTLED * abs(longer)
+    turned &= bool(np.linalg.norm(turn - turn_before) < SETTLED * angle_rad)
+    if not (far or turned):
         return None
     about = ", ".join(f"{value:.2f}" for value in np.degrees(turn))
     text = (

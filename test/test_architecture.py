@@ -28,6 +28,7 @@ ALLOWED = {  # what each part may import besides itself and the base
     "datasets": set(),
     "sensors": {"datasets"},
     "repairs": {"examination"},
+    "second_opinion": {"estimation", "examination"},
     "simulation": {"datasets"},
     "evaluation": {"datasets"},
     "pipeline": {
@@ -38,6 +39,7 @@ ALLOWED = {  # what each part may import besides itself and the base
         "inference",
         "loop",
         "repairs",
+        "second_opinion",
         "sensors",
         "tracking",
         "view",
