@@ -168,6 +168,8 @@ class _Pass:
             record.frames_dropped = record.frames_total - len(record.frames)  # the unreadable ones too
         except KeyboardInterrupt:
             record.interrupted = True
+        finally:
+            gc.unfreeze()
         return self._repairs
 
     def _findings(self, now_s: float) -> list[Finding]:

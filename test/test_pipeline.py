@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
+import gc
 import json
 from dataclasses import replace
 
@@ -149,6 +150,13 @@ def test_an_interrupt_keeps_what_is_done(run):
     assert metrics["interrupted"]
     assert metrics["frames"] == 12
     assert {path.name for path in out.iterdir()} == FILES
+
+
+def test_what_imports_made_is_out_of_the_garbage_collectors_way_while_frames_are_processed(run):
+    frozen = []
+    run(RunOptions(duration_s=0.3), progress=lambda done, total: frozen.append(gc.get_freeze_count()))
+    assert min(frozen) > 100_000
+    assert gc.get_freeze_count() == 0
 
 
 def test_each_frame_comes_after_the_readings_up_to_its_time(recording, monkeypatch):
