@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -12,17 +13,24 @@ from importlib import import_module
 from letvins_ros.processes import end_with_named_parent
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LINGER_S = 0.3  # Ctrl-C comes from the terminal and from `ros2 launch`, which loses the exit code of who ends in between
 
 
 def main() -> None:
     """Run the node that the first argument names, which takes over both signals."""
     for sign in SIGNALS:
-        signal.signal(sign, lambda *_: os._exit(0))  # there is nothing to put in order yet
+        signal.signal(sign, _leave)
     end_with_named_parent(signal.SIGTERM)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # who started this process may have held them back until now
     name = sys.argv[1]
     sys.argv[:2] = [name]
     import_module(f"letvins_ros.ros.{name}").main()
+
+
+def _leave(*_: object) -> None:
+    """End while there is nothing to put in order yet."""
+    time.sleep(LINGER_S)
+    os._exit(0)
 
 
 @contextmanager
