@@ -118,7 +118,8 @@ class RerunView:
             if image is None:
                 continue
             seen = np.isfinite(tracks.uv[i, :, 0])
-            points = rr.Points2D(tracks.uv[i, seen] + 0.5, colors=colours[seen], radii=2.0)  # its pixels begin at 0
+            large = rr.Radius.ui_points(2.0)  # on the screen, however small the picture
+            points = rr.Points2D(tracks.uv[i, seen] + 0.5, colors=colours[seen], radii=large)  # its pixels begin at 0
             self._log.log(f"odom/body/cam{i}", rr.Image(image).compress(jpeg_quality=JPEG_QUALITY))
             self._log.log(f"odom/body/cam{i}/tracks", points)
         self._log.log("plots/features", rr.Scalars(len(tracks)))
@@ -186,5 +187,6 @@ def _layout(cameras: int) -> Any:
     plots = [rrb.TimeSeriesView(origin=f"plots/{name}", name=name) for name in PLOTTED]
     texts = rrb.TextLogView(origin="warnings", name="warnings")
     spaces = rrb.Vertical(scene, rrb.Spatial3DView(origin="map", name="map"), row_shares=[3, 1])
-    side = rrb.Vertical(rrb.Horizontal(*images), *plots, texts)
-    return rrb.Blueprint(rrb.Horizontal(spaces, side), collapse_panels=True)
+    side = rrb.Vertical(rrb.Horizontal(*images), *plots, texts, row_shares=[2, *[1] * len(plots), 1])
+    newest = rrb.TimePanel(state="collapsed", timeline=TIMELINE, play_state="following")
+    return rrb.Blueprint(rrb.Horizontal(spaces, side), newest, collapse_panels=True)
