@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +208,24 @@ def test_letvins_up_starts_records_restarts_and_ends_them_together(recording, tm
         assert bag.deserialize(raw, connection.msgtype).header.frame_id == "drone/odom"
     assert counts["/drone/letvins/odometry"] > 5
     assert counts["/tf"] > 5
+
+
+@pytest.mark.skipif(find_spec("rerun") is None, reason="rerun is not installed: pip install '.[view]'")
+def test_letvins_up_records_for_rerun_what_the_nodes_publish(recording, tmp_path):
+    import rerun
+
+    file, env = tmp_path / "up.rrd", os.environ | {"ROS_DOMAIN_ID": str(own_domain())}
+    command = [sys.executable, "-m", "letvins_ros.cli", "up", "--dataset", str(recording), "--rate", str(RATE),
+               "--view", str(file)]  # fmt: skip
+    up = subprocess.run(command, check=False, capture_output=True, text=True, env=env, timeout=120)
+    assert up.returncode == 0, up.stdout
+    rows = Counter()
+    for chunk in rerun.chunk.RrdReader(str(file)).stream().to_chunks():
+        rows[chunk.entity_path] += chunk.to_record_batch().num_rows
+    for name in ("odom/body", "odom/body/cam0/tracks", "odom/body/cam1/tracks", "plots/gyro_bias_radps"):
+        assert rows[f"/{name}"] > 50, rows
+    for name in ("odom/trajectory", "odom/landmarks", "map/trajectory"):
+        assert rows[f"/{name}"] > 5, rows
 
 
 def test_a_recording_played_twice_is_one_reset_and_no_wrong_rate(recording, tmp_path):
