@@ -13,7 +13,7 @@ from importlib import import_module
 from letvins_ros.processes import end_with_named_parent
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-LINGER_S = 0.3  # Ctrl-C comes from the terminal and from `ros2 launch`, which loses the exit code of who ends in between
+LINGER_S = 0.3  # else `ros2 launch` loses the exit code of who ends between the terminal's Ctrl-C and its own
 
 
 def main() -> None:
