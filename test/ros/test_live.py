@@ -219,7 +219,7 @@ def test_letvins_up_records_for_rerun_what_the_nodes_publish(recording, tmp_path
                "--view", str(file)]  # fmt: skip
     up = subprocess.run(command, check=False, capture_output=True, text=True, env=env, timeout=120)
     assert up.returncode == 0, up.stdout
-    rows = Counter()
+    rows: Counter[str] = Counter()
     for chunk in rerun.chunk.RrdReader(str(file)).stream().to_chunks():
         rows[chunk.entity_path] += chunk.to_record_batch().num_rows
     for name in ("odom/body", "odom/body/cam0/tracks", "odom/body/cam1/tracks", "plots/gyro_bias_radps"):
