@@ -73,7 +73,7 @@ class TrackerConfig(Section):
     )
     max_features: int = param(
         150,
-        "maximum features per stereo pair or single camera; those that see share those of the blind",
+        "maximum features per stereo pair or single camera; when a camera is covered, the others take over its share",
         low=10,
         high=2000,
     )
@@ -100,7 +100,10 @@ class EstimatorConfig(Section):
     window_keyframes: int = param(8, "keyframes in the window", low=3, high=50)
     iterations: int = param(4, "maximum solver iterations per frame", low=1, high=50)
     pixel_noise_scale: float = param(
-        2.0, "factor on the noise that features' errors show, as they repeat from frame to frame", low=0.1, high=100
+        2.0,
+        "factor on the measured noise of features, whose errors are correlated from frame to frame",
+        low=0.1,
+        high=100,
     )
     robust_factor: float = param(
         2.0,
@@ -121,12 +124,12 @@ class EstimatorConfig(Section):
     )
     gyro_noise_scale: float = param(
         3.0,
-        "factor on the gyro's noise, calibrated or as readings show it; data sheets omit scale errors",
+        "factor on the gyro's noise, the larger of calibrated and measured; data sheets omit scale errors",
         low=0.1,
         high=1000,
     )
     accel_noise_scale: float = param(
-        1.5, "factor on the accelerometer's noise, calibrated or as readings show it", low=0.1, high=1000
+        1.5, "factor on the accelerometer's noise, the larger of calibrated and measured", low=0.1, high=1000
     )
 
 
@@ -156,7 +159,7 @@ class LoopConfig(Section):
     exclude_recent_s: float = param(10.0, "keyframes more recent than this are not matched", unit="s", low=0, high=1e6)
     min_inliers: int = param(12, "minimum inliers of a match between two keyframes", low=6, high=1000)
     inlier_px: float = param(3.0, "maximum reprojection error of an inlier", unit="px", low=0.1, high=50)
-    agree_inliers: int = param(50, "minimum inliers in sum over the keyframes that agree on a loop", low=6, high=100000)
+    agree_inliers: int = param(50, "minimum total inliers of the keyframes that agree on a loop", low=6, high=100000)
     odometry_scale: float = param(3.0, "factor on the standard deviations of odometry", low=0.1, high=1000)
     gnss: bool = param(
         False, "take GNSS fixes into the map, which lies east, north, up of gnss_datum once it is aligned"
@@ -211,7 +214,7 @@ class RosConfig(Section):
     path_poses: int = param(2000, "maximum poses of the path; older ones are thinned out", low=10, high=100000)
     reliable_input: bool = param(False, "subscribe to images and IMU reliably; best effort accepts both")
     mend: bool = param(
-        True, "mend a set-up found wrong in the first 20 s, and begin anew: exchanged cameras, IMU in g or degrees/s"
+        True, "correct a set-up found wrong in the first 20 s and restart: exchanged cameras, IMU in g or degrees/s"
     )
     compressed: bool = param(False, "subscribe to CompressedImage, on the image topics with /compressed appended")
     image_queue: int = param(3, "frames queued; a further one drops the oldest", low=1, high=100)
