@@ -232,9 +232,9 @@ def test_derivatives_come_from_the_fixed_poses_and_errors_from_the_present_ones(
 
 def test_a_landmark_behind_its_camera_costs_a_constant_and_pulls_at_nothing():
     seen, mounts, poses, points = problem(10, 2, 1)
-    behind = ImageCost(seen, mounts, RobustPixels(1.0, 2.0, factor=1e9)).at(poses, poses, -points)
+    behind = ImageCost(seen, mounts, RobustPixels(1.0, 3.0, factor=1e9)).at(poses, poses, -points)
     assert (behind.errors == BEHIND_PX).all()
-    assert behind.cost == pytest.approx(len(behind.errors) * 2.0 * np.log(1 + (BEHIND_PX / 2.0) ** 2))
+    assert behind.cost == pytest.approx(len(behind.errors) * 4.5 * np.log(1 + (BEHIND_PX / 3.0) ** 2))
     assert (behind.H == 0).all()
     assert (behind.g == 0).all()
     assert np.isfinite(behind.landmark_steps(np.ones(12))).all()
