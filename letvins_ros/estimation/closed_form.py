@@ -7,12 +7,11 @@ a prior; the gyro's bias is found before, from rotations alone. Stereo gives the
 acceleration for it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import gtsam
 import numpy as np
-from scipy.optimize import brentq, least_squares
-from scipy.sparse import csr_array
 
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.errors import Rejected
@@ -29,6 +28,9 @@ RAY_STD = 0.002  # rad
 ACCEL_BIAS_STD = 0.1  # m/s^2
 MAX_FORCE_ERROR = 2.0  # m/s^2, of the accelerometer at rest
 MATCHED_NEEDED = 8  # features of a frame that two cameras see, from which these give the scale
+NUDGE = 1e-5  # rad/s, for derivatives by the gyro's bias
+MOST_TURNING = 0.1  # rad/s, of a step of the gyro's bias
+STEPS, SETTLED = 15, 1e-3  # a thousandth is enough for what the window refines, and the first poses wait for this
 UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -98,10 +100,30 @@ def _gyro_bias(frames: list[Frame], seen: Observations, mounts: CameraMounts, no
             out.append(normals @ vectors[:, 0] * np.sign(vectors[np.abs(vectors[:, 0]).argmax(), 0]))
         return np.concatenate(out)
 
-    # a thousandth is enough for what the window refines, and the first poses wait for this
-    scales = {"f_scale": RAY_STD, "diff_step": 1e-4, "x_scale": 0.1}
-    solved = least_squares(misfits, np.zeros(3), loss="soft_l1", ftol=1e-3, xtol=1e-3, max_nfev=15, **scales)
-    return np.asarray(solved.x)
+    return _least(misfits)
+
+
+def _least(misfits: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The x (3,), from zero on, of the least misfits (M,), of which large ones count less (soft L1, Newton's steps)."""
+    x = np.zeros(3)
+    missed = misfits(x)
+    for _ in range(STEPS):
+        J = np.stack([(misfits(x + nudge) - missed) / NUDGE for nudge in NUDGE * np.eye(3)], axis=1)
+        weights = 1 / np.sqrt(1 + (missed / RAY_STD) ** 2)
+        step = -np.linalg.lstsq((J * weights[:, None] ** 3).T @ J, J.T @ (weights * missed))[0]
+        step *= min(1.0, MOST_TURNING / max(float(np.linalg.norm(step)), 1e-12))
+        enough = SETTLED * max(float(np.linalg.norm(x)), SETTLED)
+        while (gain := _cost(missed) - _cost(moved := misfits(x + step))) < 0 and np.linalg.norm(step) > enough:
+            step /= 4
+        if gain > 0:
+            x, missed = x + step, moved
+        if gain < SETTLED * _cost(missed) or np.linalg.norm(step) < enough:
+            break
+    return x
+
+
+def _cost(misfits: np.ndarray) -> float:
+    return float((np.sqrt(1 + (misfits / RAY_STD) ** 2) - 1).sum())
 
 
 def _common_rays(seen: Observations, f: int, camera: int, mounts: CameraMounts) -> tuple[np.ndarray, np.ndarray]:
@@ -163,8 +185,8 @@ def _fit(motion: _ImuMotion, seen: Observations, mounts: CameraMounts) -> _Fit:
 
     Rays that miss count less (Cauchy): one wrong match that seems near would else outweigh all others.
     """
-    K, L = len(seen.landmark), seen.landmark.max() + 1
-    summed = csr_array((np.ones(K), (seen.landmark, np.arange(K))), (L, K))  # over a landmark's rays
+    order = np.argsort(seen.landmark, kind="stable")  # a landmark's rays one after the other
+    first = np.searchsorted(seen.landmark[order], np.arange(seen.landmark.max() + 1))
     R = motion.R[seen.frame]
     d = (R @ (np.swapaxes(mounts.R_cam_body, 1, 2)[seen.camera] @ seen.bearing[..., None]))[..., 0]
     offset = motion.dp[seen.frame] + (R @ mounts.p_body_cam[seen.camera][..., None])[..., 0]
@@ -172,10 +194,10 @@ def _fit(motion: _ImuMotion, seen: Observations, mounts: CameraMounts) -> _Fit:
     t = motion.t[seen.frame, None, None]
     by_bias = motion.dp_by_bias[seen.frame]
     basis = np.concatenate([t * np.eye(3), by_bias, t**2 / 2 * np.eye(3)], 2)  # (K, 3, 9): centre = basis x + offset
-    distance, trust = np.full(L, 5.0), np.ones(len(d))
+    distance, trust = np.full(len(first), 5.0), np.ones(len(d))
     for _ in range(4):
         weighted = across * (trust / distance[seen.landmark] ** 2)[:, None, None]
-        x, points, information = _solve(weighted, offset, basis, summed)
+        x, points, information = _solve(weighted, offset, basis, (order, first))
         ray = points[seen.landmark] - basis @ x - offset
         length = np.maximum(np.linalg.norm(ray, axis=1), 0.1)
         distance = np.clip(np.bincount(seen.landmark, length) / np.bincount(seen.landmark), 0.3, 50.0)
@@ -188,14 +210,12 @@ def _fit(motion: _ImuMotion, seen: Observations, mounts: CameraMounts) -> _Fit:
 
 
 def _solve(
-    across: np.ndarray, offset: np.ndarray, basis: np.ndarray, summed: csr_array
+    across: np.ndarray, offset: np.ndarray, basis: np.ndarray, rays: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """X (6,), points (L, 3) and information: least sum of |across (point - basis x - offset)|^2 with |x[6:]| = g."""
-    L, K = summed.shape
+    order, first = rays  # of each landmark
     pull, by_basis = (across @ offset[..., None])[..., 0], across @ basis
-    H_points = (summed @ across.reshape(K, 9)).reshape(L, 3, 3)
-    H_cross = -(summed @ by_basis.reshape(K, 27)).reshape(L, 3, 9)
-    g_points = summed @ pull
+    H_points, H_cross, g_points = (np.add.reduceat(each[order], first) for each in (across, -by_basis, pull))
     inverse = np.linalg.inv(H_points + 1e-9 * np.eye(3))
     slope, flat, cross = inverse @ H_cross, basis.reshape(-1, 9), H_cross.reshape(-1, 9)
     H = flat.T @ by_basis.reshape(-1, 9) - cross.T @ slope.reshape(-1, 9)
@@ -213,11 +233,13 @@ def _with_gravity(H: np.ndarray, g: np.ndarray) -> np.ndarray:
     values, vectors = np.linalg.eigh((S + S.T) / 2)
     c = vectors.T @ b
 
-    def excess(multiplier: float) -> float:
-        return float(np.linalg.norm(c / (values + multiplier)) - GRAVITY)
-
-    low, high = -values[0] + 1e-12 + 1e-9 * values[2], np.linalg.norm(c) / GRAVITY + 1.0
-    multiplier = brentq(excess, low, high) if excess(low) > 0 else low
+    multiplier = -values[0] + 1e-12 + 1e-9 * values[2]
+    for _ in range(50):  # Newton's steps to 1 / |c / (values + multiplier)| = 1 / GRAVITY, which is nearly straight
+        along = c / (values + multiplier)
+        excess = float(np.linalg.norm(along)) / GRAVITY - 1
+        if excess < 1e-12:
+            break
+        multiplier += excess * (along @ along) / (along**2 / (values + multiplier)).sum()
     gravity = vectors @ (c / (values + multiplier))
     gravity *= GRAVITY / np.linalg.norm(gravity)
     return np.concatenate([A @ (g[:6] - H[:6, 6:] @ gravity), gravity])
