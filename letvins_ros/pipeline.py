@@ -17,7 +17,7 @@ from letvins_ros.config import Config
 from letvins_ros.config_io import to_yaml
 from letvins_ros.contrast import to_gray
 from letvins_ros.datasets import Dataset, open_dataset
-from letvins_ros.datasets.stream import LATE, REPEATED
+from letvins_ros.datasets.stream import BACK, LATE, REPEATED
 from letvins_ros.errors import Rejected
 from letvins_ros.estimation import APART, Step, VioEstimator, compile_kernels
 from letvins_ros.estimation.sensor import Sensor
@@ -281,8 +281,11 @@ class _Pass:
 def _examine_rows(examiner: Examiner, dataset: Dataset) -> None:
     """Tell of the faults of stamps that were mended while reading."""
     counts = dataset.report.counts
-    for what in sorted({kind.rpartition(": ")[0] for kind in counts if kind.endswith((LATE, REPEATED))}):
-        repeated, late = counts.get(f"{what}: {REPEATED}", 0), counts.get(f"{what}: {LATE}", 0)
+    for what in sorted({kind.rpartition(": ")[0] for kind in counts if kind.endswith((BACK, LATE, REPEATED))}):
+        repeated, late = (
+            counts.get(f"{what}: {REPEATED}", 0),
+            sum(counts.get(f"{what}: {kind}", 0) for kind in (BACK, LATE)),
+        )
         kept = len(dataset.imu) if "imu" in what and dataset.imu is not None else len(dataset)
         for finding in row_findings(what, kept + repeated, repeated, late):
             examiner.add_finding(finding)

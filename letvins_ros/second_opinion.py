@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 
 from letvins_ros.calibration import MountedCamera, Rig
 from letvins_ros.config import Config
@@ -36,6 +35,8 @@ def second_opinion(
     given, halfway, cameras = _left_over(tracks, imu, config, rig)
     if not np.isfinite(given) or (given < EXPLAINED and not any(_moved(rig.cameras, cameras))):
         return None
+    from scipy.optimize import minimize_scalar  # 20 MB that few runs need
+
     best = minimize_scalar(
         lambda scale: min(_left_over(tracks, replace(imu, accel=imu.accel * scale), config, rig)[0], LOST),
         bounds=TRIED_SCALES, options={"xatol": CLOSE_SCALE},

@@ -19,7 +19,11 @@ _BURSTS = 6  # at least, to be recognised
 _SHORT, _LOST = 0.2, 3.0  # periods between readings of a burst at most, and where readings are missing at least
 _IN_BURSTS = 0.4  # share of readings that follow another one at once
 _BETWEEN_NS = 500_000_000  # further apart are parts of a recording
+_MANY_LATE = 5  # rows in a row that are earlier than one before, of times that others have: the clock was set back
+_IN_ORDER = 0.9  # share of steps
+_PAUSE_NS = 600_000_000  # left out after it: longer than the odometry spans, so that it starts anew
 LATE, REPEATED = "rows out of time order, sorted", "rows with a stamp seen before, dropped"  # kinds in a report
+BACK = "rows after the clock was set back, dropped until their times are new"
 T = TypeVar("T")
 
 
@@ -59,7 +63,15 @@ def span(name: str, stamps_ns: np.ndarray, start_s: float, duration_s: float | N
 
 
 def time_order(what: str, stamps_ns: np.ndarray, report: ReadReport) -> np.ndarray:
-    """Return indices (M,) that bring stamps (N,) into strictly increasing order; of equal stamps the first stays."""
+    """Return indices (M,) that bring stamps (N,) into strictly increasing order; of equal stamps the first stays.
+
+    Where the clock was set back, the rows of times that were there before are left out, and a little more.
+    """
+    old = _of_old_times(stamps_ns)
+    if old.any():
+        report.add(f"{what}: {BACK}", str(stamps_ns[old][0]), int(old.sum()))
+    kept = np.flatnonzero(~old)
+    stamps_ns = stamps_ns[kept]
     late = stamps_ns[1:] < np.maximum.accumulate(stamps_ns)[:-1]
     if late.any():
         report.add(f"{what}: {LATE}", str(stamps_ns[1:][late][0]), int(late.sum()))
@@ -67,7 +79,20 @@ def time_order(what: str, stamps_ns: np.ndarray, report: ReadReport) -> np.ndarr
     again = np.diff(stamps_ns[order], prepend=np.iinfo(np.int64).min) == 0
     if again.any():
         report.add(f"{what}: {REPEATED}", str(stamps_ns[order][again][0]), int(again.sum()))
-    return np.asarray(order[~again])
+    return np.asarray(kept[order[~again]])
+
+
+def _of_old_times(stamps_ns: np.ndarray) -> np.ndarray:
+    """Which rows (N,) bool came after their clock was set back, before it was clearly beyond all earlier times."""
+    newest = np.maximum.accumulate(stamps_ns)
+    edges = np.flatnonzero(np.diff(stamps_ns < newest, prepend=False, append=False)).reshape(-1, 2)
+    old = np.zeros(len(stamps_ns), bool)
+    for begin, end in edges[np.diff(edges)[:, 0] >= _MANY_LATE]:
+        run = stamps_ns[begin:end]
+        there = np.count_nonzero((stamps_ns[:begin] >= run.min()) & (stamps_ns[:begin] <= run.max()) & ~old[:begin])
+        if there >= len(run) / 2 and (np.diff(run) > 0).mean() > _IN_ORDER:  # else rows were delayed, or shuffled
+            old[begin:] |= stamps_ns[begin:] <= newest[begin] + _PAUSE_NS
+    return old
 
 
 def clean(what: str, stamps_ns: np.ndarray, values: np.ndarray, report: ReadReport) -> tuple[np.ndarray, np.ndarray]:

@@ -158,6 +158,37 @@ def test_time_order_sorts_keeps_the_first_of_equals_and_counts():
     assert report.examples["x: rows out of time order, sorted"] == "20"
 
 
+SECOND = 1_000_000_000
+STEADY = np.arange(200) * SECOND // 20
+
+
+def test_times_that_come_again_when_the_clock_was_set_back_are_left_out_and_a_pause():
+    report = ReadReport()
+    stamps = np.where(np.arange(200) < 100, STEADY, STEADY - 3 * SECOND)
+    kept = time_order("x", stamps, report)
+    assert kept.tolist() == [*range(100), *range(172, 200)]
+    assert stamps[172] - stamps[99] > 0.6 * SECOND
+    assert report.counts == {"x: rows after the clock was set back, dropped until their times are new": 72}
+
+
+def test_a_clock_that_is_set_back_twice_leaves_both_times_out():
+    stamps = STEADY - 2 * SECOND * (np.arange(200) >= 60) - 2 * SECOND * (np.arange(200) >= 130)
+    kept = time_order("x", stamps, ReadReport())
+    assert kept.tolist() == [*range(60), *range(112, 130), *range(182, 200)]
+
+
+def test_rows_that_were_held_up_on_their_way_are_sorted_in():
+    report = ReadReport()
+    held_up = np.r_[0:50, 70:90, 50:70, 90:200]
+    assert STEADY[held_up][time_order("x", STEADY[held_up], report)].tolist() == STEADY.tolist()
+    assert report.counts == {"x: rows out of time order, sorted": 20}
+
+
+def test_shuffled_rows_are_sorted():
+    shuffled = np.random.default_rng(0).permutation(STEADY)
+    assert shuffled[time_order("x", shuffled, ReadReport())].tolist() == STEADY.tolist()
+
+
 def test_only_steps_over_three_periods_are_gaps():
     report = ReadReport()
     report_gaps("x", np.array([0, 10, 20, 50, 60, 91, 101]) * 1_000_000, report)
