@@ -26,7 +26,7 @@ from letvins_ros.estimation.state import STATE_SIZE as N
 from letvins_ros.estimation.state import State
 from letvins_ros.estimation.window import Solution, Window
 from letvins_ros.geometry import apply, inverse, orthonormal
-from letvins_ros.imu import ImuBuffer, ImuSteps
+from letvins_ros.imu import MAX_UNSEEN_S, ImuBuffer, ImuSteps
 from letvins_ros.types import FrameTracks, ImuSamples, Keyframe, VioState, VioStatus
 
 OUTLIER_PX = 3.0
@@ -147,10 +147,11 @@ class VioEstimator:
         return steps.gyro.mean(0) if len(steps.gyro) else None
 
     def rotation_since_last(self, stamp_ns: int) -> np.ndarray | None:
-        """R_last_now (3, 3) of the body from the last frame to this time by the gyro, None without one."""
+        """R_last_now (3, 3) of the body from the last frame to this time by the gyro, None where it did not see it."""
         if self._last is None or self._noise is None:
             return None
-        return self._steps_since(self._last, stamp_ns).rotation(self._last.state.gyro_bias)
+        steps = self._steps_since(self._last, stamp_ns)
+        return steps.rotation(self._last.state.gyro_bias) if steps.largest_gap_s < MAX_UNSEEN_S else None
 
     def predict(self, stamp_ns: int) -> VioState | None:
         """The state at an IMU time after the last frame, by the IMU alone; None before there is a first state."""

@@ -8,7 +8,7 @@ import numpy as np
 from sensor_msgs.msg import Imu
 
 from letvins_ros.calibration import Rig
-from letvins_ros.imu import ImuBuffer
+from letvins_ros.imu import MAX_UNSEEN_S, ImuBuffer
 from letvins_ros.msg import VioStatus
 from letvins_ros.repairs import Repairs
 from letvins_ros.ros import convert
@@ -85,9 +85,11 @@ class ImuInbox:
         self._buffer, self._last_ns = ImuBuffer(keep_s=3.0), None
 
     def rotation_since_last(self, stamp_ns: int) -> tuple[np.ndarray | None, bool]:
-        """R_last_now (3, 3) of the body since the last frame asked for, None without readings; whether to trust it."""
+        """R_last_now (3, 3) of the body since the last frame asked for, None where some lack; whether to trust it."""
         last, self._last_ns = self._last_ns, stamp_ns + self._offset_ns
         if last is None or not self._buffer.covers(last, self._last_ns):
             return None, False
-        trusted = time.monotonic() - self._bias_at < FRESH_S
-        return self._buffer.steps(last, self._last_ns).rotation(self._bias), trusted
+        steps = self._buffer.steps(last, self._last_ns)
+        if steps.largest_gap_s > MAX_UNSEEN_S:
+            return None, False
+        return steps.rotation(self._bias), time.monotonic() - self._bias_at < FRESH_S

@@ -294,6 +294,19 @@ def test_the_gyro_gives_the_turn_since_the_last_frame(hall):
     np.testing.assert_allclose(R, before.T @ now, atol=1e-3)
 
 
+def test_a_gap_in_the_readings_tells_of_no_turn(hall):
+    estimator = VioEstimator(config_of("stereo_imu"), EUROC_RIG)
+    stamps = [one.stamp_ns for one in hall.tracks]
+    silent = (hall.imu.stamps_ns > stamps[20]) & (hall.imu.stamps_ns < stamps[24])
+    kept = np.flatnonzero(~silent)
+    estimator.add_imu(ImuSamples(hall.imu.stamps_ns[kept], hall.imu.gyro[kept], hall.imu.accel[kept]))
+    turns = []
+    for one in hall.tracks[:30]:
+        turns.append(estimator.rotation_since_last(one.stamp_ns))
+        estimator.process(one)
+    assert [i for i, turn in enumerate(turns) if turn is None] == [0, 21, 22, 23, 24]
+
+
 def test_a_camera_clock_that_is_late_by_its_known_offset_changes_nothing(hall, hall_states):
     late = 20_000_000
     cameras = tuple(replace(camera, time_offset_s=late / SECOND) for camera in EUROC_RIG.cameras)
