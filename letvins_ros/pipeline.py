@@ -270,7 +270,7 @@ class _Pass:
         imu = self._imu
         if imu is None:
             return 0
-        end = int(np.searchsorted(imu.stamps_ns, self._odometry.estimator.imu_time(stamp_ns))) + 1
+        end = imu.needed_for(self._odometry.estimator.imu_time(stamp_ns))
         if end > fed:
             refused = self._odometry.add_imu(imu[fed:end])
             if refused:
@@ -282,12 +282,9 @@ def _examine_rows(examiner: Examiner, dataset: Dataset) -> None:
     """Tell of the faults of stamps that were mended while reading."""
     counts = dataset.report.counts
     for what in sorted({kind.rpartition(": ")[0] for kind in counts if kind.endswith((BACK, LATE, REPEATED))}):
-        repeated, late = (
-            counts.get(f"{what}: {REPEATED}", 0),
-            sum(counts.get(f"{what}: {kind}", 0) for kind in (BACK, LATE)),
-        )
+        repeated, late, old = (counts.get(f"{what}: {kind}", 0) for kind in (REPEATED, LATE, BACK))
         kept = len(dataset.imu) if "imu" in what and dataset.imu is not None else len(dataset)
-        for finding in row_findings(what, kept + repeated, repeated, late):
+        for finding in row_findings(what, kept + repeated + old, repeated, late, old):
             examiner.add_finding(finding)
 
 

@@ -54,7 +54,7 @@ def _left_over(
     """What is left with refined mounts, mean of the second half, inf where lost; mounts halfway and at the end."""
     estimator, left, fed, halfway = VioEstimator(config, rig), [], 0, rig.cameras
     for i, one in enumerate(tracks):
-        end = int(np.searchsorted(imu.stamps_ns, estimator.imu_time(one.stamp_ns))) + 1
+        end = imu.needed_for(estimator.imu_time(one.stamp_ns))
         estimator.add_imu(imu[fed:end])
         fed = max(fed, end)
         state = estimator.process(one).state

@@ -48,6 +48,10 @@ class ImuSamples:
     def __getitem__(self, rows: slice) -> "ImuSamples":
         return ImuSamples(self.stamps_ns[rows], self.gyro[rows], self.accel[rows])
 
+    def needed_for(self, time_ns: int) -> int:
+        """How many of the readings tell of the time up to this one: those before it and one more."""
+        return int(np.searchsorted(self.stamps_ns, time_ns)) + 1
+
 
 @dataclass(frozen=True, eq=False)
 class GnssFixes:

@@ -37,13 +37,16 @@ class FrameStamps:
         return []
 
 
-def row_findings(what: str, rows: int, repeated: int, late: int) -> list[Finding]:
-    """Of a table (what) of so many rows, in which some repeat a stamp and some are earlier than the one before."""
+def row_findings(what: str, rows: int, repeated: int, late: int, old: int = 0) -> list[Finding]:
+    """Of a table (what) of so many rows, in which some repeat a stamp and some are earlier than the one before.
+
+    old: those that were dropped because their clock surely was set back.
+    """
     found = []
     if repeated > MANY_REPEATED * rows:
         text = f"{what}: {repeated} of {rows} rows have a stamp seen before: they come in bursts"
         found.append(Finding("stamps_repeated", text, 0.0, {"share": repeated / rows}))
-    if late > MANY_LATE:
-        text = f"{what}: {late} of {rows} rows are earlier than one before: the clock was set back"
-        found.append(Finding("stamps_back", text, 0.0, {"rows": float(late)}))
+    if old or late > MANY_LATE:
+        text = f"{what}: {late + old} of {rows} rows are earlier than one before: the clock was set back"
+        found.append(Finding("stamps_back", text, 0.0, {"rows": float(late + old)}))
     return found

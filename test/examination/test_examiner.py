@@ -285,6 +285,7 @@ def test_matches_beyond_the_lens_are_not_of_another_time():
 def test_rows_in_bursts_and_a_clock_set_back_are_named():
     assert [f.code for f in row_findings("imu", 2000, repeated=1500, late=0)] == ["stamps_repeated"]
     assert [f.code for f in row_findings("imu", 2000, repeated=0, late=800)] == ["stamps_back"]
+    assert [f.code for f in row_findings("gnss", 50, repeated=0, late=0, old=6)] == ["stamps_back"]
     assert row_findings("imu", 2000, repeated=3, late=3) == []
 
 

@@ -78,30 +78,32 @@ def test_a_reader_sees_what_a_writer_adds_and_a_new_map_clears_the_old_one(tmp_p
     assert len(LanceStore.opened(tmp_path / "db", SIZE)) == 0
 
 
-@needs_lance
-def test_many_places_are_grouped_and_still_found(tmp_path, monkeypatch):
+@pytest.fixture
+def grouped(tmp_path, monkeypatch):
+    """A store of 2,000 places in lists, half of which came after these had been made, and the places."""
     from letvins_ros.loop import lance_store
 
-    monkeypatch.setattr(lance_store, "EXACT_UP_TO", 1000)
-    monkeypatch.setattr(lance_store, "LISTS", 8)
-    monkeypatch.setattr(lance_store, "MERGE_AFTER", 2)
-    store, places = lance(tmp_path / "db"), vectors(2000)
-    for part in np.array_split(np.arange(2000), 4):  # the last two after the lists have been made
-        store.add(part, places[part])
+    def of(**limits):
+        for name, value in {"EXACT_UP_TO": 1000, "LISTS": 8, **limits}.items():
+            monkeypatch.setattr(lance_store, name, value)
+        store, places = lance(tmp_path / "db"), vectors(2000)
+        for part in np.array_split(np.arange(2000), 4):
+            store.add(part, places[part])
+        return store, places
+
+    return of
+
+
+@needs_lance
+def test_many_places_are_grouped_and_still_found(grouped):
+    store, places = grouped(MERGE_AFTER=2)
     found = [store.query(places[i], 1)[0].tolist() == [i] for i in range(0, 2000, 20)]
     assert np.mean(found) > 0.95
 
 
 @needs_lance
-def test_places_that_come_after_the_lists_join_them_however_few_additions_bring_them(tmp_path, monkeypatch):
-    from letvins_ros.loop import lance_store
-
-    monkeypatch.setattr(lance_store, "EXACT_UP_TO", 1000)
-    monkeypatch.setattr(lance_store, "LISTS", 8)
-    monkeypatch.setattr(lance_store, "UNLISTED", 600)
-    store, places = lance(tmp_path / "db"), vectors(2000)
-    for part in np.array_split(np.arange(2000), 4):
-        store.add(part, places[part])
+def test_places_that_come_after_the_lists_join_them_however_few_additions_bring_them(grouped):
+    store, _ = grouped(UNLISTED=600)
     (index,) = store._table.list_indices()
     assert store._table.index_stats(index.name).num_unindexed_rows == 0
 
