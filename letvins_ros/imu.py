@@ -11,7 +11,6 @@ from letvins_ros.types import ImuSamples
 
 GRAVITY = 9.81  # m/s^2
 BRIDGED_GAP_S = 0.03  # readings further apart than this are bridged by interpolation, with more noise
-MAX_UNSEEN_S = 0.1  # between readings; over more they tell of no turn that features could be looked for by
 NOISE_SPAN_NS = 1_000_000_000  # of readings whose noise is measured
 ABSURD_GYRO, ABSURD_ACCEL = 100.0, 1000.0  # rad/s, m/s^2
 SPIKE_GYRO, SPIKE_ACCEL = 8.0, 60.0  # rad/s, m/s^2 within two readings: no body moves so

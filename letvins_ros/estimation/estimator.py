@@ -26,7 +26,7 @@ from letvins_ros.estimation.state import STATE_SIZE as N
 from letvins_ros.estimation.state import State
 from letvins_ros.estimation.window import Solution, Window
 from letvins_ros.geometry import apply, inverse, orthonormal
-from letvins_ros.imu import MAX_UNSEEN_S, ImuBuffer, ImuSteps
+from letvins_ros.imu import BRIDGED_GAP_S, ImuBuffer, ImuSteps
 from letvins_ros.types import FrameTracks, ImuSamples, Keyframe, VioState, VioStatus
 
 OUTLIER_PX = 3.0
@@ -151,7 +151,7 @@ class VioEstimator:
         if self._last is None or self._noise is None:
             return None
         steps = self._steps_since(self._last, stamp_ns)
-        return steps.rotation(self._last.state.gyro_bias) if steps.largest_gap_s < MAX_UNSEEN_S else None
+        return None if steps.largest_gap_s > BRIDGED_GAP_S else steps.rotation(self._last.state.gyro_bias)
 
     def predict(self, stamp_ns: int) -> VioState | None:
         """The state at an IMU time after the last frame, by the IMU alone; None before there is a first state."""

@@ -8,7 +8,7 @@ import numpy as np
 from sensor_msgs.msg import Imu
 
 from letvins_ros.calibration import Rig
-from letvins_ros.imu import MAX_UNSEEN_S, ImuBuffer
+from letvins_ros.imu import BRIDGED_GAP_S, ImuBuffer
 from letvins_ros.msg import VioStatus
 from letvins_ros.repairs import Repairs
 from letvins_ros.ros import convert
@@ -90,6 +90,6 @@ class ImuInbox:
         if last is None or not self._buffer.covers(last, self._last_ns):
             return None, False
         steps = self._buffer.steps(last, self._last_ns)
-        if steps.largest_gap_s > MAX_UNSEEN_S:
+        if steps.largest_gap_s > BRIDGED_GAP_S:
             return None, False
         return steps.rotation(self._bias), time.monotonic() - self._bias_at < FRESH_S

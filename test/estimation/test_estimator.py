@@ -300,11 +300,13 @@ def test_a_gap_in_the_readings_tells_of_no_turn(hall):
     silent = (hall.imu.stamps_ns > stamps[20]) & (hall.imu.stamps_ns < stamps[24])
     kept = np.flatnonzero(~silent)
     estimator.add_imu(ImuSamples(hall.imu.stamps_ns[kept], hall.imu.gyro[kept], hall.imu.accel[kept]))
-    turns = []
-    for one in hall.tracks[:30]:
-        turns.append(estimator.rotation_since_last(one.stamp_ns))
+    soon, next_one = [], []  # 50 ms after each frame, less than the gap lasts, and at the next
+    for one, after in zip(hall.tracks[:30], stamps[1:], strict=False):
         estimator.process(one)
-    assert [i for i, turn in enumerate(turns) if turn is None] == [0, 21, 22, 23, 24]
+        soon.append(estimator.rotation_since_last(one.stamp_ns + 50_000_000))
+        next_one.append(estimator.rotation_since_last(after))
+    assert [i for i, turn in enumerate(next_one) if turn is None] == [20, 21, 22, 23]
+    assert [i for i, turn in enumerate(soon) if turn is None] == [20, 21, 22, 23]
 
 
 def test_a_camera_clock_that_is_late_by_its_known_offset_changes_nothing(hall, hall_states):
