@@ -2,9 +2,11 @@
 """Calibrations in the published form of other programs, with the oddities of real files."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import calibration_readers as readers
 import cv2
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ import yaml
 from letvins_ros import geometry
 from letvins_ros.calibration import ImuNoise, read_calibration, read_rig
 from letvins_ros.errors import CalibrationError
+
+from . import calibration_readers as readers
 
 
 @dataclass
@@ -342,7 +346,8 @@ def camera_info_alone(folder, t):
     return folder / "left.yaml"
 
 
-STYLES = {  # writer, coefficients, cameras, our model, a reader that shares no code with the package
+Style = tuple[Callable[[Path, Truth], Path], int, int, str, Callable[[Path, int], tuple[Any, Any]]]
+STYLES: dict[str, Style] = {  # writer, coefficients, cameras, our model, a reader that shares no code with the package
     "vins mono": (vins_mono, 4, 1, "pinhole-radtan", readers.vins_mono),
     "vins mono fisheye": (lambda f, t: vins_mono(f, t, True), 4, 1, "pinhole-equidistant", readers.vins_mono),
     "xrslam": (xrslam, 4, 1, "pinhole-radtan", readers.xrslam),
@@ -400,7 +405,7 @@ def test_every_style_gives_the_numbers_that_it_says(tmp_path, style, oddity):
         t.offset_s = 0.0
     if style.startswith("camera_info"):
         t.T, t.noise = [np.eye(4)], None
-    path = writer(tmp_path, t)  # type: ignore[operator]
+    path = writer(tmp_path, t)
     for file in tmp_path.rglob("*.yaml"):
         file.write_text(ODDITIES[oddity](file.read_text()), newline="")
     rig = read_calibration(path).rig
@@ -420,7 +425,7 @@ def test_the_files_above_are_such_as_opencv_reads(tmp_path, style):
     """OpenCV's own reader agrees: these programs read their files with it."""
     writer, coefficients, cameras, *_ = STYLES[style]
     t = truth(5, coefficients, cameras)
-    storage = cv2.FileStorage(str(writer(tmp_path, t)), cv2.FILE_STORAGE_READ)  # type: ignore[operator]
+    storage = cv2.FileStorage(str(writer(tmp_path, t)), cv2.FILE_STORAGE_READ)
     rig = read_rig(next(tmp_path.iterdir()))
     fx = {"vins mono": lambda: storage.getNode("projection_parameters").getNode("fx").real(),
           "xrslam": lambda: storage.getNode("cam0").getNode("intrinsics").at(0).real(),

@@ -6,7 +6,8 @@ import sys
 import time
 
 import pytest
-from left_over import left_after
+
+from .left_over import left_after
 
 
 @pytest.mark.parametrize("work", ["import time; time.sleep(60)", "while True: pass"])

@@ -20,7 +20,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from left_over import left_after
+
+from .left_over import left_after
 
 SECONDS, FRAMES, MIDDLE = 4.0, 81, 40
 ROOT = Path(__file__).parents[1]

@@ -2,11 +2,12 @@
 """Bags as real drivers write them: their topics, types and habits, with small images."""
 
 import numpy as np
-from recording_layouts import HEIGHT, WIDTH, image
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+
+from .recording_layouts import HEIGHT, WIDTH, image
 
 START_NS = 1_600_000_000_000_000_000
 IMAGE, IMU, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/Imu", "sensor_msgs/msg/CameraInfo"

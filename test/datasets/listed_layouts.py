@@ -3,7 +3,10 @@
 
 import cv2
 import numpy as np
-from recording_layouts import (
+
+from letvins_ros import geometry
+
+from .recording_layouts import (
     BASELINE,
     HEIGHT,
     PERIOD_NS,
@@ -20,8 +23,6 @@ from recording_layouts import (
     put_image,
     tartanair_v2,
 )
-
-from letvins_ros import geometry
 
 T_BASE_IMU = geometry.transform(geometry.exp_so3(np.array([1.2, 0.3, -0.5])), np.array([0.4, 0.1, 1.0]))
 T_W_GPSW = geometry.transform(geometry.exp_so3(np.array([0.4, -0.2, 1.0])), np.array([3.0, -2.0, 0.5]))

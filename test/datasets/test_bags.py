@@ -4,12 +4,9 @@
 import shutil
 from dataclasses import replace
 
-import bag_making as making
 import numpy as np
 import pytest
-import recording_layouts as layouts
 from backports import zstd
-from bag_making import IMAGE, IMU, INFO, START_NS, TF, sequence, stereo_imu
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode
 
@@ -17,6 +14,10 @@ from letvins_ros import geometry
 from letvins_ros.config import InputConfig
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError
+
+from . import bag_making as making
+from . import recording_layouts as layouts
+from .bag_making import IMAGE, IMU, INFO, START_NS, TF, sequence, stereo_imu
 
 KINDS = ["ros1", "sqlite3", "mcap"]
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -303,7 +304,10 @@ def calibrated(infos, transforms=(), image="image_raw", imu=True):
 def test_camera_info_and_tf_static_are_the_calibration_where_none_is_given(tmp_path, kind):
     D = [0.1, -0.02, 1e-3, 2e-3, 0.003]
     infos = [making.an_info("cam0", D), making.an_info("cam1", [0.01, 0.02, 0.03, 0.04], "equidistant")]
-    transforms = [("/imu", "base", (1, 2, 3), (0, 0, 1, 0)), ("base", "head", (4, 5, 6), (0.5, 0.5, 0.5, 0.5))]
+    transforms = [
+        ("/imu", "base", (1.0, 2.0, 3.0), (0.0, 0.0, 1.0, 0.0)),
+        ("base", "head", (4.0, 5.0, 6.0), (0.5, 0.5, 0.5, 0.5)),
+    ]
     T_imu_base = geometry.transform(np.diag([-1.0, -1, 1]), np.array([1.0, 2, 3]))
     T_base_head = geometry.transform(np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]]), np.array([4.0, 5, 6]))
     T_head_cam = geometry.inverse(T_imu_base @ T_base_head) @ layouts.T_IMU_CAM

@@ -3,15 +3,16 @@
 
 import threading
 
-import listed_layouts
 import numpy as np
 import pytest
-import recording_layouts as layouts
 
 from letvins_ros import geometry
 from letvins_ros.calibration import Rig, read_euroc_rig
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError
+
+from . import listed_layouts
+from . import recording_layouts as layouts
 
 LAYOUTS = layouts.LAYOUTS | listed_layouts.LAYOUTS
 

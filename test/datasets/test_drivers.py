@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags with all that real drivers publish: topics, types, encodings, and messages of their own packages."""
 
-import bag_making as making
 import cv2
 import numpy as np
 import pytest
-import recording_layouts as layouts
-from bag_making import IMAGE, IMU, INFO, sequence
 
 from letvins_ros.datasets import open_dataset
+
+from . import bag_making as making
+from . import recording_layouts as layouts
+from .bag_making import IMAGE, IMU, INFO, sequence
 
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 FRAMES = 12

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import recording_layouts as layouts
 
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError
+
+from . import recording_layouts as layouts
 
 N = layouts.N
 

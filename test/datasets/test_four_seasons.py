@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-import listed_layouts as layouts
 import numpy as np
 import pytest
-import recording_layouts
-from test_listed import replace
 
 from letvins_ros import geometry
 from letvins_ros.config import InputConfig
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import LetvinsError
+
+from . import listed_layouts as layouts
+from . import recording_layouts
+from .test_listed import replace
 
 
 def test_poses_have_a_scale_each_and_a_world_with_z_up(tmp_path):

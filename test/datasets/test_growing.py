@@ -7,14 +7,15 @@ import shutil
 import sqlite3
 import time
 
-import bag_making as making
-import listed_layouts
 import numpy as np
 import pytest
-import recording_layouts as layouts
 
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import LetvinsError
+
+from . import bag_making as making
+from . import listed_layouts
+from . import recording_layouts as layouts
 
 FOLDERS = {
     "euroc": (layouts.euroc, ["mav0/cam0/data.csv", "mav0/cam1/data.csv", "mav0/imu0/data.csv"]),

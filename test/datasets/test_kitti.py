@@ -3,11 +3,12 @@ import shutil
 
 import numpy as np
 import pytest
-import recording_layouts as layouts
 
 from letvins_ros.config import InputConfig
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError
+
+from . import recording_layouts as layouts
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-import recording_layouts as layouts
 
 from letvins_ros.config import InputConfig
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import CalibrationError, DataError
+
+from . import recording_layouts as layouts
 
 
 @pytest.mark.parametrize("rectified", [True, False])

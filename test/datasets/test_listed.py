@@ -4,10 +4,8 @@
 import re
 import shutil
 
-import listed_layouts as layouts
 import numpy as np
 import pytest
-import recording_layouts
 
 from letvins_ros import geometry
 from letvins_ros.calibration import read_rig
@@ -16,6 +14,9 @@ from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError, LetvinsError
 from letvins_ros.evaluation.trajectory import read_reference
 from letvins_ros.sensors import fit_to_data
+
+from . import listed_layouts as layouts
+from . import recording_layouts
 
 
 def move(path, name, to):

@@ -2,7 +2,6 @@
 import cv2
 import numpy as np
 import pytest
-import recording_layouts as layouts
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -10,6 +9,8 @@ from letvins_ros.datasets import open_dataset
 from letvins_ros.datasets.rosbag_writer import write_bag
 from letvins_ros.errors import DataError
 from letvins_ros.types import GnssFixes
+
+from . import recording_layouts as layouts
 
 STORE = get_typestore(Stores.ROS2_HUMBLE)
 TIME, HEADER, COMPRESSED = (

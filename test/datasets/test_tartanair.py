@@ -4,12 +4,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import recording_layouts as layouts
 
 from letvins_ros import geometry
 from letvins_ros.config import InputConfig
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError
+
+from . import recording_layouts as layouts
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "tartanair_v1_sample" / "P000"
 

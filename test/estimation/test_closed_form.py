@@ -3,7 +3,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic import FRAME_HZ, Quality, Recording, follow, record, wall_points
 
 from letvins_ros.errors import Rejected
 from letvins_ros.estimation.closed_form import heading, initialise_at_rest, initialise_moving
@@ -17,6 +16,8 @@ from letvins_ros.simulation.motion import control_times
 from letvins_ros.simulation.rigs import EUROC_IMU, EUROC_RIG
 from letvins_ros.simulation.trajectory import SplineTrajectory
 from letvins_ros.types import ImuSamples
+
+from .synthetic import FRAME_HZ, Quality, Recording, follow, record, wall_points
 
 EXACT = Quality(pixel_std=0.0, features=60, exact_imu=True)
 UP = np.array([0.0, 0.0, 1.0])

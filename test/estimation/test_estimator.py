@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic import Quality, add_imu, config_of, estimate, posed, record, run, step, without_imu, without_tracks
 
 from letvins_ros.calibration import Rig
 from letvins_ros.errors import CalibrationError
@@ -16,6 +15,8 @@ from letvins_ros.geometry import apply, exp_so3, inverse, log_so3, transform
 from letvins_ros.simulation.imu import START_NS, seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.types import ImuSamples, VioStatus
+
+from .synthetic import Quality, add_imu, config_of, estimate, posed, record, run, step, without_imu, without_tracks
 
 SECOND = 1_000_000_000
 MODES = ["stereo_imu", "mono_imu", "stereo"]

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from synthetic import record
 
 from letvins_ros.estimation.frame import frame_of
 from letvins_ros.estimation.state import State
 from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.types import FrameTracks
+
+from .synthetic import record
 
 SIZES = [1, 2, 50]
 RIG = (EUROC_RIG.cameras, State(np.eye(3), np.zeros(3)))

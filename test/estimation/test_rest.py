@@ -2,7 +2,6 @@
 import gtsam
 import numpy as np
 import pytest
-from synthetic import ROOM, Quality, Recording, config_of, estimate, follow, posed, run, wall_points
 
 from letvins_ros.estimation.costs.rest import (
     RESOLVED_RAD,
@@ -20,6 +19,8 @@ from letvins_ros.geometry import exp_so3, transform
 from letvins_ros.simulation.imu import seconds, simulate_imu, stamps
 from letvins_ros.simulation.rigs import EUROC_IMU
 from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
+
+from .synthetic import ROOM, Quality, Recording, config_of, estimate, follow, posed, run, wall_points
 
 
 def frame(index):

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic import Quality, add_imu, config_of, estimate, posed, record, run, with_cameras_dark
 
 from letvins_ros.calibration import Rig
 from letvins_ros.estimation import VioEstimator
@@ -13,6 +12,8 @@ from letvins_ros.evaluation.metrics import absolute_error, rms
 from letvins_ros.simulation.imu import START_NS
 from letvins_ros.simulation.rigs import FOUR_CAMERA_RIG as FOUR
 from letvins_ros.types import VioStatus
+
+from .synthetic import Quality, add_imu, config_of, estimate, posed, record, run, with_cameras_dark
 
 SECOND = 1_000_000_000
 

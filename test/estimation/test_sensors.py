@@ -3,8 +3,6 @@
 
 import numpy as np
 import pytest
-from simulated_sensors import exact_velocity, simulate_position, simulate_velocity
-from synthetic import Quality, Recording, add_imu, config_of, follow, posed, record, wall_points
 
 from letvins_ros.errors import DataError
 from letvins_ros.estimation import VioEstimator
@@ -26,6 +24,9 @@ from letvins_ros.simulation.imu import START_NS, exact_imu, seconds, simulate_im
 from letvins_ros.simulation.rigs import EUROC_IMU, EUROC_RIG
 from letvins_ros.simulation.trajectory import R_HEADING_BODY, SplineTrajectory, control_times
 from letvins_ros.types import VioStatus
+
+from .simulated_sensors import exact_velocity, simulate_position, simulate_velocity
+from .synthetic import Quality, Recording, add_imu, config_of, follow, posed, record, wall_points
 
 SECOND = 1_000_000_000
 T_BODY_WHEEL = transform(R_HEADING_BODY.T @ exp_so3(np.array([0, 0, 0.2])), np.array([-0.3, 0.1, -0.5]))

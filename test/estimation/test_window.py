@@ -7,7 +7,6 @@ import gtsam
 import numpy as np
 import pytest
 from numba import typeof
-from synthetic import Quality, record
 
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.estimation.costs import vision
@@ -22,6 +21,8 @@ from letvins_ros.estimation.window import TYPICAL_DEPTH_M, Window
 from letvins_ros.imu import ImuBuffer
 from letvins_ros.simulation.imu import seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
+
+from .synthetic import Quality, record
 
 NOISE = ImuNoise(1.7e-3, 2e-2, 2e-4, 3e-2)
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from moving_rig import START_NS, make_rig, record
 
 from letvins_ros.calibration import Rig
 from letvins_ros.examination import REMEDIES, Examiner, Finding
@@ -13,6 +12,8 @@ from letvins_ros.examination.stamps import row_findings
 from letvins_ros.examination.stereo import StereoExam
 from letvins_ros.geometry import exp_so3, transform
 from letvins_ros.types import ImuSamples, Matches
+
+from .moving_rig import START_NS, make_rig, record
 
 
 @pytest.fixture

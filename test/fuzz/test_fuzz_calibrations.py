@@ -5,11 +5,11 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-import mutations
-import test_calibration_styles as styles
-from survival_check import survives
-
 from letvins_ros.calibration import read_calibration
+
+from .. import test_calibration_styles as styles
+from . import mutations
+from .survival_check import survives
 
 JSON = (*mutations.TEXT, mutations.renumber, mutations.nest)
 

@@ -5,9 +5,10 @@ import io
 import zipfile
 from functools import cache
 
-import mutations
 import pytest
-from survival_check import FILES, survives
+
+from . import mutations
+from .survival_check import FILES, survives
 
 torch = pytest.importorskip("torch")
 fabric_library = pytest.importorskip("lightning_fabric")

@@ -5,14 +5,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
-import mutations
 import numpy as np
 import pytest
-from survival_check import survives
 
 from letvins_ros.datasets.images import open_images
 from letvins_ros.datasets.ros_image import ENCODINGS, ImageDecoder
 from letvins_ros.image_files import read_image
+
+from . import mutations
+from .survival_check import survives
 
 COLOR = np.kron(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
 DEEP = COLOR.astype(np.uint16) * 257

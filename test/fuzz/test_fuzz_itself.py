@@ -6,12 +6,13 @@ import signal
 import time
 from random import Random
 
-import mutations
 import numpy as np
 import pytest
-from survival_check import survives
 
 from letvins_ros.errors import DataError
+
+from . import mutations
+from .survival_check import survives
 
 TEXT = b"a: 1.5\nb: [2, -3e4]\nname: left camera\n"
 ALL = {*mutations.BINARY, *mutations.YAML}

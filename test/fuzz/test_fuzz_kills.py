@@ -16,11 +16,12 @@ from pathlib import Path
 
 import cv2
 import pytest
-from left_over import left_after
-from survival_check import FILES
 
 from letvins_ros.loop.map_file import load_map
 from letvins_ros.simulation import simulate
+
+from ..left_over import left_after
+from .survival_check import FILES
 
 MANY = FILES >= 1000
 MOMENTS = [(i + 0.5) / 10 for i in range(10)] if MANY else [0.5]  # share of the whole time

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rounds import ROUND_S, one_round
-from survival_check import FILES
 
 from letvins_ros.config import Config
 from letvins_ros.datasets import ReadReport
@@ -23,6 +21,9 @@ from letvins_ros.selftest.recording import SMALL_RIG
 from letvins_ros.simulation import Equipment, Simulation
 from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
 from letvins_ros.types import ImageFrame, ImuSamples, Trajectory
+
+from ..rounds import ROUND_S, one_round
+from .survival_check import FILES
 
 ROUNDS, STANDING_ROUNDS = 50, 150
 EVERY = 200  # frames between looks at memory and processor time

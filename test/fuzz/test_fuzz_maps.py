@@ -3,16 +3,17 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-import mutations
 import numpy as np
-from survival_check import survives
-from walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
 
 from letvins_ros.config import LoopConfig
 from letvins_ros.loop.closer import LoopCloser
 from letvins_ros.loop.export import FORMATS, export
 from letvins_ros.loop.map_file import MapInfo, facts, load_map, save_map
 from letvins_ros.loop.recognition import Recogniser
+
+from ..loop.walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
+from . import mutations
+from .survival_check import survives
 
 
 @cache

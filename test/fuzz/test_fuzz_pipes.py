@@ -7,20 +7,21 @@ import sys
 from functools import partial
 from unittest.mock import patch
 
-import mutations
 import pytest
-import test_fuzz_calibrations as calibrations
-import test_fuzz_images as images
-import test_fuzz_maps as maps
-import test_fuzz_recordings as recordings
-import test_fuzz_settings as settings
-import test_fuzz_training_files as training_files
-import test_fuzz_weights as weights
-from survival_check import FILES, survives
 
 from letvins_ros import cli
 from letvins_ros.reading import read_array
 from training.data.colmap import read_depth_map
+
+from . import mutations
+from . import test_fuzz_calibrations as calibrations
+from . import test_fuzz_images as images
+from . import test_fuzz_maps as maps
+from . import test_fuzz_recordings as recordings
+from . import test_fuzz_settings as settings
+from . import test_fuzz_training_files as training_files
+from . import test_fuzz_weights as weights
+from .survival_check import FILES, survives
 
 READERS = {
     "folders": (recordings.damage_folder, recordings.read_recording),

@@ -6,20 +6,21 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-import bag_making as making
-import listed_layouts
-import mutations
 import numpy as np
 import pytest
-import recording_layouts as layouts
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode
-from survival_check import survives
 
 from letvins_ros import geometry
 from letvins_ros.datasets import open_dataset
 from letvins_ros.evaluation.evaluate import Comparing, evaluate
 from letvins_ros.evaluation.trajectory import from_poses, read_reference, write_tum
+
+from ..datasets import bag_making as making
+from ..datasets import listed_layouts
+from ..datasets import recording_layouts as layouts
+from . import mutations
+from .survival_check import survives
 
 TEXTS = (".csv", ".yaml", ".txt", ".tum")
 FOLDERS = {

@@ -6,15 +6,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import mutations
 import pytest
 import yaml
-from survival_check import survives
 
 from letvins_ros.config import Config
 from letvins_ros.config_io import load_config, to_yaml
 from letvins_ros.evaluation.regression import benchmark_table, read_rows, summarise
 from letvins_ros.evaluation.suite import load_suite
+
+from . import mutations
+from .survival_check import survives
 
 ROOT = Path(__file__).parents[2]
 JSON = (*mutations.TEXT, mutations.renumber, mutations.nest)

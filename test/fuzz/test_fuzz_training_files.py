@@ -5,15 +5,16 @@ import io
 import struct
 from functools import cache
 
-import mutations
 import numpy as np
 import pytest
-from survival_check import survives
 
 from letvins_ros.reading import read_array
 from training.data.colmap import overlap, read_depth_map, read_model
 from training.data.megadepth import usable_pairs
 from training.data.scene_info import SceneInfo, read_scene_info, write_scene_info
+
+from . import mutations
+from .survival_check import survives
 
 
 @cache

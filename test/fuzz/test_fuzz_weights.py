@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from functools import cache
 
-import mutations
 import numpy as np
 from safetensors.numpy import save
-from survival_check import survives
 
 from letvins_ros.networks.folding import fold_letnet2
 from letvins_ros.weights import LETNET2_GRAY, ORB_VLAD, load_weights
+
+from . import mutations
+from .survival_check import survives
 
 
 @cache

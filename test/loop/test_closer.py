@@ -3,7 +3,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from walk import BLANK, CAMERA, SECOND, LandmarkDescriber, Ring, walk
 
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import ConfigError, DataError, Rejected
@@ -14,6 +13,8 @@ from letvins_ros.loop.graph import PoseGraph
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.merge import merge
 from letvins_ros.types import LoopClosure
+
+from .walk import BLANK, CAMERA, SECOND, LandmarkDescriber, Ring, walk
 
 RING = Ring(8.0)
 LAP = 2 * np.pi * RING.radius

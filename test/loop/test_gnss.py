@@ -3,8 +3,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from geodetic import DATUM, geodetic
-from walk import BLANK, CAMERA, SECOND, Ring, walk
 
 from letvins_ros.config import Config, LoopConfig
 from letvins_ros.errors import ConfigError
@@ -14,6 +12,9 @@ from letvins_ros.loop.closer import LoopCloser
 from letvins_ros.loop.features import KeyframeFeatures
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.types import GnssFixes
+
+from ..geodetic import DATUM, geodetic
+from .walk import BLANK, CAMERA, SECOND, Ring, walk
 
 ANTENNA = np.array([-0.3, 0.1, 1.2])
 CONFIG = LoopConfig(gnss=True, gnss_datum="47.3769 8.5417 408", gnss_antenna="-0.3 0.1 1.2")

@@ -2,12 +2,13 @@
 import cv2
 import numpy as np
 import pytest
-from walk import CAMERA
 
 from letvins_ros.loop import place_map
 from letvins_ros.loop.orb import OrbDescriber, Vlad
 from letvins_ros.loop.place_map import PlaceIndex
 from letvins_ros.types import Keyframe
+
+from .walk import CAMERA
 
 
 def picture(seed: int) -> np.ndarray:

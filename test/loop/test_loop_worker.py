@@ -118,9 +118,8 @@ def test_keyframes_that_a_run_waits_for_are_processed_at_normal_priority(privile
 def test_a_killed_worker_is_told_and_holds_nobody_up():
     """The pipe to it takes 64 kB: a run that hands over more must neither wait for it nor at its own end."""
     code = """
-import numpy as np, os, signal, sys
-sys.path.insert(0, "test/loop")
-from test_loop_worker import CAMERA, INFO, keyframes
+import numpy as np, os, signal
+from test.loop.test_loop_worker import CAMERA, INFO, keyframes
 from letvins_ros.config import LoopConfig
 from letvins_ros.loop.worker import LoopWorker
 if __name__ == "__main__":
@@ -153,9 +152,8 @@ def test_a_worker_that_does_nothing_is_given_up(monkeypatch):
 
 def test_ctrl_c_while_loops_are_closed_ends_the_waiting():
     code = """
-import os, signal, sys, threading
-sys.path.insert(0, "test/loop")
-from test_loop_worker import CAMERA, INFO
+import os, signal, threading
+from test.loop.test_loop_worker import CAMERA, INFO
 from letvins_ros.config import LoopConfig
 from letvins_ros.loop.worker import LoopWorker
 if __name__ == "__main__":
@@ -171,9 +169,8 @@ if __name__ == "__main__":
 
 def test_the_worker_ends_with_its_parent():
     code = """
-import sys, time
-sys.path.insert(0, "test/loop")
-from test_loop_worker import CAMERA, INFO
+import time
+from test.loop.test_loop_worker import CAMERA, INFO
 from letvins_ros.config import LoopConfig
 from letvins_ros.loop.worker import LoopWorker
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
 
 from letvins_ros.cli import main
 from letvins_ros.config import LoopConfig
@@ -19,6 +18,8 @@ from letvins_ros.errors import DataError
 from letvins_ros.loop.closer import LoopCloser
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.writing import _remove_abandoned
+
+from .walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
 
 INFO = MapInfo.of(CAMERA, True, "mode: stereo_imu", source="ring")
 

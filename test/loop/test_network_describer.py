@@ -4,8 +4,6 @@ import sys
 
 import numpy as np
 import pytest
-from test_loop_features import keyframe, picture
-from walk import CAMERA
 
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import LetvinsError
@@ -15,6 +13,9 @@ from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.orb import OrbDescriber
 from letvins_ros.loop.worker import LoopWorker
 from letvins_ros.matching import descriptor_distances
+
+from .test_loop_features import keyframe, picture
+from .walk import CAMERA
 
 KP2DTINY = LoopConfig(describer="kp2dtiny")
 

@@ -2,10 +2,11 @@
 from dataclasses import replace
 
 import numpy as np
-from walk import Ring, walk
 
 from letvins_ros.loop.motion import exp
 from letvins_ros.loop.odometry_chain import OdometryChain
+
+from .walk import Ring, walk
 
 RING = Ring(8.0)
 DISTANCES = np.arange(0, 12, 0.4)

@@ -9,13 +9,14 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
 
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.loop.closer import LoopCloser
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.place_map import PlaceIndex
+
+from .walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
 
 SIZE = 32
 needs_lance = pytest.mark.skipif(find_spec("lancedb") is None, reason="LanceDB is not installed")
@@ -165,11 +166,10 @@ def test_what_a_killed_writer_had_added_is_there_and_no_half_of_another(tmp_path
 MAPPER = """
 import sys
 from pathlib import Path
-sys.path[:0] = [sys.argv[1]]
-from test_place_store import RING, closer_of, lap, save
-it = closer_of(sys.argv[2])
+from test.loop.test_place_store import RING, closer_of, lap, save
+it = closer_of(sys.argv[1])
 lap(it, 0, 1)
-save(it, Path(sys.argv[3]))
+save(it, Path(sys.argv[2]))
 print("saved", flush=True)
 lap(it, 1, 1.2)
 sys.stdin.readline()
@@ -200,7 +200,7 @@ def save(it, path):
 @needs_lance
 def test_one_process_maps_while_another_localises_in_the_same_store(tmp_path, root):
     db, file = str(tmp_path / "db"), tmp_path / "ring.map"
-    command = [sys.executable, "-c", MAPPER, str(root / "test/loop"), db, str(file)]
+    command = [sys.executable, "-c", MAPPER, db, str(file)]
     with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as mapper:
         assert mapper.stdout.readline() == "saved\n"
         it = closer_of(db, "localise", load_map(file, info())[0])

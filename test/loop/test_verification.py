@@ -3,7 +3,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from walk import CAMERA, Ring
 
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.camera import Camera
@@ -12,6 +11,8 @@ from letvins_ros.geometry import apply, inverse
 from letvins_ros.loop.features import KeyframeFeatures
 from letvins_ros.loop.motion import exp, log, mahalanobis
 from letvins_ros.loop.verification import Match, Verifier
+
+from .walk import CAMERA, Ring
 
 FISHEYE = MountedCamera(
     Camera("pinhole-equidistant", 640, 480, (190.0, 190.0, 320.0, 240.0), (0.01, 0.0, 0.0, 0.0)), CAMERA.T_body_cam

@@ -2,12 +2,13 @@
 import numpy as np
 import pytest
 import torch
-from layouts import Layout, landed
 
 from letvins_ros.errors import ConfigError
 from letvins_ros.networks import build, from_state
 from letvins_ros.networks.efficient_attention import ChannelNorm, EfficientAttention
 from letvins_ros.networks.keypointformer import CONFIGS
+
+from .layouts import Layout, landed
 
 
 def published(config, classes=28):

@@ -4,12 +4,13 @@ from types import ModuleType
 
 import pytest
 import torch
-from layouts import Layout, landed
 
 from letvins_ros.errors import ConfigError
 from letvins_ros.networks import build, from_state, load
 from letvins_ros.networks.cells import describe, to_pixels, without_border
 from letvins_ros.weights import WeightsError
+
+from .layouts import Layout, landed
 
 
 def keypoint_net():

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
-from layouts import Layout, landed
 
 from letvins_ros.errors import ConfigError
 from letvins_ros.networks import build, from_state
 from letvins_ros.networks.aggregators import GeM, NetVLAD
 from letvins_ros.networks.kp2dtiny_configs import CONFIGS
 from letvins_ros.weights import WeightsError
+
+from .layouts import Layout, landed
 
 COUNTS = {  # version, config: parameters without and with depth, size of the global descriptor
     ("V2", "S"): (928_079, 1_335_440, 4096),
@@ -51,7 +52,9 @@ class TinyLayout(Layout):
         self.named(f"{name}.convDa", channels, channels)
         self.conv(f"{name}.convDb", out, channels, 3)
 
-    def decoder(self, name, widths, hidden, last, attention, mcu):
+    def decoder(
+        self, name: str, widths: tuple[int, ...], hidden: int, last: tuple[int, int], attention: bool, mcu: bool
+    ) -> None:
         _, _, c3, c4, c5, d1 = widths
         self.named(f"{name}.convs.0", c4, c5)
         coarse = 2 if attention else 3

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
-from layouts import Layout, landed
 
 from letvins_ros.networks import build, from_state
 from letvins_ros.weights import WeightsError
+
+from .layouts import Layout, landed
 
 
 def published(channels):

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
-from layouts import Layout, landed
 
 from letvins_ros.errors import ConfigError
 from letvins_ros.networks import build, from_state
 from letvins_ros.networks.lightglue import Keypoints, normalise
 from letvins_ros.networks.lightglue_layers import double_softmax, rotate
 from letvins_ros.weights import WeightsError, save_weights
+
+from .layouts import Layout, landed
 
 pytest.importorskip("lightning_fabric")
 from training.weights import load_into

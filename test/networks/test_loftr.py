@@ -3,12 +3,13 @@ import math
 
 import pytest
 import torch
-from layouts import Layout, landed
 
 from letvins_ros.errors import ConfigError
 from letvins_ros.networks import build, from_state
 from letvins_ros.networks.loftr import Coarse, mutual_cells
 from letvins_ros.networks.loftr_parts import linear_attention, positions, sinkhorn
+
+from .layouts import Layout, landed
 
 
 def published(sinkhorn_score=False):

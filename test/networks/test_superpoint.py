@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
-from layouts import Layout, landed
 
 from letvins_ros.errors import ConfigError
 from letvins_ros.networks import build, from_state, load
 from letvins_ros.networks.superpoint import heat_map
 from letvins_ros.weights import WeightsError
+
+from .layouts import Layout, landed
 
 STAGES = (64, 64, 128, 128)
 

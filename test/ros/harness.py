@@ -135,7 +135,7 @@ class Ear:
             }
             self.diagnostics[status.name] = told | values
 
-    def wait(self, until: Callable[[], Any], timeout_s: float, what: str) -> float:
+    def wait(self, until: Callable[..., object], timeout_s: float, what: str) -> float:
         """Seconds until it is so; an AssertionError that names it when it takes too long."""
         start = time.time()
         while not until():

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measurements of the live system that take too long for the test suite; prints what it finds.
 
-python test/ros/show.py live SOURCE      coverage, latency, lost IMU readings and ATE at the sensor's pace
-python test/ros/show.py kill SOURCE      kill -9 and restart of each node: seconds until odometry is back
-python test/ros/show.py pair SOURCE      two namespaces side by side
-python test/ros/show.py soak SOURCE 30   minutes of repeated playing: memory and latency per minute
+python -m test.ros.show live SOURCE      coverage, latency, lost IMU readings and ATE at the sensor's pace
+python -m test.ros.show kill SOURCE      kill -9 and restart of each node: seconds until odometry is back
+python -m test.ros.show pair SOURCE      two namespaces side by side
+python -m test.ros.show soak SOURCE 30   minutes of repeated playing: memory and latency per minute
 """
 
 import os
@@ -14,10 +14,11 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 import numpy as np
-from harness import Ear, Stack, rss_mb
 
 from letvins_ros.datasets import open_dataset
 from letvins_ros.evaluation.evaluate import evaluate
+
+from .harness import Ear, Stack, rss_mb
 
 NODES = ("feature_tracker", "vio", "loop_closure")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import Ear, Stack
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -18,6 +17,8 @@ from letvins_ros.datasets import open_dataset
 from letvins_ros.ros import convert
 from letvins_ros.ros.checks import CURRENT_S
 from letvins_ros.ros.doubt import LEAST_SPEED
+
+from .harness import Ear, Stack
 
 START_S = 60
 PACE_S, PATIENCE_S = 0.1, 1.0  # between frames; on a busy machine the next one waits so long for the last one's status

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from geodetic import DATUM, geodetic
-from harness import Ear, Stack
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import NavSatFix
 from std_msgs.msg import Header
@@ -17,6 +15,9 @@ from letvins_ros.datasets import open_dataset
 from letvins_ros.geometry import apply, transform, yaw_rotation
 from letvins_ros.ros import convert
 from letvins_ros.ros.gnss import fix_message, fix_row
+
+from ..geodetic import DATUM, geodetic
+from .harness import Ear, Stack
 
 T_ENU_WORLD = transform(yaw_rotation(2.0), np.array([300.0, 200.0, 5.0]))
 

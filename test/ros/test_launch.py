@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
-from stand_ins import stand_ins
 
 from letvins_ros.ros.system import PROFILE, System, programs
+
+from .stand_ins import stand_ins
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rclpy
-from harness import own_domain, rss_mb
 from rclpy.context import Context
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -24,6 +23,8 @@ from letvins_ros.ros.loop_closure import LoopClosureNode
 from letvins_ros.ros.qos import sensor_qos
 from letvins_ros.ros.stats import Stats
 from letvins_ros.ros.vio import VioNode
+
+from .harness import own_domain, rss_mb
 
 EUROC = str(Path(__file__).parents[2] / "config" / "euroc" / "stereo_imu.yaml")
 KINDS = [FeatureTrackerNode, VioNode, LoopClosureNode, DatasetPlayerNode]

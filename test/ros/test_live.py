@@ -19,12 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from harness import Ear, Stack, own_domain
 from letvins_ros.msg import VioStatus
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rounds import ROUND_S, one_round
 from sensor_msgs.msg import Image, Imu
 
 from letvins_ros.config import Config
@@ -35,6 +33,9 @@ from letvins_ros.ros import convert
 from letvins_ros.ros.system import environment
 from letvins_ros.ros.up import Process
 from letvins_ros.simulation import simulate
+
+from ..rounds import ROUND_S, one_round
+from .harness import Ear, Stack, own_domain
 
 ROOT = Path(__file__).parents[2]
 NODES = ("feature_tracker", "vio", "loop_closure")

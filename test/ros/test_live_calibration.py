@@ -4,7 +4,6 @@
 from dataclasses import replace
 
 import numpy as np
-from harness import Ear, Stack, call
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -13,6 +12,8 @@ from tf2_msgs.msg import TFMessage
 
 from letvins_ros.datasets import open_dataset
 from letvins_ros.ros import convert
+
+from .harness import Ear, Stack, call
 
 START_S = 60
 FEWER = Parameter("tracker.max_features", value=120).to_parameter_msg()

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from harness import Ear, Stack, call
 from letvins_ros.srv import LoadMap, SaveMap, SetPose
 from nav_msgs.msg import Odometry
 from rcl_interfaces.srv import GetParameters, SetParameters
@@ -16,6 +15,8 @@ from std_srvs.srv import Trigger
 from letvins_ros.geometry import pose_from_text
 from letvins_ros.loop.map_file import load_map
 from letvins_ros.ros import convert
+
+from .harness import Ear, Stack, call
 
 START_S = 60
 

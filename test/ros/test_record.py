@@ -10,12 +10,13 @@ import time
 from typing import Any
 
 import pytest
-from harness import Ear, own_domain
 from nav_msgs.msg import Odometry
 
 from letvins_ros.datasets.bags.storage import Storage
 from letvins_ros.ros.convert import header
 from letvins_ros.ros.system import environment
+
+from .harness import Ear, own_domain
 
 ODOMETRY = "/drone/letvins/odometry"
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
-from harness import Ear, Stack
 from letvins_ros.msg import FeatureTracks, Keyframe
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
@@ -21,6 +20,8 @@ from letvins_ros.evaluation.evaluate import evaluate
 from letvins_ros.geometry import from_quaternion, inverse, pose_from_text
 from letvins_ros.ros import convert
 from letvins_ros.types import VioStatus
+
+from .harness import Ear, Stack
 
 START_S = 60
 MOUNT = "0.5 0.1 0.2 0 0 0.70710678118654752 0.70710678118654752"  # half a metre off, turned by 90 degrees

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
-from patterns import FIRST, Texture, pixels
 
 from letvins_ros.simulation import Simulation
+
+from .patterns import FIRST, Texture, pixels
 
 
 @pytest.fixture

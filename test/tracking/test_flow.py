@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from patterns import pixels
 
 from letvins_ros.config import TrackerConfig
 from letvins_ros.tracking.detection import GridDetector
 from letvins_ros.tracking.flow import LearnedMaps, LucasKanade, equalised_maps, gray_maps
 from letvins_ros.tracking.follower import make_follower
+
+from .patterns import pixels
 
 UV = np.stack(np.meshgrid(np.arange(40, 290, 25), np.arange(40, 210, 25)), axis=-1).reshape(-1, 2).astype(np.float32)
 LK = LucasKanade(gray_maps, GridDetector())

@@ -5,7 +5,6 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-from patterns import FIRST
 
 from letvins_ros.calibration import MountedCamera, Rig
 from letvins_ros.camera import Camera
@@ -16,6 +15,8 @@ from letvins_ros.inference.runtime import threads
 from letvins_ros.tracking import FeatureTracker, follower
 from letvins_ros.tracking.group import BLIND_FRAMES
 from letvins_ros.types import ImageFrame
+
+from .patterns import FIRST
 
 PLAIN = TrackerConfig(equalise="none")
 

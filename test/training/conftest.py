@@ -21,7 +21,8 @@ def one_thread():
 def photo_folder(tmp_path_factory) -> Path:
     """train/ and val/ with four and two pictures, one of them in a folder below."""
     import cv2
-    from pictures import picture
+
+    from .pictures import picture
 
     root = tmp_path_factory.mktemp("pictures")
     for split, count in (("train", 4), ("val", 2)):

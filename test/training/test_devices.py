@@ -3,11 +3,12 @@
 
 import pytest
 import torch
-from elsewhere import DEVICE, Elsewhere, Refusing, move
-from tiny import RECIPES
 from torch.utils.data import default_collate
 
 from training.config import TrainConfig, open_recipe
+
+from .elsewhere import DEVICE, Elsewhere, Refusing, move
+from .tiny import RECIPES
 
 pytest.importorskip("h5py")
 pytest.importorskip("faiss")

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pictures import picture
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -18,6 +17,8 @@ from letvins_ros.weights import save_weights
 from training import evaluate
 from training.data.homographies import warp
 from training.weights import to_numpy
+
+from .pictures import picture
 
 pytest.importorskip("faiss")
 H = np.array([[0.95, 0.08, 6.0], [-0.06, 1.02, 4.0], [1e-4, -5e-5, 1.0]])

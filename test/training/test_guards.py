@@ -12,7 +12,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from tiny import RECIPES, write_photos
 
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.weights import load_weights
@@ -21,6 +20,8 @@ from training.data.images import list_images, read_rgb
 from training.data.inputs import MOST, Inputs, Skipping, check_inputs
 from training.guards import InterruptedRunError, NotFiniteError, finite_layers
 from training.recipes.letnet2 import Letnet2Recipe
+
+from .tiny import RECIPES, write_photos
 
 pytest.importorskip("h5py")
 pytest.importorskip("faiss")

@@ -3,7 +3,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pictures import picture
 
 from letvins_ros.errors import DataError
 from training.data import photometric
@@ -12,6 +11,8 @@ from training.data.homographies import KP2D, KP2DTINY, SUPERPOINT, Ranges, rando
 from training.data.images import list_images
 from training.data.labelled_points import PointPairs
 from training.data.pairs import HomographyPairs, PairOptions, make_pair
+
+from .pictures import picture
 
 SIZE = (120, 160)
 

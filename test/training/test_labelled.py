@@ -5,7 +5,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pictures import picture
 
 from letvins_ros.errors import ConfigError, DataError
 from training.data.homographies import KP2D
@@ -14,6 +13,8 @@ from training.data.labelled import LabelledPairs, open_labelled
 from training.data.pairs import PairOptions
 from training.losses import dense
 from training.tasks.segmentation import confusion, depth_figures, segmentation_figures
+
+from .pictures import picture
 
 h5py = pytest.importorskip("h5py")
 

@@ -5,7 +5,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pictures import picture
 
 from letvins_ros import networks
 from letvins_ros.errors import ConfigError, DataError
@@ -21,6 +20,8 @@ from training.tasks.matchers import DetectorFree, open_pair_model
 from training.tasks.pairs import Choice, KeypointMatcher, Prediction, lucas_kanade
 from training.tasks.protocols import KP2D, SUPERPOINT, corner_error, our_protocol, our_row
 from training.tasks.two_view import odometry_summary, pose_summary, two_view_figures
+
+from .pictures import picture
 
 H = np.array([[0.95, 0.08, 6.0], [-0.06, 1.02, 4.0], [1e-4, -5e-5, 1.0]])
 

@@ -3,7 +3,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pictures import picture
 
 from letvins_ros.errors import ConfigError, DataError
 from training.data.place_pairs import DatasetPlaces, PhotoPlaces, Triplet, Triplets
@@ -11,6 +10,8 @@ from training.data.places import read_places
 from training.data.revisits import RevisitedPlaces
 from training.losses.places import among_all, batch_hard, triplets
 from training.tasks.retrieval import dataset_places, describe_all, open_describer, raw_pixels, retrieval_figures
+
+from .pictures import picture
 
 faiss = pytest.importorskip("faiss")
 

@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from pictures import picture
 
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import inverse
@@ -19,6 +18,8 @@ from training.data.megadepth import read_depth, split_scenes, usable_pairs
 from training.data.prepare_scene import prepare
 from training.data.reconstruct import Way, reconstruct
 from training.data.scene_info import read_scene_info
+
+from .pictures import picture
 
 pytest.importorskip("h5py")
 FOCAL, SIZE = 300.0, (240, 320)

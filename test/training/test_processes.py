@@ -2,10 +2,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from tiny import RECIPES
+
+from .tiny import RECIPES
 
 pytest.importorskip("h5py")
 pytest.importorskip("faiss")
@@ -15,10 +15,9 @@ FEW = ("kp2dtiny_photos", "kp2dtiny_segmentation", "magicpoint")  # whole runs; 
 
 def test_every_recipe_learns_in_two_processes(tmp_path, root):
     """By gloo, as `torchrun --nproc-per-node 2`."""
-    script = Path(__file__).with_name("two_processes.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     done = subprocess.run(
-        [*command, str(script), str(tmp_path), *FEW],
+        [*command, "test.training.two_processes", str(tmp_path), *FEW],
         check=False, capture_output=True, text=True, cwd=root, timeout=280,
         env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip

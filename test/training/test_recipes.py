@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pictures import picture
 from torch.utils.data import default_collate
 
 from letvins_ros import networks
@@ -21,6 +20,8 @@ from training.config import TrainConfig, open_recipe
 from training.data.images import to_tensor
 from training.recipes.magicpoint import make_superpoint
 from training.weights import to_numpy
+
+from .pictures import picture
 
 pytest.importorskip("h5py")
 pytest.importorskip("faiss")

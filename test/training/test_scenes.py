@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from pictures import picture
-from tiny import write_trajectory
 
 from letvins_ros.errors import DataError
 from letvins_ros.geometry import exp_so3, quaternion_xyzw, transform
@@ -23,6 +21,9 @@ from training.data.tartanair import (
     scaled_K,
     views,
 )
+
+from .pictures import picture
+from .tiny import write_trajectory
 
 h5py = pytest.importorskip("h5py")
 K = torch.tensor([[[40.0, 0, 32], [0, 40, 24], [0, 0, 1]]])

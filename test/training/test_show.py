@@ -7,7 +7,6 @@ import openvino
 import pytest
 import torch
 from openvino import opset13 as ops
-from pictures import picture
 
 from letvins_ros import networks
 from letvins_ros.errors import ConfigError, DataError
@@ -16,6 +15,8 @@ from training import drawing, show
 from training.data import pseudo_labels
 from training.data.pseudo_labels import Kind
 from training.weights import to_numpy
+
+from .pictures import picture
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from tiny import RECIPES, write_photos, write_scenes
 
 from letvins_ros.errors import DataError, LetvinsError
 from training.config import TrainConfig, open_recipe
 from training.data.inputs import Inputs, check_inputs
 from training.data.megadepth import all_scenes, listed_scenes, scene_pairs, split_scenes
 from training.data.scene_info import read_scene_info, write_scene_info
+
+from .tiny import RECIPES, write_photos, write_scenes
 
 pytest.importorskip("h5py")
 pytest.importorskip("faiss")

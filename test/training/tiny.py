@@ -8,12 +8,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from pictures import picture
 
 from letvins_ros.geometry import transform
 from training.data.images import list_images
 from training.data.megadepth import write_depth
 from training.data.scene_info import SceneInfo, write_scene_info
+
+from .pictures import picture
 
 SMALL = {"height": 48, "width": 64}
 

@@ -13,8 +13,7 @@ from training.config import TrainConfig, open_recipe
 from training.parallel import average_gradients, open_fabric, share_state, spread
 from training.train import train
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import RECIPES
+from .tiny import RECIPES
 
 
 def everybodys(value):
