@@ -280,11 +280,6 @@ def test_only_the_command_line_prints():
         assert not prints or path.name in ("cli.py", "cli_files.py", "cli_process.py"), path
 
 
-def test_names_of_test_files_are_unique():
-    names = [path.name for path in (ROOT / "test").rglob("*.py") if path.name != "conftest.py"]
-    assert len(names) == len(set(names))
-
-
 def test_the_version_is_the_same_everywhere():
     from letvins_ros import __version__
 
