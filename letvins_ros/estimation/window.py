@@ -23,11 +23,11 @@ from letvins_ros.estimation.costs.vision import (
 )
 from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.landmarks import Observations, sightings, triangulate
-from letvins_ros.estimation.pose_from_landmarks import pose_from_landmarks
 from letvins_ros.estimation.solver import marginalised, minimise, solve_dense
 from letvins_ros.estimation.state import State
 from letvins_ros.estimation.variables import AnyKey, Key, Layout, Values
 from letvins_ros.geometry import inverse
+from letvins_ros.pose_from_landmarks import pose_from_landmarks
 
 MIN_RAY_INFORMATION = 1e-6  # a parallax of about 0.08 degrees
 TYPICAL_DEPTH_M = 10.0

@@ -65,6 +65,7 @@ class StereoGeometry:
         R, t = self.T_right_left[:3, :3], self.T_right_left[:3, 3]
         self._E = skew(t / np.linalg.norm(t)) @ R
         self.focal_px = self.right.focal_px
+        self.of_a_pixel = float(1.0 / (self.focal_px * np.linalg.norm(t)))  # 1/m, a pixel of disparity
 
     def guess_right(self, bearings_left: np.ndarray, inverse_distance: np.ndarray) -> np.ndarray:
         """Right pixels (N, 2), NaN outside, of left bearings (N, 3) at inverse distances (N,), 1/m."""
@@ -86,5 +87,4 @@ class StereoGeometry:
         """Which pairs (N,) bool lie on their epipolar lines and in front of both cameras, and `inverse_distance`."""
         error = epipolar_error(self._E, bearings_left, bearings_right)
         w = self.inverse_distance(bearings_left, bearings_right)
-        noise = 1.0 / (self.focal_px * np.linalg.norm(self.T_right_left[:3, 3]))  # one pixel of disparity
-        return np.asarray((error < limit_px / self.focal_px) & (w > -noise) & (w < 10.0)), w
+        return np.asarray((error < limit_px / self.focal_px) & (w > -self.of_a_pixel) & (w < 10.0)), w

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,6 +14,7 @@ from letvins_ros.config import TrackerConfig
 from letvins_ros.tracking.anchoring import Patches
 from letvins_ros.tracking.epipolar import StereoGeometry, inliers_known_rotation, inliers_unknown_rotation
 from letvins_ros.tracking.follower import Follower
+from letvins_ros.tracking.motion_guess import MotionGuess
 from letvins_ros.tracking.resizing import resizing
 from letvins_ros.types import Matches
 
@@ -59,6 +61,7 @@ class CameraGroup:
         self._blind_frames = 0  # in a row
         self.matches: Matches | None = None  # of the last frame, before any are rejected
         self._features = Features()
+        self._motion_guess = MotionGuess(self._mounted.camera, self._stereo.of_a_pixel if self._stereo else 0.0)
 
     @property
     def blind(self) -> bool:
@@ -132,11 +135,13 @@ class CameraGroup:
         last = self._features
         if not len(last.ids):
             return last, last.bearings
-        guess = last.uv
-        if R_last_now is not None:
+        follow, guess = partial(follower.follow, self._last_view, view), last.uv
+        if R_last_now is None:
+            uv, found = self._motion_guess.follow(last, follow, config.ransac_px)
+        else:
             turned, valid = self._mounted.camera.project(last.bearings @ R_last_now)
             guess = np.where(valid[:, None], turned, last.uv)
-        uv, found = follower.follow(self._last_view, view, last.uv, guess + last.flow)
+            uv, found = follow(last.uv, guess + last.flow)
         if config.max_age_frames:
             found &= last.ages < config.max_age_frames
         last, uv, guess = last.keep(found), uv[found], guess[found]

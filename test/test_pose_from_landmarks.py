@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from letvins_ros.estimation.pose_from_landmarks import MIN_INLIERS, pose_from_landmarks
 from letvins_ros.geometry import apply, exp_so3, inverse, transform
+from letvins_ros.pose_from_landmarks import MIN_INLIERS, pose_from_landmarks
 
 LIMIT = 0.005
 
