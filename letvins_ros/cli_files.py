@@ -200,7 +200,7 @@ def export(  # noqa: PLR0913  (as many options as the command has)
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the images.")] = "752x480",
     dynamic: Annotated[bool, typer.Option("--dynamic", help="Any size with sides that are multiples of 32.")] = False,
     int8: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="8 bits (.xml), calibrated on the images in FOLDER.")
+        Path | None, typer.Option(metavar="FOLDER", help="8 bits (.xml, .onnx), calibrated on the images in FOLDER.")
     ] = None,
     also: Annotated[str, typer.Option(metavar="MAPS", help="Further maps: place, segmentation, depth.")] = "",
 ) -> None:

@@ -106,7 +106,7 @@ HEAVY = (
     "yaml",
 )
 NOT_FOR_TRACKING = ("faiss", "gtsam", "numba", "letvins_ros.estimation", "letvins_ros.loop", "letvins_ros.pipeline")
-OPTIONAL = ("torch", "tensorrt")  # a module that needs one is left out where it is not installed
+OPTIONAL = ("torch", "tensorrt", "onnx")  # a module that needs one is left out where it is not installed
 SOURCES = sorted(
     path
     for folder in ("letvins_ros", "launch", "training", "test", "examples")

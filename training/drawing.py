@@ -8,6 +8,7 @@ import numpy as np
 
 from training.data.images import resize
 
+_ENLARGED = 4  # times
 _GREEN, _RED = (0, 255, 0), (255, 0, 0)
 
 
@@ -16,6 +17,21 @@ def detections(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
     picture = image.copy()
     for x, y in np.rint(uv).astype(int):
         cv2.circle(picture, (int(x), int(y)), 3, _GREEN, 1, cv2.LINE_AA)
+    return picture
+
+
+def detail(image: np.ndarray, uv: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
+    """A quarter of the sides round the first keypoint, as large as the image: keypoints green, others (M, 2) red."""
+    height, width = image.shape[:2]
+    side = np.array([max(width // _ENLARGED, 1), max(height // _ENLARGED, 1)])
+    middle = uv[0] if len(uv) else np.array([width, height]) / 2
+    x, y = corner = np.clip(np.rint(middle - side / 2).astype(int), 0, [width, height] - side)
+    scale = [width, height] / side
+    picture = cv2.resize(image[y : y + side[1], x : x + side[0]], (width, height), interpolation=cv2.INTER_NEAREST)
+    for points, color in ((others if others is not None else uv[:0], _RED), (uv, _GREEN)):
+        there = (points - corner + 0.5) * scale - 0.5
+        for u, v in np.rint(there[((there >= 0) & (there < [width, height])).all(axis=1)]).astype(int):
+            cv2.circle(picture, (int(u), int(v)), 4, color, 1, cv2.LINE_AA)
     return picture
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m training.show IMAGE [IMAGE_B] -m MODEL -o DIR`: what a model finds, as pictures.
 
-Detections, and with a second image matches, of every model; scores, segmentation and depth of networks that have them.
+Detections, those round the strongest enlarged, and with a second image matches, of every model; scores, segmentation
+and depth of networks that have them.
 `--results RUN --results RUN` plots the figures of runs of `training.train` and `training.evaluate` side by side.
 """
 
@@ -21,7 +22,7 @@ from letvins_ros.networks.superpoint import SuperPointOutput, heat_map
 from letvins_ros.writing import write_atomic
 from training.data.images import read_rgb, resize, to_tensor
 from training.data.pair import Pair
-from training.drawing import classes, detections, heat, matches
+from training.drawing import classes, detail, detections, heat, matches
 from training.features import open_extractor
 from training.plots import plots, write_figure
 from training.tasks.matchers import open_pair_model
@@ -55,7 +56,7 @@ def main(  # noqa: PLR0913  each is an option
     top_k: Annotated[int, typer.Option(help="keypoints")] = 300,
     results: Annotated[list[Path] | None, typer.Option(help="run of training or evaluation, may be repeated")] = None,
 ) -> None:
-    """Write detections.png, matches.png, score.png, segmentation.png, depth.png and plots: those that there are."""
+    """Write detections.png, detail.png, matches.png, score.png, segmentation.png, depth.png and plots, if any."""
     if results:
         for kind, figure in plots(results).items():
             write_figure(out / f"{kind}.png", figure)
@@ -66,7 +67,8 @@ def main(  # noqa: PLR0913  each is an option
     a = resize(read_rgb(image), (height, width))
     pictures: dict[str, np.ndarray] = {}
     if model != "gftt-lk":
-        pictures["detections"] = detections(a, open_extractor(model)(a).uv[:top_k])
+        uv = open_extractor(model)(a).uv[:top_k]
+        pictures.update(detections=detections(a, uv), detail=detail(a, uv))
     if image_b is not None:
         b = resize(read_rgb(image_b), (height, width))
         pictures["matches"] = matches(a, b, open_pair_model(model)(Pair("", a, b), [Choice(top_k)])[0].matches)

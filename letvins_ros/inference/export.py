@@ -15,11 +15,12 @@ import openvino as ov
 import torch
 
 from letvins_ros.errors import DataError
-from letvins_ros.inference.onnx_model import write_onnx
+from letvins_ros.inference.onnx_model import write_onnx, write_pair_onnx
 from letvins_ros.inference.openvino_runtime import CHECKSUM, checksum, convert
 from letvins_ros.inference.quantise import quantise
 from letvins_ros.inference.runtime import BackendError
 from letvins_ros.networks.deploy import Deployed
+from letvins_ros.networks.deploy_pairs import DeployedPair
 from letvins_ros.writing import move_set, part_folder
 
 Size = tuple[int, int]  # height, width
@@ -41,14 +42,42 @@ def export(deployed: Deployed, out: Path, size: Size, *, dynamic: bool = False) 
         return writers[out.suffix](deployed, part, None if dynamic else size, size)
 
 
+def export_pair(deployed: DeployedPair, out: Path, size: Size) -> float:
+    """Write a network that matches images of this (height, width) as ONNX; BackendError.
+
+    Returns the largest difference from torch of any output, relative to its largest value: of matches that are not the
+    same, infinity.
+    """
+    if out.suffix != ".onnx":
+        raise BackendError(f"{out}: a network that matches two images is exported to .onnx alone")
+    _need("onnxscript", "writing ONNX")
+    inputs = deployed.example(size)
+    with torch.inference_mode():
+        expected = [output.numpy() for output in deployed(**inputs)]
+    with _exported(out) as part:
+        write_pair_onnx(deployed, part, inputs)
+        compiled = ov.Core().compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        found = list(compiled([value.numpy() for value in inputs.values()]).values())
+    if any(f.shape != e.shape for f, e in zip(found, expected, strict=True)):
+        return float("inf")
+    return max(float(np.abs(f - e).max() / np.abs(e).max()) for f, e in zip(found, expected, strict=True))
+
+
 def export_int8(deployed: Deployed, out: Path, images: Sequence[np.ndarray]) -> float:
-    """Write an OpenVINO model in 8 bits, calibrated on (1, C, H, W) float images 0..1 of one size.
+    """Write an OpenVINO or ONNX model in 8 bits, calibrated on (1, C, H, W) float images 0..1 of one size.
 
     Returns the largest mean difference from torch of any map, relative to its standard deviation.
     """
-    model = quantise(convert(deployed, (images[0].shape[2], images[0].shape[3])), images)
+    size = (images[0].shape[2], images[0].shape[3])
     with _exported(out) as part:
-        _save(model, part)
+        if out.suffix == ".onnx":
+            _need("onnxscript", "writing ONNX")
+            from letvins_ros.inference.quantise_onnx import quantise_onnx
+
+            write_onnx(deployed, part, size)
+            quantise_onnx(part, images)
+        else:
+            _save(quantise(convert(deployed, size), images), part)
         found = _run_openvino(part, images[0])
     expected = _torch_maps(deployed, images[0])
     return max(float(np.abs(f - e).mean() / e.std()) for f, e in zip(found, expected, strict=True))

@@ -30,19 +30,28 @@ def export_network(  # noqa: PLR0913
     shape = read_size(size)
     if find_spec("torch") is None:
         raise BackendError("exporting needs the Python package torch")
-    from letvins_ros.inference.export import export
+    from letvins_ros.inference.export import export, export_pair
     from letvins_ros.networks import load
     from letvins_ros.networks.deploy import deploy
+    from letvins_ros.networks.deploy_pairs import deploy_pair
 
     further = [name.strip() for name in also.split(",") if name.strip()]
-    deployed = deploy(load(network, weights or default_weights(network)), also=further)
+    loaded = load(network, weights or default_weights(network))
+    if pair := deploy_pair(loaded, shape):
+        if dynamic or further or int8:
+            raise BackendError(f"{network} is exported for images of one size, in full precision, without further maps")
+        return _told(export_pair(pair, out, shape))
+    deployed = deploy(loaded, also=further)
     if int8 is None:
-        difference = export(deployed, out, shape, dynamic=dynamic)
-        said = "not checked" if math.isnan(difference) else f"{difference:.1e} of the largest value"
-        return [("largest difference from torch", said)]
-    if out.suffix != ".xml" or dynamic:
-        raise BackendError(f"{out}: 8 bits are for .xml and one size")
+        return _told(export(deployed, out, shape, dynamic=dynamic))
+    if out.suffix not in (".xml", ".onnx") or dynamic:
+        raise BackendError(f"{out}: 8 bits are for .xml, .onnx and one size")
     return _export_int8(deployed, out, _read(int8, shape))
+
+
+def _told(difference: float) -> list[tuple[str, str]]:
+    said = "not checked" if math.isnan(difference) else f"{difference:.1e} of the largest value"
+    return [("largest difference from torch", said)]
 
 
 def _export_int8(deployed: "Deployed", out: Path, images: list[np.ndarray]) -> list[tuple[str, str]]:

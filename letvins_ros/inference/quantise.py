@@ -26,7 +26,7 @@ def quantise(model: ov.Model, images: Iterable[np.ndarray]) -> ov.Model:
     for node in convolutions:
         for output in _origins(node.input_value(0)):
             sources[output.get_node().get_friendly_name(), output.get_index()] = output
-    ranges = _ranges(model, list(sources.values()), images)
+    ranges = seen_ranges(model, list(sources.values()), images)
     for output, (low, high) in zip(sources.values(), ranges, strict=True):
         _round_activations(output, low, high)
     for node in convolutions:
@@ -44,7 +44,7 @@ def _origins(output: Any) -> list[Any]:
     return [origin for i in range(count) for origin in _origins(node.input_value(i))]
 
 
-def _ranges(model: ov.Model, outputs: list[Any], images: Iterable[np.ndarray]) -> list[tuple[float, float]]:
+def seen_ranges(model: ov.Model, outputs: list[Any], images: Iterable[np.ndarray]) -> list[tuple[float, float]]:
     """Least and greatest common value of each output."""
     probe = ov.Model(outputs, model.get_parameters(), "probe")
     compiled = ov.Core().compile_model(probe, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
@@ -62,13 +62,19 @@ def _ranges(model: ov.Model, outputs: list[Any], images: Iterable[np.ndarray]) -
 def _round_activations(output: Any, low: float, high: float) -> None:
     """Let everybody that reads the output read it in 256 levels."""
     readers = list(output.get_target_inputs())
-    low, high = min(low, 0.0), max(high, low + 1e-6, 1e-6)
-    zero = round(-low / (high - low) * (_LEVELS - 1))  # a level must be exactly zero, as the padding is
-    step = max(high / (_LEVELS - 1 - zero) if zero < _LEVELS - 1 else 0.0, -low / zero if zero else 0.0)
+    step, zero = levels(low, high)
     ends = np.float32(-zero * step), np.float32((_LEVELS - 1 - zero) * step)
     rounded = ops.fake_quantize(output, *ends, *ends, _LEVELS)
     for reader in readers:
         reader.replace_source_output(rounded.output(0))
+
+
+def levels(low: float, high: float) -> tuple[float, int]:
+    """Distance of 256 levels that cover a range, and which of them is zero, as the padding must be exactly."""
+    low, high = min(low, 0.0), max(high, low + 1e-6, 1e-6)
+    zero = round(-low / (high - low) * (_LEVELS - 1))
+    step = max(high / (_LEVELS - 1 - zero) if zero < _LEVELS - 1 else 0.0, -low / zero if zero else 0.0)
+    return step, zero
 
 
 def _round_weights(node: Any) -> None:

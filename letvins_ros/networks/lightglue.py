@@ -114,7 +114,7 @@ class LightGlue(nn.Module):
                 break
             if not all(x.shape[1] for x in pair.x):
                 return nothing._replace(layers=done)
-        indices, scores = _mutual(self.assignments[done - 1](pair.x[0], pair.x[1])[0], least)
+        indices, scores = mutual(self.assignments[done - 1](pair.x[0], pair.x[1])[0], least)
         matched = torch.full_like(nothing.indices, -1)
         matched[pair.index[0]] = torch.where(indices >= 0, pair.index[1][indices], -1)
         all_scores = torch.zeros_like(nothing.scores)
@@ -169,13 +169,14 @@ def normalise(uv: Tensor, size: tuple[int, int]) -> Tensor:
     return (uv - extent / 2) / (extent.max() / 2)
 
 
-def _mutual(log_assignment: Tensor, least: float) -> tuple[Tensor, Tensor]:
+def mutual(log_assignment: Tensor, least: float | Tensor) -> tuple[Tensor, Tensor]:
     """Index (M,) of the mutually best column, -1 for none, and its probability, of one (M+1, N+1)."""
     inner = log_assignment[:-1, :-1]
     best, indices = inner.max(dim=1)
     back = inner.argmax(dim=0)
     scores = best.exp()
-    good = (back[indices] == torch.arange(len(indices), device=indices.device)) & (scores > least)
+    rows = torch.arange(indices.shape[0], device=indices.device)  # of len() an exported file would know the number
+    good = (back[indices] == rows) & (scores > least)
     return torch.where(good, indices, -1), torch.where(good, scores, 0.0)
 
 

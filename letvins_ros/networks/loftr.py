@@ -68,7 +68,7 @@ class LoFTR(nn.Module):
         self.fine_preprocess = _FinePreprocess()
         self.loftr_fine = Transformer(FINE, 1)
 
-    def forward(self, image_a: Tensor, image_b: Tensor, least: float = 0.2, border: int = 2) -> LoFTRMatches:
+    def forward(self, image_a: Tensor, image_b: Tensor, least: float | Tensor = 0.2, border: int = 2) -> LoFTRMatches:
         """Match; mutually best cells more confident than `least` and `border` cells off the edges."""
         coarse = self.coarse(image_a, image_b)
         batch, i, j = mutual_cells(coarse, least, border)
@@ -94,8 +94,6 @@ class LoFTR(nn.Module):
 
     def fine(self, coarse: Coarse, batch: Tensor, i: Tensor, j: Tensor) -> Fine:
         """Refine matches of cells i of image a with cells j of image b, each (M,)."""
-        if not len(batch):
-            return Fine(coarse.fine_a.new_zeros(0, 2), coarse.fine_a.new_zeros(0))
         a = self.fine_preprocess(coarse.fine_a, coarse.feature_a, batch, i)
         b = self.fine_preprocess(coarse.fine_b, coarse.feature_b, batch, j)
         a, b = self.loftr_fine(a, b)
@@ -134,7 +132,7 @@ class _FinePreprocess(nn.Module):
         return self.merge_feat(torch.cat([windows, known], dim=2))
 
 
-def mutual_cells(coarse: Coarse, least: float, border: int) -> tuple[Tensor, Tensor, Tensor]:
+def mutual_cells(coarse: Coarse, least: float | Tensor, border: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pair, cell of a and cell of b, each (M,), of mutually best matches."""
     confidence = coarse.confidence
     best = (confidence == confidence.amax(dim=2, keepdim=True)) & (confidence == confidence.amax(dim=1, keepdim=True))

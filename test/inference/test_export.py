@@ -15,13 +15,15 @@ from openvino import opset13 as ops
 from letvins_ros.config import TrackerConfig
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.inference import BackendError, open_runtime
-from letvins_ros.inference.export import export
+from letvins_ros.inference.export import export, export_int8, export_pair
 from letvins_ros.inference.export_files import export_network, read_size
 from letvins_ros.inference.measures import share_matched
 from letvins_ros.inference.openvino_runtime import OpenVinoRuntime, convert, open_exported
 from letvins_ros.inference.quantise import quantise
 from letvins_ros.networks import build, load
 from letvins_ros.networks.deploy import deploy
+from letvins_ros.networks.deploy_pairs import deploy_pair
+from letvins_ros.networks.lightglue import Keypoints
 from letvins_ros.tracking.follower import make_follower
 from letvins_ros.weights import WeightsError, default_weights, save_weights
 
@@ -191,14 +193,36 @@ def test_eight_bits_stay_close_and_differ(deployed):
         assert 0 < error < 0.1, name
 
 
-def test_export_in_eight_bits_tells_the_accuracy_before_and_after(pictures, tmp_path, deployed):
+@pytest.mark.parametrize("suffix", [".xml", ".onnx"])
+def test_export_in_eight_bits_tells_the_accuracy_before_and_after(pictures, tmp_path, deployed, suffix):
+    if suffix == ".onnx" and find_spec("onnxscript") is None:
+        pytest.skip("onnxscript is not installed")
     network = deployed["kp2dtiny"].network
     save_weights(tmp_path / "w.safetensors", {key: value.numpy() for key, value in network.state_dict().items()})
-    out, weights = tmp_path / "n.xml", tmp_path / "w.safetensors"
+    out, weights = tmp_path / f"n{suffix}", tmp_path / "w.safetensors"
     lines = dict(export_network("kp2dtiny", out, weights, "96x64", dynamic=False, int8=pictures))
     before, after = (float(lines[f"keypoints matched right, {when}"]) for when in ("before", "after"))
     assert 0 < before < 1
     assert after == pytest.approx(before, abs=0.1)
+
+
+@pytest.mark.skipif(find_spec("onnxscript") is None, reason="onnxscript is not installed")
+def test_every_convolution_in_onnx_has_eight_bits(tmp_path, deployed):
+    import onnx
+
+    rng = np.random.default_rng(0)
+    images = [np.kron(rng.random((1, 3, 16, 24)), np.ones((4, 4))).astype(np.float32) for _ in range(6)]
+    assert 0 < export_int8(deployed["kp2dtiny"], tmp_path / "n.onnx", images) < 0.1
+    graph = onnx.load(tmp_path / "n.onnx").graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) > 10
+    for node in convolutions:
+        image, weight = (made_by[name] for name in node.input[:2])
+        assert (image.op_type, weight.op_type) == ("DequantizeLinear", "DequantizeLinear")
+        assert made_by[image.input[0]].op_type == "QuantizeLinear"
+        assert kinds[weight.input[0]] == onnx.TensorProto.INT8
 
 
 @pytest.mark.parametrize(("confused", "share"), [(0, 1.0), (12, 13 / 25), (25, 0.0)])
@@ -241,8 +265,8 @@ def test_what_cannot_be_exported_is_told(deployed, tmp_path, pictures):
         read_size("752")
     with pytest.raises(DataError, match="0 images, more than 8 needed"):
         export_network("letnet2", tmp_path / "n.xml", None, "96x64", dynamic=False, int8=tmp_path)
-    with pytest.raises(BackendError, match=r"8 bits are for \.xml and one size"):
-        export_network("letnet2", tmp_path / "n.onnx", None, "96x64", dynamic=False, int8=pictures)
+    with pytest.raises(BackendError, match=r"8 bits are for \.xml, \.onnx and one size"):
+        export_network("letnet2", tmp_path / "n.param", None, "96x64", dynamic=False, int8=pictures)
     assert not list(tmp_path.iterdir())
 
 
@@ -273,6 +297,68 @@ def test_onnx_gives_its_maps_by_their_own_names(deployed, tmp_path):
         "score": SIZE,
         "descriptor": (256, SIZE[0] // 8, SIZE[1] // 8),
     }
+
+
+def says(path, module, inputs):
+    """Outputs of an exported pair network and of torch, by name."""
+    compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert [name for port in compiled.inputs for name in port.get_names() if name in inputs] == list(inputs)
+    with torch.inference_mode():
+        expected = dict(zip(module.outputs, module(**inputs), strict=True))
+    found = compiled([value.numpy() for value in inputs.values()])
+    return {name: (found[name], value.numpy()) for name, value in expected.items()}
+
+
+@pytest.mark.skipif(find_spec("onnxscript") is None, reason="onnxscript is not installed")
+def test_loftr_in_onnx_matches_what_torch_matches(tmp_path):
+    torch.manual_seed(0)
+    save_weights(tmp_path / "w.safetensors", {k: v.numpy() for k, v in build("loftr").state_dict().items()})
+    out = tmp_path / "n.onnx"
+    (line,) = export_network("loftr", out, tmp_path / "w.safetensors", "96x64", dynamic=False, int8=None)
+    assert float(line[1].split()[0]) < 1e-4
+    module = deploy_pair(load("loftr", tmp_path / "w.safetensors"), SIZE)
+    random = {name: torch.rand(1, 1, *SIZE) for name in ("image_a", "image_b")}
+    found = says(out, module, {**random, "least": torch.tensor([-1.0])})
+    assert len(found["confidence"][0]) > 3
+    for name, (said, expected) in found.items():
+        np.testing.assert_allclose(said, expected, rtol=0, atol=1e-4 * np.abs(expected).max(), err_msg=name)
+    none = says(out, module, {**random, "least": torch.tensor([0.99])})
+    assert [said.shape for said, _ in none.values()] == [(0, 2), (0, 2), (0,)]
+
+
+@pytest.mark.skipif(find_spec("onnxscript") is None, reason="onnxscript is not installed")
+def test_lightglue_in_onnx_takes_any_number_of_points(tmp_path):
+    torch.manual_seed(0)
+    network = build("lightglue", size=32, layers=2, heads=2, input_size=16).eval()
+    module = deploy_pair(network, SIZE)
+    assert export_pair(module, tmp_path / "n.onnx", SIZE) < 1e-4
+    for counts, least in (((40, 60), -1.0), ((7, 3), -1.0), ((40, 60), 0.99)):
+        inputs = {}
+        for name, count in zip("ab", counts, strict=True):
+            inputs[f"uv_{name}"] = torch.rand(1, count, 2) * 64
+            inputs[f"descriptor_{name}"] = torch.nn.functional.normalize(torch.randn(1, count, 16), dim=2)
+        found = says(tmp_path / "n.onnx", module, {**inputs, "least": torch.tensor([least])})
+        (said, expected), confidence = found["index"], found["confidence"]
+        assert np.array_equal(said, expected)
+        assert (said >= 0).any() == (least < 0)
+        assert np.abs(confidence[0] - confidence[1]).max() < 1e-6
+        match: Any = network.match
+        assert np.array_equal(said, match(*keypoints(inputs), least, -1.0, -1.0).indices.numpy())
+
+
+def keypoints(inputs):
+    return [Keypoints(inputs[f"uv_{name}"], inputs[f"descriptor_{name}"], SIZE[::-1]) for name in "ab"]
+
+
+def test_matchers_are_exported_as_they_are(tmp_path):
+    torch.manual_seed(0)
+    network = build("lightglue", size=32, layers=1, heads=2)
+    save_weights(tmp_path / "w.safetensors", {k: v.numpy() for k, v in network.state_dict().items()})
+    given = ("lightglue", tmp_path / "n.onnx", tmp_path / "w.safetensors", "96x64")
+    with pytest.raises(BackendError, match="lightglue is exported for images of one size, in full precision"):
+        export_network(*given, dynamic=True, int8=None)
+    with pytest.raises(BackendError, match=r"is exported to \.onnx alone"):
+        export_pair(deploy_pair(network, SIZE), tmp_path / "n.xml", SIZE)
 
 
 def test_a_file_that_is_no_network_of_images_is_refused(tmp_path):

@@ -42,7 +42,7 @@ def test_all_that_a_model_says_is_drawn(images, name, options, extra):
         model = f"{name}={images / 'w.safetensors'}"
     show.main(images / "0.png", images / "1.png", model, images / "out", 96, 128, 50)
     drawn = {path.stem: cv2.imread(str(path)) for path in (images / "out").glob("*.png")}
-    assert set(drawn) == {"detections", "matches"} | extra
+    assert set(drawn) == {"detections", "detail", "matches"} | extra
     assert drawn["matches"].shape == (96, 256, 3)
     assert all(drawn[key].shape == (96, 128, 3) for key in extra)
     plain = cv2.imread(str(images / "0.png"))
@@ -57,6 +57,27 @@ def test_a_match_is_drawn_from_its_point_to_its_partner():
     assert not line[:4].any()
     assert line[5:56].all()
     assert not line[57:].any()
+
+
+def test_a_detail_shows_what_lies_round_the_first_keypoint_four_times_as_large():
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[18, 60] = 9  # first pixel of the detail
+    uv, others = (
+        np.array([[70.0, 23.0], [5.0, 5.0]]),
+        np.array([[65.0, 23.0], [0.0, 39.0], [np.nan, np.nan], [1e12, 0]]),
+    )
+    picture = drawing.detail(image, uv, others)
+    assert picture.shape == image.shape
+    assert (picture[:4, :4] == 9).all()
+    for channel, u in ((1, 70), (0, 65)):
+        rows, columns = np.nonzero((picture[..., channel] > 9) & (picture.argmax(axis=2) == channel))
+        assert (columns.mean(), rows.mean()) == pytest.approx((4 * (u - 60) + 2, 4 * (23 - 18) + 2), abs=0.3)
+
+
+def test_a_detail_without_keypoints_is_the_middle():
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[15:25, 30:50] = 9
+    assert (drawing.detail(image, np.zeros((0, 2))) == 9).all()
 
 
 def test_right_matches_are_green_and_wrong_ones_red():

@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 
 from letvins_ros import networks
 from training.data import homographies, photometric
-from training.data.images import list_images
+from training.data.images import list_images, to_tensor
 from training.data.inputs import Inputs
 from training.data.pairs import HomographyPairs, PairOptions
-from training.drawing import matches
+from training.drawing import detail, detections, heat, matches
 from training.features import CellNetwork
 from training.losses.kp2d import Weights, keypoint_losses, to_points
 from training.recipes.base import Batch, Recipe
@@ -107,13 +107,23 @@ def validate_keypoints(network: nn.Module, unseen: Path, size: tuple[int, int], 
 
 
 def keypoint_pictures(network: nn.Module, unseen: Path, size: tuple[int, int], top_k: int) -> dict[str, np.ndarray]:
-    """Two unseen photographs beside their warped views, joined where they match: right ones green, wrong ones red."""
+    """Of two unseen photographs how they match their warped views, right ones green and wrong ones red, and `_points`.
+
+    These are the frame with its keypoints, the scores, and a detail with the view's keypoints too, in red.
+    """
     network.eval()
     match = KeypointMatcher(CellNetwork(network))
+    device = next(network.parameters()).device
     pictures = {}
     for pair in photo_pairs(unseen, size, 2, homographies.KP2D):
-        found = match(pair, [Choice(top_k)])[0].matches
-        pictures[pair.name] = matches(pair.image_a, pair.image_b, found, right_matches(pair, found))
+        said = match(pair, [Choice(top_k)])[0]
+        right = right_matches(pair, said.matches)
+        pictures[pair.name] = matches(pair.image_a, pair.image_b, said.matches, right)
+        with torch.inference_mode():
+            score = network(to_tensor(pair.image_a, 3)[None].to(device)).score[0, 0].cpu().numpy()
+        of_view = homographies.transfer(np.linalg.inv(np.asarray(pair.H_b_a)), said.uv_b)
+        shown = [detections(pair.image_a, said.uv_a), heat(score, size), detail(pair.image_a, said.uv_a, of_view)]
+        pictures[f"{pair.name}_points"] = np.hstack(shown)
     return pictures
 
 
