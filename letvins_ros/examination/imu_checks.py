@@ -158,5 +158,5 @@ def gap_findings(samples: ImuSamples, first_ns: int) -> list[Finding]:
     i = int(steps.argmax())
     if steps[i] < max(LEAST_GAP_S, GAP_PERIODS * float(np.median(steps))):
         return []
-    at = (samples.stamps_ns[i] - first_ns) * 1e-9
-    return [Finding("imu_gap", f"no IMU readings for {steps[i]:.2f} s", max(at, 0.0), {"gap_s": float(steps[i])})]
+    since_s, gap_s = max((int(samples.stamps_ns[i]) - first_ns) * 1e-9, 0.0), float(steps[i])
+    return [Finding("imu_gap", f"no IMU readings for {gap_s:.2f} s", since_s, {"gap_s": gap_s})]

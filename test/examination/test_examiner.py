@@ -157,6 +157,7 @@ def test_a_gap_in_the_readings_is_named_with_its_time(recording):
     imu = ImuSamples(recording.imu.stamps_ns[kept], recording.imu.gyro[kept], recording.imu.accel[kept])
     found = finding(replace(recording, imu=imu), "imu_gap")
     assert found.since_s == pytest.approx(4, abs=0.02)
+    assert type(found.to_dict()["since_s"]) is float  # numpy's own would be shown as np.float64(4.0)
 
 
 def test_exchanged_cameras_are_named(recording):
