@@ -6,6 +6,7 @@ imported here, and the nodes resolve configuration and calibration themselves. `
 """
 
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ from launch_ros.substitutions import ExecutableInPackage
 
 CONFIG = Path(__file__).parents[1] / "config"  # in the repository and in share/letvins_ros alike
 PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+# after SIGTERM `ros2 launch` leaves all that it has started running
+PARENT = "LETVINS_PARENT"  # names for a node the process with which it is to end
+ENDS_WITH_US = "setpriv --pdeathsig TERM" if shutil.which("setpriv") else None  # prefix of other programs that are to
 RESPAWN_DELAY_S, RESPAWNS = 0.1, 10
 TEXTS = {
     "config": ("", "configuration (yaml) with the calibration; of a dataset's own where empty"),
@@ -72,6 +76,8 @@ def generate_launch_description() -> LaunchDescription:
 def _start(context: LaunchContext) -> list[Any]:
     """All processes; an error that names the argument before any of them starts."""
     given = _given(context.launch_configurations)
+    prefixed = "launch-prefix" in context.launch_configurations  # a debugger is then the nodes' parent
+    given["parent"] = {} if prefixed else {PARENT: str(os.getpid())}
     rviz = [_rviz(context, given["namespace"])] if given["rviz"] else []
     actions: list[Any] = []
     if given["fastdds"] and PROFILE not in os.environ:
@@ -85,7 +91,7 @@ def _start(context: LaunchContext) -> list[Any]:
     if given["bag"]:
         command = ["ros2", "bag", "play", given["bag"], "--rate", str(given["rate"]), "--clock", "--delay", "1"]
         watch = _Watch("ros2 bag play")
-        actions += watch.over(ExecuteProcess(cmd=command, output="screen", on_exit=watch.ended))
+        actions += watch.over(ExecuteProcess(cmd=command, output="screen", prefix=ENDS_WITH_US, on_exit=watch.ended))
     return actions + rviz
 
 
@@ -143,6 +149,7 @@ def _node(name: str, given: dict[str, Any], parameters: dict[str, Any]) -> list[
         parameters=[parameters],
         remappings=[(ours, topic) for ours, topic in topics.items() if ours != topic],
         output="screen",
+        additional_env=given["parent"],
         respawn=again,
         respawn_delay=RESPAWN_DELAY_S,
         respawn_max_retries=RESPAWNS,
@@ -189,4 +196,6 @@ def _rviz(context: LaunchContext, namespace: str) -> Node:
     prefix = namespace.strip("/")
     frame = ["-f", f"{prefix}/map"] if prefix else []
     arguments = ["-d", str(CONFIG / "letvins.rviz"), *frame]
-    return Node(package="rviz2", executable="rviz2", namespace=namespace, arguments=arguments)
+    return Node(
+        package="rviz2", executable="rviz2", namespace=namespace, arguments=arguments, prefix=ENDS_WITH_US
+    )  # fmt: skip

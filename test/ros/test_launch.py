@@ -3,8 +3,10 @@
 
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import time
 import types
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from letvins_ros.processes import PARENT
 from letvins_ros.ros.system import PROFILE, System, programs
 
 from .stand_ins import stand_ins
@@ -179,6 +182,50 @@ def test_the_end_of_the_recording_ends_the_launch(launching):
     assert not nodes(actions)["dataset_player"]["respawn"]
     (event,) = watch_of(actions, "dataset_player")[0](ended(0), RUNNING)
     assert event.keywords["event"].kind == "Shutdown"
+
+
+def test_all_that_is_started_ends_with_the_launch(launching, monkeypatch):
+    monkeypatch.setattr(
+        sys.modules["launch_ros.substitutions"].ExecutableInPackage, "perform", lambda self, context: "/opt/rviz2"
+    )
+    given = {"config": EUROC, "bag": EUROC, "rviz": "true", "autopilot": "px4"}
+    started = launching(ROOT / "launch" / "letvins.launch.py", **given)[1]
+    (bag,) = [action.keywords for action in started if action.kind == "ExecuteProcess"]
+    rviz = nodes(started)["rviz2"]
+    tied = "setpriv --pdeathsig TERM" if which("setpriv") else None
+    assert (bag["prefix"], rviz["prefix"]) == (tied, tied)
+    ours = {name: node for name, node in nodes(started).items() if name != "rviz2"}
+    assert set(ours) == {"feature_tracker", "vio", "loop_closure", "autopilot"}
+    assert all(node["additional_env"] == {PARENT: str(os.getpid())} for node in ours.values())
+    prefixed = nodes(launching(ROOT / "launch" / "letvins.launch.py", **{"launch-prefix": "gdb"})[1])
+    assert all(node["additional_env"] == {} for node in prefixed.values())  # gdb is the parent
+
+
+@needs_launch
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+def test_nodes_of_ros2_launch_end_with_it(sign):
+    command = ["ros2", "launch", str(ROOT / "launch" / "euroc_stereo_imu.launch.py")]
+    env = os.environ | {"ROS_DOMAIN_ID": "93", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    launched = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: len(children(launched.pid)) == 3, 60)
+        started = children(launched.pid)
+    finally:
+        launched.send_signal(sign)
+        launched.wait(timeout=20)
+    until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in started), 20)
+
+
+def children(pid):
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def until(is_so, timeout_s):
+    end = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 @needs_launch
