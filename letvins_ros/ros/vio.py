@@ -30,7 +30,7 @@ from letvins_ros.types import VioStatus as Status
 
 LATE_IMU_S = 0.15  # a frame waits so long for the readings up to its time
 APART_S = 0.5  # images so far ahead of the IMU are of another clock
-BEHIND_S, FAR_BEHIND_S = 1.5, 5.0  # so far behind too, which no queue explains; and so far, of no use
+BEHIND_S, FAR_BEHIND_S = 1.5, 5.0  # so far behind too, beside the tracker's time; and so far, of no use
 CATCH_UP_S = 2.0
 QUEUE, START_QUEUE = 6, 30  # tracks that wait; the start takes as long as many frames, which are then caught up with
 SILENT_S = 1.0
@@ -194,10 +194,13 @@ class VioNode(LetvinsNode):
         ahead_s = self._estimator.ahead_of_imu_s(waiting.tracks.stamp_ns)
         if not self._uses_imu or ahead_s is None or waiting.arrival_ns * 1e-9 - self._imu.at_s > APART_S:
             return True  # a silent IMU is another matter, which the estimator bridges and names
-        if not -BEHIND_S < ahead_s < APART_S:
+        late_s = max(time.time_ns() - waiting.received_ns, 0) * 1e-9  # in tracker and queues, which readings pass by
+        if not -BEHIND_S - late_s < ahead_s < APART_S:
             where = "ahead of" if ahead_s > 0 else "behind"
             text = f"image stamps are {abs(ahead_s):.1f} s {where} the IMU's: two clocks?"
             self.problems.note("clocks", text)
+        elif ahead_s <= -FAR_BEHIND_S:
+            self.problems.note("tracks", f"dropped because they come {late_s:.1f} s after their images")
         return -FAR_BEHIND_S < ahead_s < APART_S
 
     def _process(self, waiting: Waiting) -> None:

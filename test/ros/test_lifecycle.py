@@ -17,12 +17,13 @@ from letvins_ros.errors import DataError
 from letvins_ros.ros import vio
 from letvins_ros.ros.convert import imu_to_message
 from letvins_ros.ros.dataset_player import SETTLE_S, DatasetPlayerNode
-from letvins_ros.ros.feature_tracker import FeatureTrackerNode
+from letvins_ros.ros.feature_tracker import FeatureTrackerNode, nothing_seen
 from letvins_ros.ros.imu_inbox import ImuStream
 from letvins_ros.ros.loop_closure import LoopClosureNode
 from letvins_ros.ros.qos import sensor_qos
 from letvins_ros.ros.stats import Stats
 from letvins_ros.ros.vio import VioNode
+from letvins_ros.types import ImuSamples
 
 from .harness import own_domain, rss_mb
 
@@ -157,3 +158,27 @@ def test_vio_gathers_data_while_its_kernels_are_loaded(make, monkeypatch):
     assert not subscribed
     assert node.trigger_activate() == OK
     assert subscribed == [len(list(node.subscriptions))]
+
+
+@pytest.mark.parametrize(
+    ("behind_s", "late_s", "told", "used"),
+    [
+        (2.0, 0.0, "clocks: image stamps are 2.0 s behind the IMU's: two clocks?", True),
+        (2.0, 2.0, "", True),
+        (2.0, 0.4, "clocks: image stamps are 2.0 s behind the IMU's: two clocks?", True),
+        (6.0, 6.0, "tracks: dropped because they come 6.0 s after their images", False),
+        (8.0, 1.0, "clocks: image stamps are 8.0 s behind the IMU's: two clocks?", False),
+        (-1.0, 2.0, "clocks: image stamps are 1.0 s ahead of the IMU's: two clocks?", False),
+    ],
+)
+def test_a_slow_tracker_is_not_taken_for_another_clock(behind_s, late_s, told, used, make):
+    node = make(VioNode)
+    assert node.trigger_configure() == OK
+    newest_ns = time.time_ns()
+    node._estimator.add_imu(ImuSamples(np.array([newest_ns]), np.zeros((1, 3)), np.array([[0, 0, 9.81]])))
+    node._imu.at_s = time.monotonic()
+    stamp_ns = newest_ns - round(behind_s * 1e9)
+    received_ns = time.time_ns() - round(late_s * 1e9)
+    waiting = vio.Waiting(nothing_seen(stamp_ns, 2), time.monotonic_ns(), received_ns, False, (), (1.0, 1.0))
+    assert node._is_covered(waiting) == used
+    assert node.problems.current() == [told] * bool(told)
