@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +18,7 @@ SUSPICIOUS = 50.0  # contradiction from which it is asked for; recordings withou
 LEAST_S = 7.0  # of tracks: mounts show in turns and accelerations, of which a second may have none
 EXPLAINED = 15.0  # contradiction below which the unknowns explain it: four times the IMU's noise
 TRIED_SCALES, CLOSE_SCALE = (0.8, 1.2), 0.003  # of the accelerations, to find the best so closely
+STILL_PX = 0.5  # from frame to frame, which is more than what tracks of a camera at rest do
 LOST = 1e6  # instead of what is left over where the estimate is lost
 LESS = 0.75  # of what is left without that scale
 LEAST_SCALE = 0.015  # what is found in rooms without any error is within a third of these four
@@ -31,21 +33,35 @@ def second_opinion(
     tracks: Sequence[FrameTracks], imu: ImuSamples, config: Config, rig: Rig, since_s: float
 ) -> Finding | None:
     """What of the set-up explains the contradiction, None where nothing does; tracks are those of the first frames."""
+    if not _moving(tracks):
+        return None
     config = replace(config, estimator=replace(config.estimator, estimate_extrinsics=True))
     given, halfway, cameras = _left_over(tracks, imu, config, rig)
     if not np.isfinite(given) or (given < EXPLAINED and not any(_moved(rig.cameras, cameras))):
         return None
     from scipy.optimize import minimize_scalar  # 20 MB that few runs need
 
-    best = minimize_scalar(
-        lambda scale: min(_left_over(tracks, replace(imu, accel=imu.accel * scale), config, rig)[0], LOST),
-        bounds=TRIED_SCALES, options={"xatol": CLOSE_SCALE},
-    )  # fmt: skip
+    def left(scale: float) -> float:  # smaller accelerations leave less of whatever is wrong with them
+        scaled = replace(imu, accel=imu.accel * scale)
+        return min(_left_over(tracks, scaled, config, rig)[0], LOST) / scale**2
+
+    best = minimize_scalar(left, bounds=TRIED_SCALES, options={"xatol": CLOSE_SCALE})
     scale, least = float(best.x), float(best.fun)
     if abs(scale - 1) > LEAST_SCALE and least < min(EXPLAINED, LESS * given):
         text = f"IMU and images agree with {scale:.3f} times the accelerations"
         return Finding("accel_scale", text, since_s, {"scale": scale})
     return _of_mounts(rig.cameras, halfway, cameras, since_s) if given < EXPLAINED else None
+
+
+def _moving(tracks: Sequence[FrameTracks]) -> bool:
+    """Whether the first camera's features move in half of the frames; in a lift at rest all may be explained by all."""
+    moving = 0
+    for before, now in pairwise(tracks):
+        _, a, b = np.intersect1d(before.ids, now.ids, assume_unique=True, return_indices=True)
+        step_px = np.linalg.norm(now.uv[0, b] - before.uv[0, a], axis=1)
+        step_px = step_px[np.isfinite(step_px)]
+        moving += bool(len(step_px) and np.median(step_px) > STILL_PX)
+    return moving > len(tracks) / 2
 
 
 def _left_over(

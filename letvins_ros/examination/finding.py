@@ -25,7 +25,8 @@ REMEDIES = {  # code: what to do about it; docs/warnings.md explains each
     "stereo_mount": "calibrate T_body_cam of the two cameras against each other anew",
     "stereo_focal": "check intrinsics and image size of both cameras",
     "stereo_disagrees": "check that left and right images are taken and stamped at one time, and the calibration",
-    "imu_contradicted": "check calibration, clocks, and that IMU and cameras are on one body; mode stereo needs no IMU",
+    "imu_contradicted": "check calibration, clocks, and that IMU and cameras are on one body, which no lift, train or"
+    " ship carries; mode stereo needs no IMU",
     "scene_changed": "the camera was carried, or all before it changed: the position after it is not to be trusted",
     "stereo_missing": "check calibration, sizes and stamps of left and right images",
     "frame_gap": "look for images lost on the way",

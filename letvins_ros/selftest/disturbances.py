@@ -11,6 +11,7 @@ from letvins_ros.calibration import MountedCamera
 from letvins_ros.geometry import exp_so3
 from letvins_ros.selftest.image_disturbances import IMAGES
 from letvins_ros.selftest.imu_disturbances import IMU
+from letvins_ros.selftest.platform_disturbances import PLATFORMS
 from letvins_ros.selftest.recording import Disturbance, Recording
 from letvins_ros.types import Trajectory
 
@@ -145,4 +146,4 @@ _OTHERS: dict[str, Disturbance] = {
     "carried: 0.3 m": partial(_carried, metres=0.3),
     "carried: 1.5 m": partial(_carried, metres=1.5),
 }
-DISTURBANCES = IMAGES | IMU | _OTHERS
+DISTURBANCES = IMAGES | IMU | _OTHERS | PLATFORMS

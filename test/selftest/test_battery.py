@@ -2,6 +2,7 @@
 """The battery of disturbances, and that a wrong set-up is named and mended."""
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from letvins_ros.evaluation.run_metrics import compare
 from letvins_ros.pipeline import RunOptions, run_dataset
 from letvins_ros.selftest import DISTURBANCES, run_battery
 from letvins_ros.selftest.battery import judged
-from letvins_ros.selftest.recording import Recording, flight
+from letvins_ros.selftest.recording import SMALL_RIG, Recording, flight
+from letvins_ros.simulation import Equipment, Simulation
 from letvins_ros.types import Trajectory, VioStatus
 
 SHORT = ["images: black 1 s", "calibration: left focal length halved", "gaps: both 3 s", "clocks: frames twice"]
@@ -81,6 +83,24 @@ def test_what_is_black_broken_or_doubled_for_a_while_is_survived_or_named():
     assert outcomes[0].warnings == ()
     assert "stereo_focal" in outcomes[2].warnings
     assert outcomes[3].resets == 1
+
+
+@pytest.fixture(scope="module")
+def at_rest():
+    """Cameras that see no motion at all."""
+    simulation = Simulation("static", 12.0, 2, Equipment(SMALL_RIG))
+    simulation.image = cache(simulation.image)  # type: ignore[method-assign]
+    return simulation
+
+
+@pytest.mark.parametrize("name", ["platform: a lift", "platform: a train", "platform: a ship"])
+def test_a_room_that_moves_is_told_and_what_the_images_see_holds(at_rest, name):
+    recording = Recording(at_rest)
+    DISTURBANCES[name](recording)
+    _, outcome = run(recording)
+    assert outcome.warnings == ("imu_contradicted",)  # no set-up that would explain it
+    assert outcome.largest_m < 0.01
+    assert outcome.ate_m < 0.003
 
 
 def everything(recording):
