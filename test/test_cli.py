@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def letvins(monkeypatch, capsys, tmp_path):
 @pytest.fixture
 def pipeline(monkeypatch):
     """Stands in for the pipeline; holds the arguments of its last run."""
-    fake = types.ModuleType("letvins_ros.pipeline")
+    fake: Any = types.ModuleType("letvins_ros.pipeline")
     fake.RunOptions = RunOptions
     fake.metrics = METRICS
     fake.failure = None

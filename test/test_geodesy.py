@@ -18,4 +18,4 @@ def test_the_example_of_the_guidance_note():
 def test_near_the_datum_a_degree_is_as_long_as_the_ellipsoid_is_curved():
     at_the_equator = east_north_up(np.array([[0, 1e-5, 0], [1e-5, 0, 0], [0, 0, 2.0]]), np.zeros(3))
     north = 1e-5 * np.pi / 180 * 6335439.327  # the meridian's radius there, a (1 - e^2)
-    np.testing.assert_allclose(at_the_equator, [[1.1131949, 0, 0], [0, north, 0], [0, 0, 2]], atol=1e-6)
+    np.testing.assert_allclose(at_the_equator, [[1.1131949, 0.0, 0.0], [0.0, north, 0.0], [0.0, 0.0, 2.0]], atol=1e-6)

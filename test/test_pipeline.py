@@ -2,13 +2,14 @@
 import csv
 import gc
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from letvins_ros import pipeline
-from letvins_ros.calibration import TYPICAL_IMU
+from letvins_ros.calibration import TYPICAL_IMU, Rig
 from letvins_ros.config import Config, EstimatorConfig, LoopConfig
 from letvins_ros.config_io import load_config
 from letvins_ros.datasets import ReadReport
@@ -23,7 +24,7 @@ from letvins_ros.sensors import calibrated_rig, fit_to_data
 from letvins_ros.simulation import SCENARIOS
 from letvins_ros.simulation.imu import START_NS
 from letvins_ros.simulation.rigs import EUROC_RIG, FOUR_CAMERA_RIG
-from letvins_ros.types import GnssFixes, ImuSamples
+from letvins_ros.types import GnssFixes, ImageFrame, ImuSamples
 
 SECOND = 1_000_000_000
 DEFAULT = Config()
@@ -188,12 +189,18 @@ def test_each_frame_comes_after_the_readings_up_to_its_time(recording, monkeypat
 class Recording:
     """A recording by its sensors alone."""
 
-    name = "walk"
+    name, gnss, truth = "walk", None, None
 
-    def __init__(self, rig=EUROC_RIG, imu=True):
+    def __init__(self, rig: Rig | None = EUROC_RIG, imu: bool = True) -> None:
         self.rig, self.report, self.stamps_ns = rig, ReadReport(), np.arange(20) * SECOND // 20
         stamps = np.arange(200) * SECOND // 200
         self.imu = ImuSamples(stamps, np.zeros((200, 3)), np.zeros((200, 3))) if imu else None
+
+    def __len__(self) -> int:
+        return len(self.stamps_ns)
+
+    def frames(self, start_s: float = 0.0, duration_s: float | None = None) -> Iterator[ImageFrame]:
+        yield from ()
 
 
 ONE_CAMERA = replace(EUROC_RIG, cameras=EUROC_RIG.cameras[:1])

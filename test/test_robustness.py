@@ -387,7 +387,14 @@ def test_an_output_folder_may_have_any_name_in_any_locale(hall, tmp_path):
     run_wanted, track_wanted = RESULTS, {"tracks.mp4", "tracks.png", "survival.png", "tracks.json"}
     for words, wanted in (("run", hall, "--duration", 0.5, "--no-loop"), run_wanted), (("track", few), track_wanted):
         out = tmp_path / "\u00fcber \u9053 \udcff" / words[0]
-        command_line = [sys.executable, "-m", "letvins_ros.cli", *map(str, words), "-o", os.fsencode(out)]
+        command_line: list[str | bytes] = [
+            sys.executable,
+            "-m",
+            "letvins_ros.cli",
+            *map(str, words),
+            "-o",
+            os.fsencode(out),
+        ]
         done = subprocess.run(command_line, check=False, capture_output=True, env=ENVIRONMENT | plain)
         assert done.returncode == 0, done.stderr
         assert wanted <= {path.name for path in out.iterdir()}

@@ -4,7 +4,7 @@
 import os
 import sys
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -27,7 +27,7 @@ BACK = "rows after the clock was set back, dropped until their times are new"
 T = TypeVar("T")
 
 
-def read_ahead(items: Generator[T, None, None], depth: int = 8) -> Iterator[T]:
+def read_ahead(items: Generator[T, None, None], depth: int = 8) -> Generator[T, None, None]:
     """Yield the same items in the same order, made by a worker thread at most `depth` ahead.
 
     An error of the worker is raised here in its turn; a consumer who stops early stops the worker.

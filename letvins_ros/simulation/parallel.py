@@ -2,7 +2,7 @@
 """Work of several threads, handed over in order."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def in_order(function: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
     """Yield function(item) of each item, worked out by threads that keep at most AHEAD results waiting."""
     workers = ThreadPoolExecutor(WORKERS, "simulation")
     pending: deque[Future[R]] = deque()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags as real drivers write them: their topics, types and habits, with small images."""
 
+from typing import Any
+
 import numpy as np
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
@@ -95,7 +97,7 @@ def write(path, records, kind="mcap", prepare=lambda writer: None, strange=()):
     serialize = store.serialize_ros1 if ros1 else store.serialize_cdr
     with writer:
         for topic, msgtype, definition in strange:
-            about = {"md5sum": "0" * 32} if ros1 else {"rihs01": "RIHS01_" + "0" * 64}
+            about: dict[str, Any] = {"md5sum": "0" * 32} if ros1 else {"rihs01": "RIHS01_" + "0" * 64}
             writer.write(writer.add_connection(topic, msgtype, msgdef=definition, **about), START_NS, b"junk" * 5)
         connections = {}
         for recorded_ns, topic, msgtype, make, i, stamp_ns in sorted(records, key=lambda record: record[0]):

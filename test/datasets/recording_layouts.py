@@ -203,7 +203,7 @@ def kitti_raw(path, rectified=True, imu_step=1):
         (drive / f"image_0{camera}" / "timestamps.txt").write_text("".join(map(text, stamps.tolist())))
     size = [WIDTH, HEIGHT] if rectified else [60, 40]
     cam = calibration_line("S_rect_00", size) + calibration_line("S_rect_01", size)
-    T_rect_right = T_CAM_RIGHT if rectified else geometry.transform(np.eye(3), [BASELINE, 0, 0])
+    T_rect_right = T_CAM_RIGHT if rectified else geometry.transform(np.eye(3), np.array([BASELINE, 0, 0]))
     for i, x in enumerate((0.0, -50 * BASELINE)):
         cam += calibration_line(f"P_rect_0{i}", [50, 0, 31.5, x, 0, 50, 23.5, 0, 0, 0, 1, 0])
         cam += calibration_line(f"K_0{i}", [50, 0, 31.5, 0, 50, 23.5, 0, 0, 1])

@@ -14,7 +14,9 @@ from .test_listed import replace
 
 def test_poses_have_a_scale_each_and_a_world_with_z_up(tmp_path):
     truth = open_dataset(layouts.four_seasons(tmp_path).path).truth
-    expected = recording_layouts.T_world_cam(recording_layouts.frame_seconds()) @ geometry.inverse(layouts.T_IMU_CAM)
+    expected = recording_layouts.T_world_cam(recording_layouts.frame_seconds()) @ geometry.inverse(
+        recording_layouts.T_IMU_CAM
+    )
     np.testing.assert_allclose(truth.positions, expected[:, :3, 3], atol=1e-9)
     assert truth.stamps_ns.tolist() == layouts.FRAMES_NS.tolist()
 

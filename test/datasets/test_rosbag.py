@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -112,7 +114,7 @@ def test_a_bag_is_not_overwritten_and_an_unfinished_one_not_left(tmp_path, sourc
     with pytest.raises(DataError, match="exists already"):
         write_bag(source, tmp_path / "there.bag", "ros1")
 
-    class Broken:
+    class Broken(Any):
         imu, gnss, truth = source.imu, source.gnss, source.truth
 
         def frames(self):

@@ -12,9 +12,8 @@ from letvins_ros.estimation.state import State
 from letvins_ros.geometry import exp_so3, yaw_rotation
 from letvins_ros.imu import GRAVITY, ImuBuffer, ImuSteps
 from letvins_ros.simulation.imu import exact_imu, seconds, stamps
-from letvins_ros.simulation.motion import control_times
 from letvins_ros.simulation.rigs import EUROC_IMU, EUROC_RIG
-from letvins_ros.simulation.trajectory import SplineTrajectory
+from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
 from letvins_ros.types import ImuSamples
 
 from .synthetic import FRAME_HZ, Quality, Recording, follow, record, wall_points
@@ -110,6 +109,7 @@ def test_at_rest_gravity_gives_the_tilt_and_the_gyro_its_bias(seed):
     R = exp_so3(rng.normal(size=3))
     accel = np.tile(R.T @ UP * GRAVITY, (50, 1)) + rng.normal(0, 1e-3, (50, 3))
     state = initialise_at_rest(ImuSteps(np.full(50, 0.005), np.tile(BIAS, (50, 1)), accel))
+    assert isinstance(state, State)
     np.testing.assert_allclose(state.R.T @ UP, R.T @ UP, atol=1e-3)
     np.testing.assert_allclose(state.gyro_bias, BIAS, atol=1e-12)
     assert heading(state.R) == pytest.approx(0, abs=1e-9)

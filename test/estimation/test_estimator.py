@@ -377,7 +377,7 @@ def with_a_near_match(recording, first):
 
     def spoiled(one):
         uv, row = one.uv.copy(), one.ids == wrong
-        uv[1, row] = uv[0, row] - np.float32([130, 0])
+        uv[1, row] = uv[0, row] - np.array([130, 0], np.float32)
         return replace(one, uv=uv)
 
     keep = imu.stamps_ns >= tracks[0].stamp_ns - SECOND // 10

@@ -47,7 +47,7 @@ def factors_of(frames):
     """IMU factors, and one of each other kind that the estimator adds."""
     first, last = frames[0], frames[-1]
     still = gtsam.PriorFactorVector(V(last.index), np.zeros(3), gtsam.noiseModel.Isotropic.Sigma(3, 0.1))
-    others = [still]
+    others: list[gtsam.NonlinearFactor] = [still]
     if len(frames) > 1:
         model = gtsam.noiseModel.Diagonal.Sigmas(np.repeat([0.01, 0.02], 3))
         others.append(gtsam.BetweenFactorPose3(X(first.index), X(last.index), gtsam.Pose3(), model))
@@ -179,7 +179,9 @@ def test_some_components_have_only_their_rows_and_steps():
     keys = [Key(State, 0), Key(State, 1)]
     points = Values({key: random_state(rng) for key in keys})
     cost = LinearCost(keys, points, Quadratic(A @ A.T, rng.normal(size=6)), components=picked)
-    assert cost.rows(Layout([keys[1], keys[0]])).tolist() == [15, 16, 17, 0, 1, 2]
+    rows = cost.rows(Layout([keys[1], keys[0]]))
+    assert isinstance(rows, np.ndarray)
+    assert rows.tolist() == [15, 16, 17, 0, 1, 2]
     d = 1e-3 * rng.normal(size=30)
     np.testing.assert_allclose(cost.at(stepped(cost, d))[0], cost.g + cost.H @ d[picked], rtol=1e-9)
 

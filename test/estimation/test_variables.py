@@ -5,7 +5,7 @@ import pytest
 
 from letvins_ros.estimation.calibration_variables import TIME_OFFSET, Mount, TimeOffset
 from letvins_ros.estimation.state import State
-from letvins_ros.estimation.variables import Key, Layout, Values
+from letvins_ros.estimation.variables import AnyKey, Key, Layout, Values
 from letvins_ros.geometry import exp_so3, transform
 
 
@@ -48,8 +48,8 @@ def test_a_variable_has_the_same_steps_as_its_gtsam_parts(kind):
 
 def test_a_layout_gives_each_variable_its_rows_in_order_and_steps_no_other():
     rng = np.random.default_rng(1)
-    keys = [Key(State, 4), Key(Mount, 1), TIME_OFFSET]
-    layout, values = Layout(keys), Values({key: random_variable(key.kind, rng) for key in [*keys, Key(Mount, 0)]})  # type: ignore[misc]
+    keys: list[AnyKey] = [Key(State, 4), Key(Mount, 1), TIME_OFFSET]
+    layout, values = Layout(keys), Values({key: random_variable(key.kind, rng) for key in [*keys, Key(Mount, 0)]})
     assert layout.size == 22
     assert layout.rows([TIME_OFFSET, Key(Mount, 1)]).tolist() == [21, *range(15, 21)]
     d = rng.normal(0, 0.1, 22)

@@ -38,8 +38,14 @@ else:
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch):
-    """Runs a suite with the stand-in; returns whether it regressed. `said` holds what was echoed."""
+def said() -> list[str]:
+    """What was echoed."""
+    return []
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch, said):
+    """Runs a suite with the stand-in; returns whether it regressed."""
     (tmp_path / "fake.py").write_text(FAKE)
     monkeypatch.setattr(benchmark, "LETVINS", [sys.executable, str(tmp_path / "fake.py")])
     for name, ate in (("easy", "0.010"), ("hard", "0.100")):
@@ -48,9 +54,8 @@ def bench(tmp_path, monkeypatch):
 
     def run(text, save_baseline=False, ray=None):
         (tmp_path / "suite.yaml").write_text(text)
-        return run_benchmark(tmp_path / "suite.yaml", tmp_path / "out", save_baseline, ray, run.said.append)
+        return run_benchmark(tmp_path / "suite.yaml", tmp_path / "out", save_baseline, ray, said.append)
 
-    run.said = []
     return run
 
 
@@ -61,7 +66,7 @@ def _result(tmp_path):
 EASY = "sources: [{name: easy, path: easy}]\nrepeats: 1\nbaseline: b.json\n"
 
 
-def test_every_source_runs_with_every_configuration_as_often_as_asked(bench, tmp_path):
+def test_every_source_runs_with_every_configuration_as_often_as_asked(bench, said, tmp_path):
     text = """
     sources: [{name: easy, path: easy}, {name: hall, simulate: {scenario: hall, duration_s: 1, seed: [3, 5]}}]
     configurations: [{name: default}, {name: other, set: {ate: 7}}]
@@ -78,7 +83,7 @@ def test_every_source_runs_with_every_configuration_as_often_as_asked(bench, tmp
     }
     assert (tmp_path / "out" / result["runs"][0]["folder"] / "metrics.json").exists()
     assert "numpy" in result["provenance"]
-    assert sum("ATE" in line for line in bench.said) == 12
+    assert sum("ATE" in line for line in said) == 12
 
 
 def test_a_result_is_compared_with_the_saved_baseline(bench, tmp_path):
@@ -96,13 +101,13 @@ def test_a_result_is_compared_with_the_saved_baseline(bench, tmp_path):
     ("ate", "message"),
     [("fail", "exit 1: tracker.ate must be"), ("hang", "no end within 1 s"), ("lost", "no pose was estimated")],
 )
-def test_a_failed_run_is_a_regression_and_says_why(bench, tmp_path, ate, message):
+def test_a_failed_run_is_a_regression_and_says_why(bench, said, tmp_path, ate, message):
     (tmp_path / "easy" / "ate").write_text("0.01")
     bench(EASY)  # leaves a metrics.json that must not be taken for the failed run's
     (tmp_path / "easy" / "ate").write_text(ate)
     assert bench(EASY + "timeout_s: 1", save_baseline=True)
     assert message in _result(tmp_path)["runs"][0]["error"]
-    assert message in bench.said[-1]
+    assert message in said[-1]
     assert not (tmp_path / "b.json").exists()
 
 

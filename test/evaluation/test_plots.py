@@ -52,7 +52,7 @@ def test_errors_are_drawn_per_axis_with_units_bounds_and_marks():
     assert {text.get_text() for text in figure.legends[0].texts} == {"±3σ", "degraded", "reset", "initialised"}
     low, high = figure.axes[0].get_ylim()
     assert high == -low > 0.06
-    np.testing.assert_allclose(figure.axes[3].lines[0].get_ydata(), np.degrees(0.1 * T))
+    np.testing.assert_allclose(np.asarray(figure.axes[3].lines[0].get_ydata()), np.degrees(0.1 * T))
 
 
 def test_bounds_alone_are_drawn_where_there_is_no_truth():

@@ -5,6 +5,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+
 from letvins_ros.calibration import read_calibration
 
 from .. import test_calibration_styles as styles
@@ -38,7 +40,7 @@ def use_calibration(path):
     """Read, and used at a point and a pixel."""
     for mounted in read_calibration(path).rig.cameras:
         camera = mounted.camera
-        camera.project(camera.unproject(styles.np.array([[0.0, 0.0], [camera.width - 1.0, camera.height - 1.0]])))
+        camera.project(camera.unproject(np.array([[0.0, 0.0], [camera.width - 1.0, camera.height - 1.0]])))
         assert camera.focal_px > 0
 
 

@@ -4,6 +4,7 @@
 import io
 import struct
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,7 +80,11 @@ def damage_scene(folder, rng):
         write_scene_info(folder / "scene.npz", scene)
     else:
         infos = np.array([[np.array([0, 1]), 0.3, np.zeros((2, 2))], [np.array([1, 0]), 0.5, np.ones((2, 2))]], object)
-        boxed = {"image_paths": np.array(paths, object), "depth_paths": np.array(paths, object), "pair_infos": infos}
+        boxed: dict[str, Any] = {
+            "image_paths": np.array(paths, object),
+            "depth_paths": np.array(paths, object),
+            "pair_infos": infos,
+        }
         np.savez(folder / "scene.npz", intrinsics=scene.intrinsics, poses=scene.poses, **boxed)
     content = (folder / "scene.npz").read_bytes()
     (folder / "scene.npz").write_bytes(mutations.mutate(content, rng, mutations.BINARY))

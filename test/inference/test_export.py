@@ -27,7 +27,13 @@ from letvins_ros.networks.lightglue import Keypoints
 from letvins_ros.tracking.follower import make_follower
 from letvins_ros.weights import WeightsError, default_weights, save_weights
 
-NETWORKS = {"letnet2": {"in_channels": 1}, "kp2dtiny": {"version": "V3"}, "superpoint": {"batch_norm": True}}
+from ..stand_in_runtime import StandInRuntime
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "letnet2": {"in_channels": 1},
+    "kp2dtiny": {"version": "V3"},
+    "superpoint": {"batch_norm": True},
+}
 SIZE = (64, 96)
 
 
@@ -246,7 +252,7 @@ def test_the_share_matched_counts_descriptors_found_where_the_image_turned(confu
             descriptor[channel, v - 2 : v + 3, u - 2 : u + 3] = 1
         return [{"score": np.full((5, 5), 0.5, np.float32), "coord": coord, "descriptor": descriptor}]
 
-    assert share_matched(runtime, [np.zeros((height, width), np.uint8)]) == pytest.approx(share)
+    assert share_matched(StandInRuntime(runtime), [np.zeros((height, width), np.uint8)]) == pytest.approx(share)
 
 
 def test_what_cannot_be_exported_is_told(deployed, tmp_path, pictures):

@@ -7,6 +7,7 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import openvino as ov
@@ -114,7 +115,8 @@ class Context:
 
 def stand_in():
     """A module with the calls of TensorRT that are used."""
-    trt, built = ModuleType("tensorrt"), []
+    trt: Any = ModuleType("tensorrt")
+    built: list[Any] = []
 
     class Builder:
         def __init__(self, logger):

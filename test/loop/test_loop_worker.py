@@ -7,6 +7,7 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -43,6 +44,7 @@ def test_a_worker_looks_at_every_keyframe_and_gives_its_map():
     for keyframe in keyframes(4):
         worker.add(keyframe, np.zeros((480, 752), np.uint8))
     result = worker.finish()
+    assert isinstance(result, LoopResult)
     assert list(result.costs_ms) == [0, 10**9, 2 * 10**9, 3 * 10**9]
     assert len(result.snapshot.stamps_ns) == 4 and not result.closures
     np.testing.assert_allclose(result.T_map_odom, np.broadcast_to(np.eye(4), (4, 4, 4)), atol=1e-12)
@@ -51,11 +53,13 @@ def test_a_worker_looks_at_every_keyframe_and_gives_its_map():
 def test_the_memory_told_is_that_of_the_worker_alone():
     held = np.ones(40_000_000)  # by the parent, when the worker starts
     result = LoopWorker(LoopConfig(), CAMERA, INFO).finish()
+    assert isinstance(result, LoopResult)
     assert 10 < result.peak_rss_mb < held.nbytes / 1e6
 
 
 def test_a_run_without_keyframes_has_an_empty_map():
     result = LoopWorker(LoopConfig(), CAMERA, INFO).finish()
+    assert isinstance(result, LoopResult)
     assert len(result.snapshot.T_map_body) == 0 and result.T_map_odom_at([1]) == [None]
 
 
@@ -65,8 +69,8 @@ def test_a_map_that_cannot_be_loaded_stops_the_start(tmp_path):
 
 
 def test_a_failure_in_the_worker_is_told():
-    worker = LoopWorker(LoopConfig(), CAMERA, INFO)
-    worker.add(keyframes(1)[0], "no image")
+    worker, image = LoopWorker(LoopConfig(), CAMERA, INFO), cast(np.ndarray, "no image")
+    worker.add(keyframes(1)[0], image)
     answer = worker.finish()
     assert isinstance(answer, Rejected) and "Error: " in answer.reason
 
@@ -90,7 +94,7 @@ def test_keyframes_that_a_run_waits_for_are_processed_at_normal_priority(privile
             raise PermissionError
         set_policy(thread, policy, parameters)
 
-    class Pipe:
+    class Pipe(Any):
         def __init__(self):
             self.messages = [(LoopConfig(), CAMERA, INFO), *((one, None) for one in keyframes(3)), None]
             self.answers = []
@@ -197,6 +201,7 @@ def test_a_map_that_cannot_be_saved_costs_only_itself(tmp_path):
     file.mkdir()
     (file / "full").touch()
     result = worker.finish()
+    assert isinstance(result, LoopResult) and result.unsaved
     assert len(result.costs_ms) == 2
     assert result.unsaved.startswith(f"cannot write {file}: ")
 

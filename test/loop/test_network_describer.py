@@ -14,6 +14,7 @@ from letvins_ros.loop.orb import OrbDescriber
 from letvins_ros.loop.worker import LoopWorker
 from letvins_ros.matching import descriptor_distances
 
+from ..stand_in_runtime import StandInRuntime
 from .test_loop_features import keyframe, picture
 from .walk import CAMERA
 
@@ -37,7 +38,7 @@ def column_runtime(images):
 
 @pytest.fixture(scope="module")
 def columns() -> NetworkDescriber:
-    return NetworkDescriber(CAMERA.camera, 50, column_runtime)
+    return NetworkDescriber(CAMERA.camera, 50, StandInRuntime(column_runtime))
 
 
 @pytest.fixture(scope="module")

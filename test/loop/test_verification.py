@@ -76,6 +76,7 @@ def test_the_covariance_covers_the_error():
     for seed in range(20):
         a, b, T_a_b, _ = scene(CAMERA, 10 + seed)
         match = Verifier(CAMERA, 20, 3.0).verify(a, b)
+        assert not isinstance(match, Rejected)
         error = log(inverse(T_a_b) @ match.motion.T_a_b)
         squares.append(error @ np.linalg.solve(match.motion.covariance, error))
     assert 0.01 < np.mean(squares) < 12

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -48,7 +50,7 @@ def published(config, classes=28):
 @pytest.mark.parametrize("config", CONFIGS)
 def test_published_checkpoints_tell_their_size_and_load_strictly(config):
     state = published(config, classes=19)
-    network = from_state("keypointformer", state)
+    network: Any = from_state("keypointformer", state)
     assert landed(network, state)
     patches = state["mit.stages.1.1.weight"]
     into = patches.shape[1] // 9
@@ -57,7 +59,8 @@ def test_published_checkpoints_tell_their_size_and_load_strictly(config):
 
 def test_patches_as_a_convolution_equal_unfolding_and_a_linear_layer():
     state = published("tiny")
-    network, x = from_state("keypointformer", state), torch.rand(1, 3, 16, 24)
+    network: Any = from_state("keypointformer", state)
+    x = torch.rand(1, 3, 16, 24)
     unfolded = torch.nn.functional.unfold(x, 7, padding=3, stride=4).reshape(1, -1, 4, 6)
     weight, bias = (torch.from_numpy(state[f"mit.stages.0.1.{part}"]) for part in ("weight", "bias"))
     assert torch.allclose(network.stages[0].patches(x), torch.conv2d(unfolded, weight, bias), atol=1e-4)

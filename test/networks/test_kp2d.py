@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import sys
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -149,7 +150,7 @@ CfgNode.__module__ = "yacs.config"
 @pytest.mark.parametrize("kind", [dict, CfgNode])
 @pytest.mark.parametrize(("told", "version"), [((False, False), "V0"), ((True, False), "V1"), ((True, True), "V4")])
 def test_a_checkpoint_tells_its_version(tmp_path, monkeypatch, v1_state, kind, told, version):
-    yacs = ModuleType("yacs.config")
+    yacs: Any = ModuleType("yacs.config")
     yacs.CfgNode = CfgNode
     monkeypatch.setitem(sys.modules, "yacs", ModuleType("yacs"))
     monkeypatch.setitem(sys.modules, "yacs.config", yacs)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
 import pytest
 import torch
 
@@ -115,7 +117,7 @@ def count(network):
 @pytest.mark.parametrize(("version", "config"), COUNTS)
 def test_variants_have_the_published_parameter_count(version, config):
     plain, deep, size = COUNTS[version, config]
-    network = build("kp2dtiny", config=config, version=version)
+    network: Any = build("kp2dtiny", config=config, version=version)
     assert count(network) == plain
     assert network.place.aggregator.size == size
     if deep:
@@ -154,7 +156,7 @@ def test_published_checkpoints_tell_their_variant_and_load_strictly(version, con
 
 def test_published_tensors_land_at_their_layer():
     state = published("V2", "N_A")
-    network = from_state("kp2dtiny", state)
+    network: Any = from_state("kp2dtiny", state)
     for ours, theirs in (
         (network.backbone.blocks[5][0].weight, "backbone.conv3b.conv.weight"),
         (network.backbone.blocks[5][1].running_mean, "backbone.conv3b.bn.running_mean"),
@@ -164,7 +166,7 @@ def test_published_tensors_land_at_their_layer():
         (network.classes.weight, "seg_head.convs.7.weight"),
         (network.place.aggregator.assign.weight, "vlad_head.netvlad.conv.weight"),
     ):
-        assert (ours.detach().numpy() == state[theirs]).all(), theirs  # type: ignore[operator]
+        assert (ours.detach().numpy() == state[theirs]).all(), theirs
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
 import pytest
 import torch
 
@@ -194,7 +196,7 @@ def test_files_of_other_detectors_load(tmp_path):
     thresholds = {"confidence_thresholds": torch.ones(9).numpy()}
     unused = {f"log_assignment.{i}.r": torch.ones(1).numpy() for i in range(9)}
     for given in (state, state | thresholds, state | unused):
-        network = from_state("lightglue", given)
+        network: Any = from_state("lightglue", given)
         assert network.input_size == 128
         assert network.confidence_thresholds[0] == pytest.approx(0.9)
     save_weights(tmp_path / "w.safetensors", state | unused)

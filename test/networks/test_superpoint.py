@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
 import pytest
 import torch
 
@@ -72,7 +74,7 @@ def test_a_checkpoint_wrapped_with_its_optimizer_is_read_without_unpickling_code
     state = {key: torch.from_numpy(array) for key, array in gauss2().items()}
     path = tmp_path / "superPointNet_170000_checkpoint.pth"
     torch.save({"n_iter": 170000, "model_state_dict": state, "optimizer_state_dict": {"state": {}}, "loss": 1.0}, path)
-    network = load("superpoint", path)
+    network: Any = load("superpoint", path)
     assert torch.equal(network.detector[0].weight, state["convPa.weight"])
     assert torch.equal(network.encoder[2][4].running_var, state["down2.mpconv.1.conv.4.running_var"])
 

@@ -10,7 +10,10 @@ from letvins_ros.weights import WeightsError, load_checkpoint, load_weights, sav
 
 
 def test_weights_survive_the_round_trip(tmp_path):
-    state = {"a.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(7, np.int64)}
+    state: dict[str, np.ndarray] = {
+        "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "n": np.array(7, np.int64),
+    }
     save_weights(tmp_path / "w.safetensors", state)
     loaded = load_weights(tmp_path / "w.safetensors")
     assert loaded.keys() == state.keys()

@@ -2,6 +2,7 @@
 import sys
 import time
 import types as modules
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,7 +180,8 @@ def test_a_package_of_ros_that_does_not_work_is_not_used(monkeypatch):
         def imgmsg_to_cv2(self, message, encoding):
             raise RuntimeError("module compiled against another numpy")
 
-    bridge, turning = modules.ModuleType("cv_bridge"), modules.ModuleType("tf_transformations")
+    bridge: Any = modules.ModuleType("cv_bridge")
+    turning: Any = modules.ModuleType("tf_transformations")
     bridge.CvBridge = Broken
     turning.quaternion_from_matrix = lambda T: np.array([1.0, 0.0, 0.0, 0.0])  # w first
     monkeypatch.setitem(sys.modules, "cv_bridge", bridge)
@@ -203,7 +205,7 @@ def test_a_package_of_ros_that_works_is_used(monkeypatch):
         calls.append(T)
         return quaternion_xyzw(T[:3, :3])
 
-    turning = modules.ModuleType("tf_transformations")
+    turning: Any = modules.ModuleType("tf_transformations")
     turning.quaternion_from_matrix = quaternion_from_matrix
     monkeypatch.setitem(sys.modules, "tf_transformations", turning)
     for cached in (convert.installed, convert._quaternion):

@@ -5,6 +5,7 @@ import re
 import shlex
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -66,7 +67,7 @@ def test_a_parameter_that_is_set_exists(line):
 @pytest.mark.parametrize("line", found("letvins ") + found(".venv/bin/letvins "))
 def test_a_letvins_command_has_options_that_exist(line):
     words = [word for word in shlex.split(re.sub(r"[\[\]]", " ", line))[1:] if word not in ("...", "|")]
-    command = typer.main.get_command(cli.app)
+    command: Any = typer.main.get_command(cli.app)
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
     options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}

@@ -71,20 +71,22 @@ def test_a_degraded_pose_is_in_doubt_and_a_long_silence_counts_for_little():
 
 
 @pytest.fixture
-def problems():
-    now = [100.0]
-    problems = Problems(lambda text: None, lambda: now[0])
-    problems.now = now
-    return problems
+def now() -> list[float]:
+    return [100.0]
 
 
-def test_a_problem_of_a_moment_spoils_no_motion_and_one_that_lasts_does(problems):
+@pytest.fixture
+def problems(now: list[float]) -> Problems:
+    return Problems(lambda text: None, lambda: now[0])
+
+
+def test_a_problem_of_a_moment_spoils_no_motion_and_one_that_lasts_does(problems, now):
     problems.note("cam1", "left images without right")
     assert not problems.may_spoil_motion()
-    problems.now[0] += LASTING_S
+    now[0] += LASTING_S
     problems.note("cam1", "left images without right")
     assert problems.may_spoil_motion()
-    problems.now[0] += CURRENT_S
+    now[0] += CURRENT_S
     assert not problems.may_spoil_motion()
     problems.note("cam1", "left images without right")
     assert not problems.may_spoil_motion()  # a new spell

@@ -105,8 +105,11 @@ class Driver:
 def flying(recording, tmp_path_factory):
     folder, dataset = tmp_path_factory.mktemp("faulty"), open_dataset(recording)
     (folder / "as_it_is.yaml").write_text("/**:\n  ros__parameters:\n    ros:\n      mend: false\n")
-    arguments = {"dataset": str(recording), "config": str(folder / "as_it_is.yaml"), "loop": False}
-    with Stack(folder, **arguments) as stack, Ear(stack.domain, images=False) as ear:
+    config = str(folder / "as_it_is.yaml")
+    with (
+        Stack(folder, dataset=str(recording), config=config, loop=False) as stack,
+        Ear(stack.domain, images=False) as ear,
+    ):
         driver, stds = Driver(ear, dataset), []
         ear.node.create_subscription(
             Odometry, "letvins/odometry", lambda m: stds.append((driver.now_s, np.sqrt(m.pose.covariance[0]))), 100

@@ -206,7 +206,8 @@ def test_letvins_up_starts_records_restarts_and_ends_them_together(recording, tm
         counts = {connection.topic: connection.msgcount for connection in bag.connections}
         connection = next(c for c in bag.connections if c.topic == "/drone/letvins/odometry")
         _, _, raw = next(bag.messages([connection]))
-        assert bag.deserialize(raw, connection.msgtype).header.frame_id == "drone/odom"
+        odometry: Any = bag.deserialize(raw, connection.msgtype)
+        assert odometry.header.frame_id == "drone/odom"
     assert counts["/drone/letvins/odometry"] > 5
     assert counts["/tf"] > 5
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -95,7 +96,8 @@ def test_the_dds_profile_is_set_unless_there_is_one(monkeypatch):
 
 
 def test_letvins_up_has_the_arguments_of_the_launch_files():
-    options = set(typer.main.get_command(cli.app).commands["up"].params)
+    letvins: Any = typer.main.get_command(cli.app)
+    options = set(letvins.commands["up"].params)
     names = {option.name for option in options}
     assert names == {f.name for f in fields(System)} | {"record", "view"}
 

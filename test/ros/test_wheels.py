@@ -34,7 +34,7 @@ def test_speeds_reach_the_estimator_with_their_covariance(added):
     )
     (readings,) = added
     assert readings.stamps_ns.tolist() == [10 * MS, 30 * MS]
-    np.testing.assert_allclose(readings.linear, [[1, 0, 0], [2, 0.1, 0]])
+    np.testing.assert_allclose(readings.linear, [[1.0, 0.0, 0.0], [2.0, 0.1, 0.0]])
     np.testing.assert_allclose(readings.linear_std, [[0.2, 0.05, UNKNOWN_STD], [0.05] * 3])
     np.testing.assert_allclose(readings.yaw_rate, 0.1)
     np.testing.assert_allclose(readings.yaw_rate_std, [0.1, np.nan])

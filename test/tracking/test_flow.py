@@ -7,6 +7,7 @@ from letvins_ros.tracking.detection import GridDetector
 from letvins_ros.tracking.flow import LearnedMaps, LucasKanade, equalised_maps, gray_maps
 from letvins_ros.tracking.follower import make_follower
 
+from ..stand_in_runtime import StandInRuntime
 from .patterns import pixels
 
 UV = np.stack(np.meshgrid(np.arange(40, 290, 25), np.arange(40, 210, 25)), axis=-1).reshape(-1, 2).astype(np.float32)
@@ -130,5 +131,5 @@ def test_a_network_sees_the_evened_out_image_or_the_image_as_it_is(pattern):
         return [{"feature": 255 - image} for image in images]
 
     for even, expected in ((True, equalised_maps([pattern()])[0]), (False, pattern())):
-        (seen,) = LearnedMaps(negative, even)([pattern()])
+        (seen,) = LearnedMaps(StandInRuntime(negative), even)([pattern()])
         assert (seen == 255 - expected).all()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -167,7 +168,7 @@ def test_of_close_keypoints_the_best_is_kept():
 
 
 def test_lightglue_answers_for_the_features(weights):
-    follower = make_follower(
+    follower: Any = make_follower(
         config("kp2dtiny", weights, matching="lightglue", matcher_weights=str(weights / "lightglue.safetensors"))
     )
     a = follower.prepare([noise(64, 96)])[0]
@@ -191,7 +192,8 @@ def test_lightglue_answers_for_the_features(weights):
 def test_other_thresholds_keep_network_and_matcher(weights):
     asked = config("kp2dtiny", weights, matching="lightglue", matcher_weights=str(weights / "lightglue.safetensors"))
     make = open_follower(asked)
-    first, second = make(asked), make(replace(asked, min_distance_px=9.0, forward_backward_px=0.1))
+    first: Any = make(asked)
+    second: Any = make(replace(asked, min_distance_px=9.0, forward_backward_px=0.1))
     assert second.runtime is first.runtime
     assert second.matcher is first.matcher
     assert (second.detector.min_distance_px, second.refiner.back_px) == (9, 0.1)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -26,7 +27,7 @@ H = np.array([[0.95, 0.08, 6.0], [-0.06, 1.02, 4.0], [1e-4, -5e-5, 1.0]])
 
 @pytest.fixture(scope="module")
 def run():
-    app = evaluate.typer.Typer()
+    app = typer.Typer()
     app.command()(evaluate.main)
 
     def call(task, source, out, *options):
@@ -139,7 +140,7 @@ def test_places_of_photographs_are_not_found_by_chance(run, tmp_path, tiny):
     np.savetxt(source / "pose_left.txt", rows)
     assert len(open_dataset(source)) == 240
     retrieval = revisits(source)
-    assert len(retrieval.positives) == len(retrieval.queries) == 8  # frames 160 to 199 of every fifth
+    assert len(retrieval.positives) == len(list(retrieval.queries)) == 8  # frames 160 to 199 of every fifth
     figures = run("vpr", source, tmp_path / "out", "-m", tiny, "--pictures")
     framed = [cv2.imread(str(path))[0, 0] for path in sorted((tmp_path / "out/pictures/patches").iterdir())]
     right = [frame.tolist() == [0, 255, 0] for frame in framed]  # else red
@@ -151,9 +152,10 @@ def test_places_of_photographs_are_not_found_by_chance(run, tmp_path, tiny):
 def test_tables_of_six_models_fit_80_columns():
     row = {"KP2D's protocol": dict.fromkeys(("Rep", "Loc", "C1", "C3", "C5", "NN mAP", "MScore", "AUC@1"), 0.123)}
     ours = [f"{name}=results/of a run/{name}_best.safetensors" for name in ("kp2dtiny", "superpoint", "kp2d")]
-    console = Console(file=io.StringIO(), width=80)
+    printed = io.StringIO()
+    console = Console(file=printed, width=80)
     console.print(evaluate._table("KP2D's protocol", dict.fromkeys([*ours, "sift", "orb", "gftt-lk"], row)))
-    text = console.file.getvalue()
+    text = printed.getvalue()
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("0.123") == 48
     assert "…" not in text

@@ -20,8 +20,8 @@ def clip() -> Clip:
     noise = np.random.default_rng(0).normal(128, 400, (240, 320))
     big = to_uint8(128 + 3 * (cv2.GaussianBlur(noise, (0, 0), 2.5) - 128))
     images = [np.roll(big, (-i, 2 * i), (0, 1))[40:200, 40:280].copy() for i in range(16)]
-    corners = cv2.goodFeaturesToTrack(images[0][30:, :-60], 60, 0.01, 10)[:, 0] + np.float32([0, 30])  # type: ignore[operator]
-    end = corners + np.float32([30, -15])
+    corners = cv2.goodFeaturesToTrack(images[0][30:, :-60], 60, 0.01, 10)[:, 0] + np.array([0, 30], np.float32)
+    end = corners + np.array([30, -15], np.float32)
     true = end.copy()
     true[::2] = np.nan
     return Clip(images, corners, end, true)

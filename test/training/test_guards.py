@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,14 +46,12 @@ def config(tmp_path) -> TrainConfig:
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_its_batch(config, tmp_path, monkeypatch):
-    plain = Letnet2Recipe.loss
+    plain, calls = Letnet2Recipe.loss, count(1)
 
     def loss(self, network, batch):
         losses = plain(self, network, batch)
-        loss.calls += 1
-        return {**losses, "total": losses["total"] * (torch.nan if loss.calls == 4 else 1)}
+        return {**losses, "total": losses["total"] * (torch.nan if next(calls) == 4 else 1)}
 
-    loss.calls = 0
     monkeypatch.setattr(Letnet2Recipe, "loss", loss)
     with pytest.raises(NotFiniteError, match=r"step 4: loss or gradient is not finite \(total nan, level_0"):
         train(config)
@@ -104,8 +104,9 @@ def test_weights_that_are_no_numbers_are_not_written(config, tmp_path, monkeypat
 
 
 def test_a_layer_that_gives_no_numbers_is_named():
-    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
-    torch.nn.init.constant_(network[1].weight, torch.inf)
+    second = torch.nn.Linear(2, 2)
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), second)
+    torch.nn.init.constant_(second.weight, torch.inf)
     with pytest.raises(NotFiniteError, match="layer 1 gives"), finite_layers(network):
         network(torch.ones(1, 2))
     network(torch.ones(1, 2))  # nobody looks any more
@@ -123,15 +124,13 @@ def test_a_signal_saves_the_run_which_goes_on_as_if_nothing_had_been(config, tmp
         return
     config, before = dataclasses.replace(config, validate_every=4), signal.getsignal(signal.SIGINT)
     train(dataclasses.replace(config, out=str(tmp_path / "whole")))
-    plain = Letnet2Recipe.loss
+    plain, calls = Letnet2Recipe.loss, count(1)
 
     def loss(self, network, batch):
-        loss.calls += 1
-        if loss.calls == 3:
+        if next(calls) == 3:
             os.kill(os.getpid(), number)
         return plain(self, network, batch)
 
-    loss.calls = 0
     monkeypatch.setattr(Letnet2Recipe, "loss", loss)
     with pytest.raises(InterruptedRunError, match=f"{number.name}: stopped after step 3; go on with resume=") as caught:
         train(config)
@@ -235,7 +234,8 @@ def yaml(tmp_path):
 
 def test_a_power_of_ten_is_a_number(yaml):
     config = read_config(yaml, ["weight_decay=2e-3"])
-    assert (config.lr, config.weight_decay, open_recipe(config).inliers) == (1e-4, 2e-3, 0.01)
+    recipe: Any = open_recipe(config)
+    assert (config.lr, config.weight_decay, recipe.inliers) == (1e-4, 2e-3, 0.01)
 
 
 @pytest.mark.parametrize(

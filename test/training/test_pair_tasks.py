@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
@@ -199,7 +200,7 @@ def test_networks_that_need_other_sizes_see_the_image_alone(tmp_path, pair, name
 def test_lightglue_pairs_the_keypoints_of_another_network(tmp_path, pair):
     torch.manual_seed(0)
     points, matcher = weights(tmp_path, "superpoint"), weights(tmp_path, "lightglue", layers=2)
-    model = open_pair_model(f"superpoint={points}+lightglue={matcher}")
+    model: Any = open_pair_model(f"superpoint={points}+lightglue={matcher}")
     same = Pair("same", pair.image_a, pair.image_a)
     model.pairing.network.match = partial(model.pairing.network.match, least=0.0)  # unsure, as it is untrained
     (found,) = model(same, [Choice(60)])

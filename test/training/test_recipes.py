@@ -4,6 +4,7 @@
 import os
 import shutil
 import signal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -197,9 +198,10 @@ def test_superpoint_begins_with_few_points(batch_norm):
 
 
 def test_superpoint_begins_blind_to_brightness():
-    first = make_superpoint(batch_norm=True, descriptors=True).encoder[0][0]
+    network: Any = make_superpoint(batch_norm=True, descriptors=True)
+    first = network.encoder[0][0]
     image = torch.rand(1, 1, 48, 64) / 2
-    dark, bright = (first(x)[..., 1:-1, 1:-1] for x in (image, image + 0.5))  # type: ignore[operator]
+    dark, bright = (first(x)[..., 1:-1, 1:-1] for x in (image, image + 0.5))
     assert torch.allclose(dark, bright, atol=1e-5)
 
 

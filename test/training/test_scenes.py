@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 import pickle
+from typing import Any
 
 import cv2
 import numpy as np
@@ -124,7 +125,8 @@ def megadepth(tmp_path):
     infos[:] = [((0, 1), 0.6, np.zeros((0, 4))), ((1, 2), 0.05, np.zeros((0, 4))), ((0, 3), 0.5, np.zeros((0, 4)))]
     (tmp_path / "scene_info").mkdir()
     names = ("image_paths", "depth_paths", "intrinsics", "poses")
-    np.savez(tmp_path / "scene_info/0001_0.1_0.7.npz", pair_infos=infos, **dict(zip(names, lists, strict=True)))
+    arrays: dict[str, Any] = dict(zip(names, lists, strict=True))
+    np.savez(tmp_path / "scene_info/0001_0.1_0.7.npz", pair_infos=infos, **arrays)
     return tmp_path
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 import sys
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,8 +35,20 @@ def photos(tmp_path_factory):
 
 @pytest.fixture
 def config(photos, tmp_path) -> TrainConfig:
-    options = {"photos": str(photos), "statistics_pairs": 2, "validation_pairs": 2, "height": 96, "width": 128}
-    settings = {"batch": 1, "validate_every": 2, "accelerator": "cpu", "log_every": 1, "progress": False}
+    options: dict[str, Any] = {
+        "photos": str(photos),
+        "statistics_pairs": 2,
+        "validation_pairs": 2,
+        "height": 96,
+        "width": 128,
+    }
+    settings: dict[str, Any] = {
+        "batch": 1,
+        "validate_every": 2,
+        "accelerator": "cpu",
+        "log_every": 1,
+        "progress": False,
+    }
     return TrainConfig("letnet2", str(tmp_path), 4, options=options, **settings)
 
 
@@ -149,10 +162,10 @@ def test_letnet2_starts_as_the_image_it_sees(config):
 
 def test_letnet2_keeps_a_quarter_of_the_way_from_the_start(config):
     recipe = open_recipe(config)
-    network = recipe.build()
-    start = network.conv_head.weight.detach().clone()  # type: ignore[operator]
+    network: Any = recipe.build()
+    start = network.conv_head.weight.detach().clone()
     torch.nn.init.constant_(network.conv_head.weight, 3.0)
-    kept = recipe.deployed(network)
+    kept: Any = recipe.deployed(network)
     assert torch.allclose(kept.conv_head.weight, (3 * start + 3) / 4)
     assert (network.conv_head.weight == 3).all()
 

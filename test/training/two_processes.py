@@ -5,6 +5,7 @@ import hashlib
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import distributed
@@ -28,7 +29,13 @@ def check_step(name, root):
     tiny = RECIPES[name]
     options = tiny.make(root / "data") if distributed.get_rank() == 0 else None
     options = next(value for value in everybodys(options) if value)
-    settings = {"accelerator": "cpu", "devices": 2, "progress": False, "tensorboard": False, "threads": 1}
+    settings: dict[str, Any] = {
+        "accelerator": "cpu",
+        "devices": 2,
+        "progress": False,
+        "tensorboard": False,
+        "threads": 1,
+    }
     best = train(TrainConfig(tiny.recipe, str(root / "out"), 1, options=options, batch=1, **settings))
     assert len({str(figures) for figures in everybodys(best)}) == 1, everybodys(best)
     assert best["step"] == 1
