@@ -21,7 +21,7 @@ T_BASE_IMU = pose_from_text("0.5 0.1 0.2 0 0 0 1")
 CAMERAS = ("cam0", "cam1")
 
 
-class StandIn(Any):
+class StandIn:
     """A node that notes what is published, and hears what a test says."""
 
     def __init__(self, **ros):
@@ -69,7 +69,7 @@ def clock(monkeypatch):
 
 
 def started(made_s=0.0, **ros):
-    node = StandIn(**ros)
+    node: Any = StandIn(**ros)
     node.made_at -= made_s
     frames = RobotFrames(node, EUROC_RIG)
     frames.listen()
