@@ -106,7 +106,7 @@ class VioEstimator:
     def _unspanned_s(self, frame: Frame, after_s: float) -> float:
         """How long neither sensor saw the motion up to this frame, s; 0 where one did."""
         if self._noise is None:
-            silent = after_s > MAX_UNSPANNED_S and self._window.shared(frame) < self._config.min_tracks
+            silent = after_s > MAX_UNSPANNED_S and len(self._window.shared(frame)) < self._config.min_tracks
             return after_s if silent else 0.0
         gap_s = 0.0 if frame.steps is None else frame.steps.largest_gap_s
         return gap_s if gap_s > MAX_UNSPANNED_S else 0.0
@@ -184,6 +184,8 @@ class VioEstimator:
 
     def _advance(self, frame: Frame, tracks: FrameTracks) -> Step:
         self._append(frame)
+        if frame.steps is not None and frame.steps.largest_gap_s > BRIDGED_GAP_S:
+            self._forget_chance(frame)
         self._window.add_landmarks()
         self._hold_still(frame)
         solution = self._converged(self._window.solve(self._config.iterations))
@@ -195,6 +197,12 @@ class VioEstimator:
             self._shown_noise.solved(solution.contradiction)
         state = self._output(frame, solution.information, APART if self.contradiction > CONTRADICTED else "")
         return Step(state, self._consider_keyframe(frame, tracks, solution.information))
+
+    def _forget_chance(self, frame: Frame) -> None:
+        """After a gap that neither sensor saw, a few features are found again, most of them somewhere else."""
+        shared = self._window.shared(frame)
+        if len(shared) < self._config.min_tracks:
+            self._window.forget_landmarks(shared)
 
     def _converged(self, solution: Solution) -> Solution:
         """The solution, after more steps where many landmarks disagree: near ones are the first to, and are right."""
@@ -349,7 +357,7 @@ class VioEstimator:
             raise np.linalg.LinAlgError("the covariance is not finite")
         self._T_last_now = inverse(self._good.T_odom_body) @ state.T_odom_body
         self._good = state
-        reason = weakness(frame.steps, self._window.shared(frame), self._config.min_tracks) or doubt
+        reason = weakness(frame.steps, len(self._window.shared(frame)), self._config.min_tracks) or doubt
         status = VioStatus.DEGRADED if reason else VioStatus.TRACKING
         pose = (state.T_odom_body, state.v, state.gyro_bias, state.accel_bias)
         self._output_state = VioState(frame.stamp_ns, status, reason, *pose, covariance, self._resets)

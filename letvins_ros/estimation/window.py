@@ -111,9 +111,9 @@ class Window:
         mine = self.points[np.isin(self.ids, frame.ids, assume_unique=True, kind="sort")]
         return float(np.median(np.linalg.norm(mine - frame.state.p, axis=1))) if len(mine) else TYPICAL_DEPTH_M
 
-    def shared(self, frame: Frame) -> int:
-        """How many landmarks a frame sees."""
-        return int(np.isin(frame.ids, self.ids, assume_unique=True, kind="sort").sum())
+    def shared(self, frame: Frame) -> np.ndarray:
+        """The landmarks (N,) that a frame sees."""
+        return np.intersect1d(frame.ids, self.ids, assume_unique=True)
 
     # -- optimisation -------------------------------------------------------------------------------------------------
 

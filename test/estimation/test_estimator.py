@@ -183,6 +183,29 @@ def test_half_a_second_without_imu_is_bridged_by_the_images(hall):
     assert {s.status for s in between(states, 4.0, 5.1)} == {VioStatus.TRACKING}
 
 
+def test_few_features_found_again_after_a_gap_of_both_sensors_are_chance(hall):
+    last = next(one for one in reversed(hall.tracks) if (one.stamp_ns - START_NS) / SECOND <= 3)
+
+    def after_gap(one):
+        seconds = (one.stamp_ns - START_NS) / SECOND
+        if seconds <= 3:
+            return one
+        one = replace(one, ids=one.ids + 10_000, uv=one.uv.copy())
+        if seconds < 3.56:  # eight are found where they were, as if the camera had not moved
+            one.ids[:8], one.uv[:, :8] = last.ids[:8], last.uv[:, :8]
+        return one
+
+    tracks = [after_gap(one) for one in hall.tracks if not 3 < (one.stamp_ns - START_NS) / SECOND <= 3.4]
+    states = posed(run(without_imu(replace(hall, tracks=tracks), 3.0, 3.4), config_of("stereo_imu")))
+    assert {s.resets for s in states} == {0}
+    found = estimate(states)
+    error = drift(hall.truth(found.stamps_ns), found, np.zeros(len(states), int)).position
+    after = found.stamps_ns - START_NS > 3.42 * SECOND
+    assert np.linalg.norm(error[after], axis=1).max() < 0.1  # 0.34 m with these features
+    off = nees(error[after], np.stack([s.covariance[:3, :3] for s in states])[after])
+    assert off.max() < 20  # one in six thousand of true covariances is larger
+
+
 def test_cameras_alone_rest_in_the_dark_and_go_on(hall):
     states = posed(run(without_tracks(hall, 3.0, 3.3), config_of("stereo")))
     assert {s.status for s in between(states, 3.0, 3.3)} == {VioStatus.DEGRADED}
