@@ -17,7 +17,7 @@ SAMPLES_HZ = 200.0  # of an IMU whose noise a file gives for one sample
 class Text:
     """A file without byte-order mark, carriage returns and comments."""
 
-    def __init__(self, path):
+    def __init__(self, path) -> None:
         text = path.read_bytes().decode("utf-8-sig").replace("\r", "")
         self._text = re.sub(r"(^|\s)#.*", r"\1", text)
 
@@ -35,13 +35,13 @@ class Text:
     def named(self, keys, nth=0):
         return [self.one(key, nth) for key in keys]
 
-    def count(self, key):
+    def count(self, key) -> int:
         return len(re.findall(rf'(?<![\w.]){re.escape(key)}"?\s*:', self._text))
 
     def pose(self, key, nth=0):
         return np.array(self.all(key, 16, nth)).reshape(4, 4)
 
-    def matrix(self, key, rows, columns):
+    def matrix(self, key, rows, columns) -> np.ndarray:
         return np.array(self.all(key, rows * columns)).reshape(rows, columns)
 
 

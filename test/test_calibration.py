@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -16,14 +17,14 @@ T_BODY_CAM1 = geometry.transform(geometry.exp_so3(np.array([0.12, -0.19, 1.49]))
 NOISE = {"gyro_noise": 1.7e-4, "accel_noise": 2e-3, "gyro_walk": 1.9e-5, "accel_walk": 3e-3, "rate_hz": 200.0}
 
 
-def some_rig(mask=None, mask_path=""):
+def some_rig(mask=None, mask_path="") -> Rig:
     left = Camera("pinhole-radtan", 8, 6, (4.0, 4.0, 3.5, 2.5), (-0.1, 0.01, 1e-4, -2e-4))
     right = Camera("double-sphere", 8, 6, (-0.2, 0.6, 4.0, 4.0, 3.5, 2.5))
     cameras = (MountedCamera(left, T_BODY_CAM0, 0.003, mask, mask_path), MountedCamera(right, T_BODY_CAM1))
     return Rig(cameras, ImuNoise(**NOISE))
 
 
-def test_a_rig_survives_the_way_through_a_yaml_unchanged(tmp_path):
+def test_a_rig_survives_the_way_through_a_yaml_unchanged(tmp_path: Path) -> None:
     mask = np.full((6, 8), 255, np.uint8)
     mask[:2] = 0
     path = str(tmp_path / "mask.png")
@@ -40,19 +41,19 @@ def test_a_rig_survives_the_way_through_a_yaml_unchanged(tmp_path):
     assert rig.cameras[1].mask is None
 
 
-def test_the_plain_rig_has_only_lists_of_floats_that_are_not_empty():
+def test_the_plain_rig_has_only_lists_of_floats_that_are_not_empty() -> None:
     for key in ("intrinsics", "distortion", "T_body_cam"):
         assert all(type(v) is float for v in rig_to_dict(some_rig())["camera0"][key])
     assert "distortion" not in rig_to_dict(some_rig())["camera1"]
 
 
-def test_a_rig_without_imu_has_no_imu_key():
+def test_a_rig_without_imu_has_no_imu_key() -> None:
     plain = rig_to_dict(replace(some_rig(), imu=None))
     assert "imu" not in plain
     assert rig_from_dict(plain).imu is None
 
 
-def test_a_mask_is_found_relative_to_the_folder(tmp_path):
+def test_a_mask_is_found_relative_to_the_folder(tmp_path: Path) -> None:
     plain = rig_to_dict(some_rig())
     plain["camera1"]["mask"] = "mask.png"
     with pytest.raises(CalibrationError, match=r"camera1: mask .*mask\.png is missing or no image"):
@@ -64,12 +65,12 @@ def test_a_mask_is_found_relative_to_the_folder(tmp_path):
     assert rig_from_dict(plain, tmp_path).cameras[1].mask.shape == (6, 8)
 
 
-def test_a_mask_that_is_in_no_file_cannot_be_written():
+def test_a_mask_that_is_in_no_file_cannot_be_written() -> None:
     with pytest.raises(CalibrationError, match="the mask of camera0 comes from no file: set mask_path"):
         rig_to_dict(some_rig(np.zeros((6, 8), np.uint8)))
 
 
-def test_a_rotation_rounded_to_few_digits_is_mended():
+def test_a_rotation_rounded_to_few_digits_is_mended() -> None:
     plain = rig_to_dict(some_rig())
     plain["camera0"]["T_body_cam"] = np.round(T_BODY_CAM0, 3).ravel().tolist()
     R = rig_from_dict(plain).cameras[0].T_body_cam[:3, :3]
@@ -89,7 +90,7 @@ def test_a_rotation_rounded_to_few_digits_is_mended():
         (T_BODY_CAM0[:3], "camera0: T_body_cam must hold 16 numbers, got 12"),
     ],
 )
-def test_a_matrix_that_is_no_rigid_transform_is_refused(T, message):
+def test_a_matrix_that_is_no_rigid_transform_is_refused(T, message: str) -> None:
     plain = rig_to_dict(some_rig())
     plain["camera0"]["T_body_cam"] = np.ravel(T).tolist()
     with pytest.raises(CalibrationError, match=message):
@@ -97,12 +98,12 @@ def test_a_matrix_that_is_no_rigid_transform_is_refused(T, message):
 
 
 @pytest.mark.parametrize("T", [np.eye(3), np.eye(4) * 2, np.full((4, 4), np.nan)])
-def test_a_camera_cannot_be_mounted_with_a_pose_that_is_not_rigid(T):
+def test_a_camera_cannot_be_mounted_with_a_pose_that_is_not_rigid(T) -> None:
     with pytest.raises(CalibrationError, match="T_body_cam is no rigid transform"):
         MountedCamera(some_rig().cameras[0].camera, T)
 
 
-def test_impossible_rigs_are_refused():
+def test_impossible_rigs_are_refused() -> None:
     left = some_rig().cameras[0]
     with pytest.raises(CalibrationError, match="camera0 and camera1 are less than 1 mm apart: stereo needs a baseline"):
         Rig((left, left), None)
@@ -114,7 +115,7 @@ def test_impossible_rigs_are_refused():
         replace(left, time_offset_s=np.nan)
 
 
-def mounted(yaw_deg, place=(0.0, 0.0, 0.0), focal_px=300.0):
+def mounted(yaw_deg, place=(0.0, 0.0, 0.0), focal_px=300.0) -> MountedCamera:
     """A camera of 640 x 480 whose optical axis (z of a body with y down) is turned about y."""
     turn = geometry.exp_so3(np.array([0.0, np.deg2rad(yaw_deg), 0.0]))
     camera = Camera("pinhole-radtan", 640, 480, (focal_px, focal_px, 319.5, 239.5))
@@ -139,11 +140,11 @@ FRONT, FRONT_RIGHT, BACK, BACK_RIGHT, SIDE = (
         ((FRONT, mounted(20, (0.2, 0, 0)), FRONT_RIGHT), ((0, 2), (1,))),  # the best pair of three
     ],
 )
-def test_the_cameras_that_share_most_of_their_views_are_pairs(cameras, groups):
+def test_the_cameras_that_share_most_of_their_views_are_pairs(cameras, groups) -> None:
     assert Rig(cameras, None).groups == groups
 
 
-def test_the_overlap_of_two_views_is_the_share_that_the_narrower_has_in_common():
+def test_the_overlap_of_two_views_is_the_share_that_the_narrower_has_in_common() -> None:
     assert overlap(FRONT, BACK) == 0
     assert overlap(FRONT, mounted(0, (0.0, 1e-9, 0.0))) > 0.99
     half = mounted(np.rad2deg(np.arctan(320 / 300)))  # its axis is the other's right border
@@ -152,18 +153,18 @@ def test_the_overlap_of_two_views_is_the_share_that_the_narrower_has_in_common()
     assert overlap(FRONT, narrow) == overlap(narrow, FRONT) > 0.9
 
 
-def test_cameras_at_one_place_are_a_rig_where_they_look_elsewhere():
+def test_cameras_at_one_place_are_a_rig_where_they_look_elsewhere() -> None:
     assert Rig((FRONT, mounted(180)), None).groups == ((0,), (1,))
     with pytest.raises(CalibrationError, match="camera1 and camera2 are less than 1 mm apart"):
         Rig((FRONT, BACK, mounted(185, (0, 0, -0.1))), None)
 
 
-def test_a_rig_has_at_most_four_cameras():
+def test_a_rig_has_at_most_four_cameras() -> None:
     with pytest.raises(CalibrationError, match="a rig has at most 4 cameras, got 5"):
         Rig((FRONT, BACK, SIDE, FRONT_RIGHT, BACK_RIGHT), None)
 
 
-def test_a_missing_key_is_named_with_its_camera():
+def test_a_missing_key_is_named_with_its_camera() -> None:
     plain = rig_to_dict(some_rig())
     del plain["camera1"]["width"]
     with pytest.raises(CalibrationError, match="camera1: width is missing"):
@@ -180,7 +181,7 @@ def test_a_missing_key_is_named_with_its_camera():
         rig_from_dict(plain)
 
 
-def test_cameras_of_a_rig_are_chosen_by_number():
+def test_cameras_of_a_rig_are_chosen_by_number() -> None:
     places = [geometry.transform(np.eye(3), np.array([0.1 * i, 0.0, 0.0])) for i in range(4)]
     four = Rig(tuple(replace(some_rig().cameras[0], T_body_cam=T) for T in places), None)
     assert choose_cameras(four, ()) is four

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ HOLDS = {  # style: what it can describe
 MAIN = {"kalibr": "camchain-imucam.yaml", "vins": "vins.yaml", "basalt": "calib.json", "camera_info": "cam0.yaml"}
 
 
-def rig(kind):
+def rig(kind) -> Rig:
     model, intrinsics, distortion = CAMERAS[kind]
     camera = Camera(model, 752, 480, intrinsics, distortion)
     cameras = (MountedCamera(camera, LEFT, 0.01), MountedCamera(camera, RIGHT, 0.01))
@@ -50,7 +51,7 @@ def written(folder, style, kind):
 
 
 @pytest.mark.parametrize(("style", "kind"), [(style, kind) for style in HOLDS for kind in CAMERAS])
-def test_what_is_exported_is_read_back_as_it_was_or_refused(tmp_path, style, kind):
+def test_what_is_exported_is_read_back_as_it_was_or_refused(tmp_path: Path, style, kind) -> None:
     if kind not in HOLDS[style]:
         with pytest.raises(CalibrationError, match=r"camera0: (Kalibr|VINS-Fusion|Basalt|camera_info).* (has|have)"):
             export(rig(kind), style)
@@ -68,7 +69,7 @@ def test_what_is_exported_is_read_back_as_it_was_or_refused(tmp_path, style, kin
         np.testing.assert_allclose([*vars(read.imu).values()], [*vars(true.imu).values()], rtol=1e-12)
 
 
-def test_vins_files_are_such_as_opencv_reads(tmp_path):
+def test_vins_files_are_such_as_opencv_reads(tmp_path: Path) -> None:
     storage = cv2.FileStorage(str(written(tmp_path, "vins", "radtan")), cv2.FILE_STORAGE_READ)
     np.testing.assert_allclose(storage.getNode("body_T_cam1").mat(), RIGHT, atol=1e-15)
     assert storage.getNode("acc_n").real() == pytest.approx(2e-3 * np.sqrt(200))
@@ -77,7 +78,7 @@ def test_vins_files_are_such_as_opencv_reads(tmp_path):
     assert camera.getNode("distortion_parameters").getNode("k2").real() == 0.07
 
 
-def test_kalibr_and_basalt_have_their_keys(tmp_path):
+def test_kalibr_and_basalt_have_their_keys(tmp_path: Path) -> None:
     chain = yaml.safe_load(written(tmp_path, "kalibr", "fov").read_text())
     assert chain["cam1"]["distortion_coeffs"] == [0.93] and chain["cam1"]["intrinsics"] == list(PINHOLE)
     np.testing.assert_allclose(
@@ -90,7 +91,7 @@ def test_kalibr_and_basalt_have_their_keys(tmp_path):
     assert inner["intrinsics"][0]["intrinsics"]["k6"] == 1.4
 
 
-def test_rectified_images_of_the_exported_pair_have_level_rows(tmp_path):
+def test_rectified_images_of_the_exported_pair_have_level_rows(tmp_path: Path) -> None:
     written(tmp_path, "camera_info", "radtan")
     sides = [yaml.safe_load((tmp_path / f"cam{i}.yaml").read_text()) for i in range(2)]
     p_body = (LEFT @ np.array([0.3, -0.2, 2.0, 1.0]))[:3]
@@ -103,7 +104,7 @@ def test_rectified_images_of_the_exported_pair_have_level_rows(tmp_path):
     assert rows[0] == pytest.approx(rows[1], abs=1e-6)
 
 
-def test_a_configuration_of_ours_and_any_other_calibration_can_be_exported(tmp_path):
+def test_a_configuration_of_ours_and_any_other_calibration_can_be_exported(tmp_path: Path) -> None:
     ours = tmp_path / "ours.yaml"
     ours.write_text(to_yaml(Config(rig=rig("radtan"))))
     np.testing.assert_array_equal(calibration_of(ours).cameras[1].T_body_cam, RIGHT)

@@ -26,11 +26,11 @@ def write(path, text):
     return path
 
 
-def rows(T):
+def rows(T) -> str:
     return "\n".join(f"  - [{', '.join(map(repr, row))}]" for row in T.tolist())
 
 
-def assert_same_poses(rig):
+def assert_same_poses(rig) -> None:
     np.testing.assert_allclose(rig.cameras[0].T_body_cam, T_BODY_CAM0, atol=1e-12)
     if len(rig.cameras) > 1:
         np.testing.assert_allclose(rig.cameras[1].T_body_cam, T_BODY_CAM1, atol=1e-12)
@@ -39,7 +39,7 @@ def assert_same_poses(rig):
 # EuRoC
 
 
-def euroc_camera(T_BS, extra=""):
+def euroc_camera(T_BS, extra="") -> str:
     values = ",\n    ".join(", ".join(map(repr, row)) for row in T_BS.tolist())
     return f"""\
 # General sensor definitions.
@@ -71,7 +71,7 @@ def euroc_folder(root, T_base_imu=None):
 
 
 @pytest.mark.parametrize("sub", ["", "mav0"])
-def test_euroc_folder_is_read_with_and_without_mav0(tmp_path, sub):
+def test_euroc_folder_is_read_with_and_without_mav0(tmp_path: Path, sub: str) -> None:
     for read in (read_euroc_rig, read_rig):
         rig = read(euroc_folder(tmp_path) / sub)
         assert_same_poses(rig)
@@ -82,12 +82,12 @@ def test_euroc_folder_is_read_with_and_without_mav0(tmp_path, sub):
         assert camera.distortion == (-0.28340811, 0.07395907, 0.00019359, 1.76187114e-05)
 
 
-def test_euroc_poses_are_taken_to_the_imu_when_it_is_not_the_base(tmp_path):
+def test_euroc_poses_are_taken_to_the_imu_when_it_is_not_the_base(tmp_path: Path) -> None:
     T_base_imu = geometry.transform(geometry.exp_so3(np.array([0.0, 0.5, 0.0])), np.array([1.0, 2.0, 3.0]))
     assert_same_poses(read_euroc_rig(euroc_folder(tmp_path, T_base_imu)))
 
 
-def test_euroc_folder_may_lack_the_right_camera_and_the_imu(tmp_path):
+def test_euroc_folder_may_lack_the_right_camera_and_the_imu(tmp_path: Path) -> None:
     euroc_folder(tmp_path)
     (tmp_path / "mav0/cam1/sensor.yaml").unlink()
     (tmp_path / "mav0/imu0/sensor.yaml").unlink()
@@ -95,7 +95,7 @@ def test_euroc_folder_may_lack_the_right_camera_and_the_imu(tmp_path):
     assert len(rig.cameras) == 1 and rig.imu is None
 
 
-def test_euroc_folder_must_have_the_left_camera(tmp_path):
+def test_euroc_folder_must_have_the_left_camera(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cam0.sensor\.yaml: No such file or directory"):
         read_euroc_rig(tmp_path)
 
@@ -117,7 +117,7 @@ def test_euroc_folder_must_have_the_left_camera(tmp_path):
         ("rate_hz: 20", "rate_hz: 2020-13-13", r"sensor\.yaml: not valid YAML: month must be in 1..12"),
     ],
 )
-def test_a_broken_euroc_file_is_named_with_its_key(tmp_path, old, new, message):
+def test_a_broken_euroc_file_is_named_with_its_key(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = euroc_folder(tmp_path) / "mav0" / "cam0" / "sensor.yaml"
     text = path.read_text()
     assert old in text
@@ -127,14 +127,14 @@ def test_a_broken_euroc_file_is_named_with_its_key(tmp_path, old, new, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_sensor_yaml_alone_points_to_its_folder(tmp_path):
+def test_a_sensor_yaml_alone_points_to_its_folder(tmp_path: Path) -> None:
     path = euroc_folder(tmp_path) / "mav0" / "cam0" / "sensor.yaml"
     with pytest.raises(CalibrationError, match=r"sensor\.yaml: is neither .* give the folder above cam0 instead"):
         read_rig(path)
 
 
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="the real recordings are not beside the repository")
-def test_the_real_euroc_files_are_read():
+def test_the_real_euroc_files_are_read() -> None:
     for name in ("euroc_mh01_clip", "rendered_hall"):
         rig = read_euroc_rig(REAL_DATA / name)
         assert len(rig.cameras) == 2
@@ -144,7 +144,7 @@ def test_the_real_euroc_files_are_read():
 # Kalibr
 
 
-def kalibr_camera(name, T_cam_imu, /, model="pinhole", distortion="radtan", **changed):
+def kalibr_camera(name, T_cam_imu, /, model="pinhole", distortion="radtan", **changed) -> str:
     intrinsics = {"pinhole": "", "omni": "0.9, ", "ds": "-0.2, 0.6, "}[model] + "300.0, 301.0, 320.0, 240.0"
     coefficients = "[]" if distortion == "none" else "[0.01, 0.002, 3e-4, -4e-4]"
     lines = {
@@ -175,7 +175,9 @@ def camchain(path, **changed):
         ("ds", "none", "double-sphere"),
     ],
 )
-def test_kalibr_chain_is_read_with_the_imu_file_beside_it(tmp_path, model, distortion, ours):
+def test_kalibr_chain_is_read_with_the_imu_file_beside_it(
+    tmp_path: Path, model: str, distortion: str, ours: str
+) -> None:
     path = camchain(tmp_path / "camchain-imucam.yaml", model=model, distortion=distortion)
     write(tmp_path / "imu.yaml", IMU_YAML + "update_rate: 200.0\nrostopic: /imu0\n")
     rig = read_rig(path)
@@ -187,19 +189,19 @@ def test_kalibr_chain_is_read_with_the_imu_file_beside_it(tmp_path, model, disto
     assert rig.cameras[0].camera.distortion == (() if distortion == "none" else (0.01, 0.002, 3e-4, -4e-4))
 
 
-def test_kalibr_imu_file_may_be_named_and_nested(tmp_path):
+def test_kalibr_imu_file_may_be_named_and_nested(tmp_path: Path) -> None:
     nested = "imu0:\n" + "".join(f"  {line}\n" for line in (IMU_YAML + "update_rate: 200").splitlines())
     imu = write(tmp_path / "elsewhere" / "calibrated.yaml", nested)
     assert read_rig(camchain(tmp_path / "camchain.yaml"), imu).imu == ImuNoise(**NOISE)
 
 
-def test_kalibr_chain_without_imu_file_has_no_imu(tmp_path):
+def test_kalibr_chain_without_imu_file_has_no_imu(tmp_path: Path) -> None:
     rig = read_rig(camchain(tmp_path / "camchain.yaml"))
     assert_same_poses(rig)
     assert rig.imu is None
 
 
-def test_kalibr_cameras_can_hang_on_one_another(tmp_path):
+def test_kalibr_cameras_can_hang_on_one_another(tmp_path: Path) -> None:
     T_cam1_cam0 = geometry.inverse(T_BODY_CAM1) @ T_BODY_CAM0
     linked = kalibr_camera("cam1", np.eye(4), T_cam_imu="", T_cn_cnm1=f"\n{rows(T_cam1_cam0)}")
     path = write(tmp_path / "camchain.yaml", kalibr_camera("cam0", geometry.inverse(T_BODY_CAM0)) + linked)
@@ -209,13 +211,13 @@ def test_kalibr_cameras_can_hang_on_one_another(tmp_path):
     np.testing.assert_allclose(geometry.inverse(read_rig(path).cameras[1].T_body_cam), T_cam1_cam0, atol=1e-12)
 
 
-def test_openvins_chain_with_the_inverse_pose_is_read(tmp_path):
+def test_openvins_chain_with_the_inverse_pose_is_read(tmp_path: Path) -> None:
     cameras = (("cam0", T_BODY_CAM0), ("cam1", T_BODY_CAM1))
     text = "".join(kalibr_camera(name, T, T_cam_imu="", T_imu_cam=f"\n{rows(T)}") for name, T in cameras)
     assert_same_poses(read_rig(write(tmp_path / "kalibr_imucam_chain.yaml", "%YAML:1.0\n" + text)))
 
 
-def test_several_imu_files_beside_the_chain_must_be_chosen_from(tmp_path):
+def test_several_imu_files_beside_the_chain_must_be_chosen_from(tmp_path: Path) -> None:
     path = camchain(tmp_path / "camchain.yaml")
     for name in ("imu.yaml", "imu2.yaml"):
         write(tmp_path / name, IMU_YAML + "update_rate: 200\n")
@@ -227,7 +229,7 @@ def test_several_imu_files_beside_the_chain_must_be_chosen_from(tmp_path):
     assert read_rig(path, tmp_path / "imu.yaml").imu == ImuNoise(**NOISE)
 
 
-def test_a_broken_kalibr_file_is_named_with_camera_and_key(tmp_path):
+def test_a_broken_kalibr_file_is_named_with_camera_and_key(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"camchain\.yaml: cam0: resolution is missing"):
         read_rig(camchain(tmp_path / "camchain.yaml", resolution=""))
     with pytest.raises(CalibrationError, match=r"camera model cubic with distortion none is not supported; known: "):
@@ -240,7 +242,7 @@ def test_a_broken_kalibr_file_is_named_with_camera_and_key(tmp_path):
 # VINS-Fusion
 
 
-def opencv_matrix(name, T):
+def opencv_matrix(name, T) -> str:
     data = ",\n\t   ".join(", ".join(map(repr, row)) for row in T.tolist())
     return f"{name}: !!opencv-matrix\n   rows: 4\n   cols: 4\n   dt: d\n   data: [{data}]\n"
 
@@ -303,7 +305,7 @@ projection_parameters:
     return write(folder / "vins.yaml", text)
 
 
-def test_vins_configuration_is_read_with_its_camera_files(tmp_path):
+def test_vins_configuration_is_read_with_its_camera_files(tmp_path: Path) -> None:
     rig = read_rig(vins_config(tmp_path))
     assert_same_poses(rig)
     mei, kannala = (mounted.camera for mounted in rig.cameras)
@@ -321,7 +323,7 @@ def test_vins_configuration_is_read_with_its_camera_files(tmp_path):
     assert rig.cameras[0].time_offset_s == 0.005
 
 
-def test_vins_noise_per_sample_becomes_a_density(tmp_path):
+def test_vins_noise_per_sample_becomes_a_density(tmp_path: Path) -> None:
     imu = read_rig(vins_config(tmp_path)).imu
     assert imu.accel_noise == pytest.approx(0.1 * np.sqrt(1 / 200))
     assert imu.gyro_noise == pytest.approx(0.01 * np.sqrt(1 / 200))
@@ -329,12 +331,12 @@ def test_vins_noise_per_sample_becomes_a_density(tmp_path):
     assert imu.gyro_walk == pytest.approx(1e-4 * np.sqrt(1 / 200))
 
 
-def test_vins_configuration_may_have_one_camera_and_no_imu(tmp_path):
+def test_vins_configuration_may_have_one_camera_and_no_imu(tmp_path: Path) -> None:
     rig = read_rig(vins_config(tmp_path, cameras=1, imu=0))
     assert len(rig.cameras) == 1 and rig.imu is None
 
 
-def test_a_broken_vins_file_is_named_with_its_key(tmp_path):
+def test_a_broken_vins_file_is_named_with_its_key(tmp_path: Path) -> None:
     path = vins_config(tmp_path)
     camera = tmp_path / "cam0.yaml"
     text = camera.read_text()
@@ -349,7 +351,7 @@ def test_a_broken_vins_file_is_named_with_its_key(tmp_path):
         read_rig(path)
 
 
-def test_a_file_of_another_kind_is_refused(tmp_path):
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"x\.yaml: is neither a Kalibr camera chain \(cam0\), VINS-Fusion"):
         read_rig(write(tmp_path / "x.yaml", "a: 1\n"))
     with pytest.raises(ConfigError, match=r"x\.yaml: must hold keys and values, got list"):

@@ -31,7 +31,7 @@ class Truth:
     offset_s: float = 0.0125
 
 
-def truth(seed, coefficients=4, cameras=2):
+def truth(seed, coefficients=4, cameras=2) -> Truth:
     rng = np.random.default_rng(seed)
     left = geometry.transform(geometry.exp_so3(rng.normal(size=3)), rng.normal(0, 0.1, 3))
     shift = [geometry.transform(geometry.exp_so3(rng.normal(0, 0.01, 3)), np.array([0.1 * i, 0, 0])) for i in range(4)]
@@ -42,7 +42,7 @@ def truth(seed, coefficients=4, cameras=2):
     )
 
 
-def matrix(name, M):
+def matrix(name, M) -> str:
     data = ",\n          ".join(", ".join(f"{x:.17g}" for x in row) for row in M)
     rows, cols = np.shape(M)
     return f"{name}: !!opencv-matrix\n   rows: {rows}\n   cols: {cols}\n   dt: d\n   data: [{data}]\n"
@@ -52,7 +52,7 @@ def quaternion(T):
     return geometry.quaternion_xyzw(T[None, :3, :3])[0].tolist()
 
 
-def named_values(names, values, indent="   "):
+def named_values(names, values, indent="   ") -> str:
     return "".join(f"{indent}{name}: {value!r}\n" for name, value in zip(names, values, strict=True))
 
 
@@ -96,7 +96,7 @@ def xrslam(folder, t, T_body_imu=None):
     T_bc = T_bi @ t.T[0]
     g, a, gw, aw = (x * x for x in t.noise)
 
-    def covariance(name, v):
+    def covariance(name, v) -> str:
         return f"    {name}: [\n      {v!r}, 0.0, 0.0,\n      0.0, {v!r}, 0.0,\n      0.0, 0.0, {v!r}]\n"
 
     text = f"""%YAML:1.0
@@ -242,7 +242,7 @@ def basalt(folder, t, kind="kb4"):
     return folder / "calib.json"
 
 
-def rows(T):
+def rows(T) -> str:
     return "".join(f"    - [{', '.join(repr(float(x)) for x in row)}]\n" for row in T)
 
 
@@ -258,7 +258,7 @@ def imu_yaml(t, top=""):
     return top + named_values([*names, "update_rate"], [g, a, gw, aw, 200.0], indent)
 
 
-def chain(t, key="T_cam_imu", model="pinhole", distortion="radtan", lens=()):
+def chain(t, key="T_cam_imu", model="pinhole", distortion="radtan", lens=()) -> str:
     text = "%YAML:1.0 # need to specify the file type at the top!\n\n"
     for i, (T, D, f) in enumerate(zip(t.T, t.D, t.fxycxy, strict=True)):
         pose = geometry.inverse(T) if key == "T_cam_imu" else T
@@ -318,7 +318,7 @@ def euroc(folder, t):
     """The base is not the IMU."""
     T_base_imu = truth(98).T[0]
 
-    def mount(T):
+    def mount(T) -> str:
         data = ",\n         ".join(", ".join(repr(float(x)) for x in row) for row in T)
         return f"T_BS:\n  cols: 4\n  rows: 4\n  data: [{data}]\n"
 
@@ -380,7 +380,7 @@ ODDITIES = {
 }
 
 
-def check(rig, t, model):
+def check(rig, t, model) -> None:
     assert len(rig.cameras) == len(t.T)
     for mounted, T, f, D in zip(rig.cameras, t.T, t.fxycxy, t.D, strict=True):
         assert mounted.camera.model == model
@@ -397,7 +397,7 @@ def check(rig, t, model):
 
 @pytest.mark.parametrize("oddity", ODDITIES)
 @pytest.mark.parametrize("style", STYLES)
-def test_every_style_gives_the_numbers_that_it_says(tmp_path, style, oddity):
+def test_every_style_gives_the_numbers_that_it_says(tmp_path: Path, style, oddity) -> None:
     """Those that were written, and those that a reader finds which shares no code with the package."""
     writer, coefficients, cameras, model, reader = STYLES[style]
     t = truth(len(style), coefficients, cameras)
@@ -413,7 +413,7 @@ def test_every_style_gives_the_numbers_that_it_says(tmp_path, style, oddity):
     check(rig, read_again(reader, path, coefficients), model)
 
 
-def read_again(reader, path, coefficients):
+def read_again(reader, path, coefficients) -> Truth:
     found, noise = reader(path, coefficients)
     sizes, lenses, bent, T, offsets = zip(*found, strict=True)
     assert len({tuple(size) for size in sizes}) == len(set(offsets)) == 1
@@ -421,7 +421,7 @@ def read_again(reader, path, coefficients):
 
 
 @pytest.mark.parametrize("style", ["vins mono", "xrslam", "orb-slam3"])
-def test_the_files_above_are_such_as_opencv_reads(tmp_path, style):
+def test_the_files_above_are_such_as_opencv_reads(tmp_path: Path, style: str) -> None:
     """OpenCV's own reader agrees: these programs read their files with it."""
     writer, coefficients, cameras, *_ = STYLES[style]
     t = truth(5, coefficients, cameras)
@@ -440,7 +440,7 @@ def test_the_files_above_are_such_as_opencv_reads(tmp_path, style):
     ("kind", "lens", "ours"),
     [("ds", [-0.2, 0.6], "double-sphere"), ("eucm", [0.6, 1.1], "eucm"), ("fov", [0.9], "fov"), ("ucm", [0.4], "eucm")],
 )
-def test_wide_lenses_of_basalt_have_their_own_parameters(tmp_path, kind, lens, ours):
+def test_wide_lenses_of_basalt_have_their_own_parameters(tmp_path: Path, kind: str, lens, ours: str) -> None:
     t = truth(3)
     t.D = [lens, lens]
     camera = read_rig(basalt(tmp_path, t, kind)).cameras[0].camera
@@ -458,7 +458,9 @@ def test_wide_lenses_of_basalt_have_their_own_parameters(tmp_path, kind, lens, o
         ("pinhole", "fov", [], [0.93], "fov"),
     ],
 )
-def test_wide_lenses_of_kalibr_have_their_own_parameters(tmp_path, model, distortion, lens, D, ours):
+def test_wide_lenses_of_kalibr_have_their_own_parameters(
+    tmp_path: Path, model: str, distortion: str, lens, D, ours: str
+) -> None:
     t = truth(3)
     t.D = [D, D]
     camera = read_rig(kalibr(tmp_path, t, model=model, distortion=distortion, lens=lens)).cameras[0].camera
@@ -467,7 +469,7 @@ def test_wide_lenses_of_kalibr_have_their_own_parameters(tmp_path, model, distor
     assert camera.distortion == (() if ours == "fov" else tuple(D))
 
 
-def test_values_that_are_called_guesses_are_refined(tmp_path):
+def test_values_that_are_called_guesses_are_refined(tmp_path: Path) -> None:
     read = read_calibration(vins_mono(tmp_path, truth(1)))
     assert read.estimate_extrinsics and read.estimate_time_offset
     read = read_calibration(openvins(tmp_path, truth(1)))
@@ -475,7 +477,7 @@ def test_values_that_are_called_guesses_are_refined(tmp_path):
     assert not read_calibration(okvis(tmp_path, truth(1))).estimate_extrinsics
 
 
-def test_a_vins_mono_file_without_mount_is_told(tmp_path):
+def test_a_vins_mono_file_without_mount_is_told(tmp_path: Path) -> None:
     path = vins_mono(tmp_path, truth(1))
     text = path.read_text()
     path.write_text(text[: text.index("extrinsicRotation")] + text[text.index("acc_n") :])
@@ -483,7 +485,7 @@ def test_a_vins_mono_file_without_mount_is_told(tmp_path):
         read_rig(path)
 
 
-def test_an_older_orbslam_file_of_rectified_images_has_its_baseline(tmp_path):
+def test_an_older_orbslam_file_of_rectified_images_has_its_baseline(tmp_path: Path) -> None:
     t = truth(1)
     names = [f"Camera.{name}" for name in ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2")]
     text = '%YAML:1.0\nCamera.type: "PinHole"\n' + named_values(names, [*t.fxycxy[0], 0.0, 0.0, 0.0, 0.0], "")
@@ -494,7 +496,7 @@ def test_an_older_orbslam_file_of_rectified_images_has_its_baseline(tmp_path):
     assert rig.imu is None and rig.cameras[1].camera.intrinsics == tuple(t.fxycxy[0])
 
 
-def test_the_imu_file_of_kalibr_is_known_by_its_content_and_name(tmp_path):
+def test_the_imu_file_of_kalibr_is_known_by_its_content_and_name(tmp_path: Path) -> None:
     t = truth(1)
     path = kalibr(tmp_path, t)
     (tmp_path / "other-imu.yaml").write_text(imu_yaml(truth(2)).replace("0.00017", "0.5"))
@@ -503,7 +505,7 @@ def test_the_imu_file_of_kalibr_is_known_by_its_content_and_name(tmp_path):
     assert read_rig(path, tmp_path / "other-imu.yaml").imu.gyro_noise == 0.5
 
 
-def test_without_an_imu_file_noise_is_typical_and_said(tmp_path):
+def test_without_an_imu_file_noise_is_typical_and_said(tmp_path: Path) -> None:
     path = kalibr(tmp_path, truth(1))
     (tmp_path / "rig-imu.yaml").unlink()
     read = read_calibration(path)
@@ -511,7 +513,7 @@ def test_without_an_imu_file_noise_is_typical_and_said(tmp_path):
     assert read.notes == ("no IMU file beside it: typical noise used; name the IMU file with --imu",)
 
 
-def test_sizes_that_differ_between_cameras_or_files_are_named(tmp_path):
+def test_sizes_that_differ_between_cameras_or_files_are_named(tmp_path: Path) -> None:
     t = truth(1)
     path = kalibr(tmp_path, t)
     path.write_text(path.read_text().replace("resolution: [752, 480]", "resolution: [640, 400]", 1))
@@ -521,7 +523,7 @@ def test_sizes_that_differ_between_cameras_or_files_are_named(tmp_path):
 # camera_info
 
 
-def camera_info(side, K, D, R, P, model="plumb_bob"):
+def camera_info(side, K, D, R, P, model="plumb_bob") -> str:
     def plain(M):
         return {"rows": len(M), "cols": len(M[0]), "data": [float(x) for x in np.ravel(M)]}
 
@@ -536,7 +538,7 @@ def camera_info(side, K, D, R, P, model="plumb_bob"):
 
 
 @pytest.mark.parametrize(("model", "count"), [("plumb_bob", 5), ("rational_polynomial", 8)])
-def test_camera_info_of_a_pair_gives_both_cameras_and_their_mount(tmp_path, model, count):
+def test_camera_info_of_a_pair_gives_both_cameras_and_their_mount(tmp_path: Path, model: str, count: int) -> None:
     """Against OpenCV's rectification, which made the files."""
     t = truth(7, count)
     K = [np.array([[f[0], 0, f[2]], [0, f[1], f[3]], [0, 0, 1]]) for f in t.fxycxy]
@@ -552,7 +554,7 @@ def test_camera_info_of_a_pair_gives_both_cameras_and_their_mount(tmp_path, mode
     assert alone.cameras[0].camera.intrinsics == tuple(t.fxycxy[1])
 
 
-def test_two_files_are_only_a_pair_of_camera_info(tmp_path):
+def test_two_files_are_only_a_pair_of_camera_info(tmp_path: Path) -> None:
     path = kalibr(tmp_path, truth(1))
     with pytest.raises(CalibrationError, match="is no camera_info: two files are only those of a left and a right"):
         read_calibration(path, others=[path])

@@ -66,7 +66,7 @@ CAMERAS = {
 each_camera = pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
 
 
-def pixel_grid(camera, columns=17, rows=13):
+def pixel_grid(camera, columns=17, rows=13) -> np.ndarray:
     u, v = np.meshgrid(np.linspace(0, camera.width - 1, columns), np.linspace(0, camera.height - 1, rows))
     return np.column_stack([u.ravel(), v.ravel()])
 
@@ -77,7 +77,7 @@ def directions(count, seed=3):
 
 
 @each_camera
-def test_projection_inverts_unprojection_up_to_the_corners(camera):
+def test_projection_inverts_unprojection_up_to_the_corners(camera) -> None:
     uv = pixel_grid(camera)
     bearings = camera.unproject(uv)
     seen = ~np.isnan(bearings).any(axis=1)
@@ -89,12 +89,12 @@ def test_projection_inverts_unprojection_up_to_the_corners(camera):
 
 
 @pytest.mark.parametrize("name", ["radtan", "radtan k3", "rational", "no distortion", "mei", "equidistant"])
-def test_real_lenses_see_with_every_pixel(name):
+def test_real_lenses_see_with_every_pixel(name: str) -> None:
     assert np.isfinite(CAMERAS[name].unproject(pixel_grid(CAMERAS[name]))).all()
 
 
 @each_camera
-def test_no_direction_of_the_whole_sphere_is_silently_wrong(camera):
+def test_no_direction_of_the_whole_sphere_is_silently_wrong(camera) -> None:
     p = directions(20_000)
     uv, valid = camera.project(p)
     assert 0.01 < valid.mean() < 0.9
@@ -104,7 +104,7 @@ def test_no_direction_of_the_whole_sphere_is_silently_wrong(camera):
 
 
 @each_camera
-def test_jacobian_equals_finite_differences(camera):
+def test_jacobian_equals_finite_differences(camera) -> None:
     p = directions(4000) * np.linspace(0.3, 20, 4000)[:, None]
     p = p[camera.project(p)[1]]
     uv, J = camera.project_jacobian(p)
@@ -119,7 +119,7 @@ def test_jacobian_equals_finite_differences(camera):
 
 
 @each_camera
-def test_the_optical_axis_has_a_finite_jacobian_and_focal_length(camera):
+def test_the_optical_axis_has_a_finite_jacobian_and_focal_length(camera) -> None:
     uv, J = camera.project_jacobian(np.array([[0.0, 0.0, 2.0], [1e-9, 0.0, 2.0]]))
     np.testing.assert_allclose(uv, [camera.intrinsics[-2:]] * 2, atol=1e-6)
     np.testing.assert_allclose(J[0], J[1], atol=1e-6)
@@ -130,7 +130,7 @@ def test_the_optical_axis_has_a_finite_jacobian_and_focal_length(camera):
 
 
 @pytest.mark.parametrize("camera", [EUROC, RADTAN5, RATIONAL])
-def test_radtan_projects_as_opencv(camera):
+def test_radtan_projects_as_opencv(camera) -> None:
     p = camera.unproject(pixel_grid(camera)) * 4.0
     K = np.array(
         [[camera.intrinsics[0], 0, camera.intrinsics[2]], [0, camera.intrinsics[1], camera.intrinsics[3]], [0, 0, 1]]
@@ -140,7 +140,7 @@ def test_radtan_projects_as_opencv(camera):
 
 
 @pytest.mark.parametrize("camera", [EUROC, RADTAN5, RATIONAL])
-def test_radtan_unprojects_as_opencv(camera):
+def test_radtan_unprojects_as_opencv(camera) -> None:
     uv = pixel_grid(camera)
     K = np.array(
         [[camera.intrinsics[0], 0, camera.intrinsics[2]], [0, camera.intrinsics[1], camera.intrinsics[3]], [0, 0, 1]]
@@ -151,7 +151,7 @@ def test_radtan_unprojects_as_opencv(camera):
     np.testing.assert_allclose(bearings[:, :2] / bearings[:, 2:], expected, atol=1e-9)
 
 
-def test_equidistant_projects_and_unprojects_as_opencv():
+def test_equidistant_projects_and_unprojects_as_opencv() -> None:
     fx, fy, cx, cy = TUM_VI.intrinsics
     K, D = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]]), np.array(TUM_VI.distortion)
     uv = pixel_grid(TUM_VI)
@@ -163,7 +163,7 @@ def test_equidistant_projects_and_unprojects_as_opencv():
     np.testing.assert_allclose((p[:, :2] / p[:, 2:])[front], plane, atol=1e-5)
 
 
-def test_fisheye_sees_behind_its_image_plane():
+def test_fisheye_sees_behind_its_image_plane() -> None:
     uv, valid = TUM_VI.project(np.array([[1.0, 0.0, -0.01], [-1.0, 0.0, -0.01]]))
     assert np.isfinite(uv).all() and not valid.any()
     camera = Camera("pinhole-equidistant", 800, 800, (190.0, 190.0, 400.0, 400.0))
@@ -172,13 +172,13 @@ def test_fisheye_sees_behind_its_image_plane():
     assert valid.all()
 
 
-def test_mei_without_mirror_is_the_pinhole():
+def test_mei_without_mirror_is_the_pinhole() -> None:
     p = EUROC.unproject(pixel_grid(EUROC)) * 2
     mei = Camera("mei-radtan", 752, 480, (0.0, *EUROC.intrinsics), EUROC.distortion)
     np.testing.assert_allclose(mei.project(p)[0], EUROC.project(p)[0], atol=1e-9)
 
 
-def test_mei_and_pinhole_calibrations_of_one_real_camera_agree():
+def test_mei_and_pinhole_calibrations_of_one_real_camera_agree() -> None:
     """VINS-Fusion publishes both for EuRoC's left camera."""
     pinhole = Camera(
         "pinhole-radtan",
@@ -192,14 +192,14 @@ def test_mei_and_pinhole_calibrations_of_one_real_camera_agree():
     assert np.quantile(angle, 0.8) < 0.3  # the image corners are extrapolated
 
 
-def test_double_sphere_with_one_sphere_is_mei():
+def test_double_sphere_with_one_sphere_is_mei() -> None:
     p = directions(500) + np.array([0, 0, 1])
     mei = Camera("mei-radtan", 512, 512, (0.4, 300.0, 301.0, 255.0, 257.0))
     double = Camera("double-sphere", 512, 512, (0.4, 0.0, 300.0, 301.0, 255.0, 257.0))
     np.testing.assert_allclose(double.project(p)[0], mei.project(p)[0], atol=1e-9)
 
 
-def test_double_sphere_projects_as_the_paper():
+def test_double_sphere_projects_as_the_paper() -> None:
     """Usenko 2018, eq. 40, worked by hand at p = (3, 0, 4), xi = -0.2, alpha = 0.6."""
     camera = Camera("double-sphere", 512, 512, (-0.2, 0.6, 100.0, 100.0, 256.0, 256.0))
     d2 = np.sqrt(9 + (-0.2 * 5 + 4) ** 2)
@@ -207,7 +207,7 @@ def test_double_sphere_projects_as_the_paper():
 
 
 @pytest.mark.parametrize("camera", [EUCM, EUCM_LOW])
-def test_eucm_projects_as_the_paper(camera):
+def test_eucm_projects_as_the_paper(camera) -> None:
     """Khomutenko 2016, eq. 5 to 8: perspective division by alpha rho + (1 - alpha) z, point by point."""
     alpha, beta, fx, fy, cx, cy = camera.intrinsics
     p = directions(500) + np.array([0, 0, 1.2])
@@ -217,7 +217,7 @@ def test_eucm_projects_as_the_paper(camera):
         assert v == pytest.approx(fy * y / (alpha * rho + (1 - alpha) * z) + cy, abs=1e-9)
 
 
-def test_eucm_with_beta_one_is_the_unified_sphere():
+def test_eucm_with_beta_one_is_the_unified_sphere() -> None:
     """alpha = xi / (1 + xi), and focal lengths by 1 + xi apart."""
     xi, p = 0.8, directions(500) + np.array([0, 0, 1.2])
     sphere = Camera("mei-radtan", 512, 512, (xi, 300.0, 301.0, 255.0, 257.0))
@@ -225,7 +225,7 @@ def test_eucm_with_beta_one_is_the_unified_sphere():
     np.testing.assert_allclose(eucm.project(p)[0], sphere.project(p)[0], atol=1e-9)
 
 
-def test_fov_projects_as_the_paper():
+def test_fov_projects_as_the_paper() -> None:
     """Devernay 2001, eq. 13: r_d = atan(2 r_u tan(w / 2)) / w, point by point."""
     w, fx, fy, cx, cy = FOV.intrinsics
     p = directions(500) + np.array([0, 0, 1.2])
@@ -237,7 +237,7 @@ def test_fov_projects_as_the_paper():
 
 
 @each_camera
-def test_points_behind_the_camera_and_at_its_centre_are_invalid(camera):
+def test_points_behind_the_camera_and_at_its_centre_are_invalid(camera) -> None:
     behind = np.array([[0.0, 0.0, -1.0], [1e-3, -1e-3, -1.0]])
     nowhere = np.array([[0.0, 0.0, 0.0], [np.nan, 0.0, 1.0]])
     assert not camera.project(behind)[1].any()
@@ -245,14 +245,14 @@ def test_points_behind_the_camera_and_at_its_centre_are_invalid(camera):
     assert not valid.any() and np.isnan(uv).all()
 
 
-def test_a_pinhole_sees_nothing_behind_its_image_plane():
+def test_a_pinhole_sees_nothing_behind_its_image_plane() -> None:
     p = np.array([[0.1, 0.2, -0.001], [0.1, 0.2, 0.0]])
     uv, valid = EUROC.project(p)
     assert not valid.any() and np.isnan(uv).all()
     assert np.isnan(EUROC.project_jacobian(p)[1]).all()
 
 
-def test_points_that_the_distortion_would_fold_into_the_image_are_invalid():
+def test_points_that_the_distortion_would_fold_into_the_image_are_invalid() -> None:
     wide = np.column_stack([np.linspace(0, 4, 200), np.zeros(200), np.ones(200)])
     lens = (-0.3, 0.0, 0.0, 0.0)
     camera = Camera("pinhole-radtan", 640, 480, (200.0, 200.0, 320.0, 240.0), lens)
@@ -263,14 +263,14 @@ def test_points_that_the_distortion_would_fold_into_the_image_are_invalid():
     assert np.isnan(uv[~valid]).all()
 
 
-def test_pixels_beyond_the_edge_of_the_distortion_have_no_bearing():
+def test_pixels_beyond_the_edge_of_the_distortion_have_no_bearing() -> None:
     camera = Camera("pinhole-radtan", 640, 480, (200.0, 200.0, 320.0, 240.0), (-0.3, 0.0, 0.0, 0.0))
     reach = 200 * 2 / 3 / np.sqrt(0.9)  # of r - 0.3 r^3
     bearings = camera.unproject(np.array([[320 + reach - 1, 240], [320 + reach + 1, 240], [1e9, 240], [np.nan, 240]]))
     np.testing.assert_array_equal(np.isnan(bearings).any(axis=1), [False, True, True, True])
 
 
-def test_pixels_count_as_seen_from_edge_to_edge():
+def test_pixels_count_as_seen_from_edge_to_edge() -> None:
     camera = Camera("pinhole-radtan", 4, 2, (1.0, 1.0, 0.0, 0.0))
     uv = np.array([[-0.5, -0.5], [3.49, 1.49], [3.5, 0], [-0.51, 0], [0, 1.5]])
     _, valid = camera.project(np.column_stack([uv, np.ones(5)]))
@@ -279,7 +279,7 @@ def test_pixels_count_as_seen_from_edge_to_edge():
 
 @each_camera
 @pytest.mark.parametrize("count", [0, 1, 2, 50])
-def test_every_number_of_points_gives_what_each_gives_alone(camera, count):
+def test_every_number_of_points_gives_what_each_gives_alone(camera, count: int) -> None:
     uv = pixel_grid(camera)[:count].astype(np.float32)
     bearings = camera.unproject(uv)
     assert bearings.shape == (count, 3) and bearings.dtype == np.float64
@@ -291,7 +291,7 @@ def test_every_number_of_points_gives_what_each_gives_alone(camera, count):
         np.testing.assert_allclose(camera.project(bearings[i : i + 1])[0][0], pixels[i], atol=1e-9)
 
 
-def test_inputs_are_left_as_they_are():
+def test_inputs_are_left_as_they_are() -> None:
     uv = pixel_grid(EUROC)
     p = EUROC.unproject(uv)
     uv_before, p_before = uv.copy(), p.copy()
@@ -327,6 +327,6 @@ PINHOLE = {"model": "pinhole-radtan", "width": 4, "height": 2, "intrinsics": (1.
         ),
     ],
 )
-def test_parameters_that_make_no_sense_are_refused(wrong, message):
+def test_parameters_that_make_no_sense_are_refused(wrong, message: str) -> None:
     with pytest.raises(CalibrationError, match=message):
         Camera(**(PINHOLE | wrong))

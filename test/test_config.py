@@ -50,14 +50,14 @@ def rig() -> Rig:
     )
 
 
-def test_default_yaml_is_what_the_tree_says(root):
+def test_default_yaml_is_what_the_tree_says(root: Path) -> None:
     assert (root / "config" / "default.yaml").read_text() == to_yaml(Config()), (
         "letvins config show > config/default.yaml"
     )
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_default_keeps_its_own_rule_and_has_a_meaning(name):
+def test_a_default_keeps_its_own_rule_and_has_a_meaning(name) -> None:
     parameter = KNOWN[name]
     assert parameter.convert(parameter.default) == parameter.default
     assert type(parameter.default) is parameter.kind
@@ -79,7 +79,7 @@ def test_every_field_is_a_parameter_a_section_or_the_rig():
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_changed_value_survives_writing_and_reading(name, tmp_path):
+def test_a_changed_value_survives_writing_and_reading(name, tmp_path: Path) -> None:
     value = another_value(KNOWN[name])
     path = written(tmp_path, yaml.safe_dump({"/**": {"ros__parameters": {name: value}}}))
     config = load_config(path)
@@ -87,11 +87,12 @@ def test_a_changed_value_survives_writing_and_reading(name, tmp_path):
     assert load_config(written(tmp_path, to_yaml(config))) == config
 
 
-def test_a_shipped_configuration_loads_and_holds_only_what_ros_accepts(root):
-    def check(value):
+def test_a_shipped_configuration_loads_and_holds_only_what_ros_accepts(root: Path) -> None:
+    def check(value) -> None:
         if isinstance(value, dict):
             assert all(isinstance(key, str) for key in value)
-            [check(v) for v in value.values()]
+            for v in value.values():
+                check(v)
         elif isinstance(value, list):  # ROS wants lists that are flat, not empty and of one type
             assert len({type(v) for v in value}) == 1
             assert isinstance(value[0], bool | int | float | str)
@@ -110,23 +111,23 @@ def test_a_shipped_configuration_loads_and_holds_only_what_ros_accepts(root):
         check(tree["/**"]["ros__parameters"])
 
 
-def test_the_euroc_calibration_is_that_of_the_recordings(root, shared_data):
+def test_the_euroc_calibration_is_that_of_the_recordings(root: Path, shared_data: Path) -> None:
     from letvins_ros.calibration import read_euroc_rig
 
     shipped = load_config(root / "config" / "euroc" / "stereo_imu.yaml").rig
     assert rig_to_dict(shipped) == rig_to_dict(read_euroc_rig(shared_data / "euroc_mh01_clip"))
 
 
-def test_a_rig_survives_writing_and_reading(tmp_path):
+def test_a_rig_survives_writing_and_reading(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, to_yaml(replace(Config(), rig=rig()))))
     assert rig_to_dict(config.rig) == rig_to_dict(rig())
 
 
-def test_the_rig_comes_from_the_data_unless_the_file_holds_one():
+def test_the_rig_comes_from_the_data_unless_the_file_holds_one() -> None:
     assert load_config().rig is None
 
 
-def test_what_is_set_beats_the_file_and_the_file_beats_the_default(tmp_path):
+def test_what_is_set_beats_the_file_and_the_file_beats_the_default(tmp_path: Path) -> None:
     path = written(tmp_path, "/**:\n  ros__parameters:\n    seed: 3\n    tracker: {max_features: 50, quality: 0.5}\n")
     config = load_config(path, ["tracker.quality=1e-3"])
     assert (config.seed, config.tracker.max_features, config.tracker.quality) == (3, 50, 0.001)
@@ -134,17 +135,17 @@ def test_what_is_set_beats_the_file_and_the_file_beats_the_default(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "/**:\n", "/**:\n  ros__parameters:\n", "tracker:\n", "# nothing\n"])
-def test_an_empty_file_means_the_defaults(text, tmp_path):
+def test_an_empty_file_means_the_defaults(text: str, tmp_path: Path) -> None:
     assert load_config(written(tmp_path, text)) == Config()
 
 
 @pytest.mark.parametrize("text", ["tracker: letnet2", "tracker: {method: letnet2}", "tracker.method: letnet2"])
-def test_a_method_can_be_given_for_its_section(text, tmp_path):
+def test_a_method_can_be_given_for_its_section(text: str, tmp_path: Path) -> None:
     assert load_config(written(tmp_path, text)).tracker.method == "letnet2"
     assert load_config(None, ["tracker=letnet2"]).tracker.method == "letnet2"
 
 
-def test_an_integer_stands_for_a_number_but_not_the_reverse():
+def test_an_integer_stands_for_a_number_but_not_the_reverse() -> None:
     quality = load_config(None, ["tracker.quality=1"]).tracker.quality
     assert quality == 1.0
     assert type(quality) is float
@@ -177,13 +178,13 @@ def test_an_integer_stands_for_a_number_but_not_the_reverse():
         ("camera0.width=640", "camera0: "),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_with_name_and_rule(setting, message):
+def test_a_setting_that_cannot_be_is_refused_with_name_and_rule(setting: str, message: str) -> None:
     with pytest.raises(ConfigError, match="^" + re.escape(message)) as caught:
         load_config(None, [setting])
     assert "\n" not in str(caught.value)
 
 
-def test_all_problems_are_told_at_once_with_the_file(tmp_path):
+def test_all_problems_are_told_at_once_with_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, "sed: 1\ntracker: {quality: 2, max_features: x}\n")
     with pytest.raises(ConfigError) as caught:
         load_config(path, ["mode=mono"])
@@ -209,21 +210,21 @@ def test_all_problems_are_told_at_once_with_the_file(tmp_path):
         (b"seed: 2026-13-45\n", "c.yaml: not valid YAML"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named_with_the_line(content, message, tmp_path):
+def test_a_file_that_cannot_be_read_is_named_with_the_line(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_bytes(content)
     with pytest.raises(ConfigError, match=re.escape(message)) as caught:
         load_config(tmp_path / "c.yaml")
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_and_a_folder_are_named(tmp_path):
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no\.yaml: No such file or directory"):
         load_config(tmp_path / "no.yaml")
     with pytest.raises(ConfigError, match=": Is a directory"):
         load_config(tmp_path)
 
 
-def test_a_section_with_a_value_out_of_bounds_cannot_be_made():
+def test_a_section_with_a_value_out_of_bounds_cannot_be_made() -> None:
     with pytest.raises(ConfigError, match="max_features must be an integer from 10 to 2000, got 1"):
         TrackerConfig(max_features=1)
     with pytest.raises(ConfigError, match="mode must be one of"):
@@ -231,13 +232,13 @@ def test_a_section_with_a_value_out_of_bounds_cannot_be_made():
 
 
 @pytest.mark.parametrize("value", ["1" * 400, "-9223372036854775809", "1e400", ".nan"])
-def test_a_number_that_no_parameter_can_hold_is_refused(value):
+def test_a_number_that_no_parameter_can_hold_is_refused(value) -> None:
     for key in ("seed", "tracker.max_features"):
         with pytest.raises(ConfigError, match=key):
             load_config(None, [f"{key}={value}"])
 
 
-def test_of_very_many_problems_the_first_are_named(tmp_path):
+def test_of_very_many_problems_the_first_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("".join(f"unknown_{i}: 1\n" for i in range(5000)))
     before = time.process_time()
     with pytest.raises(ConfigError, match=r"unknown_19.*and perhaps more"):

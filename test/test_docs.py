@@ -78,11 +78,11 @@ def commands():
 
 
 @pytest.mark.parametrize("page", reference().PAGES)
-def test_a_page_written_from_the_code_is_current(page):
+def test_a_page_written_from_the_code_is_current(page) -> None:
     assert (ROOT / page).read_text() == reference().PAGES[page](), "run: python .ci/reference.py"
 
 
-def test_every_code_block_has_a_language_that_a_test_looks_at():
+def test_every_code_block_has_a_language_that_a_test_looks_at() -> None:
     for path in DOCUMENTS:
         if path.exists():
             given = set(re.findall(r"^ *```(\w+)$", path.read_text(), re.M))
@@ -90,7 +90,7 @@ def test_every_code_block_has_a_language_that_a_test_looks_at():
             assert given <= known, path
 
 
-def test_no_code_block_is_written_by_indenting_it():
+def test_no_code_block_is_written_by_indenting_it() -> None:
     """Such a block would be seen by no test."""
     for path in DOCUMENTS:
         if path.exists():
@@ -99,7 +99,7 @@ def test_no_code_block_is_written_by_indenting_it():
 
 
 @pytest.mark.parametrize("text", blocks("python"))
-def test_a_python_block_runs(text, tmp_path):
+def test_a_python_block_runs(text, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(
         [sys.executable, "-c", text], check=False, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200
@@ -108,7 +108,7 @@ def test_a_python_block_runs(text, tmp_path):
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
-def test_a_yaml_block_holds_keys_that_exist(text):
+def test_a_yaml_block_holds_keys_that_exist(text) -> None:
     given = yaml.safe_load(text)
     if "/**" in given:
         given = given["/**"]["ros__parameters"]
@@ -119,7 +119,7 @@ def test_a_yaml_block_holds_keys_that_exist(text):
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_command_exists(command):
+def test_a_command_exists(command) -> None:
     """Options of letvins, launch arguments, services and parameters are looked at in test/ros/test_documents.py."""
     first, *others = shlex.split(re.sub(r"[<>]", "", command))
     name = Path(first).name
@@ -148,7 +148,7 @@ def test_a_command_exists(command):
         assert command.startswith(OTHERS), f"nothing knows how to check: {command}"
 
 
-def test_the_readme_has_figures_in_its_results_alone_and_tells_how_they_came_about():
+def test_the_readme_has_figures_in_its_results_alone_and_tells_how_they_came_about() -> None:
     """Durations of what `letvins simulate` renders are no measurements."""
     sections = re.split(r"^## ", (ROOT / "README.md").read_text(), flags=re.M)
     measured = re.compile(r"(?<![\w.])\d+(\.\d+)?\s?(ms|MB|GB|m|px|Hz|%|°)(?!\w)")
@@ -163,7 +163,7 @@ def test_the_readme_has_figures_in_its_results_alone_and_tells_how_they_came_abo
             )
 
 
-def test_the_site_builds_without_a_warning(tmp_path):
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     if find_spec("mkdocs") is None or find_spec("mkdocstrings_handlers") is None:
         pytest.skip("mkdocs is not installed")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(ROOT / ".ci/mkdocs.yml")]

@@ -8,6 +8,7 @@ run, test_export the exported networks, training's test_guards its checkpoints, 
 import resource
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def no_file_above(size):
 
 
 @pytest.fixture(scope="module")
-def recording(tmp_path_factory):
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("full") / "hall"
     simulate(folder, "hall", 0.5, 0)
     return folder
@@ -47,20 +48,20 @@ def content(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def saved_map(path, recording):
+def saved_map(path, recording) -> None:
     save_map(path, PlaceMap(4), MapInfo.of(EUROC_RIG.cameras[0], True, "x" * 3000))
 
 
-def saved_weights(path, recording):
+def saved_weights(path, recording) -> None:
     save_weights(path, {"a": np.ones(1000, np.float32)})
 
 
-def simulated(path, recording):
+def simulated(path, recording) -> None:
     path.unlink()
     simulate(path, "hall", 0.2, 0)
 
 
-def written_bag(path, recording):
+def written_bag(path, recording) -> None:
     path.unlink()
     write_bag(open_dataset(recording), path, "ros1")
 
@@ -68,7 +69,7 @@ def written_bag(path, recording):
 @pytest.mark.parametrize(
     "writer", [saved_map, saved_weights, simulated, written_bag], ids=lambda writer: writer.__name__
 )
-def test_a_writer_leaves_what_was_there(writer, recording, tmp_path):
+def test_a_writer_leaves_what_was_there(writer, recording: Path, tmp_path: Path) -> None:
     path = tmp_path / "out.bag"
     path.write_text("old")
     with no_file_above(2000), pytest.raises(DataError, match=r"cannot write .*out\.bag: File too large"):
@@ -89,7 +90,9 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_says_it_in_one_line(command, recording, tmp_path, monkeypatch, capsys):
+def test_a_command_says_it_in_one_line(
+    command, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (tmp_path / "config.yaml").write_text(to_yaml(Config(rig=EUROC_RIG)))

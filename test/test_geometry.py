@@ -15,37 +15,37 @@ def vectors(n, size=1.0, seed=0):
     return size * v / np.linalg.norm(v, axis=1, keepdims=True)
 
 
-def random_transforms(n, seed=0):
+def random_transforms(n, seed=0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return geometry.transform(geometry.exp_so3(rng.normal(size=(n, 3))), rng.normal(0, 5, (n, 3)))
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_skew_times_a_vector_is_the_cross_product(n):
+def test_skew_times_a_vector_is_the_cross_product(n) -> None:
     a, b = vectors(n, 2.0, 1), vectors(n, 3.0, 2)
     np.testing.assert_allclose((geometry.skew(a) @ b[..., None])[..., 0], np.cross(a, b), atol=1e-14)
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-300, 1e-12, 1e-8, 1e-4, 0.5, 3.0])
-def test_exp_is_the_matrix_exponential_of_skew(angle):
+def test_exp_is_the_matrix_exponential_of_skew(angle: float) -> None:
     for v in vectors(5, angle):
         np.testing.assert_allclose(geometry.exp_so3(v), expm(geometry.skew(v)), atol=1e-14)
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-8, 1e-4, 0.5, 3.0, np.pi - 1e-4, np.pi - 1e-7])
 @pytest.mark.parametrize("n", SIZES)
-def test_log_undoes_exp_from_zero_to_nearly_half_a_turn(n, angle):
+def test_log_undoes_exp_from_zero_to_nearly_half_a_turn(n, angle) -> None:
     v = vectors(n, angle)
     np.testing.assert_allclose(geometry.log_so3(geometry.exp_so3(v)), v, rtol=1e-7, atol=1e-15)
 
 
-def test_log_of_exactly_half_a_turn_is_one_of_its_two_axes():
+def test_log_of_exactly_half_a_turn_is_one_of_its_two_axes() -> None:
     for axis in np.eye(3):
         v = geometry.log_so3(geometry.exp_so3(np.pi * axis))
         np.testing.assert_allclose(np.abs(v), np.pi * axis, atol=1e-12)
 
 
-def test_exp_and_log_keep_the_shape_of_a_batch():
+def test_exp_and_log_keep_the_shape_of_a_batch() -> None:
     v = vectors(24).reshape(2, 3, 4, 3)
     R = geometry.exp_so3(v)
     assert R.shape == (2, 3, 4, 3, 3)
@@ -54,7 +54,7 @@ def test_exp_and_log_keep_the_shape_of_a_batch():
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_a_transform_times_its_inverse_is_the_identity(n):
+def test_a_transform_times_its_inverse_is_the_identity(n) -> None:
     T = random_transforms(n)
     eye = np.broadcast_to(np.eye(4), T.shape)
     np.testing.assert_allclose(geometry.inverse(T) @ T, eye, atol=1e-12)
@@ -63,7 +63,7 @@ def test_a_transform_times_its_inverse_is_the_identity(n):
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_apply_is_the_homogeneous_product_of_each_point(n):
+def test_apply_is_the_homogeneous_product_of_each_point(n) -> None:
     T, p = random_transforms(n), np.random.default_rng(3).normal(size=(n, 7, 3))
     by_hand = [[(T[i] @ np.append(q, 1.0))[:3] for q in p[i]] for i in range(n)]
     np.testing.assert_allclose(geometry.apply(T, p), by_hand, atol=1e-13)
@@ -71,7 +71,7 @@ def test_apply_is_the_homogeneous_product_of_each_point(n):
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_quaternions_return_the_rotation_with_w_not_negative(n):
+def test_quaternions_return_the_rotation_with_w_not_negative(n) -> None:
     T = random_transforms(n, seed=4)
     q = geometry.quaternion_xyzw(T[:, :3, :3])
     assert (q[:, 3] >= 0).all()
@@ -80,18 +80,18 @@ def test_quaternions_return_the_rotation_with_w_not_negative(n):
     np.testing.assert_allclose(geometry.from_quaternion(T[:, :3, 3], -3 * q), T, atol=1e-12)
 
 
-def test_a_quarter_turn_about_z_is_the_quaternion_of_the_textbook():
+def test_a_quarter_turn_about_z_is_the_quaternion_of_the_textbook() -> None:
     T = geometry.from_quaternion(np.array([1.0, 2.0, 3.0]), np.array([0, 0, np.sqrt(0.5), np.sqrt(0.5)]))
     np.testing.assert_allclose(T, [[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], atol=1e-15)
 
 
 @pytest.mark.parametrize("n", [3, 4, 50])
-def test_alignment_recovers_a_planted_transform(n):
+def test_alignment_recovers_a_planted_transform(n: int) -> None:
     T, p_b = random_transforms(1)[0], np.random.default_rng(5).normal(0, 10, (n, 3))
     np.testing.assert_allclose(geometry.align_se3(geometry.apply(T, p_b), p_b), T, atol=1e-12)
 
 
-def test_alignment_of_a_plane_of_points_is_a_rotation_and_no_mirror_image():
+def test_alignment_of_a_plane_of_points_is_a_rotation_and_no_mirror_image() -> None:
     T, p_b = random_transforms(1, seed=6)[0], np.random.default_rng(6).normal(size=(20, 3)) * [5, 5, 0]
     found = geometry.align_se3(geometry.apply(T, p_b), p_b)
     np.testing.assert_allclose(found, T, atol=1e-12)
@@ -113,7 +113,7 @@ def test_no_small_move_of_the_alignment_of_noisy_points_is_better():
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-6, 1.0, 3.0, np.pi - 1e-3])
-def test_the_smallest_rotation_between_directions_turns_by_their_angle(angle):
+def test_the_smallest_rotation_between_directions_turns_by_their_angle(angle) -> None:
     for a, axis in zip(vectors(10, 2.0, 9), vectors(10, 1.0, 10), strict=True):
         across = np.cross(a, axis) / np.linalg.norm(np.cross(a, axis))
         b = 5 * geometry.exp_so3(angle * across) @ a
@@ -125,7 +125,7 @@ def test_the_smallest_rotation_between_directions_turns_by_their_angle(angle):
 
 @pytest.mark.parametrize("a", [*np.eye(3), *-np.eye(3), *vectors(5, 1.0, 11)])
 @pytest.mark.parametrize("off", [0.0, 1e-9, 1e-6, 2e-5, 5e-5, 1e-4])
-def test_nearly_opposite_directions_are_half_a_turn_apart(a, off):
+def test_nearly_opposite_directions_are_half_a_turn_apart(a, off: float) -> None:
     b = -a + off * np.roll(a, 1)
     R = geometry.rotation_between(a, b)
     np.testing.assert_allclose(R @ a, b / np.linalg.norm(b), atol=1e-4)
@@ -133,7 +133,7 @@ def test_nearly_opposite_directions_are_half_a_turn_apart(a, off):
     assert np.linalg.det(R) == pytest.approx(1, abs=1e-6)
 
 
-def test_orthonormal_leaves_rotations_and_squares_the_error_of_the_others():
+def test_orthonormal_leaves_rotations_and_squares_the_error_of_the_others() -> None:
     R = geometry.exp_so3(vectors(20))
     for i, one in enumerate(R):
         np.testing.assert_allclose(geometry.orthonormal(one), one, atol=1e-15)
@@ -152,7 +152,7 @@ def test_orthonormal_leaves_rotations_and_squares_the_error_of_the_others():
         ((1e-9, 0, 0, 0), "length zero"),
     ],
 )
-def test_a_quaternion_that_is_no_rotation_is_refused(quaternion, problem):
+def test_a_quaternion_that_is_no_rotation_is_refused(quaternion, problem: str) -> None:
     many = np.array([(0, 0, 0, 1), quaternion], float)
     with pytest.raises(DataError, match=problem):
         geometry.from_quaternion(np.zeros((2, 3)), many)
@@ -160,7 +160,7 @@ def test_a_quaternion_that_is_no_rotation_is_refused(quaternion, problem):
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.3, -2.0])
-def test_a_turn_about_z_is_the_exponential_of_that_vector(angle):
+def test_a_turn_about_z_is_the_exponential_of_that_vector(angle: float) -> None:
     np.testing.assert_allclose(geometry.yaw_rotation(angle), geometry.exp_so3(np.array([0, 0, angle])), atol=1e-15)
 
 
@@ -170,7 +170,7 @@ def rigid_exp(twist):
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_the_adjoint_takes_twists_through_a_transform(n):
+def test_the_adjoint_takes_twists_through_a_transform(n) -> None:
     T_a_b, twists = random_transforms(n), np.random.default_rng(12).normal(0, 0.5, (n, 6))
     A = geometry.adjoint(T_a_b)
     for i in range(n):
@@ -181,7 +181,7 @@ def test_the_adjoint_takes_twists_through_a_transform(n):
 
 @pytest.mark.parametrize("n", [3, 50])
 @pytest.mark.parametrize("scale", [0.1, 1.0, 7.0])
-def test_alignment_with_scale_recovers_both(n, scale):
+def test_alignment_with_scale_recovers_both(n: int, scale: float) -> None:
     T, p_b = random_transforms(1)[0], np.random.default_rng(5).normal(3, 10, (n, 3))
     found, T_found = geometry.align_sim3(geometry.apply(T, scale * p_b), p_b)
     assert found == pytest.approx(scale)
@@ -189,7 +189,7 @@ def test_alignment_with_scale_recovers_both(n, scale):
 
 
 @pytest.mark.parametrize("mirror", [1.0, -1.0])
-def test_no_other_scale_fits_noisy_points_better(mirror):
+def test_no_other_scale_fits_noisy_points_better(mirror: float):
     """A mirror image makes the last singular value count against the scale."""
     rng = np.random.default_rng(8)
     p_b = rng.normal(1, 2, (30, 3)) * [1, 2, 3]
@@ -203,18 +203,18 @@ def test_no_other_scale_fits_noisy_points_better(mirror):
         assert cost(best * factor, geometry.align_se3(p_a, best * factor * p_b)) > cost(best, T)
 
 
-def test_three_numbers_are_read_with_spaces_or_commas():
+def test_three_numbers_are_read_with_spaces_or_commas() -> None:
     np.testing.assert_array_equal(geometry.vector_from_text("1, -2.5,3e1"), [1, -2.5, 30])
     np.testing.assert_array_equal(geometry.vector_from_text("  1 2\t3 "), [1, 2, 3])
 
 
 @pytest.mark.parametrize("text", ["1 2", "1 2 3 4", "1 2 nan", "1 inf 3"])
-def test_what_is_not_three_numbers_is_refused(text):
+def test_what_is_not_three_numbers_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=f"^{text!r} is not three numbers$"):
         geometry.vector_from_text(text)
 
 
-def test_seven_numbers_are_a_position_and_a_quaternion_of_any_length():
+def test_seven_numbers_are_a_position_and_a_quaternion_of_any_length() -> None:
     T = geometry.pose_from_text("1,2,3, 0 0 3 3")
     np.testing.assert_allclose(T, [[0, -1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 0, 1]], atol=1e-15)
     half_a_turn_about_x = geometry.pose_from_text("0 0 0 1 0 0 0")[:3, :3]
@@ -222,6 +222,6 @@ def test_seven_numbers_are_a_position_and_a_quaternion_of_any_length():
 
 
 @pytest.mark.parametrize("text", ["1 2 3", "1 2 3 0 0 0 1 0", "1 2 3 0 0 0 0", "1 2 3 0 0 0 nan", "inf 2 3 0 0 0 1"])
-def test_what_is_not_a_pose_is_refused(text):
+def test_what_is_not_a_pose_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=f"^{text!r} is not seven numbers: x y z, then a quaternion x y z w$"):
         geometry.pose_from_text(text)

@@ -4,6 +4,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -20,7 +21,7 @@ COLOR = np.kron(RNG.integers(0, 256, (12, 16, 3), np.uint8), np.ones((4, 4, 1), 
 STRANGE = b"n\xff\xfe\xc3\xbc"  # no UTF-8
 
 
-def encoded(suffix, image=COLOR):
+def encoded(suffix, image=COLOR) -> bytes:
     return cv2.imencode(suffix, image)[1].tobytes()
 
 
@@ -33,7 +34,7 @@ def png_of_size(width, height):
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tif", ".ppm"])
 @pytest.mark.parametrize("flags", [cv2.IMREAD_GRAYSCALE, cv2.IMREAD_COLOR, cv2.IMREAD_UNCHANGED])
-def test_images_are_what_opencv_reads(suffix, flags, tmp_path):
+def test_images_are_what_opencv_reads(suffix: str, flags, tmp_path: Path) -> None:
     path = tmp_path / f"image{suffix}"
     path.write_bytes(encoded(suffix))
     assert decoded_bytes(path.read_bytes()) >= COLOR.nbytes
@@ -41,14 +42,14 @@ def test_images_are_what_opencv_reads(suffix, flags, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_sixteen_bits_stay(suffix):
+def test_sixteen_bits_stay(suffix: str) -> None:
     deep = COLOR[..., 0].astype(np.uint16) * 257
     data = encoded(suffix, deep)
     assert decoded_bytes(data) >= deep.nbytes
     assert np.array_equal(decode_image(data, cv2.IMREAD_UNCHANGED), deep)
 
 
-def test_jpegs_with_thumbnail_and_comments_have_the_size_of_the_image():
+def test_jpegs_with_thumbnail_and_comments_have_the_size_of_the_image() -> None:
     data = encoded(".jpg")
     comment = b"\xff\xfe" + struct.pack(">H", 300) + bytes(298)
     thumbnail = b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data
@@ -71,20 +72,20 @@ def test_jpegs_with_thumbnail_and_comments_have_the_size_of_the_image():
         encoded(".tif")[:9],
     ],
 )
-def test_what_cannot_be_decoded_is_none_at_once(data, tmp_path):
+def test_what_cannot_be_decoded_is_none_at_once(data, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(data)
     assert decode_image(data) is None
     assert read_image(tmp_path / "a.png") is None
     assert ImageDecoder().decode(SimpleNamespace(format="png", data=data)) is None
 
 
-def test_a_header_within_the_limit_is_read():
+def test_a_header_within_the_limit_is_read() -> None:
     assert decoded_bytes(png_of_size(8192, 8192)) == MAX_DECODED
     assert decoded_bytes(png_of_size(8192, 8193)) > MAX_DECODED
     assert decode_image(png_of_size(64, 48)) is not None
 
 
-def test_only_files_are_read(tmp_path):
+def test_only_files_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")  # opening it would wait for a writer
     (tmp_path / "folder.png").mkdir()
     for name in ("pipe.png", "folder.png", "none.png"):
@@ -92,7 +93,7 @@ def test_only_files_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
-def test_a_name_need_not_be_text(locale, tmp_path, root):
+def test_a_name_need_not_be_text(locale, tmp_path: Path, root: Path) -> None:
     folder = tmp_path / os.fsdecode(STRANGE)
     folder.mkdir()
     (folder / os.fsdecode(STRANGE + b".png")).write_bytes(encoded(".png"))
@@ -117,7 +118,7 @@ assert len(list(open_images(folder / os.fsdecode({STRANGE + b".avi"!r})).frames(
     assert done.returncode == 0, done.stderr
 
 
-def test_a_video_that_claims_more_frames_than_it_has_bytes_is_refused(tmp_path):
+def test_a_video_that_claims_more_frames_than_it_has_bytes_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "clip.avi"
     video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (64, 48))
     video.write(COLOR)

@@ -4,6 +4,7 @@ import gc
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from letvins_ros.sensors import calibrated_rig, fit_to_data
 from letvins_ros.simulation import SCENARIOS
 from letvins_ros.simulation.imu import START_NS
 from letvins_ros.simulation.rigs import EUROC_RIG, FOUR_CAMERA_RIG
+from letvins_ros.simulation.sequence import Simulation
 from letvins_ros.types import GnssFixes, ImageFrame, ImuSamples
 
 SECOND = 1_000_000_000
@@ -40,12 +42,12 @@ METRICS = {
 
 
 @pytest.fixture(scope="module")
-def recording():
+def recording() -> Simulation:
     return flight(3.0, 3)
 
 
 @pytest.fixture
-def run(recording, tmp_path, monkeypatch):
+def run(recording: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Run over the simulation as if it came from a folder; metrics and the folder of the results."""
     recording.report = ReadReport()
     monkeypatch.setattr(pipeline, "open_dataset", lambda source, rig, inputs: recording)
@@ -58,13 +60,13 @@ def run(recording, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def no_figures(monkeypatch):
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out what takes most of a short run's time."""
     monkeypatch.setattr("letvins_ros.evaluation.run_page.run_page", lambda *_: None)
     monkeypatch.setattr("letvins_ros.evaluation.report.write_report", lambda *_: None)
 
 
-def test_a_run_writes_every_file_and_every_figure(run, recording):
+def test_a_run_writes_every_file_and_every_figure(run, recording: Simulation) -> None:
     said = []
     metrics, out = run(RunOptions(), progress=lambda *state: said.append(state))
     assert {path.name for path in out.iterdir()} == FILES
@@ -89,7 +91,7 @@ def test_a_run_writes_every_file_and_every_figure(run, recording):
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_the_configuration_that_is_written_is_the_one_that_ran(run):
+def test_the_configuration_that_is_written_is_the_one_that_ran(run) -> None:
     _, out = run(RunOptions(duration_s=0.2))
     again = load_config(out / "config.yaml")
     assert replace(again, rig=None) == Config()
@@ -100,7 +102,7 @@ def test_the_configuration_that_is_written_is_the_one_that_ran(run):
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_two_runs_of_one_input_write_the_same_bytes(run):
+def test_two_runs_of_one_input_write_the_same_bytes(run) -> None:
     (first, one), (second, two) = (run(RunOptions(duration_s=1.2), name) for name in ("one", "two"))
     for name in ("trajectory.tum", "trajectory_map.tum", "config.yaml"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
@@ -109,7 +111,9 @@ def test_two_runs_of_one_input_write_the_same_bytes(run):
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_gnss_lays_the_map_east_north_up_of_its_datum(recording, run, monkeypatch):
+def test_gnss_lays_the_map_east_north_up_of_its_datum(
+    recording: Simulation, run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     T_enu_world, rows = transform(yaw_rotation(-0.7), np.array([20.0, 10.0, 1.0])), np.arange(0, 600, 30)
     p_enu = apply(T_enu_world, recording.truth.positions[rows])
     datum, step = np.array([47.0, 8.0, 400.0]), np.array([1e-5, 1e-5, 1.0])
@@ -128,13 +132,13 @@ def test_gnss_lays_the_map_east_north_up_of_its_datum(recording, run, monkeypatc
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_recording_without_gnss_says_that_the_map_was_not_aligned(run):
+def test_a_recording_without_gnss_says_that_the_map_was_not_aligned(run) -> None:
     metrics, _ = run(RunOptions(duration_s=0.5), config=Config(loop=LoopConfig(gnss=True)))
     assert any(note.startswith("gnss: the recording has no fixes") for note in metrics["notes"])
 
 
 @pytest.mark.usefixtures("no_figures")
-def test_a_span_of_the_recording_is_run_alone(run):
+def test_a_span_of_the_recording_is_run_alone(run) -> None:
     metrics, out = run(RunOptions(start_s=1.0, duration_s=0.6))
     assert metrics["frames"] == metrics["frames_total"] == 12
     stamps = np.loadtxt(out / "trajectory.tum")[:, 0]
@@ -142,8 +146,8 @@ def test_a_span_of_the_recording_is_run_alone(run):
     assert stamps[-1] == pytest.approx(START_NS / SECOND + 1.55)
 
 
-def test_an_interrupt_keeps_what_is_done(run):
-    def interrupt(done, total):
+def test_an_interrupt_keeps_what_is_done(run) -> None:
+    def interrupt(done, total) -> None:
         if done == 12:
             raise KeyboardInterrupt
 
@@ -153,14 +157,16 @@ def test_an_interrupt_keeps_what_is_done(run):
     assert {path.name for path in out.iterdir()} == FILES
 
 
-def test_what_imports_made_is_out_of_the_garbage_collectors_way_while_frames_are_processed(run):
+def test_what_imports_made_is_out_of_the_garbage_collectors_way_while_frames_are_processed(run) -> None:
     frozen = []
     run(RunOptions(duration_s=0.3), progress=lambda done, total: frozen.append(gc.get_freeze_count()))
     assert min(frozen) > 100_000
     assert gc.get_freeze_count() == 0
 
 
-def test_each_frame_comes_after_the_readings_up_to_its_time(recording, monkeypatch):
+def test_each_frame_comes_after_the_readings_up_to_its_time(
+    recording: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Estimator:
         stamps: tuple[int, ...] = ()
         estimator = property(lambda self: self)  # odometry and estimator in one
@@ -232,7 +238,9 @@ FRONT_AND_BACK = replace(FOUR_CAMERA_RIG, cameras=FOUR_CAMERA_RIG.cameras[::2])
         (Recording(NO_NOISE), "stereo", "stereo", 2, []),
     ],
 )
-def test_the_mode_falls_back_to_the_sensors_there_are_and_says_so(recording, asked, mode, cameras, notes):
+def test_the_mode_falls_back_to_the_sensors_there_are_and_says_so(
+    recording, asked: str, mode: str, cameras: int, notes
+) -> None:
     recording.report = ReadReport()
     config, rig = fit_to_data(Config(mode=asked), recording)
     assert (config.mode, len(rig.cameras), list(recording.report.counts)) == (mode, cameras, notes)
@@ -240,7 +248,7 @@ def test_the_mode_falls_back_to_the_sensors_there_are_and_says_so(recording, ask
         assert rig.imu == (recording.rig.imu or TYPICAL_IMU)
 
 
-def test_stereo_needs_two_cameras_that_overlap():
+def test_stereo_needs_two_cameras_that_overlap() -> None:
     with pytest.raises(CalibrationError, match=r"mode stereo needs two cameras with 50% .* have over 0%"):
         fit_to_data(Config(mode="stereo"), Recording(FRONT_AND_BACK))
     with pytest.raises(CalibrationError, match="mode stereo needs 2 cameras, the calibration has one"):
@@ -248,31 +256,31 @@ def test_stereo_needs_two_cameras_that_overlap():
     assert calibrated_rig(Config(rig=FOUR_CAMERA_RIG)).groups == ((0, 1), (2, 3))
 
 
-def test_an_imu_of_another_time_is_none():
+def test_an_imu_of_another_time_is_none() -> None:
     recording = Recording()
     recording.stamps_ns = recording.stamps_ns + 3600 * SECOND
     assert fit_to_data(Config(), recording)[0].mode == "stereo"
     assert list(recording.report.counts) == ["imu: no reading while the frames were taken, mode stereo used"]
 
 
-def test_the_calibration_of_the_configuration_goes_before_that_of_the_recording():
+def test_the_calibration_of_the_configuration_goes_before_that_of_the_recording() -> None:
     config = Config(rig=SMALL_RIG)
     assert fit_to_data(config, Recording())[1].cameras == SMALL_RIG.cameras
     assert fit_to_data(config, Recording(rig=None))[1].cameras == SMALL_RIG.cameras
 
 
 @pytest.mark.parametrize("mode", ["stereo_imu", "mono_imu", "stereo"])
-def test_one_camera_and_no_imu_are_too_little(mode):
+def test_one_camera_and_no_imu_are_too_little(mode: str) -> None:
     with pytest.raises(DataError, match=r"walk: .*two cameras, or one and an IMU, are needed"):
         fit_to_data(Config(mode=mode), Recording(ONE_CAMERA, imu=False))
 
 
-def test_without_any_calibration_the_remedy_is_named():
+def test_without_any_calibration_the_remedy_is_named() -> None:
     with pytest.raises(CalibrationError, match="walk: the recording has no calibration; name a file that has with -c"):
         fit_to_data(Config(), Recording(rig=None))
 
 
-def test_every_suite_that_comes_along_can_be_loaded(root):
+def test_every_suite_that_comes_along_can_be_loaded(root: Path) -> None:
     suites = sorted((root / "config" / "benchmark").glob("*.yaml"))
     assert suites
     for path in suites:

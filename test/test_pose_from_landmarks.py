@@ -19,14 +19,14 @@ def scene(seed, n=60, wrong=0):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("wrong", [0, 20])
-def test_the_pose_is_found_without_any_idea_of_it_and_among_wrong_matches(seed, wrong):
+def test_the_pose_is_found_without_any_idea_of_it_and_among_wrong_matches(seed: int, wrong: int) -> None:
     points, bearings, T_odom_cam = scene(seed, wrong=wrong)
     found = pose_from_landmarks(points, bearings, LIMIT)
     np.testing.assert_allclose(inverse(T_odom_cam) @ found, np.eye(4), atol=0.02)
     np.testing.assert_array_equal(found, pose_from_landmarks(points, bearings, LIMIT))
 
 
-def test_too_few_points_or_none_that_agree_give_no_pose():
+def test_too_few_points_or_none_that_agree_give_no_pose() -> None:
     points, bearings, _ = scene(5)
     assert pose_from_landmarks(points[: MIN_INLIERS - 1], bearings[: MIN_INLIERS - 1], LIMIT) is None
     shuffled = np.random.default_rng(0).permutation(len(points))

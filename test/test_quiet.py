@@ -35,14 +35,14 @@ sys.addaudithook(_note)
 
 
 @pytest.fixture(scope="module")
-def recording(tmp_path_factory):
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("quiet") / "hall"
     simulate(folder, "hall", 2.0, 0)
     return folder
 
 
 @pytest.fixture
-def watched(tmp_path):
+def watched(tmp_path: Path):
     """Run a Python module with a new home; gives what it and its children wrote, or whom they called."""
     (tmp_path / "witness").mkdir()
     (tmp_path / "witness" / "sitecustomize.py").write_text(WITNESS)
@@ -80,7 +80,7 @@ def letvins(*arguments):
     return "-m", "letvins_ros.cli", *arguments
 
 
-def test_the_witness_sees_what_it_should(watched):
+def test_the_witness_sees_what_it_should(watched) -> None:
     code = """
 import pathlib, socket, urllib.request
 (pathlib.Path.home() / "identity").write_text("x")
@@ -95,20 +95,22 @@ except OSError:
 
 
 @pytest.mark.parametrize("method", ["lk", "letnet2"])
-def test_a_run_opens_no_connection_and_writes_only_results(watched, recording, method, tmp_path):
+def test_a_run_opens_no_connection_and_writes_only_results(
+    watched, recording: Path, method: str, tmp_path: Path
+) -> None:
     arguments = letvins("run", recording, "-o", tmp_path / "out" / "run", "--set", f"tracker.method={method}")
     assert watched(*arguments) == ([], [])
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
-def test_a_run_that_converts_a_network_is_as_quiet(watched, recording, tmp_path):
+def test_a_run_that_converts_a_network_is_as_quiet(watched, recording: Path, tmp_path: Path) -> None:
     arguments = letvins("run", recording, "-o", tmp_path / "out" / "run", "--duration", "1", "--no-loop")
     assert watched(*arguments, "--set", "tracker.method=kp2dtiny", "--set", "loop.describer=kp2dtiny") == ([], [])
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 @pytest.mark.parametrize("suffix", [".xml", ".onnx", ".param"])
-def test_an_export_is_as_quiet(watched, suffix, tmp_path):
+def test_an_export_is_as_quiet(watched, suffix: str, tmp_path: Path) -> None:
     needed = {".onnx": "onnxscript", ".param": "pnnx"}.get(suffix, "openvino")
     if find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed")
@@ -116,7 +118,7 @@ def test_an_export_is_as_quiet(watched, suffix, tmp_path):
     assert watched(*letvins("export", "letnet2", out, "--size", "96x64")) == ([], [])
 
 
-def test_every_file_that_imports_openvino_silences_it_first(root):
+def test_every_file_that_imports_openvino_silences_it_first(root: Path) -> None:
     for path in [*(root / "letvins_ros").rglob("*.py"), *(root / "training").rglob("*.py")]:
         text = path.read_text()
         if "import openvino" in text or "from openvino" in text:

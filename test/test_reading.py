@@ -8,7 +8,7 @@ import pytest
 from letvins_ros.reading import ending
 
 
-def test_a_file_a_folder_and_the_output_of_a_command_can_be_read(tmp_path):
+def test_a_file_a_folder_and_the_output_of_a_command_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     (tmp_path / "b").symlink_to("a")
     for path in (tmp_path, tmp_path / "a", tmp_path / "b"):
@@ -20,7 +20,7 @@ def test_a_file_a_folder_and_the_output_of_a_command_can_be_read(tmp_path):
     os.close(out)
 
 
-def test_what_may_never_end_is_told(tmp_path):
+def test_what_may_never_end_is_told(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("pipe")
     with socket.socket(socket.AF_UNIX) as listener:

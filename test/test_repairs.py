@@ -12,7 +12,7 @@ from letvins_ros.selftest.recording import SMALL_RIG
 from letvins_ros.types import ImuSamples
 
 
-def test_what_begins_late_or_cannot_be_mended_changes_nothing():
+def test_what_begins_late_or_cannot_be_mended_changes_nothing() -> None:
     config, none = load_config(), Repairs()
     rig = SMALL_RIG
     assert none.after([Finding("time_offset", "x", EARLY_S + 1, {"lag_s": 0.1})], config, rig) == none
@@ -24,7 +24,7 @@ def test_what_begins_late_or_cannot_be_mended_changes_nothing():
     assert (once.applied(config, rig)[0].mode, once.after([stuck], config, rig)) == ("stereo", once)
 
 
-def test_readings_in_the_right_units_stay_as_they_are():
+def test_readings_in_the_right_units_stay_as_they_are() -> None:
     samples = ImuSamples(np.arange(2), np.ones((2, 3)), np.ones((2, 3)))
     assert Repairs().of_imu(samples) is samples
     assert Repairs().of_imu(None) is None

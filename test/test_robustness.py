@@ -69,7 +69,7 @@ def error_of(*arguments):
 
 
 @pytest.fixture(scope="session")
-def hall(tmp_path_factory):
+def hall(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound recording of small images, made by the first worker that wants it."""
     from letvins_ros.camera import Camera
     from letvins_ros.simulation import Equipment, Simulation
@@ -77,7 +77,7 @@ def hall(tmp_path_factory):
     from letvins_ros.simulation.rigs import EUROC_RIG
     from letvins_ros.simulation.write_euroc import write_euroc
 
-    def half(camera):
+    def half(camera) -> Camera:
         return Camera(camera.model, 376, 240, tuple(f / 2 for f in camera.intrinsics), camera.distortion)
 
     rig = replace(EUROC_RIG, cameras=tuple(replace(c, camera=half(c.camera)) for c in EUROC_RIG.cameras))
@@ -93,7 +93,7 @@ def hall(tmp_path_factory):
 
 
 @pytest.fixture
-def source(hall, tmp_path):
+def source(hall: Path, tmp_path: Path) -> Path:
     """A copy of the recording, to damage; its images are links, so they may be replaced but not written to."""
     copy = tmp_path / "source"
     shutil.copytree(hall, copy, copy_function=lambda a, b: os.link(a, b) if a.endswith(".png") else shutil.copy(a, b))
@@ -106,7 +106,7 @@ def rows_of(source, sensor):
     return heading, rows
 
 
-def write_rows(source, sensor, heading, rows):
+def write_rows(source, sensor, heading, rows) -> None:
     (source / "mav0" / sensor / "data.csv").write_text(heading + "".join(rows))
 
 
@@ -114,7 +114,7 @@ def images_of(source, camera):
     return sorted((source / "mav0" / camera / "data").iterdir())
 
 
-def replace_image(path, content):
+def replace_image(path, content) -> None:
     """Put other content in an image's place: an array, or bytes that are no image."""
     path.unlink()
     if isinstance(content, bytes):
@@ -123,7 +123,7 @@ def replace_image(path, content):
         cv2.imwrite(str(path), content)
 
 
-def blacken(source, begin, end):
+def blacken(source, begin, end) -> None:
     for camera in ("cam0", "cam1"):
         paths = images_of(source, camera)
         black = np.zeros_like(cv2.imread(str(paths[0]), cv2.IMREAD_GRAYSCALE))
@@ -134,7 +134,7 @@ def blacken(source, begin, end):
 # -- runs that go on --------------------------------------------------------------------------------------------------
 
 
-def test_torn_shuffled_doubled_and_not_finite_rows_are_mended(source, tmp_path):
+def test_torn_shuffled_doubled_and_not_finite_rows_are_mended(source: Path, tmp_path: Path) -> None:
     shuffler = random.Random(0)
     for sensor in ("imu0", "cam0", "cam1"):
         heading, rows = rows_of(source, sensor)
@@ -156,7 +156,7 @@ def test_torn_shuffled_doubled_and_not_finite_rows_are_mended(source, tmp_path):
     assert metrics["ate_rmse_m"] < 0.1
 
 
-def test_half_of_the_right_images_may_be_missing(source, tmp_path):
+def test_half_of_the_right_images_may_be_missing(source: Path, tmp_path: Path) -> None:
     for path in images_of(source, "cam1")[1::2]:
         path.unlink()
     metrics = metrics_of(source, tmp_path / "out")
@@ -165,7 +165,7 @@ def test_half_of_the_right_images_may_be_missing(source, tmp_path):
     assert metrics["ate_rmse_m"] < 0.1
 
 
-def test_half_of_the_left_images_may_be_missing(source, tmp_path):
+def test_half_of_the_left_images_may_be_missing(source: Path, tmp_path: Path) -> None:
     for path in images_of(source, "cam0")[1::2]:
         path.unlink()
     metrics = metrics_of(source, tmp_path / "out")
@@ -174,7 +174,7 @@ def test_half_of_the_left_images_may_be_missing(source, tmp_path):
     assert metrics["ate_rmse_m"] < 0.1
 
 
-def test_images_that_are_broken_or_of_another_size_are_left_out(source, tmp_path):
+def test_images_that_are_broken_or_of_another_size_are_left_out(source: Path, tmp_path: Path) -> None:
     left, right = images_of(source, "cam0"), images_of(source, "cam1")
     replace_image(left[MIDDLE], b"\x89PNG\r\n and then nothing")
     replace_image(left[MIDDLE + 5], b"")
@@ -191,7 +191,7 @@ def test_images_that_are_broken_or_of_another_size_are_left_out(source, tmp_path
     assert metrics["ate_rmse_m"] < 0.1
 
 
-def test_three_seconds_of_black_images_are_bridged_by_the_imu(source, tmp_path):
+def test_three_seconds_of_black_images_are_bridged_by_the_imu(source: Path, tmp_path: Path) -> None:
     blacken(source, 10, 70)
     metrics = metrics_of(source, tmp_path / "out")
     assert (metrics["frames"], metrics["coverage"]) == (FRAMES, 1.0)
@@ -200,7 +200,7 @@ def test_three_seconds_of_black_images_are_bridged_by_the_imu(source, tmp_path):
     assert len(metrics["reset_reasons"]) == metrics["resets"]  # at best none; else each says why
 
 
-def test_a_camera_stuck_for_a_second_is_bridged_by_the_imu(source, tmp_path):
+def test_a_camera_stuck_for_a_second_is_bridged_by_the_imu(source: Path, tmp_path: Path) -> None:
     for camera in ("cam0", "cam1"):
         paths = images_of(source, camera)
         stuck = paths[29].read_bytes()
@@ -212,7 +212,7 @@ def test_a_camera_stuck_for_a_second_is_bridged_by_the_imu(source, tmp_path):
     assert metrics["ate_rmse_m"] < 0.1
 
 
-def test_a_run_that_never_starts_says_why(source, tmp_path):
+def test_a_run_that_never_starts_says_why(source: Path, tmp_path: Path) -> None:
     blacken(source, 0, 21)
     metrics = metrics_of(source, tmp_path / "out", "--duration", 1)
     assert (metrics["frames"], metrics["coverage"]) == (20, 0.0)
@@ -222,7 +222,7 @@ def test_a_run_that_never_starts_says_why(source, tmp_path):
     assert metrics["skipped"][kind] == 20
 
 
-def test_an_imu_gap_of_half_a_second_is_bridged_by_the_images(source, tmp_path):
+def test_an_imu_gap_of_half_a_second_is_bridged_by_the_images(source: Path, tmp_path: Path) -> None:
     heading, rows = rows_of(source, "imu0")
     del rows[400:500]
     write_rows(source, "imu0", heading, rows)
@@ -232,7 +232,7 @@ def test_an_imu_gap_of_half_a_second_is_bridged_by_the_images(source, tmp_path):
     assert metrics["ate_rmse_m"] < 0.1
 
 
-def test_images_before_the_imu_begins_wait_for_it(source, tmp_path):
+def test_images_before_the_imu_begins_wait_for_it(source: Path, tmp_path: Path) -> None:
     heading, rows = rows_of(source, "imu0")
     write_rows(source, "imu0", heading, rows[200:])
     metrics = metrics_of(source, tmp_path / "out")
@@ -241,7 +241,7 @@ def test_images_before_the_imu_begins_wait_for_it(source, tmp_path):
     assert metrics["ate_rmse_m"] < 0.1
 
 
-def test_an_imu_of_another_time_is_left_out(source, tmp_path):
+def test_an_imu_of_another_time_is_left_out(source: Path, tmp_path: Path) -> None:
     heading, rows = rows_of(source, "imu0")
     write_rows(source, "imu0", heading, [f"15{row[2:]}" for row in rows])  # years before the images
     metrics = metrics_of(source, tmp_path / "out", "--duration", 2)
@@ -251,7 +251,7 @@ def test_an_imu_of_another_time_is_left_out(source, tmp_path):
     assert metrics["ate_rmse_m"] < 0.1
 
 
-def test_without_right_camera_the_left_one_and_the_imu_are_enough(source, tmp_path):
+def test_without_right_camera_the_left_one_and_the_imu_are_enough(source: Path, tmp_path: Path) -> None:
     shutil.rmtree(source / "mav0" / "cam1")
     metrics = metrics_of(source, tmp_path / "out")
     assert metrics["skipped"] == {"cam1: none in the recording, mode mono_imu used": 1}
@@ -259,7 +259,7 @@ def test_without_right_camera_the_left_one_and_the_imu_are_enough(source, tmp_pa
     assert metrics["ate_rmse_m"] < 0.3
 
 
-def test_a_kitti_sequence_runs_in_stereo_mode(source, tmp_path):
+def test_a_kitti_sequence_runs_in_stereo_mode(source: Path, tmp_path: Path) -> None:
     kitti = tmp_path / "00"
     for i in range(2):
         folder = kitti / f"image_{i}"
@@ -283,7 +283,7 @@ def interruptible():
 
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_the_middle_keeps_what_is_done(sent, hall, tmp_path):
+def test_a_signal_in_the_middle_keeps_what_is_done(sent, hall: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     started: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
     with subprocess.Popen(command(hall, "-o", out), **started) as process:
@@ -318,7 +318,7 @@ def family(pid):
 
 
 @pytest.mark.parametrize("delay_s", [0.5, 3.0])
-def test_a_killed_loop_closer_costs_only_loops_and_map(delay_s, hall, tmp_path):
+def test_a_killed_loop_closer_costs_only_loops_and_map(delay_s: float, hall: Path, tmp_path: Path) -> None:
     arguments = ("-o", tmp_path / "out", "--set", f"loop.save_map={tmp_path / 'a.map'}")
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
     with subprocess.Popen(command(hall, *arguments, "--realtime"), **pipes) as process:
@@ -340,7 +340,7 @@ def test_a_killed_loop_closer_costs_only_loops_and_map(delay_s, hall, tmp_path):
     assert not (tmp_path / "a.map").exists()
 
 
-def test_a_killed_run_leaves_no_process(hall, tmp_path):
+def test_a_killed_run_leaves_no_process(hall: Path, tmp_path: Path) -> None:
     with subprocess.Popen(command(hall, "-o", tmp_path / "out"), stderr=subprocess.DEVNULL, env=ENVIRONMENT) as process:
         until = time.monotonic() + 60
         while "worker_process" not in family(process.pid):
@@ -352,10 +352,10 @@ def test_a_killed_run_leaves_no_process(hall, tmp_path):
 
 
 @pytest.mark.parametrize("kilobytes", [1, 20, 100])
-def test_a_full_disk_costs_only_what_does_not_fit(kilobytes, hall, tmp_path):
+def test_a_full_disk_costs_only_what_does_not_fit(kilobytes: int, hall: Path, tmp_path: Path) -> None:
     """Files may not grow beyond a size, which fails in every writer as a full disk does."""
 
-    def limit():
+    def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, kilobytes * 1024))
 
     arguments = command(hall, "-o", tmp_path / "out", "--duration", 2, "--no-loop")
@@ -370,7 +370,7 @@ def test_a_full_disk_costs_only_what_does_not_fit(kilobytes, hall, tmp_path):
 
 
 @pytest.mark.parametrize("redirection", [">&-", "| true", ">/dev/full"])
-def test_a_closed_output_costs_no_results(redirection, hall, tmp_path):
+def test_a_closed_output_costs_no_results(redirection: str, hall: Path, tmp_path: Path) -> None:
     words = shlex.join(command(hall, "-o", tmp_path / "out", "--duration", 2, "--no-loop"))
     shell = ["bash", "-c", f"{words} {redirection}"]
     done = subprocess.run(shell, check=False, capture_output=True, text=True, env=ENVIRONMENT)
@@ -378,7 +378,7 @@ def test_a_closed_output_costs_no_results(redirection, hall, tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == RESULTS
 
 
-def test_an_output_folder_may_have_any_name_in_any_locale(hall, tmp_path):
+def test_an_output_folder_may_have_any_name_in_any_locale(hall: Path, tmp_path: Path) -> None:
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     few = tmp_path / "few"
     few.mkdir()
@@ -403,33 +403,33 @@ def test_an_output_folder_may_have_any_name_in_any_locale(hall, tmp_path):
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 
-def _nothing(mav0):
+def _nothing(mav0) -> None:
     shutil.rmtree(mav0)
 
 
-def _no_left(mav0):
+def _no_left(mav0) -> None:
     shutil.rmtree(mav0 / "cam0" / "data")
 
 
-def _no_calibration(mav0):
+def _no_calibration(mav0) -> None:
     for camera in ("cam0", "cam1"):
         (mav0 / camera / "sensor.yaml").unlink()
 
 
-def _calibration_torn(mav0):
+def _calibration_torn(mav0) -> None:
     (mav0 / "cam0" / "sensor.yaml").write_text("T_BS: {data: [1, 0\n")
 
 
-def _calibration_of_another_size(mav0):
+def _calibration_of_another_size(mav0) -> None:
     path = mav0 / "cam0" / "sensor.yaml"
     path.write_text(path.read_text().replace("[376, 240]", "[752, 480]"))
 
 
-def _no_reading(mav0):
+def _no_reading(mav0) -> None:
     (mav0 / "imu0" / "data.csv").write_text("#timestamp [ns]\n")
 
 
-def _one_camera_only(mav0):
+def _one_camera_only(mav0) -> None:
     shutil.rmtree(mav0 / "imu0")
     shutil.rmtree(mav0 / "cam1")
 
@@ -446,7 +446,7 @@ def _one_camera_only(mav0):
         (_one_camera_only, "imu: none in the recording; two cameras, or one and an IMU, are needed"),
     ],
 )
-def test_a_recording_that_cannot_be_run_ends_in_one_line(damage, message, source, tmp_path):
+def test_a_recording_that_cannot_be_run_ends_in_one_line(damage, message: str, source: Path, tmp_path: Path) -> None:
     damage(source / "mav0")
     assert message in error_of(source, "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -466,19 +466,19 @@ def test_a_recording_that_cannot_be_run_ends_in_one_line(damage, message, source
         ("-o /proc/out", "/proc/out: cannot write results there: No such file or directory"),
     ],
 )
-def test_options_that_cannot_be_met_end_in_one_line(options, message, hall, tmp_path):
+def test_options_that_cannot_be_met_end_in_one_line(options: str, message: str, hall: Path, tmp_path: Path) -> None:
     (tmp_path / "torn.yaml").write_text("tracker: {method: lk\n")
     (tmp_path / "unknown.yaml").write_text("colour: blue\n")
     assert message in error_of(hall, "-o", tmp_path / "out", *options.format(tmp=tmp_path).split())
 
 
-def test_a_file_of_unknown_type_ends_in_one_line(tmp_path):
+def test_a_file_of_unknown_type_ends_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "film.xyz").write_bytes(bytes(range(256)))
     assert "film.xyz: no recording that is known" in error_of(tmp_path / "film.xyz", "-o", tmp_path / "out")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_ends_in_one_line(hall, tmp_path):
+def test_a_read_only_folder_ends_in_one_line(hall: Path, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert "cannot write results there: Permission denied" in error_of(hall, "-o", tmp_path / "out")
     tmp_path.chmod(0o700)

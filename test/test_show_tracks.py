@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,12 +16,12 @@ from letvins_ros.simulation import simulate
 FILES = {"tracks.mp4", "tracks.png", "survival.png", "tracks.json"}
 
 
-def ignore(done, total):
+def ignore(done, total) -> None:
     pass
 
 
 @pytest.fixture(scope="module")
-def recording(tmp_path_factory):
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One second of a hall, as an EuRoC folder."""
     folder = tmp_path_factory.mktemp("track") / "hall"
     simulate(folder, "hall", 1.0, 1, ignore)
@@ -28,7 +29,7 @@ def recording(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def video(recording):
+def video(recording: Path):
     path = recording.parent / "hall.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (752, 480))
     for image in sorted((recording / "mav0/cam0/data").iterdir()):
@@ -38,7 +39,9 @@ def video(recording):
 
 
 @pytest.mark.parametrize("kind", ["recording", "folder", "video"])
-def test_every_kind_of_source_gives_video_pictures_and_figures(kind, recording, video, tmp_path):
+def test_every_kind_of_source_gives_video_pictures_and_figures(
+    kind: str, recording: Path, video, tmp_path: Path
+) -> None:
     sources = {"recording": recording, "folder": recording / "mav0/cam0/data", "video": video}
     seen = []
     figures = show_tracks(sources[kind], tmp_path, Config(), lambda *counts: seen.append(counts))
@@ -54,7 +57,7 @@ def test_every_kind_of_source_gives_video_pictures_and_figures(kind, recording, 
     assert (written.get(cv2.CAP_PROP_FRAME_COUNT), written.get(cv2.CAP_PROP_FPS)) == (21, 20)
 
 
-def test_images_of_odd_size_are_drawn_too(tmp_path):
+def test_images_of_odd_size_are_drawn_too(tmp_path: Path) -> None:
     for i in range(3):
         noise = np.random.default_rng(0).integers(0, 255, (61, 83), dtype=np.uint8)
         cv2.imwrite(str(tmp_path / f"{i}.png"), noise.repeat(3, 0).repeat(3, 1))
@@ -64,8 +67,8 @@ def test_images_of_odd_size_are_drawn_too(tmp_path):
     assert {file.name for file in out.iterdir()} == FILES
 
 
-def test_ctrl_c_keeps_what_is_done(recording, tmp_path):
-    def interrupt(done, total):
+def test_ctrl_c_keeps_what_is_done(recording: Path, tmp_path: Path) -> None:
+    def interrupt(done, total) -> None:
         if done == 5:
             raise KeyboardInterrupt
 
@@ -74,7 +77,7 @@ def test_ctrl_c_keeps_what_is_done(recording, tmp_path):
     assert {file.name for file in tmp_path.iterdir()} == FILES
 
 
-def test_a_calibration_of_another_size_is_refused(recording, tmp_path):
+def test_a_calibration_of_another_size_is_refused(recording: Path, tmp_path: Path) -> None:
     calibration = tmp_path / "rig.yaml"
     calibration.write_text(
         "/**:\n  ros__parameters:\n    camera0:\n      model: pinhole-radtan\n      width: 640\n      height: 480\n"

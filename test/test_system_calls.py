@@ -24,7 +24,7 @@ DNS = (53, 853, 5353)  # ports
 HERE = ("127.", "::1", "239.255.0.")  # the last is DDS's discovery
 
 
-def can_trace():
+def can_trace() -> bool:
     """Whether system calls can be traced here, which some containers forbid."""
     strace = shutil.which("strace")
     return bool(strace) and not subprocess.run([strace, "-qq", "-e", "none", "true"], check=False).returncode
@@ -34,7 +34,7 @@ needs_trace = pytest.mark.skipif(not can_trace(), reason="strace is not installe
 
 
 @pytest.fixture(scope="module")
-def recording(tmp_path_factory):
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("calls") / "hall"
     simulate(folder, "hall", 1.5, 0)
     return folder
@@ -61,7 +61,7 @@ def call_of(line):
     return re.match(r"\d+ +(\w*)", line)[1]
 
 
-def leaves(line):
+def leaves(line) -> bool:
     """Whether another machine is spoken to, or a name is asked for."""
     found = ADDRESS.search(line)
     return bool(found) and call_of(line) in ("connect", "sendto", "sendmsg", "sendmmsg") and (
@@ -69,7 +69,7 @@ def leaves(line):
     )  # fmt: skip
 
 
-def writes_elsewhere(line, tmp_path):
+def writes_elsewhere(line, tmp_path) -> bool:
     """Whether something is written outside of the folder and of the caches in the home folder below it."""
     call = call_of(line)
     if not call.startswith(WRITES) or " = -1 " in line:
@@ -88,7 +88,7 @@ def writes_elsewhere(line, tmp_path):
     )
 
 
-def test_a_trace_is_read_as_it_should(tmp_path):
+def test_a_trace_is_read_as_it_should(tmp_path: Path) -> None:
     bad = [
         '7 connect(5, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr("127.0.0.53")}, 16) = 0',
         '7 connect(5, {sa_family=AF_INET6, sin6_port=htons(443), x=0, inet_pton(AF_INET6, "2001:db8::1", &a)}) = -1',
@@ -110,7 +110,7 @@ def test_a_trace_is_read_as_it_should(tmp_path):
 
 
 @needs_trace
-def test_a_run_writes_its_results_and_speaks_to_nobody(recording, tmp_path):
+def test_a_run_writes_its_results_and_speaks_to_nobody(recording: Path, tmp_path: Path) -> None:
     run = ("run", recording, "-o", "out", "--duration", "1", "--set", f"loop.save_map={tmp_path / 'a.map'}")
     assert traced(tmp_path, *run) == []
     assert (tmp_path / "a.map").is_file()
@@ -118,13 +118,15 @@ def test_a_run_writes_its_results_and_speaks_to_nobody(recording, tmp_path):
 
 @needs_trace
 @pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
-def test_an_export_writes_its_files_and_speaks_to_nobody(tmp_path):
+def test_an_export_writes_its_files_and_speaks_to_nobody(tmp_path: Path) -> None:
     assert traced(tmp_path, "export", "letnet2", "out/n.xml", "--size", "96x64") == []
 
 
 @needs_trace
 @pytest.mark.skipif(find_spec("rclpy") is None, reason="rclpy is not installed")
-def test_the_nodes_speak_by_dds_alone_and_write_bag_and_map(recording, tmp_path, monkeypatch):
+def test_the_nodes_speak_by_dds_alone_and_write_bag_and_map(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ROS_DOMAIN_ID", str(102 + os.getpid() % 50))
     up = ("up", "--dataset", recording, "--record", "bag", "--save-map", "a.map")
     assert traced(tmp_path, *up) == []

@@ -79,19 +79,19 @@ MISFITS = [
 
 
 @pytest.mark.parametrize("kind", PLAIN)
-def test_what_fits_together_is_taken_as_it_is(kind):
+def test_what_fits_together_is_taken_as_it_is(kind) -> None:
     for name, value in vars(made := kind(**PLAIN[kind])).items():
         assert value is PLAIN[kind].get(name, value)
     assert getattr(made, "__len__", lambda: N)() == N
 
 
 @pytest.mark.parametrize(("kind", "name", "value", "message"), MISFITS)
-def test_an_array_of_another_shape_is_refused_with_its_name_and_both_shapes(kind, name, value, message):
+def test_an_array_of_another_shape_is_refused_with_its_name_and_both_shapes(kind, name, value, message) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{name} must be {message}")):
         kind(**{**PLAIN[kind], name: value})
 
 
-def test_images_are_gray_or_colour_bytes_or_missing():
+def test_images_are_gray_or_colour_bytes_or_missing() -> None:
     ImageFrame(1, (np.zeros((4, 6), np.uint8), np.zeros((4, 6, 3), np.uint8), None))
     with pytest.raises(ValueError, match=r"images\[1\] must be uint8 .*, got float32 \(4, 6\)"):
         ImageFrame(1, (None, np.zeros((4, 6), np.float32)))
@@ -99,7 +99,7 @@ def test_images_are_gray_or_colour_bytes_or_missing():
         ImageFrame(1, (np.zeros(4, np.uint8),))
 
 
-def test_nothing_that_flows_can_be_changed_on_the_way():
+def test_nothing_that_flows_can_be_changed_on_the_way() -> None:
     tracks = FrameTracks(**PLAIN[FrameTracks])
     with pytest.raises(AttributeError):
         tracks.stamp_ns = 2  # type: ignore[misc]

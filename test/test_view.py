@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import socket
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,17 @@ START_NS, FRAME_NS, FRAMES = 1_600_000_000_000_000_000, 50_000_000, 6
 
 
 @pytest.fixture(autouse=True)
-def no_viewer(monkeypatch):
+def no_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view, "_viewer_runs", lambda: False)
 
 
-def tracks(i):
+def tracks(i) -> FrameTracks:
     uv = np.full((2, 3, 2), 10.0 + i, np.float32)
     uv[1, 0] = np.nan  # the right camera does not see the first feature
     return FrameTracks(START_NS + i * FRAME_NS, np.arange(3), uv, np.full(3, i, np.int32))
 
 
-def state(i, resets=0):
+def state(i, resets=0) -> VioState:
     T = np.eye(4)
     T[0, 3] = i
     covariance = np.diag(np.repeat([0.01, 0.04, 0.09, 0.16, 0.25], 3))
@@ -36,7 +37,7 @@ def state(i, resets=0):
     )
 
 
-def keyframe(i):
+def keyframe(i) -> Keyframe:
     T, points = state(i).T_odom_body, np.array([[1.0, 2.0, 3.0], [np.nan] * 3])
     return Keyframe(
         i, START_NS + i * FRAME_NS, T, np.eye(6), np.zeros((0, 4, 4)), np.eye(6), np.arange(2),
@@ -55,7 +56,7 @@ def recorded(path):
 
 
 @pytest.fixture
-def recording(tmp_path):
+def recording(tmp_path: Path):
     shown = open_view(tmp_path / "a.rrd", SMALL_RIG)
     image = np.zeros((240, 376), np.uint8)
     for i in range(FRAMES):
@@ -68,7 +69,7 @@ def recording(tmp_path):
     return recorded(tmp_path / "a.rrd")
 
 
-def test_cameras_are_recorded_with_their_images_and_tracks(recording):
+def test_cameras_are_recorded_with_their_images_and_tracks(recording) -> None:
     assert len(recording["/odom/body/cam0"]["EncodedImage:blob"]) == FRAMES
     assert len(recording["/odom/body/cam1"]["EncodedImage:blob"]) == FRAMES - 1
     left, right = (recording[f"/odom/body/cam{i}/tracks"]["Points2D:positions"] for i in range(2))
@@ -78,7 +79,7 @@ def test_cameras_are_recorded_with_their_images_and_tracks(recording):
     assert recording["/odom/body/cam0"]["Pinhole:resolution"] == [[[lens.width, lens.height]]]
 
 
-def test_the_motion_is_recorded_with_its_covariance_and_biases_over_time(recording):
+def test_the_motion_is_recorded_with_its_covariance_and_biases_over_time(recording) -> None:
     body = recording["/odom/body"]
     assert [T[0][0] for T in body["Transform3D:translation"]] == list(range(FRAMES))
     times = np.array(body["time"], "datetime64[ns]").astype(np.int64)
@@ -88,19 +89,19 @@ def test_the_motion_is_recorded_with_its_covariance_and_biases_over_time(recordi
         np.testing.assert_allclose(recording[f"/plots/{name}"]["Scalars:scalars"], np.full((FRAMES, 3), value))
 
 
-def test_trajectory_landmarks_map_and_loops_are_recorded(recording):
+def test_trajectory_landmarks_map_and_loops_are_recorded(recording) -> None:
     np.testing.assert_allclose(recording["/odom/trajectory"]["LineStrips3D:strips"][1], [[[0, 0, 0], [2, 0, 0]]])
     assert recording["/odom/landmarks"]["Points3D:positions"][1] == [[3.0, 2.0, 3.0]]
     assert recording["/map/keyframes"]["Points3D:positions"] == [[[0, 0, 0], [2, 0, 0]]]
     assert recording["/map/loops"]["LineStrips3D:strips"] == [[[[0, 0, 0], [2, 0, 0]]]]
 
 
-def test_each_warning_and_reset_is_recorded_once(recording):
+def test_each_warning_and_reset_is_recorded_once(recording) -> None:
     texts = [text for (text,) in recording["/warnings"]["TextLog:text"]]
     assert sorted(texts) == ["accel_in_g: they look like g", "reset 1: odom starts anew"]
 
 
-def test_a_viewer_that_runs_is_found(monkeypatch):
+def test_a_viewer_that_runs_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     with socket.socket() as viewer:
         viewer.bind(("127.0.0.1", 0))
@@ -110,10 +111,10 @@ def test_a_viewer_that_runs_is_found(monkeypatch):
         assert view._viewer_runs()
 
 
-def test_without_a_file_nothing_is_shown():
+def test_without_a_file_nothing_is_shown() -> None:
     assert isinstance(open_view(None, SMALL_RIG), NoView)
 
 
-def test_a_file_that_cannot_be_written_is_named(tmp_path):
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(LetvinsError, match=r"none/a\.rrd: cannot be written"):
         open_view(tmp_path / "none" / "a.rrd", SMALL_RIG)

@@ -11,7 +11,7 @@ from letvins_ros.errors import DataError
 from letvins_ros.writing import atomic_path, finish_sets, move_set, sync, to_json, write_atomic
 
 
-def test_a_file_replaces_the_old_one_and_nothing_else_stays(tmp_path):
+def test_a_file_replaces_the_old_one_and_nothing_else_stays(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.txt"
     write_atomic(path, "old")
     write_atomic(path, b"new")
@@ -19,7 +19,7 @@ def test_a_file_replaces_the_old_one_and_nothing_else_stays(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
 
 
-def test_until_the_end_the_old_file_is_there(tmp_path):
+def test_until_the_end_the_old_file_is_there(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     path.write_text("old")
     with atomic_path(path) as part:
@@ -30,7 +30,7 @@ def test_until_the_end_the_old_file_is_there(tmp_path):
     assert path.read_text() == "new"
 
 
-def test_a_folder_appears_at_the_end(tmp_path):
+def test_a_folder_appears_at_the_end(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "out") as part:
         part.mkdir()
         (part / "a").write_text("a")
@@ -39,7 +39,7 @@ def test_a_folder_appears_at_the_end(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_after_an_error_the_old_file_stays_and_nothing_new(tmp_path, error):
+def test_after_an_error_the_old_file_stays_and_nothing_new(tmp_path: Path, error) -> None:
     path = tmp_path / "a"
     path.write_text("old")
     with pytest.raises(error), atomic_path(path) as part:
@@ -49,7 +49,7 @@ def test_after_an_error_the_old_file_stays_and_nothing_new(tmp_path, error):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_cannot_be_written_is_named_with_its_reason(tmp_path):
+def test_what_cannot_be_written_is_named_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot write .*file/a: (Not a directory|File exists)"):
         write_atomic(tmp_path / "file" / "a", "text")
@@ -70,7 +70,7 @@ with atomic_path(Path(sys.argv[1])) as part:
 """
 
 
-def test_what_a_killed_writer_left_is_removed_and_nobody_elses(tmp_path):
+def test_what_a_killed_writer_left_is_removed_and_nobody_elses(tmp_path: Path) -> None:
     path, other = tmp_path / "a", tmp_path / "b"
     path.write_text("old")
     (tmp_path / ".a-notours1").mkdir()
@@ -90,7 +90,7 @@ def test_what_a_killed_writer_left_is_removed_and_nobody_elses(tmp_path):
     assert other.read_text() == "half"
 
 
-def test_json_has_null_for_what_is_not_finite():
+def test_json_has_null_for_what_is_not_finite() -> None:
     assert to_json({"a": [float("nan"), 1.5], "b": {"c": float("inf")}}).split() == (
         '{ "a": [ null, 1.5 ], "b": { "c": null } }'.split()
     )
@@ -104,7 +104,7 @@ NEW, OLD = {"net.bin", "net.param", "new"}, {"net.bin", "net.param", "old"}
 
 
 @pytest.fixture
-def two_sets(tmp_path):
+def two_sets(tmp_path: Path):
     """A folder with files of a set and one of its own, and those of the next set."""
     folder, part = tmp_path / "out", tmp_path / "part"
     for place, names in ((folder, {*OLD, "own"}), (part, NEW)):
@@ -119,7 +119,9 @@ def owners(folder):
 
 
 @pytest.mark.parametrize("moment", range(12))
-def test_two_sets_of_files_never_stand_side_by_side_and_one_is_kept(moment, two_sets, monkeypatch):
+def test_two_sets_of_files_never_stand_side_by_side_and_one_is_kept(
+    moment: int, two_sets, monkeypatch: pytest.MonkeyPatch
+):
     """Whenever the process ends: without `last` a set is incomplete, with it all there is belongs to it."""
     folder, part = two_sets
     steps = iter(range(100))
@@ -150,7 +152,9 @@ def test_two_sets_of_files_never_stand_side_by_side_and_one_is_kept(moment, two_
     assert (folder / "own").read_text() == "out"
 
 
-def test_the_next_set_finishes_what_a_killed_process_has_left(two_sets, tmp_path, monkeypatch):
+def test_the_next_set_finishes_what_a_killed_process_has_left(
+    two_sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, part = two_sets
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rmdir", None)
@@ -163,7 +167,7 @@ def test_the_next_set_finishes_what_a_killed_process_has_left(two_sets, tmp_path
     assert owners(folder) == {"net.param": "third"}
 
 
-def test_a_single_file_of_a_set_is_replaced_at_once(tmp_path, monkeypatch):
+def test_a_single_file_of_a_set_is_replaced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "part").mkdir()
     (tmp_path / "part" / "a").write_text("new")
     (tmp_path / "a").write_text("old")

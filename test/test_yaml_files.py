@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,32 +16,32 @@ M: !!opencv-matrix
 """
 
 
-def test_what_other_programs_write_is_read_leniently(tmp_path):
+def test_what_other_programs_write_is_read_leniently(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_bytes(FOREIGN)
     assert load_yaml(tmp_path / "a.yaml", lenient=True) == {"a": 2, "M": {"rows": 1, "data": [1.0, 2.0]}}
     with pytest.raises(ConfigError, match=r"a\.yaml: not a text file"):
         load_yaml(tmp_path / "a.yaml")
 
 
-def test_an_error_names_the_line_of_the_file(tmp_path):
+def test_an_error_names_the_line_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("%YAML:1.0\na: 1\nb: [\n")
     with pytest.raises(ConfigError, match=r"a\.yaml line 4: not valid YAML"):
         load_yaml(tmp_path / "a.yaml", lenient=True)
 
 
-def test_numbers_are_read_as_ros_does():
+def test_numbers_are_read_as_ros_does() -> None:
     assert parse_yaml("[1e-3, 1E5, 1.5e3, 1, on]", "here") == [0.001, 1e5, 1500.0, 1, True]
 
 
 @pytest.mark.parametrize("text", ["!!python/object/apply:os.getcwd []", "!!python/name:os.system"])
-def test_nothing_but_plain_values_is_constructed(text):
+def test_nothing_but_plain_values_is_constructed(text: str) -> None:
     with pytest.raises(ConfigError, match="here line 1: not valid YAML: could not determine a constructor"):
         parse_yaml(text, "here")
     with pytest.raises(ConfigError, match="here line 1: not valid YAML: could not determine a constructor"):
         parse_yaml(text, "here", lenient=True)
 
 
-def _bomb(levels, width=10, kind="list"):
+def _bomb(levels, width=10, kind="list") -> str:
     """Aliases of aliases: few bytes that stand for width ** levels values."""
     lines = ["a0: &a0 [1, 2]" if kind == "list" else "a0: &a0 {k: 1}"]
     for i in range(1, levels):
@@ -50,7 +51,7 @@ def _bomb(levels, width=10, kind="list"):
 
 
 @pytest.mark.parametrize("kind", ["list", "mapping"])
-def test_aliases_that_stand_for_very_many_values_are_refused_at_once(kind):
+def test_aliases_that_stand_for_very_many_values_are_refused_at_once(kind: str) -> None:
     before = time.process_time()
     with pytest.raises(ConfigError, match="its aliases stand for more than 100000 values"):
         parse_yaml(_bomb(9, kind=kind), "x.yaml")
@@ -71,7 +72,7 @@ def test_aliases_that_stand_for_very_many_values_are_refused_at_once(kind):
         ("a: \0", "not valid YAML: unacceptable character"),
     ],
 )
-def test_yaml_that_no_configuration_holds_is_refused_in_one_line(text, complaint):
+def test_yaml_that_no_configuration_holds_is_refused_in_one_line(text, complaint: str) -> None:
     with pytest.raises(ConfigError, match=f"x\\.yaml.*{complaint}") as caught:
         parse_yaml(text, "x.yaml")
     assert "\n" not in str(caught.value)

@@ -36,11 +36,11 @@ GYRO = np.array([[0.996, 0.002, 0.0, 0.003], [0.0, 1.004, -0.001, -0.004], [0.0,
 ACCEL = np.array([[1.02, 0.004, 0.03, -0.03], [0.007, 1.01, 0.01, -0.11], [0.002, -0.01, 1.0, 0.08]])
 
 
-def seconds(stamp_ns):
+def seconds(stamp_ns) -> str:
     return f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"
 
 
-def numbers(values):
+def numbers(values) -> str:
     return " ".join(repr(float(x)) for x in np.ravel(values))
 
 
@@ -51,21 +51,21 @@ def rows(heading, stamps, *columns):
     return heading + "".join(f"{text} {numbers(row)}\n" for text, row in zip(texts, values, strict=True))
 
 
-def poses(T):
+def poses(T) -> np.ndarray:
     return np.hstack([T[:, :3, 3], geometry.quaternion_xyzw(T[:, :3, :3])])
 
 
-def put_list(path, name, files, heading="# timestamp filename\n", numbered=False):
+def put_list(path, name, files, heading="# timestamp filename\n", numbered=False) -> None:
     lines = [f"{seconds(int(stamp))} {file}\n" for stamp, file in zip(FRAMES_NS, files, strict=True)]
     (path / name).write_text(heading + "".join(f"{i} {line}" if numbered else line for i, line in enumerate(lines)))
 
 
-def put_images(path, camera, names):
+def put_images(path, camera, names) -> None:
     for i, name in enumerate(names):
         put_image(path / name, image(camera, i))
 
 
-def tum_rgbd(path):
+def tum_rgbd(path) -> Written:
     """One colour camera, its depth, an accelerometer, and the camera's poses."""
     names = [f"rgb/{seconds(int(stamp))[:-3]}.png" for stamp in FRAMES_NS]
     put_images(path, 0, names)
@@ -85,7 +85,7 @@ def imu():
     return imu_readings(T_WORLD_IMU[0], len(IMU_NS))
 
 
-def eth3d(path):
+def eth3d(path) -> Written:
     tum_rgbd(path)
     put_images(path, 1, [f"rgb2/{i}.png" for i in range(N)])
     put_list(path, "rgb2.txt", [f"rgb2/{i}.png" for i in range(N)])
@@ -96,7 +96,7 @@ def eth3d(path):
     return Written(path, has_imu=False)
 
 
-def uzh_fpv(path):
+def uzh_fpv(path) -> Written:
     for camera, side in enumerate(("left", "right")):
         names = [f"img/image_{camera}_{i}.png" for i in range(N)]
         put_images(path, camera, names)
@@ -110,11 +110,11 @@ def uzh_fpv(path):
     return Written(path)
 
 
-def opencv_yaml(path, content):
+def opencv_yaml(path, content) -> None:
     """What OpenCV writes: mappings, lists of mappings, matrices, numbers and texts."""
     storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
 
-    def put(name, value):
+    def put(name, value) -> None:
         if isinstance(value, dict | list):
             storage.startWriteStruct(name, cv2.FileNode_MAP if isinstance(value, dict) else cv2.FileNode_SEQ)
             for key, item in value.items() if isinstance(value, dict) else (("", item) for item in value):
@@ -128,7 +128,7 @@ def opencv_yaml(path, content):
     storage.release()
 
 
-def openloris(path):
+def openloris(path) -> Written:
     cameras, transforms = {}, []
     for i in range(2):
         name = f"fisheye{i + 1}"
@@ -162,11 +162,11 @@ def openloris(path):
     return Written(path)
 
 
-def comma_pose(T):
+def comma_pose(T) -> str:
     return ",".join(repr(float(x)) for x in poses(T[None])[0])
 
 
-def four_seasons(path, kind="undistorted_images"):
+def four_seasons(path, kind="undistorted_images") -> Written:
     recording, calibration = path / "recording_2020-03-24_17-36-22", path / "calibration"
     for camera in range(2):
         put_images(recording / kind / f"cam{camera}", camera, [f"{stamp}.png" for stamp in FRAMES_NS])

@@ -43,21 +43,21 @@ def T_world_cam(seconds):
     return turn @ geometry.transform(R_WORLD_CAM_START, np.array([1.5, 0.4, 0.8]))
 
 
-def frame_seconds(n=N):
+def frame_seconds(n=N) -> np.ndarray:
     return np.arange(n) * (PERIOD_NS / 1e9)
 
 
-def image(camera, i):
+def image(camera, i) -> np.ndarray:
     small = np.random.default_rng(100 * camera + i).integers(0, 256, (HEIGHT // 8, WIDTH // 8), dtype=np.uint8)
     return cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
 
-def put_image(path, pixels):
+def put_image(path, pixels) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), pixels)
 
 
-def put_csv(path, stamps, rows, heading="#timestamp"):
+def put_csv(path, stamps, rows, heading="#timestamp") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
         ",".join([str(s), *(x if isinstance(x, str) else repr(float(x)) for x in row)])
@@ -73,7 +73,7 @@ def imu_readings(T_world_imu_start, n, gravity=9.81):
     return np.tile(R.T @ RATE, (n, 1)), np.tile(R.T @ force, (n, 1))
 
 
-def sensor_yaml(T_body_cam):
+def sensor_yaml(T_body_cam) -> str:
     data = ", ".join(repr(float(x)) for x in T_body_cam.ravel())
     return (
         f"sensor_type: camera\nT_BS:\n  cols: 4\n  rows: 4\n  data: [{data}]\nrate_hz: 10\n"
@@ -91,7 +91,7 @@ IMU_YAML = (
 )
 
 
-def write_asl(mav0, suffix, truth_folder, convert=lambda pixels: pixels):
+def write_asl(mav0, suffix, truth_folder, convert=lambda pixels: pixels) -> None:
     stamps = START_NS + PERIOD_NS * np.arange(N)
     for camera in range(2):
         names = [f"{stamp}{suffix}" for stamp in stamps]
@@ -106,7 +106,7 @@ def write_asl(mav0, suffix, truth_folder, convert=lambda pixels: pixels):
     put_csv(mav0 / truth_folder / "data.csv", imu_stamps, np.hstack([T_world_imu[:, :3, 3], quaternions, more]))
 
 
-def euroc(path, suffix=".png", flat=False):
+def euroc(path, suffix=".png", flat=False) -> Written:
     mav0 = path if flat else path / "mav0"
     write_asl(mav0, suffix, "state_groundtruth_estimate0")
     (mav0 / "cam0" / "sensor.yaml").write_text(sensor_yaml(T_IMU_CAM))
@@ -119,7 +119,7 @@ def euroc_flat_jpg(path):
     return euroc(path, ".jpg", flat=True)
 
 
-def kalibr_chain():
+def kalibr_chain() -> str:
     chain = ""
     for i, T_imu_cam in enumerate([T_IMU_CAM, T_IMU_CAM @ T_CAM_RIGHT]):
         rows = "".join(f"  - [{', '.join(repr(float(x)) for x in row)}]\n" for row in geometry.inverse(T_imu_cam))
@@ -131,14 +131,14 @@ def kalibr_chain():
     return chain
 
 
-def tum_vi(path):
+def tum_vi(path) -> Written:
     write_asl(path / "mav0", ".png", "mocap0", lambda pixels: pixels.astype(np.uint16) * 256 + 77)
     (path / "dso").mkdir()
     (path / "dso" / "camchain.yaml").write_text(kalibr_chain())
     return Written(path)
 
 
-def write_tartanair(path, cameras, pose_file):
+def write_tartanair(path, cameras, pose_file) -> None:
     for camera, name in enumerate(cameras):
         for i in range(N):
             put_image(path / f"image_{name}" / f"{i:06d}_{name}.png", image(camera, i))
@@ -147,12 +147,12 @@ def write_tartanair(path, cameras, pose_file):
     np.savetxt(path / pose_file, np.hstack([T[:, :3, 3] @ NED, quaternions]))
 
 
-def tartanair_v1(path):
+def tartanair_v1(path) -> Written:
     write_tartanair(path, ("left", "right"), "pose_left.txt")
     return Written(path)
 
 
-def tartanair_v2(path):
+def tartanair_v2(path) -> Written:
     write_tartanair(path, ("lcam_front", "rcam_front"), "pose_lcam_front.txt")
     T_world_nedcam = T_world_cam(0.0) @ geometry.transform(R_NEDCAM_CAM.T, np.zeros(3))
     gyro, accel = imu_readings(T_world_nedcam, (N - 1) * 10)
@@ -164,7 +164,7 @@ def tartanair_v2(path):
     return Written(path)
 
 
-def kitti(path):
+def kitti(path) -> Written:
     sequence = path / "sequences" / "07"
     for camera in range(2):
         for i in range(N):
@@ -182,11 +182,11 @@ T_VELO_IMU = geometry.transform(geometry.exp_so3(np.array([0.01, -0.02, 0.03])),
 R_RECT = geometry.exp_so3(np.array([0.01, -0.015, 0.005]))
 
 
-def calibration_line(key, numbers):
+def calibration_line(key, numbers) -> str:
     return f"{key}: {' '.join(f'{x:.15e}' for x in np.ravel(numbers))}\n"
 
 
-def kitti_raw(path, rectified=True, imu_step=1):
+def kitti_raw(path, rectified=True, imu_step=1) -> Written:
     """A drive of a day; the OXTS's axes are those of the IMU, which circles the z axis of a world east-north-up."""
     day, drive = (
         path / "2011_09_26",
@@ -194,7 +194,7 @@ def kitti_raw(path, rectified=True, imu_step=1):
     )
     stamps = START_NS + PERIOD_NS * np.arange(N)
 
-    def text(stamp):
+    def text(stamp) -> str:
         return f"{datetime.fromtimestamp(stamp // 10**9, UTC):%Y-%m-%d %H:%M:%S}.{stamp % 10**9:09d}\n"
 
     for camera in range(2):
@@ -221,7 +221,7 @@ def kitti_raw(path, rectified=True, imu_step=1):
     return Written(drive, origin=tuple((T_world_cam(0.0) @ geometry.inverse(T_IMU_CAM))[:3, 3].tolist()))
 
 
-def write_oxts(folder, stamps, text):
+def write_oxts(folder, stamps, text) -> None:
     T = T_world_cam((stamps - START_NS) / 1e9) @ geometry.inverse(T_IMU_CAM)
     gyro, accel = imu_readings(T[0], len(stamps))
     earth, latitude0, longitude0 = 6378137.0, np.radians(49.0), np.radians(8.4)
@@ -238,7 +238,7 @@ def write_oxts(folder, stamps, text):
         (folder / "data" / f"{i:010d}.txt").write_text(" ".join(f"{x:.15g}" for x in row) + "\n")
 
 
-def bag(path, kind, name):
+def bag(path, kind, name) -> Written:
     source = open_dataset(euroc(path / "euroc").path)
     write_bag(source, path / name, kind)
     return Written(path / name, own_rig=False)

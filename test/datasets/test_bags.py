@@ -3,6 +3,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def target(folder, kind):
     return folder / "r.bag" if kind == "ros1" else folder / "r"
 
 
-def check_whole(dataset, frames=FRAMES):
+def check_whole(dataset, frames=FRAMES) -> None:
     read = list(dataset.frames())
     assert len(read) == frames
     for i, frame in enumerate(read):
@@ -40,7 +41,7 @@ def check_whole(dataset, frames=FRAMES):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_topics_of_unknown_broken_or_idl_definitions_are_no_concern_of_ours(tmp_path, kind):
+def test_topics_of_unknown_broken_or_idl_definitions_are_no_concern_of_ours(tmp_path: Path, kind) -> None:
     strange = [
         ("/vendor/a", "vendor_msgs/msg/A", "int32 x\nvendor_msgs/Unknown[] more\n"),
         ("/vendor/b", "vendor_msgs/msg/B", "this is = no [definition at all"),
@@ -51,8 +52,8 @@ def test_topics_of_unknown_broken_or_idl_definitions_are_no_concern_of_ours(tmp_
 
 @pytest.mark.parametrize("kind", ["sqlite3", "mcap"])
 @pytest.mark.parametrize("mode", ["FILE", "MESSAGE"])
-def test_compressed_ros2_bags_are_read(tmp_path, kind, mode):
-    def compressed(writer):
+def test_compressed_ros2_bags_are_read(tmp_path: Path, kind: str, mode: str) -> None:
+    def compressed(writer) -> None:
         writer.set_compression(CompressionMode[mode], CompressionFormat.ZSTD)
 
     path = making.write(tmp_path / "r", stereo_imu(), kind, compressed)
@@ -65,13 +66,13 @@ def test_compressed_ros2_bags_are_read(tmp_path, kind, mode):
         check_whole(open_dataset(packed))
 
 
-def test_chunks_in_mcap_may_be_compressed(tmp_path):
+def test_chunks_in_mcap_may_be_compressed(tmp_path: Path) -> None:
     check_whole(open_dataset(making.write(tmp_path / "r", stereo_imu(), "mcap", packed_chunks)))
 
 
 @pytest.mark.parametrize("how", ["BZ2", "LZ4"])
-def test_compressed_ros1_bags_are_read(tmp_path, how):
-    def compressed(writer):
+def test_compressed_ros1_bags_are_read(tmp_path: Path, how: str) -> None:
+    def compressed(writer) -> None:
         writer.set_compression(Writer1.CompressionFormat[how])
 
     check_whole(open_dataset(making.write(tmp_path / "r.bag", stereo_imu(), "ros1", compressed)))
@@ -82,7 +83,7 @@ def storage_of(folder):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_split_recording_is_one(tmp_path, kind):
+def test_a_split_recording_is_one(tmp_path: Path, kind) -> None:
     records, folder = stereo_imu(seconds=2.4), tmp_path / "split"
     folder.mkdir()
     half = START_NS + 1_200_000_000
@@ -98,7 +99,7 @@ def test_a_split_recording_is_one(tmp_path, kind):
 
 @pytest.mark.parametrize("names", [("MH_01", "MH_02"), ("a", "b")])
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_recordings_in_a_folder_are_an_error_that_names_both(tmp_path, kind, names):
+def test_two_recordings_in_a_folder_are_an_error_that_names_both(tmp_path: Path, kind, names) -> None:
     folder = tmp_path / "two"
     folder.mkdir()
     for i, name in enumerate(names):
@@ -110,7 +111,7 @@ def test_two_recordings_in_a_folder_are_an_error_that_names_both(tmp_path, kind,
         open_dataset(folder)
 
 
-def packed_chunks(writer):
+def packed_chunks(writer) -> None:
     writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
 
 
@@ -122,7 +123,7 @@ def many_chunks(folder, prepare=lambda writer: None, seconds=60.0):
 
 
 @pytest.mark.parametrize("share", [0.999, 0.9, 0.6])
-def test_of_an_mcap_whose_recorder_was_killed_what_is_there_is_read(tmp_path, share):
+def test_of_an_mcap_whose_recorder_was_killed_what_is_there_is_read(tmp_path: Path, share: float) -> None:
     file = many_chunks(tmp_path / "r")
     whole = len(open_dataset(file))
     data = file.read_bytes()
@@ -135,7 +136,7 @@ def test_of_an_mcap_whose_recorder_was_killed_what_is_there_is_read(tmp_path, sh
     assert told in dataset.report.counts
 
 
-def test_a_damaged_chunk_of_an_mcap_is_left_out_and_counted(tmp_path):
+def test_a_damaged_chunk_of_an_mcap_is_left_out_and_counted(tmp_path: Path) -> None:
     file = many_chunks(tmp_path / "r", packed_chunks)
     whole = len(open_dataset(file))
     data = bytearray(file.read_bytes())
@@ -147,7 +148,7 @@ def test_a_damaged_chunk_of_an_mcap_is_left_out_and_counted(tmp_path):
     assert "bag: damaged chunks left out" in dataset.report.counts
 
 
-def test_of_a_cut_off_packed_file_what_can_be_unpacked_is_read(tmp_path):
+def test_of_a_cut_off_packed_file_what_can_be_unpacked_is_read(tmp_path: Path) -> None:
     file = many_chunks(tmp_path / "r")
     packed = file.with_name("k.mcap.zstd")
     packed.write_bytes(zstd.compress(file.read_bytes())[:-2000])
@@ -168,14 +169,14 @@ def test_of_a_cut_off_packed_file_what_can_be_unpacked_is_read(tmp_path):
         ("a.mcap.zstd", b"RIFF" * 20, "is damaged: nothing of it can be unpacked"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told_in_one_sentence(tmp_path, name, content, message):
+def test_a_file_that_cannot_be_read_is_told_in_one_sentence(tmp_path: Path, name: str, content, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=rf"{name}: ({message})"):
         open_dataset(tmp_path / name)
 
 
 @pytest.mark.parametrize("kind", ["ros1", "sqlite3"])
-def test_a_bag_that_is_cut_short_is_told_in_words_of_the_trade(tmp_path, kind):
+def test_a_bag_that_is_cut_short_is_told_in_words_of_the_trade(tmp_path: Path, kind: str) -> None:
     path = making.write(target(tmp_path, kind), stereo_imu(seconds=6), kind)
     file = path if path.is_file() else storage_of(path)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -183,7 +184,7 @@ def test_a_bag_that_is_cut_short_is_told_in_words_of_the_trade(tmp_path, kind):
         list(open_dataset(file).frames())
 
 
-def test_without_stamps_in_the_headers_those_of_the_recorder_count(tmp_path):
+def test_without_stamps_in_the_headers_those_of_the_recorder_count(tmp_path: Path) -> None:
     unstamped = [(r[0], *r[1:5], 0) for r in stereo_imu()]
     dataset = open_dataset(making.write(tmp_path / "r", unstamped))
     assert [frame.stamp_ns for frame in dataset.frames()] == [START_NS + i * 100_000_000 for i in range(FRAMES)]
@@ -209,13 +210,13 @@ def test_without_stamps_in_the_headers_those_of_the_recorder_count(tmp_path):
     ],
 )
 @pytest.mark.parametrize("kind", ["ros1", "mcap"])
-def test_topics_of_real_drivers_are_found_and_told(tmp_path, kind, left, right, imu):
+def test_topics_of_real_drivers_are_found_and_told(tmp_path: Path, kind: str, left: str, right: str, imu: str) -> None:
     dataset = open_dataset(making.write(target(tmp_path, kind), stereo_imu(left, right, imu), kind))
     check_whole(dataset)
     assert f"topics: --topic cam0={left} --topic cam1={right} --topic imu={imu}" in dataset.report.notes
 
 
-def test_topics_can_be_named(tmp_path):
+def test_topics_can_be_named(tmp_path: Path) -> None:
     records = stereo_imu("/a/left", "/a/right", "/x") + stereo_imu("/b/left", "/b/right", "/y")
     path = making.write(tmp_path / "r", records)
     with pytest.raises(
@@ -228,7 +229,7 @@ def test_topics_can_be_named(tmp_path):
     assert np.array_equal(frame.images[1], layouts.image(0, 0))
 
 
-def test_cameras_can_be_chosen_by_number(tmp_path):
+def test_cameras_can_be_chosen_by_number(tmp_path: Path) -> None:
     records = [r for i in range(4) for r in sequence(f"/cam{i}/image_raw", IMAGE, making.a_picture(i), 10)]
     path = making.write(tmp_path / "r", records)
     for numbers in ((0, 1), (2, 3), (3, 0), (2,)):
@@ -236,7 +237,7 @@ def test_cameras_can_be_chosen_by_number(tmp_path):
         assert all(np.array_equal(a, layouts.image(i, 0)) for a, i in zip(frame.images, numbers, strict=True))
 
 
-def test_the_five_cameras_and_two_imus_of_a_hilti_bag_are_a_pair_and_its_imu(tmp_path):
+def test_the_five_cameras_and_two_imus_of_a_hilti_bag_are_a_pair_and_its_imu(tmp_path: Path) -> None:
     records = [r for i in range(5) for r in sequence(f"/alphasense/cam{i}/image_raw", IMAGE, making.a_picture(i), 10)]
     records += sequence("/alphasense/imu", IMU, making.an_imu(), 200)
     records += sequence("/os_cloud_node/imu", IMU, making.an_imu(), 100)
@@ -249,7 +250,7 @@ def test_the_five_cameras_and_two_imus_of_a_hilti_bag_are_a_pair_and_its_imu(tmp
 
 
 @pytest.mark.parametrize("kind", ["ros1", "mcap"])
-def test_gyro_and_accelerometer_of_a_realsense_are_joined_at_the_times_of_the_gyro(tmp_path, kind):
+def test_gyro_and_accelerometer_of_a_realsense_are_joined_at_the_times_of_the_gyro(tmp_path: Path, kind: str) -> None:
     records = [
         *sequence("/camera/infra1/image_rect_raw", IMAGE, making.a_picture(0), 10),
         *sequence("/camera/infra2/image_rect_raw", IMAGE, making.a_picture(1), 10),
@@ -265,17 +266,17 @@ def test_gyro_and_accelerometer_of_a_realsense_are_joined_at_the_times_of_the_gy
     np.testing.assert_allclose(imu.accel[:, 2], 9.81)
 
 
-def test_a_gyro_alone_is_not_an_imu_without_force(tmp_path):
+def test_a_gyro_alone_is_not_an_imu_without_force(tmp_path: Path) -> None:
     records = [r for r in stereo_imu() if r[2] == IMAGE] + sequence("/gyro", IMU, making.an_imu(accel=None), 200)
     assert open_dataset(making.write(tmp_path / "r", records)).imu is None
 
 
-def test_a_still_noise_free_gyro_is_one(tmp_path):
+def test_a_still_noise_free_gyro_is_one(tmp_path: Path) -> None:
     records = [r for r in stereo_imu() if r[2] == IMAGE] + sequence("/imu", IMU, making.an_imu(gyro=(0, 0, 0)), 200)
     assert len(open_dataset(making.write(tmp_path / "r", records)).imu) == 240
 
 
-def test_of_two_pairs_the_one_with_the_clock_of_the_imu_is_read(tmp_path):
+def test_of_two_pairs_the_one_with_the_clock_of_the_imu_is_read(tmp_path: Path) -> None:
     boot = 77 * 10**9 - START_NS  # one device counts from its start
     records = stereo_imu("/a/left", "/a/right", "/imu")
     records += sequence("/b/left", IMAGE, making.a_picture(0, clock_ns=boot), 10)
@@ -301,7 +302,7 @@ def calibrated(infos, transforms=(), image="image_raw", imu=True):
 
 
 @pytest.mark.parametrize("kind", ["ros1", "mcap"])
-def test_camera_info_and_tf_static_are_the_calibration_where_none_is_given(tmp_path, kind):
+def test_camera_info_and_tf_static_are_the_calibration_where_none_is_given(tmp_path: Path, kind: str) -> None:
     D = [0.1, -0.02, 1e-3, 2e-3, 0.003]
     infos = [making.an_info("cam0", D), making.an_info("cam1", [0.01, 0.02, 0.03, 0.04], "equidistant")]
     transforms = [
@@ -323,7 +324,7 @@ def test_camera_info_and_tf_static_are_the_calibration_where_none_is_given(tmp_p
     assert (left.camera.width, left.camera.height) == (layouts.WIDTH, layouts.HEIGHT)
 
 
-def test_the_mount_of_a_calibrated_pair_comes_from_its_rectification(tmp_path):
+def test_the_mount_of_a_calibrated_pair_comes_from_its_rectification(tmp_path: Path) -> None:
     R0, R1 = (geometry.exp_so3(np.array(turn)) for turn in ((0.01, 0.02, 0.03), (-0.02, 0.01, 0.0)))
     infos = [
         making.an_info("cam0", R=R0.ravel().tolist()),
@@ -340,7 +341,7 @@ def test_the_mount_of_a_calibrated_pair_comes_from_its_rectification(tmp_path):
     )
 
 
-def test_rectified_images_are_ideal_pinholes_by_their_projection(tmp_path):
+def test_rectified_images_are_ideal_pinholes_by_their_projection(tmp_path: Path) -> None:
     matrix = [60.0, 0, 30.0, 0, 61.0, 20.0, 0, 0, 1]
     infos = [making.an_info(f"cam{i}", [0.1, 0, 0, 0, 0], matrix=matrix, baseline=0.1 * i) for i in range(2)]
     rig = open_dataset(making.write(tmp_path / "r", calibrated(infos, image="image_rect", imu=False))).rig
@@ -361,13 +362,13 @@ def test_rectified_images_are_ideal_pinholes_by_their_projection(tmp_path):
         ),
     ],
 )
-def test_where_the_bag_does_not_tell_the_calibration_it_is_told_why(tmp_path, infos, reason):
+def test_where_the_bag_does_not_tell_the_calibration_it_is_told_why(tmp_path: Path, infos, reason: str) -> None:
     dataset = open_dataset(making.write(tmp_path / "r", calibrated(infos, [MOUNT])))
     assert dataset.rig is None
     assert any(reason in note for note in dataset.report.notes)
 
 
-def test_a_given_calibration_counts_more_than_that_of_the_bag(tmp_path):
+def test_a_given_calibration_counts_more_than_that_of_the_bag(tmp_path: Path) -> None:
     path = making.write(tmp_path / "r", calibrated([making.an_info("cam0"), making.an_info("cam1")], [MOUNT, PAIR]))
     given = open_dataset(path).rig
     other = replace(given, cameras=(replace(given.cameras[0], time_offset_s=0.5), given.cameras[1]))
@@ -375,7 +376,7 @@ def test_a_given_calibration_counts_more_than_that_of_the_bag(tmp_path):
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
-def test_pixels_of_ten_to_sixteen_bits_fill_the_eight_that_are_kept(tmp_path, bits):
+def test_pixels_of_ten_to_sixteen_bits_fill_the_eight_that_are_kept(tmp_path: Path, bits: int):
     def picture(store, i, stamp_ns):
         pixels = np.asarray(layouts.image(0, i), np.uint16) << (bits - 8)
         row = np.hstack([pixels, np.zeros((len(pixels), 3), np.uint16)]).view(np.uint8)
@@ -389,7 +390,7 @@ def test_pixels_of_ten_to_sixteen_bits_fill_the_eight_that_are_kept(tmp_path, bi
     assert f"/cam0/image_raw: images of 16 bits use {bits}, the upper 8 of these are taken" in dataset.report.notes
 
 
-def test_a_dark_first_image_does_not_tell_how_many_bits_the_camera_uses(tmp_path):
+def test_a_dark_first_image_does_not_tell_how_many_bits_the_camera_uses(tmp_path: Path):
     def picture(store, i, stamp_ns):
         pixels = np.full((layouts.HEIGHT, layouts.WIDTH), 100 if i == 0 else 4000, np.uint16)
         fields = (layouts.HEIGHT, layouts.WIDTH, "mono16", 0, 2 * layouts.WIDTH, pixels.view(np.uint8).ravel())
@@ -399,7 +400,7 @@ def test_a_dark_first_image_does_not_tell_how_many_bits_the_camera_uses(tmp_path
     assert [int(frame.images[0].max()) for frame in open_dataset(path).frames()] == [6] + [250] * (FRAMES - 1)
 
 
-def test_imu_readings_in_bursts_are_spread_and_told(tmp_path):
+def test_imu_readings_in_bursts_are_spread_and_told(tmp_path: Path):
     burst_ns = 50_000_000  # ten readings
 
     def stamped_on_arrival(record):

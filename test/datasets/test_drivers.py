@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags with all that real drivers publish: topics, types, encodings, and messages of their own packages."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -107,7 +109,7 @@ DRIVERS = {  # records, topics of the vendor's own types, what is chosen
 
 @pytest.mark.parametrize("kind", ["ros1", "sqlite3", "mcap"])
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_the_bag_of_a_driver_is_read_with_no_option(tmp_path, driver, kind):
+def test_the_bag_of_a_driver_is_read_with_no_option(tmp_path: Path, driver, kind: str) -> None:
     records, own, chosen = DRIVERS[driver]
     strange = [(topic, msgtype, JUNK) for topic, msgtype in own]
     path = making.write(tmp_path / ("r.bag" if kind == "ros1" else "r"), records, kind, strange=strange)

@@ -3,6 +3,7 @@
 
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ N = layouts.N
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path):
     return layouts.euroc(tmp_path / "sequence").path
 
 
@@ -24,7 +25,7 @@ def mav0(folder, *parts):
     return folder.joinpath("mav0", *parts)
 
 
-def edit_rows(csv, edit):
+def edit_rows(csv, edit) -> None:
     heading, *rows = csv.read_text().splitlines()
     csv.write_text("\n".join([heading, *edit(rows)]) + "\n")
 
@@ -48,7 +49,7 @@ def example(dataset, word):
     return next(text for kind, text in dataset.report.examples.items() if word in kind)
 
 
-def test_a_left_image_without_right_comes_alone(folder):
+def test_a_left_image_without_right_comes_alone(folder) -> None:
     edit_rows(mav0(folder, "cam1", "data.csv"), lambda rows: rows[:4] + rows[6:])
     dataset, frames = read(folder)
     assert [frame.images[1] is None for frame in frames] == [i in (4, 5) for i in range(N)]
@@ -56,7 +57,7 @@ def test_a_left_image_without_right_comes_alone(folder):
     assert example(dataset, "left images without right") == str(dataset.stamps_ns[4])
 
 
-def test_a_right_image_without_left_is_dropped(folder):
+def test_a_right_image_without_left_is_dropped(folder) -> None:
     edit_rows(mav0(folder, "cam0", "data.csv"), lambda rows: rows[:4] + rows[6:])
     dataset, frames = read(folder)
     assert len(frames) == N - 2
@@ -64,7 +65,7 @@ def test_a_right_image_without_left_is_dropped(folder):
 
 
 @pytest.mark.parametrize(("shift_ns", "paired"), [(4_900_000, True), (-4_900_000, True), (5_100_000, False)])
-def test_images_pair_within_5_ms(folder, shift_ns, paired):
+def test_images_pair_within_5_ms(folder, shift_ns: int, paired: bool):
     def shift(rows):
         return [f"{int(stamp) + shift_ns},{name}" for stamp, name in (row.split(",") for row in rows)]
 
@@ -83,7 +84,7 @@ def four(folder):
     return folder
 
 
-def test_four_cameras_are_read_each_with_its_own_image(four):
+def test_four_cameras_are_read_each_with_its_own_image(four) -> None:
     edited = layouts.image(1, 3)
     layouts.put_image(image_file(four, 2, 3), edited)
     dataset, frames = read(four)
@@ -93,7 +94,7 @@ def test_four_cameras_are_read_each_with_its_own_image(four):
     np.testing.assert_array_equal(frames[4].images[3], layouts.image(1, 4))
 
 
-def test_a_frame_comes_where_any_pair_has_its_lead(four):
+def test_a_frame_comes_where_any_pair_has_its_lead(four) -> None:
     image_file(four, 0, 2).unlink()
     image_file(four, 2, 4).unlink()
     image_file(four, 3, 5).unlink()
@@ -105,14 +106,14 @@ def test_a_frame_comes_where_any_pair_has_its_lead(four):
     assert counts(dataset, "cam2 images without cam3, used alone") == 1
 
 
-def test_cameras_beyond_the_calibration_are_named(four):
+def test_cameras_beyond_the_calibration_are_named(four) -> None:
     rig = open_dataset(four).rig
     three = open_dataset(four, replace(rig, cameras=rig.cameras[:3]))
     assert [len(frame.images) for frame in three.frames()] == [3] * N
     assert three.report.counts == {"cam3 is not used, as the calibration has 3 cameras": 1}
 
 
-def test_half_of_the_right_images_deleted_leaves_those_frames_to_the_left_camera(folder):
+def test_half_of_the_right_images_deleted_leaves_those_frames_to_the_left_camera(folder) -> None:
     for i in range(0, N, 2):
         image_file(folder, 1, i).unlink()
     dataset, frames = read(folder)
@@ -120,7 +121,7 @@ def test_half_of_the_right_images_deleted_leaves_those_frames_to_the_left_camera
     assert counts(dataset, "cam1: image files missing") == N // 2
 
 
-def test_a_deleted_left_image_drops_its_frame(folder):
+def test_a_deleted_left_image_drops_its_frame(folder) -> None:
     image_file(folder, 0, 3).unlink()
     dataset, frames = read(folder)
     assert len(dataset) == len(frames) == N - 1
@@ -128,7 +129,7 @@ def test_a_deleted_left_image_drops_its_frame(folder):
 
 
 @pytest.mark.parametrize("content", ["empty", "half", "junk"])
-def test_a_corrupt_left_image_drops_its_frame_and_a_corrupt_right_one_only_itself(folder, content):
+def test_a_corrupt_left_image_drops_its_frame_and_a_corrupt_right_one_only_itself(folder, content: str) -> None:
     for camera, i in ((0, 5), (1, 7)):
         file = image_file(folder, camera, i)
         whole = file.read_bytes()
@@ -140,14 +141,14 @@ def test_a_corrupt_left_image_drops_its_frame_and_a_corrupt_right_one_only_itsel
     assert example(dataset, "cam1: images that cannot be decoded") == image_file(folder, 1, 7).name
 
 
-def test_one_image_of_another_size_is_skipped(folder):
+def test_one_image_of_another_size_is_skipped(folder) -> None:
     layouts.put_image(image_file(folder, 0, 0), np.zeros((24, 32), np.uint8))
     dataset, frames = read(folder)
     assert len(frames) == N - 1
     assert "32x24, not 64x48" in example(dataset, "another size")
 
 
-def test_many_images_of_another_size_are_skipped_where_others_fit(folder):
+def test_many_images_of_another_size_are_skipped_where_others_fit(folder) -> None:
     for i in range(1, N):
         layouts.put_image(image_file(folder, 1, i), np.zeros((24, 32), np.uint8))
     dataset, frames = read(folder)
@@ -156,14 +157,14 @@ def test_many_images_of_another_size_are_skipped_where_others_fit(folder):
 
 
 @pytest.mark.parametrize("camera", [0, 1])
-def test_all_images_of_another_size_are_an_error_with_both_sizes(folder, camera):
+def test_all_images_of_another_size_are_an_error_with_both_sizes(folder, camera: int) -> None:
     for i in range(N):
         layouts.put_image(image_file(folder, camera, i), np.zeros((24, 32), np.uint8))
     with pytest.raises(DataError, match=f"cam{camera}.* 32x24, not 64x48"):
         read(folder)
 
 
-def test_no_readable_image_is_an_error(folder):
+def test_no_readable_image_is_an_error(folder) -> None:
     for i in range(N):
         image_file(folder, 0, i).write_bytes(b"")
     with pytest.raises(DataError, match=f"none of {N} left images"):
@@ -171,7 +172,7 @@ def test_no_readable_image_is_an_error(folder):
 
 
 @pytest.mark.parametrize("sensor", ["cam0", "cam1", "imu0", "state_groundtruth_estimate0"])
-def test_shuffled_rows_are_sorted(folder, sensor):
+def test_shuffled_rows_are_sorted(folder, sensor: str) -> None:
     whole = open_dataset(folder)
     edit_rows(mav0(folder, sensor, "data.csv"), lambda rows: np.random.default_rng(0).permutation(rows).tolist())
     dataset, frames = read(folder)
@@ -182,7 +183,7 @@ def test_shuffled_rows_are_sorted(folder, sensor):
     assert counts(dataset, f"{sensor}/data.csv: rows out of time order") > 1
 
 
-def test_of_rows_with_one_stamp_the_first_stays(folder):
+def test_of_rows_with_one_stamp_the_first_stays(folder) -> None:
     edit_rows(
         mav0(folder, "imu0", "data.csv"), lambda rows: [*rows[:10], rows[9].split(",")[0] + ",9,9,9,9,9,9", *rows[10:]]
     )
@@ -195,7 +196,7 @@ def test_of_rows_with_one_stamp_the_first_stays(folder):
 
 
 @pytest.mark.parametrize("sensor", ["cam0", "cam1", "imu0", "state_groundtruth_estimate0"])
-def test_a_torn_last_line_is_skipped(folder, sensor):
+def test_a_torn_last_line_is_skipped(folder, sensor: str) -> None:
     csv = mav0(folder, sensor, "data.csv")
     text = csv.read_text()
     last = text.rstrip().rpartition("\n")[2]
@@ -204,7 +205,7 @@ def test_a_torn_last_line_is_skipped(folder, sensor):
     assert counts(dataset, f"{sensor}/data.csv: rows that are torn") == 1
 
 
-def test_rows_that_are_no_numbers_are_skipped(folder):
+def test_rows_that_are_no_numbers_are_skipped(folder) -> None:
     edit_rows(
         mav0(folder, "imu0", "data.csv"), lambda rows: [*rows[:5], "hello,1,2,3,4,5,6", "12,a,b", "\0\0\0", *rows[5:]]
     )
@@ -215,7 +216,7 @@ def test_rows_that_are_no_numbers_are_skipped(folder):
 
 
 @pytest.mark.parametrize("bad", ["nan", "inf", "-inf", "NaN"])
-def test_imu_rows_that_are_not_finite_are_skipped(folder, bad):
+def test_imu_rows_that_are_not_finite_are_skipped(folder, bad: str):
     def spoil(rows):
         return [row if i not in (7, 8) else ",".join([*row.split(",")[:-1], bad]) for i, row in enumerate(rows)]
 
@@ -227,19 +228,19 @@ def test_imu_rows_that_are_not_finite_are_skipped(folder, bad):
     assert example(dataset, "NaN or inf") == str(dataset.truth.stamps_ns[7])
 
 
-def test_a_gap_in_the_imu_is_reported_with_its_length(folder):
+def test_a_gap_in_the_imu_is_reported_with_its_length(folder) -> None:
     edit_rows(mav0(folder, "imu0", "data.csv"), lambda rows: rows[:50] + rows[149:])
     dataset = open_dataset(folder)
     assert counts(dataset, "imu: gaps") == 1
     assert example(dataset, "imu: gaps").startswith("500.0 ms after")
 
 
-def test_a_gap_in_the_images_is_reported(folder):
+def test_a_gap_in_the_images_is_reported(folder) -> None:
     edit_rows(mav0(folder, "cam0", "data.csv"), lambda rows: rows[:4] + rows[8:])
     assert counts(open_dataset(folder), "frames: gaps") == 1
 
 
-def test_truth_rows_without_a_unit_quaternion_are_skipped(folder):
+def test_truth_rows_without_a_unit_quaternion_are_skipped(folder) -> None:
     edit_rows(
         mav0(folder, "state_groundtruth_estimate0", "data.csv"),
         lambda rows: [rows[0].split(",")[0] + ",0" * 16, *rows[1:]],
@@ -249,7 +250,7 @@ def test_truth_rows_without_a_unit_quaternion_are_skipped(folder):
     assert counts(dataset, "unit quaternion") == 1
 
 
-def test_without_imu_folder_there_is_no_imu(folder):
+def test_without_imu_folder_there_is_no_imu(folder) -> None:
     for file in sorted(mav0(folder, "imu0").iterdir()):
         file.unlink()
     mav0(folder, "imu0").rmdir()
@@ -259,19 +260,19 @@ def test_without_imu_folder_there_is_no_imu(folder):
     assert len(frames) == N
 
 
-def test_without_the_second_camera_the_recording_is_mono(folder):
+def test_without_the_second_camera_the_recording_is_mono(folder) -> None:
     mav0(folder, "cam1").rename(folder / "gone")
     _, frames = read(folder)
     assert {len(frame.images) for frame in frames} == {1}
 
 
-def test_the_folder_mav0_itself_is_the_same_recording(folder):
+def test_the_folder_mav0_itself_is_the_same_recording(folder) -> None:
     dataset = open_dataset(mav0(folder))
     assert dataset.name == folder.name
     assert len(list(dataset.frames())) == N
 
 
-def test_without_sensor_yaml_there_is_no_rig(folder):
+def test_without_sensor_yaml_there_is_no_rig(folder) -> None:
     for sensor in ("cam0", "cam1", "imu0"):
         mav0(folder, sensor, "sensor.yaml").unlink()
     dataset, frames = read(folder)
@@ -279,7 +280,7 @@ def test_without_sensor_yaml_there_is_no_rig(folder):
     assert len(frames[0].images) == 2
 
 
-def test_windows_line_ends_and_a_heading_without_hash_are_read(folder):
+def test_windows_line_ends_and_a_heading_without_hash_are_read(folder) -> None:
     for sensor in ("cam0", "imu0"):
         csv = mav0(folder, sensor, "data.csv")
         csv.write_bytes(csv.read_text().lstrip("#").replace("\n", "\r\n").replace(",", ", ").encode())
@@ -291,7 +292,7 @@ def test_windows_line_ends_and_a_heading_without_hash_are_read(folder):
 @pytest.mark.parametrize(
     "break_it", ["no images", "empty csv", "no csv", "no imu rows", "empty folder", "missing", "a file"]
 )
-def test_what_cannot_be_used_is_one_line_that_names_the_place(folder, tmp_path, break_it):
+def test_what_cannot_be_used_is_one_line_that_names_the_place(folder, tmp_path: Path, break_it: str) -> None:
     path = folder
     if break_it == "no images":
         for i in range(N):

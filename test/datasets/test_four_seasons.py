@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from . import recording_layouts
 from .test_listed import replace
 
 
-def test_poses_have_a_scale_each_and_a_world_with_z_up(tmp_path):
+def test_poses_have_a_scale_each_and_a_world_with_z_up(tmp_path: Path) -> None:
     truth = open_dataset(layouts.four_seasons(tmp_path).path).truth
     expected = recording_layouts.T_world_cam(recording_layouts.frame_seconds()) @ geometry.inverse(
         recording_layouts.T_IMU_CAM
@@ -21,7 +23,7 @@ def test_poses_have_a_scale_each_and_a_world_with_z_up(tmp_path):
     assert truth.stamps_ns.tolist() == layouts.FRAMES_NS.tolist()
 
 
-def test_images_as_taken_are_preferred_where_their_calibration_is_there(tmp_path):
+def test_images_as_taken_are_preferred_where_their_calibration_is_there(tmp_path: Path) -> None:
     path = layouts.four_seasons(tmp_path).path
     for camera in range(2):
         names = [f"distorted_images/cam{camera}/{stamp}.png" for stamp in layouts.FRAMES_NS]
@@ -35,7 +37,7 @@ def test_images_as_taken_are_preferred_where_their_calibration_is_there(tmp_path
     assert np.array_equal(next(open_dataset(path, rig).frames()).images[1], recording_layouts.image(1, 0))
 
 
-def test_one_camera_can_be_chosen_and_the_calibration_given(tmp_path):
+def test_one_camera_can_be_chosen_and_the_calibration_given(tmp_path: Path) -> None:
     path = layouts.four_seasons(tmp_path).path
     right = open_dataset(path, inputs=InputConfig(cameras="1"))
     assert np.array_equal(next(right.frames()).images[0], recording_layouts.image(1, 0))
@@ -50,7 +52,7 @@ def missing(name):
     return lambda path: (path / name).unlink()
 
 
-def empty(path):
+def empty(path) -> None:
     for file in (path / "undistorted_images" / "cam0").iterdir():
         file.unlink()
 
@@ -70,7 +72,7 @@ def empty(path):
         (empty, "no image named by its time in ns in cam0"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(tmp_path, damage, message):
+def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, damage, message: str) -> None:
     path = layouts.four_seasons(tmp_path).path
     damage(path)
     with pytest.raises(LetvinsError, match=message) as caught:

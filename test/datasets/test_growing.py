@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ FOLDERS = {
 
 @pytest.mark.parametrize("share", [0.4, 0.61, 0.83])
 @pytest.mark.parametrize("name", FOLDERS)
-def test_of_a_folder_that_grows_the_whole_rows_and_images_are_read(tmp_path, name, share):
+def test_of_a_folder_that_grows_the_whole_rows_and_images_are_read(tmp_path: Path, name, share: float) -> None:
     make, tables = FOLDERS[name]
     path = make(tmp_path).path
     whole = {path / table: (path / table).read_bytes() for table in tables}
@@ -50,7 +51,7 @@ def test_of_a_folder_that_grows_the_whole_rows_and_images_are_read(tmp_path, nam
     assert len(open_dataset(path)) == layouts.N
 
 
-def test_of_an_mcap_that_grows_what_was_there_is_read(tmp_path):
+def test_of_an_mcap_that_grows_what_was_there_is_read(tmp_path: Path) -> None:
     path = making.write(tmp_path / "r", making.stereo_imu(seconds=60.0))
     file = next(one for one in path.iterdir() if one.suffix == ".mcap")
     data = file.read_bytes()
@@ -66,7 +67,7 @@ def test_of_an_mcap_that_grows_what_was_there_is_read(tmp_path):
     assert len(open_dataset(file)) == 600
 
 
-def record(source, target, mode):
+def record(source, target, mode) -> None:
     """Write the messages of one database into another, some at a time, as a recorder does."""
     rows = sqlite3.connect(source)
     out = sqlite3.connect(target, isolation_level=None)
@@ -92,7 +93,9 @@ def written(stamp_ns):
 
 
 @pytest.mark.parametrize("mode", ["MEMORY", "WAL"])  # rosbag2's, by default and where it is to be resilient
-def test_a_database_that_grows_is_read_or_told_to_be_written_and_its_recorder_goes_on(tmp_path, mode):
+def test_a_database_that_grows_is_read_or_told_to_be_written_and_its_recorder_goes_on(
+    tmp_path: Path, mode: str
+) -> None:
     path = making.write(tmp_path / "r", making.stereo_imu(seconds=20.0), "sqlite3")
     source, target = next(one for one in path.iterdir() if one.suffix == ".db3"), tmp_path / "new" / "x.db3"
     target.parent.mkdir()
@@ -116,7 +119,7 @@ def test_a_database_that_grows_is_read_or_told_to_be_written_and_its_recorder_go
     assert len(open_dataset(target)) == 200
 
 
-def test_an_old_database_that_is_cut_short_is_not_being_written(tmp_path):
+def test_an_old_database_that_is_cut_short_is_not_being_written(tmp_path: Path) -> None:
     path = making.write(tmp_path / "r", making.stereo_imu(seconds=6), "sqlite3")
     file = next(one for one in path.iterdir() if one.suffix == ".db3")
     shutil.copy(file, tmp_path / "a.db3")

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from letvins_ros.datasets import images
 from letvins_ros.errors import DataError
 
 
-def gray(level):
+def gray(level) -> np.ndarray:
     return np.full((48, 64), level, np.uint8)
 
 
@@ -15,7 +17,7 @@ def levels(recording):
     return [round(float(frame.images[0].mean())) for frame in recording.frames()]
 
 
-def test_images_of_a_folder_come_in_the_order_of_their_numbers(tmp_path):
+def test_images_of_a_folder_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     for number in (10, 9, 100, 1):
         cv2.imwrite(str(tmp_path / f"frame{number}.png"), gray(number))
     (tmp_path / "notes.txt").write_text("no image")
@@ -26,7 +28,7 @@ def test_images_of_a_folder_come_in_the_order_of_their_numbers(tmp_path):
     assert (recording.rig, recording.imu, recording.truth) == (None, None, None)
 
 
-def test_a_damaged_image_is_left_out_and_counted(tmp_path):
+def test_a_damaged_image_is_left_out_and_counted(tmp_path: Path) -> None:
     for number in range(3):
         cv2.imwrite(str(tmp_path / f"{number}.png"), gray(number))
     (tmp_path / "1.png").write_bytes(b"torn")
@@ -37,7 +39,9 @@ def test_a_damaged_image_is_left_out_and_counted(tmp_path):
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_images_of_16_bits_keep_the_upper_eight_of_those_that_the_camera_uses(tmp_path, bits, suffix):
+def test_images_of_16_bits_keep_the_upper_eight_of_those_that_the_camera_uses(
+    tmp_path: Path, bits: int, suffix: str
+) -> None:
     shades = np.tile(np.arange(64, dtype=np.uint16), (48, 1))
     for number in range(20):  # the first ones are darker than the others
         pixels = shades * (1 if number < 3 else 4) << (bits - 8)
@@ -50,7 +54,7 @@ def test_images_of_16_bits_keep_the_upper_eight_of_those_that_the_camera_uses(tm
     assert recording.report.notes == [f"cam0: images of 16 bits use {bits}, the upper 8 of these are taken"]
 
 
-def test_a_video_has_the_times_of_its_frame_rate(tmp_path):
+def test_a_video_has_the_times_of_its_frame_rate(tmp_path: Path) -> None:
     path = tmp_path / "clip.avi"
     video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (64, 48))
     for level in (20, 60, 100, 140):
@@ -64,7 +68,7 @@ def test_a_video_has_the_times_of_its_frame_rate(tmp_path):
     assert later == [80_000_000, 120_000_000]
 
 
-def test_other_things_are_no_images(tmp_path):
+def test_other_things_are_no_images(tmp_path: Path) -> None:
     (tmp_path / "a.bag").write_text("")
     assert not images.recognises(tmp_path)
     assert not images.recognises(tmp_path / "a.bag")

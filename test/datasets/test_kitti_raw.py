@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from . import recording_layouts as layouts
 
 
 @pytest.mark.parametrize("rectified", [True, False])
-def test_cameras_are_placed_on_the_imu_rectified_and_as_taken(tmp_path, rectified):
+def test_cameras_are_placed_on_the_imu_rectified_and_as_taken(tmp_path: Path, rectified: bool) -> None:
     rig = open_dataset(layouts.kitti_raw(tmp_path, rectified).path).rig
     np.testing.assert_allclose(rig.cameras[0].T_body_cam, layouts.T_IMU_CAM, atol=1e-9)
     np.testing.assert_allclose(rig.cameras[1].T_body_cam, layouts.T_IMU_CAM @ layouts.T_CAM_RIGHT, atol=1e-9)
@@ -19,14 +21,14 @@ def test_cameras_are_placed_on_the_imu_rectified_and_as_taken(tmp_path, rectifie
 
 
 @pytest.mark.parametrize(("step", "count"), [(1, 12), (10, 111)])
-def test_the_oxts_is_an_imu_of_10_or_100_hz(tmp_path, step, count):
+def test_the_oxts_is_an_imu_of_10_or_100_hz(tmp_path: Path, step: int, count: int) -> None:
     dataset = open_dataset(layouts.kitti_raw(tmp_path, imu_step=step).path)
     assert len(dataset.imu) == len(dataset.truth) == count
     assert dataset.imu.stamps_ns[0] == layouts.START_NS
     assert np.linalg.norm(dataset.imu.accel, axis=1).mean() == pytest.approx(9.83, abs=0.05)
 
 
-def test_damaged_files_are_counted_and_one_camera_can_be_chosen(tmp_path):
+def test_damaged_files_are_counted_and_one_camera_can_be_chosen(tmp_path: Path) -> None:
     path = layouts.kitti_raw(tmp_path).path
     (path / "oxts" / "data" / "0000000003.txt").write_text("49.0 8.4")
     (path / "image_01" / "data" / "0000000005.png").unlink()
@@ -37,7 +39,7 @@ def test_damaged_files_are_counted_and_one_camera_can_be_chosen(tmp_path):
     assert {len(f.images) for f in open_dataset(path, inputs=InputConfig(cameras="1")).frames()} == {1}
 
 
-def test_what_is_missing_is_named(tmp_path):
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
     path = layouts.kitti_raw(tmp_path).path
     calibration = path.parent / "calib_imu_to_velo.txt"
     calibration.write_text("T: 1 2 3\n")

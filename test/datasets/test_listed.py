@@ -3,6 +3,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,11 +20,11 @@ from . import listed_layouts as layouts
 from . import recording_layouts
 
 
-def move(path, name, to):
+def move(path, name, to) -> None:
     (path / name).rename(path / to)
 
 
-def test_a_tum_rgbd_sequence_has_images_and_truth_but_nothing_to_run_on(tmp_path):
+def test_a_tum_rgbd_sequence_has_images_and_truth_but_nothing_to_run_on(tmp_path: Path) -> None:
     path = layouts.tum_rgbd(tmp_path).path
     dataset = open_dataset(path)
     frames = list(dataset.frames())
@@ -36,7 +37,7 @@ def test_a_tum_rgbd_sequence_has_images_and_truth_but_nothing_to_run_on(tmp_path
         fit_to_data(Config(), dataset)
 
 
-def test_a_given_calibration_places_truth_and_imu_on_its_body(tmp_path):
+def test_a_given_calibration_places_truth_and_imu_on_its_body(tmp_path: Path) -> None:
     path = layouts.eth3d(tmp_path).path
     assert open_dataset(path).imu is None
     note = "calibration: imu not used: no file tells where it is mounted"
@@ -50,7 +51,7 @@ def test_a_given_calibration_places_truth_and_imu_on_its_body(tmp_path):
 @pytest.mark.parametrize(
     ("make", "numbers"), [(layouts.uzh_fpv, "1"), (layouts.openloris, "1,0"), (layouts.eth3d, "1")]
 )
-def test_cameras_can_be_chosen(tmp_path, make, numbers):
+def test_cameras_can_be_chosen(tmp_path: Path, make, numbers: str) -> None:
     path = make(tmp_path).path
     dataset = open_dataset(path, inputs=InputConfig(cameras=numbers))
     frame = next(dataset.frames())
@@ -63,7 +64,7 @@ def test_cameras_can_be_chosen(tmp_path, make, numbers):
         open_dataset(path, inputs=InputConfig(cameras="2"))
 
 
-def test_of_a_uzh_fpv_sequence_rows_may_be_numbered_and_one_camera_is_enough(tmp_path):
+def test_of_a_uzh_fpv_sequence_rows_may_be_numbered_and_one_camera_is_enough(tmp_path: Path) -> None:
     path = layouts.uzh_fpv(tmp_path).path
     heading, *lines = (path / "groundtruth.txt").read_text().splitlines()
     expected = open_dataset(path).truth
@@ -76,7 +77,7 @@ def test_of_a_uzh_fpv_sequence_rows_may_be_numbered_and_one_camera_is_enough(tmp
     assert len(dataset.imu) == len(layouts.IMU_NS)
 
 
-def test_the_colour_camera_of_openloris_has_its_own_imu(tmp_path):
+def test_the_colour_camera_of_openloris_has_its_own_imu(tmp_path: Path) -> None:
     path = layouts.openloris(tmp_path).path
     move(path, "fisheye1.txt", "color.txt")
     (path / "fisheye2.txt").unlink()
@@ -95,7 +96,7 @@ def test_the_colour_camera_of_openloris_has_its_own_imu(tmp_path):
     assert len(dataset.imu) == len(layouts.IMU_NS)
 
 
-def test_the_factory_calibration_of_openloris_imus_is_applied(tmp_path):
+def test_the_factory_calibration_of_openloris_imus_is_applied(tmp_path: Path) -> None:
     path = layouts.openloris(tmp_path).path
     gyro, accel = layouts.imu()
     imu = open_dataset(path).imu
@@ -107,7 +108,7 @@ def test_the_factory_calibration_of_openloris_imus_is_applied(tmp_path):
     np.testing.assert_allclose(raw.gyro @ layouts.GYRO[:, :3].T - layouts.GYRO[:, 3], gyro, atol=1e-12)
 
 
-def test_zero_noise_of_openloris_is_no_noise_and_an_imu_without_place_is_not_used(tmp_path):
+def test_zero_noise_of_openloris_is_no_noise_and_an_imu_without_place_is_not_used(tmp_path: Path) -> None:
     path = layouts.openloris(tmp_path).path
     sensors, frames = path / "sensors.yaml", path / "trans_matrix.yaml"
     sensors.write_text(re.sub(r"5\.0*4?e-06", "0.", sensors.read_text()))
@@ -120,7 +121,7 @@ def test_zero_noise_of_openloris_is_no_noise_and_an_imu_without_place_is_not_use
     np.testing.assert_allclose(dataset.truth.positions, layouts.T_world_imu_cam()[:, :3, 3], atol=1e-9)
 
 
-def test_files_that_are_missing_or_torn_are_counted(tmp_path):
+def test_files_that_are_missing_or_torn_are_counted(tmp_path: Path) -> None:
     path = layouts.uzh_fpv(tmp_path).path
     (path / "img" / "image_0_3.png").unlink()
     (path / "img" / "image_1_5.png").write_bytes(b"torn")
@@ -157,7 +158,7 @@ def replace(name, before, after):
         (layouts.openloris, replace("sensors.yaml", "0.996,", "x,"), "t265_gyroscope: imu_intrinsic must hold numbers"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_in_one_line(tmp_path, make, damage, message):
+def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, make, damage, message: str) -> None:
     path = make(tmp_path).path
     damage(path)
     with pytest.raises(LetvinsError, match=message) as caught:
@@ -165,7 +166,7 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path, make, damage, message):
     assert "\n" not in str(caught.value)
 
 
-def test_truth_is_moved_to_the_body():
+def test_truth_is_moved_to_the_body() -> None:
     from letvins_ros.datasets.placed import move_truth
     from letvins_ros.types import Trajectory
 

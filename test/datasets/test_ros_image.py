@@ -14,7 +14,7 @@ RGB = (200, 120, 40)
 GRAY = 0.299 * RGB[0] + 0.587 * RGB[1] + 0.114 * RGB[2]  # ITU-R BT.601
 
 
-def message(encoding, pixels, padding=0, **more):
+def message(encoding, pixels, padding=0, **more) -> SimpleNamespace:
     rows = pixels.reshape(len(pixels), -1).view(np.uint8)
     rows = np.hstack([rows, np.full((len(rows), padding), 255, np.uint8)])
     fields = {
@@ -27,28 +27,28 @@ def message(encoding, pixels, padding=0, **more):
     return SimpleNamespace(**(fields | {"data": rows.ravel()} | more))
 
 
-def colored(order):
+def colored(order) -> np.ndarray:
     return np.tile(np.array([{"r": RGB[0], "g": RGB[1], "b": RGB[2], "a": 255}[c] for c in order], np.uint8), (H, W, 1))
 
 
-def mosaic(pattern):
+def mosaic(pattern) -> np.ndarray:
     values = dict(zip("rgb", RGB, strict=True))
     return np.tile(np.array([values[c] for c in pattern], np.uint8).reshape(2, 2), (H // 2, W // 2))
 
 
-def image_from_message(made, color=False):
+def image_from_message(made, color=False) -> np.ndarray:
     """Of those with 16 bits the upper 8."""
     return ImageDecoder(color, BitDepth(16)).decode(made)
 
 
 @pytest.mark.parametrize("encoding", ["mono8", "8UC1"])
-def test_gray_images_are_taken_as_they_are_without_the_padding_of_rows(encoding):
+def test_gray_images_are_taken_as_they_are_without_the_padding_of_rows(encoding: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (H, W), dtype=np.uint8)
     assert np.array_equal(image_from_message(message(encoding, pixels, padding=5)), pixels)
 
 
 @pytest.mark.parametrize("big", [0, 1])
-def test_of_16_bits_the_high_byte_stays(big):
+def test_of_16_bits_the_high_byte_stays(big: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 65536, (H, W), dtype=np.uint16)
     stored = pixels.byteswap() if big else pixels
     assert np.array_equal(image_from_message(message("mono16", stored, padding=2, is_bigendian=big)), pixels >> 8)
@@ -57,7 +57,7 @@ def test_of_16_bits_the_high_byte_stays(big):
 @pytest.mark.parametrize(
     ("encoding", "order"), [("rgb8", "rgb"), ("bgr8", "bgr"), ("8UC3", "bgr"), ("rgba8", "rgba"), ("bgra8", "bgra")]
 )
-def test_colours_come_as_rgb_or_as_their_brightness(encoding, order):
+def test_colours_come_as_rgb_or_as_their_brightness(encoding: str, order: str) -> None:
     gray = image_from_message(message(encoding, colored(order), padding=3))
     assert gray.shape == (H, W)
     assert np.abs(gray - GRAY).max() < 1
@@ -65,20 +65,20 @@ def test_colours_come_as_rgb_or_as_their_brightness(encoding, order):
 
 
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
-def test_every_bayer_pattern_gives_the_colour_it_was_made_of(pattern):
+def test_every_bayer_pattern_gives_the_colour_it_was_made_of(pattern: str) -> None:
     made = message(f"bayer_{pattern}8", mosaic(pattern))
     assert np.array_equal(image_from_message(made, color=True), colored("rgb"))
     assert np.abs(image_from_message(made) - GRAY).max() < 1
 
 
 @pytest.mark.parametrize("order", ["rgb", "bgr", "rgba", "bgra"])
-def test_colours_of_16_bits_lose_their_low_bytes(order):
+def test_colours_of_16_bits_lose_their_low_bytes(order: str) -> None:
     deep = colored(order).astype(np.uint16) * 256 + 77
     assert np.array_equal(image_from_message(message(f"{order}16", deep, padding=2), color=True), colored("rgb"))
 
 
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
-def test_bayer_patterns_of_16_bits_lose_their_low_bytes(pattern):
+def test_bayer_patterns_of_16_bits_lose_their_low_bytes(pattern: str) -> None:
     made = message(f"bayer_{pattern}16", mosaic(pattern).astype(np.uint16) * 256 + 77)
     assert np.array_equal(image_from_message(made, color=True), colored("rgb"))
 
@@ -93,7 +93,7 @@ def luma_and_chroma():
 @pytest.mark.parametrize(
     ("encoding", "order"), [("yuv422", "uyvy"), ("uyvy", "uyvy"), ("yuv422_yuy2", "yuyv"), ("yuyv", "yuyv")]
 )
-def test_packed_yuv_gives_luma_or_the_colour_it_was_made_of(encoding, order):
+def test_packed_yuv_gives_luma_or_the_colour_it_was_made_of(encoding: str, order: str) -> None:
     y, u, v = luma_and_chroma()
     pair = np.array([{"y": y, "u": u, "v": v}[c] for c in order], np.uint8)
     made = message(encoding, np.tile(pair, (H, W // 2)).reshape(H, W, 2), padding=4)
@@ -102,7 +102,7 @@ def test_packed_yuv_gives_luma_or_the_colour_it_was_made_of(encoding, order):
 
 
 @pytest.mark.parametrize(("encoding", "order"), [("nv12", "uv"), ("nv21", "vu")])
-def test_planar_yuv_gives_luma_or_the_colour_it_was_made_of(encoding, order):
+def test_planar_yuv_gives_luma_or_the_colour_it_was_made_of(encoding: str, order: str) -> None:
     y, u, v = luma_and_chroma()
     chroma = np.array([{"u": u, "v": v}[c] for c in order], np.uint8)
     planes = np.vstack([np.full((H, W), y, np.uint8), np.tile(chroma, (H // 2, W // 2))])
@@ -112,14 +112,14 @@ def test_planar_yuv_gives_luma_or_the_colour_it_was_made_of(encoding, order):
     assert image_from_message(message(encoding, planes[:-1], height=H)) is None
 
 
-def test_a_compressed_bayer_pattern_gives_the_colour_it_was_made_of():
+def test_a_compressed_bayer_pattern_gives_the_colour_it_was_made_of() -> None:
     data = cv2.imencode(".png", mosaic("rggb"))[1].ravel()
     made = SimpleNamespace(format="bayer_rggb8; png compressed bayer_rggb8", data=data)
     assert np.array_equal(image_from_message(made, color=True), colored("rgb"))
     assert np.abs(image_from_message(made).astype(float) - GRAY).max() < 1
 
 
-def test_bits_of_a_camera_are_told_by_its_first_image_and_kept():
+def test_bits_of_a_camera_are_told_by_its_first_image_and_kept() -> None:
     decoder, bright = ImageDecoder(), np.full((H, W), 1000, np.uint16)
     assert (decoder.decode(message("mono16", bright)) == 250).all()
     assert (decoder.decode(message("mono16", bright // 10)) == 25).all()
@@ -127,14 +127,14 @@ def test_bits_of_a_camera_are_told_by_its_first_image_and_kept():
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
-def test_compressed_images_are_decoded(suffix):
+def test_compressed_images_are_decoded(suffix: str) -> None:
     data = cv2.imencode(suffix, colored("bgr"))[1].ravel()
     made = SimpleNamespace(format=suffix[1:], data=data)
     assert np.abs(image_from_message(made).astype(float) - GRAY).max() < 3
     assert np.abs(image_from_message(made, color=True).astype(int) - RGB).max() < 4
 
 
-def test_damaged_images_are_none():
+def test_damaged_images_are_none() -> None:
     pixels = np.zeros((H, W), np.uint8)
     assert image_from_message(message("mono8", pixels, data=np.zeros(5, np.uint8))) is None
     assert image_from_message(message("mono8", pixels, step=3)) is None
@@ -143,12 +143,12 @@ def test_damaged_images_are_none():
     assert image_from_message(SimpleNamespace(format="png", data=np.zeros(9, np.uint8))) is None
 
 
-def test_an_unknown_encoding_is_an_error_with_the_known_ones():
+def test_an_unknown_encoding_is_an_error_with_the_known_ones() -> None:
     with pytest.raises(DataError, match="encoding 32FC1 is not known; known: mono8"):
         image_from_message(message("32FC1", np.zeros((H, W), np.float32)))
 
 
-def test_a_live_topic_keeps_the_bits_that_its_first_images_use():
+def test_a_live_topic_keeps_the_bits_that_its_first_images_use() -> None:
     """The brightest of the first eight that are not black tells; later ones change nothing, so brightness stays."""
     decoder, dim = ImageDecoder(live=True), np.full((H, W), 900, np.uint16)  # 10 bits
     assert (decoder.decode(message("mono16", 0 * dim)) == 0).all()

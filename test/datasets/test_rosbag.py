@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -8,7 +9,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from letvins_ros.datasets import open_dataset
-from letvins_ros.datasets.rosbag_writer import write_bag
+from letvins_ros.datasets.base import Dataset
+from letvins_ros.datasets.rosbag_writer import Kind, write_bag
 from letvins_ros.errors import DataError
 from letvins_ros.types import GnssFixes
 
@@ -23,7 +25,7 @@ NAMES = [f"/cam{i}/image_raw/compressed" for i in range(2)]
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory):
+def source(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return open_dataset(layouts.euroc(tmp_path_factory.mktemp("euroc")).path)
 
 
@@ -38,7 +40,7 @@ def write_compressed(path, records):
     return path
 
 
-def test_header_stamps_count_and_late_or_shuffled_records_are_paired(tmp_path):
+def test_header_stamps_count_and_late_or_shuffled_records_are_paired(tmp_path: Path) -> None:
     stamps = layouts.START_NS + layouts.PERIOD_NS * np.arange(layouts.N)
     records = [(int(s) + i * 7, c, int(s), layouts.image(c, i)) for c in range(2) for i, s in enumerate(stamps)]
     order = np.random.default_rng(0).permutation(len(records))
@@ -50,7 +52,7 @@ def test_header_stamps_count_and_late_or_shuffled_records_are_paired(tmp_path):
         assert all(np.array_equal(frame.images[c], layouts.image(c, i)) for c in range(2))
 
 
-def test_lost_images_leave_the_left_one_alone_or_are_dropped(tmp_path):
+def test_lost_images_leave_the_left_one_alone_or_are_dropped(tmp_path: Path) -> None:
     stamps = layouts.START_NS + layouts.PERIOD_NS * np.arange(6)
     lost = {(1, 2), (0, 4)}
     records = [
@@ -66,7 +68,7 @@ def test_lost_images_leave_the_left_one_alone_or_are_dropped(tmp_path):
     }
 
 
-def test_images_that_cannot_be_decoded_are_skipped_and_counted(tmp_path):
+def test_images_that_cannot_be_decoded_are_skipped_and_counted(tmp_path: Path) -> None:
     records = [(s, c, s * 10**8, None if s == 2 else layouts.image(c, s)) for s in range(5) for c in range(2)]
     dataset = open_dataset(write_compressed(tmp_path / "bag", records))
     assert [frame.stamp_ns for frame in dataset.frames()] == [0, 10**8, 3 * 10**8, 4 * 10**8]
@@ -74,7 +76,9 @@ def test_images_that_cannot_be_decoded_are_skipped_and_counted(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["sqlite3", "mcap"])
-def test_a_storage_file_is_read_alone_and_in_a_folder_without_metadata(tmp_path, source, kind):
+def test_a_storage_file_is_read_alone_and_in_a_folder_without_metadata(
+    tmp_path: Path, source: Dataset, kind: Kind
+) -> None:
     write_bag(source, tmp_path / "bag", kind)
     (storage,) = [file for file in (tmp_path / "bag").iterdir() if file.suffix in (".db3", ".mcap")]
     assert len(list(open_dataset(storage).frames())) == layouts.N
@@ -82,7 +86,7 @@ def test_a_storage_file_is_read_alone_and_in_a_folder_without_metadata(tmp_path,
     assert len(list(open_dataset(tmp_path / "bag").frames())) == layouts.N
 
 
-def test_a_mono_recording_stays_mono_but_for_a_stereo_rig(tmp_path, source):
+def test_a_mono_recording_stays_mono_but_for_a_stereo_rig(tmp_path: Path, source: Dataset) -> None:
     path = layouts.tartanair_v1(tmp_path / "P000").path
     (path / "image_right").rename(tmp_path / "gone")
     write_bag(open_dataset(path), tmp_path / "mono.bag", "ros1")
@@ -91,7 +95,7 @@ def test_a_mono_recording_stays_mono_but_for_a_stereo_rig(tmp_path, source):
     assert {(len(frame.images), frame.images[1] is None) for frame in frames} == {(2, True)}
 
 
-def test_numbers_survive_the_bag_unchanged(tmp_path, source):
+def test_numbers_survive_the_bag_unchanged(tmp_path: Path, source: Dataset) -> None:
     write_bag(source, tmp_path / "r.bag", "ros1")
     read = open_dataset(tmp_path / "r.bag")
     assert np.array_equal(read.imu.stamps_ns, source.imu.stamps_ns)
@@ -99,7 +103,7 @@ def test_numbers_survive_the_bag_unchanged(tmp_path, source):
     assert np.array_equal(read.truth.quaternions, source.truth.quaternions)
 
 
-def test_colours_survive_the_bag_unchanged(tmp_path):
+def test_colours_survive_the_bag_unchanged(tmp_path: Path) -> None:
     path = layouts.euroc(tmp_path / "euroc").path
     pixels = np.random.default_rng(0).integers(0, 256, (layouts.HEIGHT, layouts.WIDTH, 3), dtype=np.uint8)
     for file in path.glob("mav0/cam*/data/*.png"):
@@ -109,7 +113,7 @@ def test_colours_survive_the_bag_unchanged(tmp_path):
         assert all(np.array_equal(image, pixels) for image in frame.images)
 
 
-def test_a_bag_is_not_overwritten_and_an_unfinished_one_not_left(tmp_path, source):
+def test_a_bag_is_not_overwritten_and_an_unfinished_one_not_left(tmp_path: Path, source: Dataset) -> None:
     (tmp_path / "there.bag").write_bytes(b"")
     with pytest.raises(DataError, match="exists already"):
         write_bag(source, tmp_path / "there.bag", "ros1")
@@ -127,7 +131,7 @@ def test_a_bag_is_not_overwritten_and_an_unfinished_one_not_left(tmp_path, sourc
 
 
 @pytest.mark.parametrize("kind", ["ros1", "sqlite3", "mcap"])
-def test_a_damaged_bag_is_one_line_that_names_it(tmp_path, source, kind):
+def test_a_damaged_bag_is_one_line_that_names_it(tmp_path: Path, source: Dataset, kind: Kind) -> None:
     path = tmp_path / ("r.bag" if kind == "ros1" else "r")
     write_bag(source, path, kind)
     storage = path if path.is_file() else next(file for file in path.iterdir() if file.suffix != ".yaml")
@@ -138,7 +142,7 @@ def test_a_damaged_bag_is_one_line_that_names_it(tmp_path, source, kind):
     assert "\n" not in str(error.value)
 
 
-def test_topics_that_leave_no_choice_are_an_error_that_names_the_bag(tmp_path):
+def test_topics_that_leave_no_choice_are_an_error_that_names_the_bag(tmp_path: Path) -> None:
     path = write_compressed(tmp_path / "bag", [(0, 1, 0, layouts.image(1, 0))])
     assert len(list(open_dataset(path).frames())) == 1  # one image topic, whatever its name
     with Writer(tmp_path / "none", version=8, storage_plugin=StoragePlugin.MCAP):
@@ -148,14 +152,16 @@ def test_topics_that_leave_no_choice_are_an_error_that_names_the_bag(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.bag", "a.db3", "a.mcap"])
-def test_an_empty_file_is_an_error_that_names_it(tmp_path, name):
+def test_an_empty_file_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"")
     with pytest.raises(DataError, match=name):
         open_dataset(tmp_path / name)
 
 
 @pytest.mark.parametrize("kind", ["ros1", "mcap"])
-def test_fixes_of_a_bag_are_read_with_what_is_known_of_them(source, tmp_path, monkeypatch, kind):
+def test_fixes_of_a_bag_are_read_with_what_is_known_of_them(
+    source: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
     stamps, places = (
         source.stamps_ns[[1, 3, 4]],
         np.array([[47.0, 8.0, 400.0], [47.1, 8.1, 401.0], [-33.0, 151.0, 5.0]]),

@@ -21,16 +21,16 @@ from letvins_ros.datasets.stream import (
 from letvins_ros.errors import DataError
 
 
-def no_worker_left():
+def no_worker_left() -> bool:
     return not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
-def test_items_come_in_order_and_the_worker_ends():
+def test_items_come_in_order_and_the_worker_ends() -> None:
     assert list(read_ahead(i for i in range(100))) == list(range(100))
     assert no_worker_left()
 
 
-def test_no_items_give_no_items():
+def test_no_items_give_no_items() -> None:
     assert list(read_ahead(i for i in range(0))) == []
 
 
@@ -101,7 +101,7 @@ def test_stopping_early_closes_the_source_in_the_thread_that_opened_it():
 
 @pytest.mark.parametrize("n", [1, 2, 50])
 @pytest.mark.parametrize("m", [1, 2, 50])
-def test_nearest_is_what_brute_force_finds(n, m):
+def test_nearest_is_what_brute_force_finds(n: int, m: int) -> None:
     rng = np.random.default_rng(n * 100 + m)
     a, b = np.unique(rng.integers(0, 500, n)), np.unique(rng.integers(0, 500, m))
     found = nearest(a, b)
@@ -110,7 +110,7 @@ def test_nearest_is_what_brute_force_finds(n, m):
 
 @pytest.mark.parametrize("n", [0, 1, 2, 50])
 @pytest.mark.parametrize("m", [0, 1, 2, 50])
-def test_pairs_are_mutual_nearest_within_the_tolerance_and_the_rest_is_counted(n, m):
+def test_pairs_are_mutual_nearest_within_the_tolerance_and_the_rest_is_counted(n: int, m: int) -> None:
     rng = np.random.default_rng(n * 100 + m)
     left = np.unique(rng.integers(0, 60 * PAIR_TOLERANCE_NS, n))
     right = np.unique(rng.integers(0, 60 * PAIR_TOLERANCE_NS, m))
@@ -127,7 +127,7 @@ def test_pairs_are_mutual_nearest_within_the_tolerance_and_the_rest_is_counted(n
     assert report.counts.get("right images without left, dropped", 0) == len(right) - used
 
 
-def test_cameras_of_a_rig_are_joined_by_their_leads_and_the_others_follow():
+def test_cameras_of_a_rig_are_joined_by_their_leads_and_the_others_follow() -> None:
     ms, report = 1_000_000, ReadReport()
     stamps = [np.array(s) * ms for s in ([0, 50, 100], [1, 52], [49, 101, 150], [50, 151])]
     frames_ns, image = join(stamps, ((0, 1), (2, 3)), report)
@@ -142,7 +142,7 @@ def test_cameras_of_a_rig_are_joined_by_their_leads_and_the_others_follow():
 
 
 @pytest.mark.parametrize("n", [0, 1, 50])
-def test_joining_one_pair_is_pairing_it(n):
+def test_joining_one_pair_is_pairing_it(n: int) -> None:
     rng = np.random.default_rng(n)
     left, right = (np.unique(rng.integers(0, 30 * PAIR_TOLERANCE_NS, n)) for _ in range(2))
     frames_ns, image = join([left, right], ((0, 1),), ReadReport())
@@ -150,7 +150,7 @@ def test_joining_one_pair_is_pairing_it(n):
     np.testing.assert_array_equal(image, [np.arange(len(left)), pair(left, right, ReadReport())])
 
 
-def test_time_order_sorts_keeps_the_first_of_equals_and_counts():
+def test_time_order_sorts_keeps_the_first_of_equals_and_counts() -> None:
     report = ReadReport()
     stamps = np.array([10, 30, 20, 20, 40])
     assert time_order("x", stamps, report).tolist() == [0, 2, 1, 4]
@@ -162,7 +162,7 @@ SECOND = 1_000_000_000
 STEADY = np.arange(200) * SECOND // 20
 
 
-def test_times_that_come_again_when_the_clock_was_set_back_are_left_out_and_a_pause():
+def test_times_that_come_again_when_the_clock_was_set_back_are_left_out_and_a_pause() -> None:
     report = ReadReport()
     stamps = np.where(np.arange(200) < 100, STEADY, STEADY - 3 * SECOND)
     kept = time_order("x", stamps, report)
@@ -171,32 +171,32 @@ def test_times_that_come_again_when_the_clock_was_set_back_are_left_out_and_a_pa
     assert report.counts == {"x: rows after the clock was set back, dropped until their times are new": 72}
 
 
-def test_a_clock_that_is_set_back_twice_leaves_both_times_out():
+def test_a_clock_that_is_set_back_twice_leaves_both_times_out() -> None:
     stamps = STEADY - 2 * SECOND * (np.arange(200) >= 60) - 2 * SECOND * (np.arange(200) >= 130)
     kept = time_order("x", stamps, ReadReport())
     assert kept.tolist() == [*range(60), *range(112, 130), *range(182, 200)]
 
 
-def test_rows_that_were_held_up_on_their_way_are_sorted_in():
+def test_rows_that_were_held_up_on_their_way_are_sorted_in() -> None:
     report = ReadReport()
     held_up = np.r_[0:50, 70:90, 50:70, 90:200]
     assert STEADY[held_up][time_order("x", STEADY[held_up], report)].tolist() == STEADY.tolist()
     assert report.counts == {"x: rows out of time order, sorted": 20}
 
 
-def test_shuffled_rows_are_sorted():
+def test_shuffled_rows_are_sorted() -> None:
     shuffled = np.random.default_rng(0).permutation(STEADY)
     assert shuffled[time_order("x", shuffled, ReadReport())].tolist() == STEADY.tolist()
 
 
-def test_only_steps_over_three_periods_are_gaps():
+def test_only_steps_over_three_periods_are_gaps() -> None:
     report = ReadReport()
     report_gaps("x", np.array([0, 10, 20, 50, 60, 91, 101]) * 1_000_000, report)
     assert report.counts == {"x: gaps over 3 periods": 1}
     assert report.examples == {"x: gaps over 3 periods": "31.0 ms after 60000000"}
 
 
-def test_a_span_counts_from_the_first_stamp_and_leaves_out_its_end():
+def test_a_span_counts_from_the_first_stamp_and_leaves_out_its_end() -> None:
     stamps = 1_000 + np.arange(10) * 1_000_000_000
     assert span("x", stamps, 0.0, None) == range(10)
     assert span("x", stamps, 2.0, 3.0) == range(2, 5)
@@ -217,7 +217,7 @@ def bursts_of(size, jitter_ns=20_000):
 
 @pytest.mark.parametrize("size", [2, 5, 10, 20])
 @pytest.mark.parametrize("jitter_ns", [0, 20_000])
-def test_readings_that_come_in_bursts_are_spread_over_the_time_between(size, jitter_ns):
+def test_readings_that_come_in_bursts_are_spread_over_the_time_between(size: int, jitter_ns: int) -> None:
     report, values = ReadReport(), np.arange(400.0)[:, None]
     spread = spread_bursts("imu", bursts_of(size, jitter_ns), values, report)
     assert np.abs(spread - EVEN).max() <= 20_000 * size
@@ -225,7 +225,7 @@ def test_readings_that_come_in_bursts_are_spread_over_the_time_between(size, jit
     assert report.notes == [f"imu: readings come in bursts of {size}, spread evenly over the time between"]
 
 
-def test_after_a_loss_a_burst_is_spread_over_the_time_that_it_took():
+def test_after_a_loss_a_burst_is_spread_over_the_time_that_it_took() -> None:
     kept = np.ones(400, bool)
     kept[100:200] = False
     spread = spread_bursts("imu", bursts_of(10)[kept], np.arange(300.0)[:, None], ReadReport())
@@ -244,13 +244,13 @@ def test_after_a_loss_a_burst_is_spread_over_the_time_that_it_took():
     ],
     ids=["even", "jitter", "out of order", "parts", "few", "one time"],
 )
-def test_other_stamps_stay(stamps):
+def test_other_stamps_stay(stamps) -> None:
     report = ReadReport()
     values = np.arange(float(len(stamps)))[:, None]
     assert spread_bursts("imu", stamps, values, report) is stamps
     assert report.notes == []
 
 
-def test_readings_that_were_stored_twice_are_no_bursts():
+def test_readings_that_were_stored_twice_are_no_bursts() -> None:
     stamps = np.repeat(EVEN, 3)
     assert spread_bursts("imu", stamps, np.repeat(np.arange(400.0), 3)[:, None], ReadReport()) is stamps

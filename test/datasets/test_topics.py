@@ -34,11 +34,11 @@ IMU = Candidate(IMU_TYPE, 200.0)
         ),
     ],
 )
-def test_cameras_are_known_by_their_names(images, cameras):
+def test_cameras_are_known_by_their_names(images, cameras) -> None:
     assert choose_topics(dict.fromkeys(images, IMAGE)) == Topics(cameras)
 
 
-def test_cameras_of_a_rig_are_chosen_by_number():
+def test_cameras_of_a_rig_are_chosen_by_number() -> None:
     types = {f"/alphasense/cam{i}/image_raw": IMAGE for i in range(4)}
     assert choose_topics(types).cameras == ("/alphasense/cam0/image_raw", "/alphasense/cam1/image_raw")
     assert choose_topics(types, numbers=(3, 1)).cameras == ("/alphasense/cam3/image_raw", "/alphasense/cam1/image_raw")
@@ -46,18 +46,18 @@ def test_cameras_of_a_rig_are_chosen_by_number():
         choose_topics(types, numbers=(2, 4))
 
 
-def test_compressed_copies_give_way_to_the_raw_images():
+def test_compressed_copies_give_way_to_the_raw_images() -> None:
     types = {"/cam0/image_raw": IMAGE, "/cam1/image_raw": IMAGE}
     types |= {f"{name}/compressed": COMPRESSED for name in types}
     assert choose_topics(types).cameras == ("/cam0/image_raw", "/cam1/image_raw")
 
 
-def test_compressed_images_do_where_there_are_no_others():
+def test_compressed_images_do_where_there_are_no_others() -> None:
     types = {f"/cam{i}/image_raw/compressed": COMPRESSED for i in range(2)}
     assert choose_topics(types).cameras[1] == "/cam1/image_raw/compressed"
 
 
-def test_of_two_pairs_the_one_with_the_clock_of_the_imu_is_taken():
+def test_of_two_pairs_the_one_with_the_clock_of_the_imu_is_taken() -> None:
     pairs = {f"/{rig}/{side}/image_raw": IMAGE for rig in "ab" for side in ("left", "right")}
     for rig in "ab":
         clocks = {name: replace(topic, clock_s=-9e8 if name[1] == rig else 0.002) for name, topic in pairs.items()}
@@ -65,18 +65,18 @@ def test_of_two_pairs_the_one_with_the_clock_of_the_imu_is_taken():
         assert choose_topics(clocks | imu).cameras == (f"/{rig}/left/image_raw", f"/{rig}/right/image_raw")
 
 
-def test_of_two_pairs_of_one_clock_the_one_beside_the_imu_is_taken():
+def test_of_two_pairs_of_one_clock_the_one_beside_the_imu_is_taken() -> None:
     pairs = {f"/{rig}/{side}/image_raw": IMAGE for rig in "ab" for side in ("left", "right")}
     assert choose_topics(pairs | {"/b/imu": IMU}).cameras == ("/b/left/image_raw", "/b/right/image_raw")
 
 
-def test_an_imu_of_a_known_name_is_taken_and_a_single_one_of_any_name():
+def test_an_imu_of_a_known_name_is_taken_and_a_single_one_of_any_name() -> None:
     assert choose_topics({"/a": IMAGE, "/imu0": IMU, "/other": replace(IMU, rate_hz=1000)}).imu == "/imu0"
     assert choose_topics({"/a": IMAGE, "/my/device": IMU}).imu == "/my/device"
     assert choose_topics({"/a": IMAGE}).imu is None
 
 
-def test_of_several_imus_the_fastest_with_gyro_and_accelerometer_is_taken():
+def test_of_several_imus_the_fastest_with_gyro_and_accelerometer_is_taken() -> None:
     imus = {
         "/mavros/imu/data": replace(IMU, rate_hz=50.0),
         "/vectornav/IMU": replace(IMU, rate_hz=200.0),
@@ -89,7 +89,7 @@ def test_of_several_imus_the_fastest_with_gyro_and_accelerometer_is_taken():
     )
 
 
-def test_gyro_and_accelerometer_of_their_own_topics_belong_together_and_a_gyro_alone_is_no_imu():
+def test_gyro_and_accelerometer_of_their_own_topics_belong_together_and_a_gyro_alone_is_no_imu() -> None:
     gyro = {"/camera/gyro/sample": replace(IMU, rate_hz=400.0, has_accel=False)}
     accel = {"/camera/accel/sample": replace(IMU, rate_hz=250.0, has_gyro=False)}
     topics = choose_topics({"/a": IMAGE} | gyro | accel)
@@ -99,7 +99,7 @@ def test_gyro_and_accelerometer_of_their_own_topics_belong_together_and_a_gyro_a
         assert choose_topics({"/a": IMAGE} | alone).imu is None
 
 
-def test_gyro_and_accelerometer_are_those_of_the_device_with_the_cameras():
+def test_gyro_and_accelerometer_are_those_of_the_device_with_the_cameras() -> None:
     types = {f"/t265/fisheye{i}/image_raw": IMAGE for i in (1, 2)} | {"/d400/color/image_raw": IMAGE}
     for device, rates in (("d400", (400.0, 250.0)), ("t265", (200.0, 62.0))):
         types[f"/{device}/gyro/sample"] = Candidate(IMU_TYPE, rates[0], has_accel=False)
@@ -112,7 +112,7 @@ def test_gyro_and_accelerometer_are_those_of_the_device_with_the_cameras():
     assert choose_topics(types).imu == "/d400/gyro/sample"
 
 
-def test_topics_that_are_named_are_taken():
+def test_topics_that_are_named_are_taken() -> None:
     types = {"/a": IMAGE, "/b": IMAGE, "/x": IMU, "/y": IMU, "/z": replace(IMU, has_accel=False)}
     given = {"cam0": "/b", "cam1": "/a", "imu": "/y"}
     assert choose_topics(types, given) == Topics(("/b", "/a"), "/y")
@@ -133,7 +133,7 @@ def test_topics_that_are_named_are_taken():
         ({"gyro": "/x"}, "topics of gyro and accel belong together: name both"),
     ],
 )
-def test_a_named_topic_that_does_not_fit_is_an_error_with_those_that_do(given, message):
+def test_a_named_topic_that_does_not_fit_is_an_error_with_those_that_do(given, message: str) -> None:
     with pytest.raises(DataError, match=message):
         choose_topics({"/a": IMAGE, "/x": IMU}, given)
 
@@ -150,6 +150,6 @@ def test_a_named_topic_that_does_not_fit_is_an_error_with_those_that_do(given, m
         ),
     ],
 )
-def test_an_unclear_choice_is_an_error_that_lists_the_candidates(types, message):
+def test_an_unclear_choice_is_an_error_that_lists_the_candidates(types, message: str) -> None:
     with pytest.raises(DataError, match=message):
         choose_topics(types)

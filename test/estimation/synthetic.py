@@ -104,7 +104,7 @@ def joined(groups: Sequence[FrameTracks]) -> FrameTracks:
     return FrameTracks(groups[0].stamp_ns, ids, np.concatenate([one.uv for one in groups], axis=1), ages)
 
 
-def see(points, T_world_body, mounted, pixel_std, rng):
+def see(points, T_world_body, mounted, pixel_std, rng) -> np.ndarray:
     """Pixels (N, 2) of world points, NaN where they are out of sight."""
     p_cam = geometry.apply(geometry.inverse(T_world_body @ mounted.T_body_cam), points)
     uv, valid = mounted.camera.project(p_cam)

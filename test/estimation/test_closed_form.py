@@ -46,7 +46,7 @@ def truth_at(recording, tracks):
     return recording.trajectory.T_world_body(t), recording.trajectory.velocity(t)
 
 
-def assert_start_is_true(states, truth, velocity=0.01, tilt_deg=0.5, gyro=2e-3):
+def assert_start_is_true(states, truth, velocity=0.01, tilt_deg=0.5, gyro=2e-3) -> None:
     T, v = truth
     for state, T_world_body, v_world in zip(states, T, v, strict=True):
         R_world_body = T_world_body[:3, :3]
@@ -61,27 +61,29 @@ def assert_start_is_true(states, truth, velocity=0.01, tilt_deg=0.5, gyro=2e-3):
 @pytest.mark.parametrize("scenario", ["hall", "aggressive"])
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("cameras", "span_s"), [(2, 0.4), (1, 2.0)])
-def test_exact_bearings_and_readings_give_velocity_gravity_and_gyro_bias(cameras, span_s, seed, scenario):
+def test_exact_bearings_and_readings_give_velocity_gravity_and_gyro_bias(
+    cameras: int, span_s: float, seed: int, scenario: str
+) -> None:
     states, truth = start(record(scenario, 7.0, seed, EXACT), span_s, cameras)
     assert not isinstance(states, Rejected), states.reason
     assert_start_is_true(states, truth)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_two_cameras_with_noise_give_a_start_that_the_window_can_mend(seed):
+def test_two_cameras_with_noise_give_a_start_that_the_window_can_mend(seed: int) -> None:
     states, truth = start(record("hall", 7.0, seed, replace(EXACT, pixel_std=0.5)), 0.4, 2)
     assert not isinstance(states, Rejected), states.reason
     assert_start_is_true(states, truth, velocity=0.1, tilt_deg=3.0, gyro=0.02)
 
 
-def test_odom_starts_at_the_first_frame_with_no_heading():
+def test_odom_starts_at_the_first_frame_with_no_heading() -> None:
     states, _ = start(record("hall", 7.0, 0, EXACT), 0.4, 2)
     np.testing.assert_array_equal(states[0].p, 0)
     assert heading(states[0].R) == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("speed", [0.3, 1.0])
-def test_one_camera_at_constant_velocity_is_refused_with_how_well_it_is_known(speed):
+def test_one_camera_at_constant_velocity_is_refused_with_how_well_it_is_known(speed: float) -> None:
     t = control_times(7.0)
     zero = np.zeros(len(t))
     ahead = np.column_stack([speed * (t - 4), zero, zero + 2, zero, zero, zero])
@@ -94,7 +96,7 @@ def test_one_camera_at_constant_velocity_is_refused_with_how_well_it_is_known(sp
     assert "more motion or time" in refused.reason
 
 
-def test_rays_that_do_not_meet_are_refused_with_how_far_they_miss():
+def test_rays_that_do_not_meet_are_refused_with_how_far_they_miss() -> None:
     recording = record("hall", 7.0, 0, EXACT)
     rng = np.random.default_rng(0)
     shuffled = [replace(one, ids=rng.permutation(one.ids)) for one in recording.tracks]
@@ -104,7 +106,7 @@ def test_rays_that_do_not_meet_are_refused_with_how_far_they_miss():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_at_rest_gravity_gives_the_tilt_and_the_gyro_its_bias(seed):
+def test_at_rest_gravity_gives_the_tilt_and_the_gyro_its_bias(seed: int) -> None:
     rng = np.random.default_rng(seed)
     R = exp_so3(rng.normal(size=3))
     accel = np.tile(R.T @ UP * GRAVITY, (50, 1)) + rng.normal(0, 1e-3, (50, 3))
@@ -117,7 +119,7 @@ def test_at_rest_gravity_gives_the_tilt_and_the_gyro_its_bias(seed):
 
 
 @pytest.mark.parametrize("yaw", [-3.0, -1.0, 0.0, 0.5, 3.0])
-def test_turning_about_the_vertical_adds_to_the_heading(yaw):
+def test_turning_about_the_vertical_adds_to_the_heading(yaw: float) -> None:
     for R in (np.eye(3), exp_so3(np.array([0.0, -1.5, 0.0])), exp_so3(np.array([0.3, 0.4, 0.5]))):
         turned = heading(yaw_rotation(yaw) @ R) - heading(R) - yaw
         assert np.cos(turned) == pytest.approx(1)

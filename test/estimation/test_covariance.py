@@ -23,7 +23,7 @@ def output_error(a: State, b: State) -> np.ndarray:
     return np.concatenate([b.p - a.p, turn, b.v - a.v, b.accel_bias - a.accel_bias, b.gyro_bias - a.gyro_bias])
 
 
-def test_output_order_is_that_of_the_errors_it_describes():
+def test_output_order_is_that_of_the_errors_it_describes() -> None:
     rng = np.random.default_rng(0)
     state = State(exp_so3(rng.normal(size=3)), *rng.normal(size=(4, 3)))
     P = random_covariance(rng, [1e-4] * 5)
@@ -38,7 +38,7 @@ def test_output_order_is_that_of_the_errors_it_describes():
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_propagated_covariance_is_that_of_disturbed_predictions(seed):
+def test_propagated_covariance_is_that_of_disturbed_predictions(seed: int):
     """Starts drawn from P, readings with the noise, each integrated by GTSAM, over one frame of turning and pushing."""
     rng = np.random.default_rng(seed)
     n, dt = 10, 0.005
@@ -67,13 +67,13 @@ def test_propagated_covariance_is_that_of_disturbed_predictions(seed):
     np.testing.assert_allclose(wanted / np.outer(size, size), got / np.outer(size, size), atol=0.15)
 
 
-def test_no_time_changes_nothing():
+def test_no_time_changes_nothing() -> None:
     P = random_covariance(np.random.default_rng(0), [1.0] * 5)
     none = ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3)))
     np.testing.assert_array_equal(propagated(P, np.eye(3), none, NOISE, np.zeros(3)), P)
 
 
-def test_uncertainty_grows_with_time_and_stays_a_covariance():
+def test_uncertainty_grows_with_time_and_stays_a_covariance() -> None:
     P, sizes = random_covariance(np.random.default_rng(1), [1e-2, 1e-2, 1e-2, 1e-2, 1e-3]), []
     for n in (1, 10, 40):
         steps = ImuSteps(np.full(n, 0.005), np.zeros((n, 3)), np.tile([0, 0, GRAVITY], (n, 1)))

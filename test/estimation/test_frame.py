@@ -14,7 +14,7 @@ RIG = (EUROC_RIG.cameras, State(np.eye(3), np.zeros(3)))
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_a_frame_holds_the_directions_and_resolutions_of_its_tracks_sorted_by_id(n):
+def test_a_frame_holds_the_directions_and_resolutions_of_its_tracks_sorted_by_id(n) -> None:
     tracks = record("hall", 0.2, 0).tracks[1]
     some = np.random.default_rng(n).permutation(len(tracks))[:n]
     pixels = tracks.uv[:, some]
@@ -37,7 +37,7 @@ def test_a_frame_holds_the_directions_and_resolutions_of_its_tracks_sorted_by_id
     assert np.isfinite(frame.M).all()
 
 
-def test_a_frame_without_tracks_is_empty_and_one_camera_has_one_row():
+def test_a_frame_without_tracks_is_empty_and_one_camera_has_one_row() -> None:
     none = FrameTracks(0, np.zeros(0, np.int64), np.zeros((2, 0, 2), np.float32), np.zeros(0, np.int32))
     empty = frame_of(0, none, *RIG)
     assert (len(empty.ids), empty.bearings.shape, empty.M.shape) == (0, (2, 0, 3), (2, 0, 2, 3))
@@ -45,7 +45,7 @@ def test_a_frame_without_tracks_is_empty_and_one_camera_has_one_row():
     assert mono.bearings.shape[0] == 1
 
 
-def test_a_forgotten_feature_is_gone_from_every_array_and_the_others_stay():
+def test_a_forgotten_feature_is_gone_from_every_array_and_the_others_stay() -> None:
     frame = frame_of(0, record("hall", 0.1, 0).tracks[0], *RIG)
     ids, bearings, kept = frame.ids.copy(), frame.bearings.copy(), np.arange(len(frame.ids)) % 3 > 0
     frame.forget(np.concatenate([ids[~kept], [10**9]]))
@@ -54,7 +54,7 @@ def test_a_forgotten_feature_is_gone_from_every_array_and_the_others_stay():
     assert frame.M.shape[1] == frame.seen.shape[1] == kept.sum()
 
 
-def test_the_synthetic_tracks_see_the_world_where_the_truth_says():
+def test_the_synthetic_tracks_see_the_world_where_the_truth_says() -> None:
     """The helper itself: points triangulated from true poses are seen again where they must be."""
     recording = record("hall", 1.0, 3)
     T = recording.trajectory.T_world_body(np.arange(11) / 10)

@@ -27,7 +27,7 @@ FINE, CONTRADICTED = np.full(40, 0.5), np.full(40, 9.0)
         ("gyro_bias", MAX_GYRO_BIAS, "gyro bias of 0.6 rad/s is beyond 0.6"),
     ],
 )
-def test_a_state_just_beyond_a_limit_is_given_up_with_the_numbers(part, limit, reason):
+def test_a_state_just_beyond_a_limit_is_given_up_with_the_numbers(part: str, limit, reason: str) -> None:
     direction = np.array([2.0, -1.0, 2.0]) / 3
     assert Health().fault(replace(SOUND, **{part: 0.98 * limit * direction}), FINE, 3.0) == ""
     assert Health().fault(replace(SOUND, **{part: 1.02 * limit * direction}), FINE, 3.0) == reason
@@ -35,7 +35,7 @@ def test_a_state_just_beyond_a_limit_is_given_up_with_the_numbers(part, limit, r
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("part", ["R", "p", "v"])
-def test_a_state_that_is_not_finite_is_given_up(part, bad):
+def test_a_state_that_is_not_finite_is_given_up(part: str, bad) -> None:
     value = getattr(SOUND, part).copy()
     value.flat[1] = bad
     assert Health().fault(replace(SOUND, **{part: value}), FINE, 3.0) == "the estimate is not finite"
@@ -43,11 +43,11 @@ def test_a_state_that_is_not_finite_is_given_up(part, bad):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("part", ["accel_bias", "gyro_bias"])
-def test_a_bias_that_is_not_finite_is_given_up(part, bad):
+def test_a_bias_that_is_not_finite_is_given_up(part: str, bad) -> None:
     assert Health().fault(replace(SOUND, **{part: np.array([0, bad, 0])}), FINE, 3.0)
 
 
-def test_only_a_long_row_of_contradictions_is_a_fault():
+def test_only_a_long_row_of_contradictions_is_a_fault() -> None:
     health = Health()
     for _ in range(3):
         assert [health.fault(SOUND, CONTRADICTED, 3.0) for _ in range(CONTRADICTED_FRAMES - 1)] == [""] * (
@@ -67,13 +67,13 @@ def test_only_a_long_row_of_contradictions_is_a_fault():
         np.r_[np.full(10, 9.0), np.zeros(40)],  # zeros had no part
     ],
 )
-def test_few_or_mixed_errors_contradict_nothing(errors):
+def test_few_or_mixed_errors_contradict_nothing(errors) -> None:
     health = Health()
     assert {health.fault(SOUND, errors, 3.0) for _ in range(3 * CONTRADICTED_FRAMES)} == {""}
 
 
 def test_weak_input_is_named_the_imu_first():
-    def steps(dt, accel=0.0):
+    def steps(dt, accel=0.0) -> ImuSteps:
         return ImuSteps(np.array([0.005, dt, 0.005]), np.zeros((3, 3)), np.full((3, 3), accel))
 
     assert weakness(None, 10, 10) == ""

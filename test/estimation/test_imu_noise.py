@@ -9,7 +9,7 @@ PLAIN = EstimatorConfig(gyro_noise_scale=1.0, accel_noise_scale=1.0)
 FRAME_NS = 50_000_000
 
 
-def followed(seconds, chi2, measured=(0.0, 0.0), follow=True):
+def followed(seconds, chi2, measured=(0.0, 0.0), follow=True) -> ShownNoise:
     """After so long, at 20 Hz; chi2 is that of the noise as calibrated."""
     shown = ShownNoise(EUROC_IMU, PLAIN, follow)
     for i in range(round(seconds * 20)):
@@ -23,23 +23,23 @@ def after(seconds, chi2, measured=(0.0, 0.0)):
     return followed(seconds, chi2, measured).now()
 
 
-def test_noise_is_the_calibrated_one_where_nothing_shows_more():
+def test_noise_is_the_calibrated_one_where_nothing_shows_more() -> None:
     assert after(5.0, USUAL_CHI2 / 2, (1e-9, 1e-9)) == EUROC_IMU
 
 
-def test_vibration_counts_where_it_is_more_than_calibrated():
+def test_vibration_counts_where_it_is_more_than_calibrated() -> None:
     noise = after(1.0, 0.0, (1e-9, 20 * EUROC_IMU.accel_noise))
     assert (noise.gyro_noise, noise.accel_noise) == (EUROC_IMU.gyro_noise, 20 * EUROC_IMU.accel_noise)
 
 
 @pytest.mark.parametrize(("chi2", "times"), [(9 * USUAL_CHI2, 3.0), (1e6, LARGEST**0.5)])
-def test_a_contradiction_is_answered_within_seconds_by_the_noise_that_explains_it(chi2, times):
+def test_a_contradiction_is_answered_within_seconds_by_the_noise_that_explains_it(chi2, times) -> None:
     assert after(6.0, chi2).gyro_noise == pytest.approx(times * EUROC_IMU.gyro_noise, rel=0.05)
     assert after(0.1, chi2).gyro_noise < 0.5 * times * EUROC_IMU.gyro_noise
 
 
 @pytest.mark.parametrize("follow", [True, False])
-def test_a_contradiction_beyond_all_noise_shows_within_a_second_also_where_the_weight_stays(follow):
+def test_a_contradiction_beyond_all_noise_shows_within_a_second_also_where_the_weight_stays(follow: bool) -> None:
     times = 3 * CONTRADICTED
     soon, later = followed(1.0, times * USUAL_CHI2, follow=follow), followed(6.0, times * USUAL_CHI2, follow=follow)
     assert CONTRADICTED < soon.contradiction < later.contradiction == pytest.approx(times, rel=0.01)

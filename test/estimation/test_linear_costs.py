@@ -21,11 +21,11 @@ SIZES = [1, 2, 5]
 STEP_SCALE = np.repeat([1e-2, 1e-2, 1e-2, 1e-2, 1e-3], 3)
 
 
-def random_state(rng):
+def random_state(rng) -> State:
     return State(exp_so3(rng.normal(0, 0.5, 3)), *rng.normal(0, 1, (2, 3)), *rng.normal(0, 0.02, (2, 3)))
 
 
-def blank(index, state):
+def blank(index, state) -> Frame:
     return Frame(index, index, state, np.zeros(0, int), np.zeros((2, 0, 3)), np.zeros((2, 0, 2, 3)), np.zeros((2, 0)))
 
 
@@ -76,28 +76,28 @@ def keys_of(frames):
     return [Key(State, frame.index) for frame in frames]
 
 
-def values_of(frames, states):
+def values_of(frames, states) -> Values:
     return Values(dict(zip(keys_of(frames), states, strict=True)))
 
 
-def linearised(frames, states, factors):
+def linearised(frames, states, factors) -> LinearCost:
     values = values_of(frames, states)
     return GtsamCost(factors, keys_of(frames)).linearised(values, values)
 
 
-def random_cost(rng, count):
+def random_cost(rng, count) -> LinearCost:
     A = rng.normal(size=(15 * count, 15 * count))
     keys = [Key(State, i) for i in range(count)]
     points = Values({key: random_state(rng) for key in keys})
     return LinearCost(keys, points, Quadratic(A @ A.T, rng.normal(size=15 * count), 7.0))
 
 
-def stepped(cost, d):
+def stepped(cost, d) -> Values:
     return Layout(cost.keys).stepped(cost.points, d)
 
 
 @pytest.mark.parametrize("count", SIZES)
-def test_linearised_gradient_and_cost_are_those_of_the_graph_error(count):
+def test_linearised_gradient_and_cost_are_those_of_the_graph_error(count) -> None:
     frames = chain(count, count)
     factors, states = factors_of(frames), off_states(frames, count)
     got = linearised(frames, states, factors)
@@ -110,7 +110,7 @@ def test_linearised_gradient_and_cost_are_those_of_the_graph_error(count):
 
 
 @pytest.mark.parametrize("count", SIZES)
-def test_linearised_curvature_is_that_of_the_graph_error_where_it_vanishes(count):
+def test_linearised_curvature_is_that_of_the_graph_error_where_it_vanishes(count) -> None:
     frames = chain(count + 10, count)
     factors, states = factors_of(frames)[: count - 1], [frame.state for frame in frames]  # the IMU alone fits exactly
     if not factors:
@@ -124,20 +124,20 @@ def test_linearised_curvature_is_that_of_the_graph_error_where_it_vanishes(count
         assert mean == pytest.approx(d @ got.H @ d / 2, rel=1e-3)
 
 
-def test_no_factors_say_nothing():
+def test_no_factors_say_nothing() -> None:
     frames = chain(0, 2)
     got = linearised(frames, [frame.state for frame in frames], [])
     assert (np.abs(got.H).max(), np.abs(got.g).max(), got.cost) == (0, 0, 0)
 
 
-def test_frames_without_readings_between_them_have_no_factor():
+def test_frames_without_readings_between_them_have_no_factor() -> None:
     frames = chain(0, 4)
     frames[2].pim = None
     assert len(imu_factors(pairwise(frames))) == 2
 
 
 @pytest.mark.parametrize("count", [0, *SIZES])
-def test_gradient_and_cost_after_a_step_are_those_of_the_polynomial(count):
+def test_gradient_and_cost_after_a_step_are_those_of_the_polynomial(count) -> None:
     rng = np.random.default_rng(count)
     one = random_cost(rng, count)
     d = 1e-3 * rng.normal(size=15 * count)
@@ -148,7 +148,7 @@ def test_gradient_and_cost_after_a_step_are_those_of_the_polynomial(count):
 
 
 @pytest.mark.parametrize("count", SIZES)
-def test_fixed_elsewhere_it_is_the_same_cost_to_first_order(count):
+def test_fixed_elsewhere_it_is_the_same_cost_to_first_order(count) -> None:
     rng = np.random.default_rng(count)
     one = random_cost(rng, count)
     elsewhere = stepped(one, rng.normal(0, 1e-3, 15 * count))
@@ -162,7 +162,7 @@ def test_fixed_elsewhere_it_is_the_same_cost_to_first_order(count):
         assert by_other != pytest.approx(7.0, abs=1e-4)
 
 
-def test_known_away_from_its_points_it_has_its_gradient_there():
+def test_known_away_from_its_points_it_has_its_gradient_there() -> None:
     """Derivatives taken at one place and errors at another: the step counts from where the errors are."""
     rng = np.random.default_rng(0)
     one = random_cost(rng, 2)
@@ -173,7 +173,7 @@ def test_known_away_from_its_points_it_has_its_gradient_there():
     np.testing.assert_allclose(other.at(one.points)[0], one.g - one.H @ d, rtol=1e-9)
 
 
-def test_some_components_have_only_their_rows_and_steps():
+def test_some_components_have_only_their_rows_and_steps() -> None:
     rng = np.random.default_rng(1)
     A, picked = rng.normal(size=(6, 6)), np.r_[:3, 15:18]
     keys = [Key(State, 0), Key(State, 1)]
@@ -186,7 +186,7 @@ def test_some_components_have_only_their_rows_and_steps():
     np.testing.assert_allclose(cost.at(stepped(cost, d))[0], cost.g + cost.H @ d[picked], rtol=1e-9)
 
 
-def test_beside_another_cost_neither_changes():
+def test_beside_another_cost_neither_changes() -> None:
     rng = np.random.default_rng(2)
     one, other = random_cost(rng, 1), random_cost(rng, 2)
     other = LinearCost(
@@ -202,11 +202,11 @@ def test_beside_another_cost_neither_changes():
 
 
 @pytest.fixture
-def linearisations(monkeypatch):
+def linearisations(monkeypatch: pytest.MonkeyPatch):
     """Values at which the factors were linearised, one entry for each time."""
     calls, at = [], GtsamCost._at
 
-    def counted(self, where):
+    def counted(self, where) -> LinearCost:
         calls.append(where)
         return at(self, where)
 
@@ -221,7 +221,7 @@ def nudged(states, which, part, size):
 
 
 @pytest.mark.parametrize("part", range(5))
-def test_factors_are_linearised_anew_only_after_a_far_move(part, linearisations):
+def test_factors_are_linearised_anew_only_after_a_far_move(part: int, linearisations):
     frames = chain(1, 3)
     cost, states = GtsamCost(factors_of(frames), keys_of(frames)), off_states(frames, 1)
 
@@ -242,12 +242,12 @@ def test_factors_are_linearised_anew_only_after_a_far_move(part, linearisations)
     assert len(linearisations) == 2
 
 
-def test_variables_of_the_prior_stay_linearised_where_it_is(linearisations):
+def test_variables_of_the_prior_stay_linearised_where_it_is(linearisations) -> None:
     frames = chain(2, 3)
     states, held = off_states(frames, 2), values_of(frames[:1], [frames[0].state])
     cost, first = GtsamCost(factors_of(frames), keys_of(frames)), keys_of(frames)[0]
 
-    def at(states):
+    def at(states) -> None:
         values = values_of(frames, states)
         cost.linearised(values, values | held)
 

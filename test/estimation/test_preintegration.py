@@ -18,13 +18,13 @@ SECOND = 1_000_000_000
 MS = 1_000_000
 
 
-def buffer_of(samples):
+def buffer_of(samples) -> ImuBuffer:
     buffer = ImuBuffer()
     buffer.append(samples)
     return buffer
 
 
-def steps_of(gyro, accel, rate_hz=200.0):
+def steps_of(gyro, accel, rate_hz=200.0) -> ImuSteps:
     """Steps of equal length."""
     return ImuSteps(np.full(len(gyro), 1 / rate_hz), np.asarray(gyro, float), np.asarray(accel, float))
 
@@ -34,7 +34,7 @@ def pim_of(steps):
 
 
 @pytest.mark.parametrize("axis", range(3))
-def test_turning_on_the_spot_gives_no_velocity(axis):
+def test_turning_on_the_spot_gives_no_velocity(axis: int) -> None:
     rate, readings = np.eye(3)[axis], START_NS + np.arange(201) * 5 * MS
     up_body = np.array([exp_so3(-t * rate) @ [0, 0, GRAVITY] for t in seconds(readings)])
     buffer = buffer_of(ImuSamples(readings, np.tile(rate, (201, 1)), up_body))
@@ -44,7 +44,7 @@ def test_turning_on_the_spot_gives_no_velocity(axis):
     np.testing.assert_allclose(after.attitude().matrix(), exp_so3(rate), atol=1e-12)
 
 
-def test_constant_force_gives_the_parabola_of_the_textbook():
+def test_constant_force_gives_the_parabola_of_the_textbook() -> None:
     pim = pim_of(steps_of(np.zeros((100, 3)), np.tile([1.0, 2.0, 3.0], (100, 1))))
     np.testing.assert_allclose(pim.deltaVij(), [0.5, 1.0, 1.5], rtol=1e-9)
     np.testing.assert_allclose(pim.deltaPij(), [0.125, 0.25, 0.375], rtol=1e-9)
@@ -53,7 +53,7 @@ def test_constant_force_gives_the_parabola_of_the_textbook():
 
 @pytest.mark.parametrize("scenario", ["hall", "aggressive"])
 @pytest.mark.parametrize("seed", range(3))
-def test_exact_readings_predict_the_simulated_motion_over_a_second_to_a_millimetre(scenario, seed):
+def test_exact_readings_predict_the_simulated_motion_over_a_second_to_a_millimetre(scenario: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     spline = make_trajectory(SCENARIOS[scenario].motion, np.array([12.0, 9.0, 4.0]), 6.0, rng)
     buffer = buffer_of(exact_imu(spline, stamps(6.0, 200.0)))
@@ -66,13 +66,13 @@ def test_exact_readings_predict_the_simulated_motion_over_a_second_to_a_millimet
     np.testing.assert_allclose(after.attitude().matrix(), T[1, :3, :3], atol=2e-4)
 
 
-def test_a_step_of_no_length_changes_nothing():
+def test_a_step_of_no_length_changes_nothing() -> None:
     steps = steps_of(np.ones((10, 3)), np.ones((10, 3)))
     more = ImuSteps.joined([steps, ImuSteps(np.zeros(1), np.full((1, 3), 9.0), np.full((1, 3), 9.0))])
     np.testing.assert_array_equal(pim_of(steps).deltaPij(), pim_of(more).deltaPij())
 
 
-def test_gaps_and_saturation_inflate_the_covariance_and_nothing_else_does():
+def test_gaps_and_saturation_inflate_the_covariance_and_nothing_else_does() -> None:
     quiet = steps_of(np.zeros((20, 3)), np.tile([0, 0, GRAVITY], (20, 1)))
     gap = ImuSteps(np.array([BRIDGED_GAP_S * 0.99] * 2 + [BRIDGED_GAP_S * 1.01]), quiet.gyro[:3], quiet.accel[:3])
     no_gap = ImuSteps(np.full(3, gap.duration_s / 3), quiet.gyro[:3], quiet.accel[:3])
@@ -89,7 +89,7 @@ def test_gaps_and_saturation_inflate_the_covariance_and_nothing_else_does():
     assert one_reading_of_200.saturated
 
 
-def test_velocity_covariance_is_that_of_a_random_walk():
+def test_velocity_covariance_is_that_of_a_random_walk() -> None:
     covariance = pim_of(steps_of(np.zeros((200, 3)), np.zeros((200, 3)))).preintMeasCov()
     np.testing.assert_allclose(np.sqrt(np.diag(covariance)[:3]), NOISE.gyro_noise, rtol=0.02)  # after 1 s
     np.testing.assert_allclose(np.sqrt(np.diag(covariance)[6:9]), NOISE.accel_noise, rtol=0.5)

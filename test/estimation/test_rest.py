@@ -23,7 +23,7 @@ from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
 from .synthetic import ROOM, Quality, Recording, config_of, estimate, follow, posed, run, wall_points
 
 
-def frame(index):
+def frame(index) -> Frame:
     none = np.zeros(0, np.int64), np.zeros((1, 0, 3)), np.zeros((1, 0, 2, 3)), np.zeros((1, 0), bool)
     return Frame(index, index, State(np.eye(3), np.zeros(3)), *none)
 
@@ -33,7 +33,7 @@ def sigmas(factor):
 
 
 @pytest.mark.parametrize(("depth_m", "rest_s"), [(1.0, 10.0), (20.0, 0.5), (20.0, 100.0)])
-def test_a_rest_is_never_surer_than_the_images_are(depth_m, rest_s):
+def test_a_rest_is_never_surer_than_the_images_are(depth_m: float, rest_s: float) -> None:
     resolved = RESOLVED_RAD * depth_m
     velocity, pose = sigmas(no_velocity(frame(0), depth_m, rest_s)), sigmas(same_pose(frame(0), frame(1), depth_m))
     np.testing.assert_allclose(velocity, max(REST_VELOCITY_STD, 2 * resolved / rest_s))
@@ -49,13 +49,13 @@ def error_of(factor, values):
     return factor.error(at)
 
 
-def test_a_frame_at_rest_has_no_velocity():
+def test_a_frame_at_rest_has_no_velocity() -> None:
     factor, std = no_velocity(frame(3), 1.0, 10.0), REST_VELOCITY_STD
     assert error_of(factor, {V(3): np.zeros(3)}) == 0
     assert error_of(factor, {V(3): np.array([std, -2 * std, 0])}) == pytest.approx((1 + 4) / 2)
 
 
-def test_frames_of_one_rest_have_the_same_pose():
+def test_frames_of_one_rest_have_the_same_pose() -> None:
     factor = same_pose(frame(3), frame(5), 20.0)
     T = transform(exp_so3(np.array([0.5, -0.2, 0.1])), np.array([1.0, 2, 3]))
     off = transform(exp_so3(np.array([REST_POSE_STD, 0, 0])), np.array([0, 2 * 20 * RESOLVED_RAD, 0]))
@@ -63,7 +63,7 @@ def test_frames_of_one_rest_have_the_same_pose():
     assert error_of(factor, {X(3): T, X(5): T @ off}) == pytest.approx((1 + 4) / 2, rel=1e-3)
 
 
-def test_a_guess_of_motion_is_as_loose_as_a_fast_car():
+def test_a_guess_of_motion_is_as_loose_as_a_fast_car() -> None:
     a, b = frame(3), frame(5)
     a.stamp_ns, b.stamp_ns = 5_000_000_000, 5_200_000_000
     T_a_b = transform(exp_so3(np.array([0, 0.1, 0])), np.array([0.5, 0, 0.2]))
@@ -86,7 +86,7 @@ def creep(seed, speed, room_scale):
 
 
 @pytest.mark.parametrize(("speed", "room_scale"), [(0.03, 1.0), (0.15, 4.0), (0.0, 1.0)])
-def test_slow_motion_is_not_called_standing(speed, room_scale):
+def test_slow_motion_is_not_called_standing(speed: float, room_scale: float) -> None:
     states = posed(run(creep(0, speed, room_scale), config_of("stereo_imu")))
     p = estimate(states).positions
     moved = np.linalg.norm(p[-1] - p[0])

@@ -18,16 +18,16 @@ from .synthetic import Quality, add_imu, config_of, estimate, posed, record, run
 SECOND = 1_000_000_000
 
 
-def rig_of(*cameras):
+def rig_of(*cameras) -> Rig:
     return Rig(tuple(FOUR.cameras[i] for i in cameras), FOUR.imu)
 
 
-def ate(recording, states):
+def ate(recording, states) -> float:
     found = estimate(posed(states))
     return rms(np.linalg.norm(absolute_error(recording.truth(found.stamps_ns), found).position, axis=1))
 
 
-def seconds_to_start(states):
+def seconds_to_start(states) -> float:
     return (posed(states)[0].stamp_ns - START_NS) / SECOND
 
 
@@ -42,7 +42,7 @@ def undisturbed(hall):
     return states, ate(hall, states)
 
 
-def test_two_pairs_know_the_flight_better_than_one(hall, undisturbed):
+def test_two_pairs_know_the_flight_better_than_one(hall, undisturbed) -> None:
     states, error = undisturbed
     assert {state.status for state in posed(states)} == {VioStatus.TRACKING}
     alone = record("hall", 12.0, 0)
@@ -53,7 +53,7 @@ def test_two_pairs_know_the_flight_better_than_one(hall, undisturbed):
 @pytest.mark.parametrize(
     ("dark", "times"), [((0, 1), 1.5), ((2, 3), 1.5), ((1, 2, 3), 3)], ids=["front", "back", "all but one"]
 )
-def test_cameras_dark_for_five_seconds_degrade_nothing(hall, undisturbed, dark, times):
+def test_cameras_dark_for_five_seconds_degrade_nothing(hall, undisturbed, dark, times: float) -> None:
     states = run(with_cameras_dark(hall, dark, 4.0, 9.0), config_of("stereo_imu"))
     assert {state.status for state in posed(states)} == {VioStatus.TRACKING}
     assert {state.resets for state in states} == {0}
@@ -62,7 +62,7 @@ def test_cameras_dark_for_five_seconds_degrade_nothing(hall, undisturbed, dark, 
 
 @pytest.mark.parametrize("mode", ["stereo_imu", "stereo"])
 @pytest.mark.parametrize("cameras", [(0, 1, 2), (0, 2, 3), (2, 0, 3)])
-def test_a_pair_and_a_single_camera_work_together(mode, cameras):
+def test_a_pair_and_a_single_camera_work_together(mode: str, cameras) -> None:
     recording = record("hall", 8.0, 1, rig=rig_of(*cameras))
     assert sorted(map(len, recording.rig.groups)) == [1, 2]
     states = run(recording, config_of(mode))
@@ -71,7 +71,7 @@ def test_a_pair_and_a_single_camera_work_together(mode, cameras):
     assert seconds_to_start(states) < 1.0
 
 
-def test_two_cameras_without_overlap_start_as_one_does_and_know_their_scale():
+def test_two_cameras_without_overlap_start_as_one_does_and_know_their_scale() -> None:
     recording = record("hall", 10.0, 0, rig=rig_of(0, 2))
     states = run(recording, config_of("stereo_imu"))
     assert seconds_to_start(states) >= 1.5
@@ -80,13 +80,13 @@ def test_two_cameras_without_overlap_start_as_one_does_and_know_their_scale():
 
 
 @pytest.mark.parametrize(("dark", "waits"), [((0, 1), False), ((1,), False), ((0, 1, 3), True)])
-def test_it_starts_with_what_there_is(hall, dark, waits):
+def test_it_starts_with_what_there_is(hall, dark, waits: bool) -> None:
     states = run(with_cameras_dark(hall, dark, 0.0, 6.0), config_of("stereo_imu"))
     assert (seconds_to_start(states) >= 1.5) == waits
     assert ate(hall, states) < 0.03
 
 
-def test_a_rest_is_seen_by_any_camera():
+def test_a_rest_is_seen_by_any_camera() -> None:
     resting = with_cameras_dark(record("static", 3.0, 0, Quality(pixel_std=0.1), FOUR), (0, 1), 0.0, 9.0)
     states = posed(run(resting, config_of("stereo_imu")))
     positions = np.stack([state.T_odom_body[:3, 3] for state in states])
@@ -94,7 +94,7 @@ def test_a_rest_is_seen_by_any_camera():
     assert np.abs(positions - positions[0]).max() < 2e-3
 
 
-def test_a_keyframe_has_the_features_of_the_first_camera(hall):
+def test_a_keyframe_has_the_features_of_the_first_camera(hall) -> None:
     recording, estimator = replace(hall, tracks=hall.tracks[:30]), VioEstimator(config_of("stereo_imu"), FOUR)
     keyframes = []
     for i, tracks in enumerate(recording.tracks):

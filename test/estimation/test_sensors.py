@@ -15,7 +15,7 @@ from letvins_ros.estimation.costs.body_velocity import (
     VelocityReadings,
 )
 from letvins_ros.estimation.costs.position import Position, PositionFix
-from letvins_ros.estimation.frame import frame_of
+from letvins_ros.estimation.frame import Frame, frame_of
 from letvins_ros.estimation.state import State
 from letvins_ros.estimation.variables import Key, Layout, Values
 from letvins_ros.geometry import apply, exp_so3, log_so3, transform, yaw_rotation
@@ -23,7 +23,7 @@ from letvins_ros.imu import ImuBuffer, ImuSteps
 from letvins_ros.simulation.imu import START_NS, exact_imu, seconds, simulate_imu, stamps
 from letvins_ros.simulation.rigs import EUROC_IMU, EUROC_RIG
 from letvins_ros.simulation.trajectory import R_HEADING_BODY, SplineTrajectory, control_times
-from letvins_ros.types import VioStatus
+from letvins_ros.types import VioState, VioStatus
 
 from .simulated_sensors import exact_velocity, simulate_position, simulate_velocity
 from .synthetic import Quality, Recording, add_imu, config_of, follow, posed, record, wall_points
@@ -39,13 +39,13 @@ def hall():
     return record("hall", 5.0, 3, Quality(exact_imu=True))
 
 
-def true_state(recording, stamp_ns):
+def true_state(recording, stamp_ns) -> State:
     t = seconds(np.array([stamp_ns]))
     T = recording.trajectory.T_world_body(t)[0]
     return State(T[:3, :3], T[:3, 3], recording.trajectory.velocity(t)[0])
 
 
-def two_frames(recording, gap):
+def two_frames(recording, gap) -> list[Frame]:
     """Two frames at their true states, with the readings of the IMU between them."""
     imu, frames = ImuBuffer(), []
     imu.append(recording.imu)
@@ -56,18 +56,18 @@ def two_frames(recording, gap):
     return frames
 
 
-def values_of(frames):
+def values_of(frames) -> Values:
     return Values({Key(State, frame.index): frame.state for frame in frames})
 
 
-def readings_of(recording, rate_hz=100.0, keep=slice(None)):
+def readings_of(recording, rate_hz=100.0, keep=slice(None)) -> VelocityReadings:
     at = stamps(recording.trajectory.duration_s, rate_hz)[keep]
     exact = exact_velocity(recording.trajectory, T_BODY_WHEEL, at)
     n = len(at)
     return VelocityReadings(at, exact[:, :3], np.full((n, 3), 0.01), exact[:, 5], np.full(n, 0.01))
 
 
-def numeric_gradient(cost, values):
+def numeric_gradient(cost, values) -> np.ndarray:
     layout, out = Layout(cost.keys), []
     for axis in np.eye(layout.size) * 1e-6:
         moved = [layout.stepped(values, sign * axis) for sign in (1, -1)]
@@ -80,7 +80,7 @@ def numeric_gradient(cost, values):
 
 
 @pytest.mark.parametrize("gap", [1, 3, 8])
-def test_exact_readings_measure_the_true_displacement_and_rotation(hall, gap):
+def test_exact_readings_measure_the_true_displacement_and_rotation(hall, gap: int) -> None:
     frames, sensor = two_frames(hall, gap), BodyVelocity(T_BODY_WHEEL)
     sensor.add(readings_of(hall))
     displacement, yaw = sensor.costs(*frames)
@@ -91,7 +91,7 @@ def test_exact_readings_measure_the_true_displacement_and_rotation(hall, gap):
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_the_gradients_are_the_slopes_of_the_costs(hall, which):
+def test_the_gradients_are_the_slopes_of_the_costs(hall, which: int) -> None:
     rng, frames, sensor = np.random.default_rng(0), two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL)
     sensor.add(readings_of(hall))
     cost = sensor.costs(*frames)[which]
@@ -100,7 +100,7 @@ def test_the_gradients_are_the_slopes_of_the_costs(hall, which):
     np.testing.assert_allclose(g, numeric_gradient(cost, values), atol=1e-3 * np.abs(g).max())
 
 
-def test_a_wrong_gyro_bias_is_corrected_to_first_order(hall):
+def test_a_wrong_gyro_bias_is_corrected_to_first_order(hall) -> None:
     frames = two_frames(hall, 4)
     bias, costs = np.array([0.02, -0.01, 0.015]), []
     for at in (bias, np.zeros(3)):  # where the readings are turned
@@ -114,7 +114,7 @@ def test_a_wrong_gyro_bias_is_corrected_to_first_order(hall):
     np.testing.assert_allclose(corrected, exact, atol=0.05 * np.abs(exact).max())
 
 
-def test_readings_that_do_not_cover_the_frames_give_no_cost(hall):
+def test_readings_that_do_not_cover_the_frames_give_no_cost(hall) -> None:
     frames = two_frames(hall, 4)
     before, after = ((frame.imu_ns - START_NS) / SECOND for frame in frames)
     for keep in (slice(0, int(before * 100) - 20), slice(int(after * 100) - 20, None), slice(0, 0)):
@@ -126,7 +126,7 @@ def test_readings_that_do_not_cover_the_frames_give_no_cost(hall):
     assert sensor.costs(*frames) == []
 
 
-def test_readings_out_of_order_or_not_finite_are_refused(hall):
+def test_readings_out_of_order_or_not_finite_are_refused(hall) -> None:
     good = readings_of(hall)
     with pytest.raises(DataError, match="stamps must increase"):
         VelocityReadings(good.stamps_ns[::-1], good.linear, good.linear_std)
@@ -134,7 +134,7 @@ def test_readings_out_of_order_or_not_finite_are_refused(hall):
         VelocityReadings(good.stamps_ns, good.linear * np.nan, good.linear_std)
 
 
-def test_readings_of_other_shapes_or_without_deviation_are_refused(hall):
+def test_readings_of_other_shapes_or_without_deviation_are_refused(hall) -> None:
     good = readings_of(hall)
     n = len(good.stamps_ns)
     shapes = rf"^linear and linear_std must be \({n}, 3\), got \({n}, 3\), \({n}, 2\)$"
@@ -149,7 +149,7 @@ def test_readings_of_other_shapes_or_without_deviation_are_refused(hall):
         VelocityReadings(good.stamps_ns * 0 + 1, good.linear, good.linear_std)
 
 
-def one_reading(stamp_ns, speed=1.0, std=0.1):
+def one_reading(stamp_ns, speed=1.0, std=0.1) -> VelocityReadings:
     return VelocityReadings(np.array([stamp_ns]), np.full((1, 3), speed), np.full((1, 3), std))
 
 
@@ -157,7 +157,7 @@ def cost_of(cost, values):
     return cost.linearised(values, values).cost
 
 
-def test_without_a_yaw_rate_there_is_no_cost_of_rotation(hall):
+def test_without_a_yaw_rate_there_is_no_cost_of_rotation(hall) -> None:
     frames, sensor, full = two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL), readings_of(hall)
     sensor.add(VelocityReadings(full.stamps_ns, full.linear, full.linear_std))
     assert len(sensor.costs(*frames)) == 1
@@ -167,7 +167,7 @@ def test_without_a_yaw_rate_there_is_no_cost_of_rotation(hall):
 
 
 @pytest.mark.parametrize(("std", "rate_hz"), [(0.01, 100.0), (0.05, 50.0)])
-def test_a_displacement_is_as_uncertain_as_its_independent_readings_in_sum(hall, std, rate_hz):
+def test_a_displacement_is_as_uncertain_as_its_independent_readings_in_sum(hall, std: float, rate_hz: float) -> None:
     frames, sensor, full = two_frames(hall, 4), BodyVelocity(T_BODY_WHEEL), readings_of(hall, rate_hz)
     sensor.add(VelocityReadings(full.stamps_ns, full.linear, np.full((len(full.linear), 3), std) * [1, 2, 3]))
     (cost,) = sensor.costs(*frames)
@@ -179,7 +179,7 @@ def test_a_displacement_is_as_uncertain_as_its_independent_readings_in_sum(hall,
     np.testing.assert_allclose(of_sensor, np.diag(1 / expected), rtol=0.01, atol=1e-6 / expected.min())
 
 
-def test_a_rotation_is_as_uncertain_as_its_readings_and_counts_about_the_sensors_axis(hall):
+def test_a_rotation_is_as_uncertain_as_its_readings_and_counts_about_the_sensors_axis(hall) -> None:
     frames, sensor, full = two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL), readings_of(hall)
     std = np.full(len(full.stamps_ns), 0.02)
     sensor.add(VelocityReadings(full.stamps_ns, full.linear, full.linear_std, full.yaw_rate, std))
@@ -199,7 +199,7 @@ def measured_yaw(readings, frames):
     return np.trapezoid(np.interp(at, readings.stamps_ns, readings.yaw_rate), at * 1e-9)
 
 
-def test_one_reading_is_held_for_a_tenth_of_a_second_on_both_sides(hall):
+def test_one_reading_is_held_for_a_tenth_of_a_second_on_both_sides(hall) -> None:
     frames = two_frames(hall, 1)
     frames[0].state = frames[1].state = State(np.eye(3), np.zeros(3))
     start, end = (frame.imu_ns for frame in frames)
@@ -217,7 +217,7 @@ def test_one_reading_is_held_for_a_tenth_of_a_second_on_both_sides(hall):
 
 
 @pytest.mark.parametrize(("gap_ns", "costs"), [(0, 1), (1, 0)])
-def test_a_gap_of_a_quarter_of_a_second_is_bridged_and_no_longer_one(hall, gap_ns, costs):
+def test_a_gap_of_a_quarter_of_a_second_is_bridged_and_no_longer_one(hall, gap_ns: int, costs: int) -> None:
     frames, sensor = two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL)
     start = frames[0].imu_ns
     at = [start - 50_000_000, start, start + round(MAX_GAP_S * 1e9) + gap_ns]
@@ -226,7 +226,7 @@ def test_a_gap_of_a_quarter_of_a_second_is_bridged_and_no_longer_one(hall, gap_n
     assert len(sensor.costs(*frames)) == costs
 
 
-def test_frames_without_readings_of_the_imu_between_them_have_no_cost(hall):
+def test_frames_without_readings_of_the_imu_between_them_have_no_cost(hall) -> None:
     frames, sensor = two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL)
     sensor.add(readings_of(hall))
     frames[1].steps = ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3)))
@@ -235,7 +235,7 @@ def test_frames_without_readings_of_the_imu_between_them_have_no_cost(hall):
     assert sensor.costs(*frames) == []
 
 
-def test_readings_that_came_before_are_left_out_and_those_of_twenty_seconds_kept(hall):
+def test_readings_that_came_before_are_left_out_and_those_of_twenty_seconds_kept(hall) -> None:
     frames = two_frames(hall, 1)
     (start, end), held = (frame.imu_ns for frame in frames), round(HELD_S * 1e9)
     sensor = BodyVelocity(np.eye(4))
@@ -253,7 +253,7 @@ def test_readings_that_came_before_are_left_out_and_those_of_twenty_seconds_kept
     assert sensor.costs(*frames) == []
 
 
-def straight(seed):
+def straight(seed) -> SplineTrajectory:
     """A corridor walked at constant velocity and attitude for STEADY_S, after a start with all axes excited."""
     rng, t = np.random.default_rng([seed, 7]), control_times(CRUISE_S + STEADY_S + 1)
     excited = np.clip(CRUISE_S - t, 0, 1)
@@ -279,7 +279,7 @@ def scale_error(recording, states):
     return abs(np.linalg.norm(moved) / np.linalg.norm(T[1] - T[0]) - 1)
 
 
-def run_with_wheel(recording, seed, slip=0.0):
+def run_with_wheel(recording, seed, slip=0.0) -> list[VioState]:
     """One camera, IMU and a wheel that for two seconds reads too much by `slip` m/s."""
     rng, sensor = np.random.default_rng([seed, 5]), BodyVelocity(T_BODY_WHEEL)
     std = np.repeat([0.03, 0.01], 3)
@@ -296,7 +296,7 @@ def run_with_wheel(recording, seed, slip=0.0):
     return posed(states)
 
 
-def without_wheel(recording):
+def without_wheel(recording) -> list[VioState]:
     estimator, states = VioEstimator(config_of("mono_imu"), recording.rig), []
     for i, tracks in enumerate(recording.tracks):
         add_imu(estimator, recording, i)
@@ -305,7 +305,7 @@ def without_wheel(recording):
 
 
 @pytest.mark.parametrize("seed", [3, 7])
-def test_a_wheel_keeps_the_scale_of_one_camera_at_constant_velocity(seed):
+def test_a_wheel_keeps_the_scale_of_one_camera_at_constant_velocity(seed: int) -> None:
     recording = corridor(seed)
     alone = scale_error(recording, without_wheel(recording))
     joined = scale_error(recording, run_with_wheel(recording, seed))
@@ -313,7 +313,7 @@ def test_a_wheel_keeps_the_scale_of_one_camera_at_constant_velocity(seed):
     assert joined < 0.003
 
 
-def test_a_wheel_that_slips_is_outvoted():
+def test_a_wheel_that_slips_is_outvoted() -> None:
     recording = corridor(3)
     assert scale_error(recording, run_with_wheel(recording, 3, slip=0.5)) < 0.005
 
@@ -321,7 +321,7 @@ def test_a_wheel_that_slips_is_outvoted():
 # -- position ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_fix_at_the_true_position_costs_nothing_and_has_the_gradient_of_its_cost(hall):
+def test_a_fix_at_the_true_position_costs_nothing_and_has_the_gradient_of_its_cost(hall) -> None:
     frames = two_frames(hall, 1)
     late = frames[1].imu_ns - 20_000_000
     p = apply(hall.trajectory.T_world_body(seconds(np.array([late]))), LEVER[None])[0, 0]
@@ -336,7 +336,7 @@ def test_a_fix_at_the_true_position_costs_nothing_and_has_the_gradient_of_its_co
     assert sensor.costs(*frames) == []  # used once
 
 
-def test_fixes_out_of_order_are_refused_and_old_ones_left_out(hall):
+def test_fixes_out_of_order_are_refused_and_old_ones_left_out(hall) -> None:
     frames, sensor = two_frames(hall, 1), Position(LEVER)
     sensor.add(PositionFix(frames[0].imu_ns - SECOND, np.zeros(3), np.ones(3)))
     assert sensor.costs(*frames) == []
@@ -348,13 +348,13 @@ def test_fixes_out_of_order_are_refused_and_old_ones_left_out(hall):
 
 
 @pytest.mark.parametrize(("before_ns", "costs"), [(0, 1), (-1, 0), (149_999_000, 1), (150_001_000, 0)])
-def test_a_fix_counts_from_its_time_on_and_not_long_after(hall, before_ns, costs):
+def test_a_fix_counts_from_its_time_on_and_not_long_after(hall, before_ns: int, costs: int) -> None:
     frames, sensor = two_frames(hall, 1), Position(LEVER)
     sensor.add(PositionFix(frames[1].imu_ns - before_ns, np.zeros(3), np.ones(3)))
     assert len(sensor.costs(*frames)) == costs
 
 
-def test_a_fix_far_off_pulls_by_cauchys_loss(hall):
+def test_a_fix_far_off_pulls_by_cauchys_loss(hall) -> None:
     frames, sensor = two_frames(hall, 1), Position(np.zeros(3))
     sensor.add(PositionFix(frames[1].imu_ns, frames[1].state.p + np.array([3.0, 0, 4.0]), np.full(3, 0.1)))
     (cost,) = sensor.costs(*frames)
@@ -392,7 +392,7 @@ def errors_with_fixes(seed, duration_s, wrong=()):
     return np.array(errors), np.array(covariances)
 
 
-def test_fixes_hold_the_position_within_what_the_covariance_says():
+def test_fixes_hold_the_position_within_what_the_covariance_says() -> None:
     surprise = []
     for seed in range(3):
         errors, P = errors_with_fixes(seed, 20.0)
@@ -401,7 +401,7 @@ def test_fixes_hold_the_position_within_what_the_covariance_says():
     assert 1.0 < np.mean(surprise) < 6.0  # 3 is perfect
 
 
-def test_a_reflected_fix_is_outvoted():
+def test_a_reflected_fix_is_outvoted() -> None:
     errors, _ = errors_with_fixes(1, 12.0, wrong=(6, 9))
     assert np.linalg.norm(errors, axis=1).max() < 0.1
 
@@ -409,7 +409,7 @@ def test_a_reflected_fix_is_outvoted():
 # -- the simulation ---------------------------------------------------------------------------------------------------
 
 
-def test_the_exact_velocity_is_the_slope_of_the_sensors_position():
+def test_the_exact_velocity_is_the_slope_of_the_sensors_position() -> None:
     spline, t0 = straight(0), START_NS + 3 * SECOND
     step = 1_000_000
     T = spline.T_world_body(seconds(np.array([t0 - step, t0, t0 + step]))) @ T_BODY_WHEEL

@@ -18,14 +18,14 @@ class Cubic(Cost):
 
     keys = (TIME_OFFSET,)
 
-    def linearised(self, values, where):
+    def linearised(self, values, where) -> LinearCost:
         x, at = values[TIME_OFFSET].seconds, where[TIME_OFFSET].seconds
         r, J = x**3 - 8, 3 * at**2
         normal = Quadratic(np.array([[J * J]]), np.array([J * r]), r * r / 2)
         return LinearCost(self.keys, where, normal, values=values)
 
 
-def quadratic(rng, keys, points):
+def quadratic(rng, keys, points) -> LinearCost:
     size = sum(key.kind.size for key in keys)
     A = rng.normal(size=(size, size + 2))
     return LinearCost(keys, points.only(keys), Quadratic(A @ A.T, rng.normal(size=size), 1.0))
@@ -33,7 +33,7 @@ def quadratic(rng, keys, points):
 
 @pytest.mark.parametrize("n", [1, 2, 50])
 @pytest.mark.parametrize("columns", [(), (3,)])
-def test_solve_dense_solves_badly_scaled_systems(n, columns):
+def test_solve_dense_solves_badly_scaled_systems(n: int, columns) -> None:
     rng = np.random.default_rng(n)
     A, scale = rng.normal(size=(n, 2 * n + 2)), 10 ** rng.uniform(-4, 4, n)
     H = A @ A.T * np.outer(scale, scale)
@@ -43,7 +43,7 @@ def test_solve_dense_solves_badly_scaled_systems(n, columns):
 
 
 @pytest.mark.parametrize("start", [0.2, 1.0, 30.0])
-def test_a_curved_cost_reaches_its_minimum_and_never_rises(start):
+def test_a_curved_cost_reaches_its_minimum_and_never_rises(start: float) -> None:
     end = minimise([Cubic()], Values({TIME_OFFSET: TimeOffset(start)}), Layout([TIME_OFFSET]), Values({}), 50)
     assert end.values[TIME_OFFSET].seconds == pytest.approx(2.0, abs=1e-3)
     assert end.steps < 50
@@ -54,14 +54,14 @@ def test_a_curved_cost_reaches_its_minimum_and_never_rises(start):
     assert all(b <= a * (1 + 1e-6) for a, b in pairwise(costs))
 
 
-def test_variables_outside_the_layout_keep_their_values():
+def test_variables_outside_the_layout_keep_their_values() -> None:
     rng = np.random.default_rng(0)
     end = minimise([quadratic(rng, [TIME_OFFSET], START)], START, Layout([TIME_OFFSET]), Values({}), 5)
     assert end.values[MOUNT] is START[MOUNT]
     assert end.values[TIME_OFFSET] is not START[TIME_OFFSET]
 
 
-def test_the_minimum_of_quadratics_is_where_their_gradients_cancel():
+def test_the_minimum_of_quadratics_is_where_their_gradients_cancel() -> None:
     rng = np.random.default_rng(1)
     both = [quadratic(rng, [TIME_OFFSET, MOUNT], START), quadratic(rng, [TIME_OFFSET], START)]
     layout = Layout([MOUNT, TIME_OFFSET])  # not in the order of the costs
@@ -72,13 +72,13 @@ def test_the_minimum_of_quadratics_is_where_their_gradients_cancel():
     np.testing.assert_allclose(g, 0, atol=1e-6)
 
 
-def test_fixed_points_keep_the_derivatives_that_they_had():
+def test_fixed_points_keep_the_derivatives_that_they_had() -> None:
     held = Values({TIME_OFFSET: TimeOffset(1.0)})
     end = minimise([Cubic()], Values({TIME_OFFSET: TimeOffset(1.9)}), Layout([TIME_OFFSET]), held, 1)
     assert end.information[0, 0] == pytest.approx(9.0)  # (3 x^2)^2 at 1, not at 1.9
 
 
-def test_marginalising_a_variable_leaves_the_minimum_over_it():
+def test_marginalising_a_variable_leaves_the_minimum_over_it() -> None:
     rng = np.random.default_rng(2)
     joint = quadratic(rng, [MOUNT, TIME_OFFSET], START)
     layout = Layout([MOUNT, TIME_OFFSET])
@@ -92,7 +92,7 @@ def test_marginalising_a_variable_leaves_the_minimum_over_it():
         assert best + left.g[0] * x + left.H[0, 0] * x * x / 2 == pytest.approx(cost)
 
 
-def test_what_a_leaving_variable_was_not_linked_to_gets_no_prior():
+def test_what_a_leaving_variable_was_not_linked_to_gets_no_prior() -> None:
     rng = np.random.default_rng(3)
     alone = quadratic(rng, [MOUNT], START)
     left = marginalised([alone], START, Layout([MOUNT, TIME_OFFSET]), Values({}), MOUNT)

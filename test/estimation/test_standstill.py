@@ -23,7 +23,7 @@ BEARINGS /= np.linalg.norm(BEARINGS, axis=1, keepdims=True)
 UNIT = np.tile([1.0, -1.0], 5)  # standard deviation 1
 
 
-def frame_at(i, bearings, ids):
+def frame_at(i, bearings, ids) -> Frame:
     seen = np.ones((1, len(ids)), bool)
     state = State(np.eye(3), np.zeros(3))
     return Frame(i, i * 1_000_000_000 // HZ, state, ids, bearings[None], np.zeros((1, len(ids), 2, 3)), seen)
@@ -40,12 +40,12 @@ def verdicts(bearings_of=lambda i: BEARINGS, ids_of=lambda i: np.arange(N), gyro
     return [detector.add(frame_at(i, bearings_of(i), ids_of(i)), steps) for i in range(count)]
 
 
-def test_rest_is_seen_after_the_look_back_time_and_not_before():
+def test_rest_is_seen_after_the_look_back_time_and_not_before() -> None:
     assert verdicts() == [False] * 5 + [True] * 7
 
 
 @pytest.mark.parametrize(("part", "limit"), [("gyro_std", MAX_GYRO_STD), ("accel_std", MAX_ACCEL_STD)])
-def test_an_imu_just_louder_than_its_limit_is_not_rest(part, limit):
+def test_an_imu_just_louder_than_its_limit_is_not_rest(part: str, limit) -> None:
     assert verdicts(**{part: 0.95 * limit})[-1]
     assert not verdicts(**{part: 1.05 * limit})[-1]
 
@@ -78,7 +78,7 @@ def test_a_creep_shows_against_the_first_frame_of_the_rest_and_is_no_rest_again(
     assert not any(verdicts(faster, count=90)[37:])
 
 
-def test_a_rest_lasts_since_its_first_frame():
+def test_a_rest_lasts_since_its_first_frame() -> None:
     detector, steps = (
         StandstillDetector(),
         ImuSteps(np.full(10, 0.005), np.zeros((10, 3)), np.tile([0, 0, GRAVITY], (10, 1))),
@@ -101,7 +101,7 @@ def test_hovering_with_a_quiet_imu_is_not_rest():
 
 
 def test_things_that_move_past_do_not_hide_a_rest():
-    def crowd(i):
+    def crowd(i) -> np.ndarray:
         bearings = BEARINGS.copy()
         bearings[: N // 3] = bearings[: N // 3] @ exp_so3(np.array([0, 0.05 * i, 0])).T
         return bearings
@@ -118,7 +118,7 @@ def test_too_few_common_features_prove_no_rest():
     assert not any(verdicts(lambda i: BEARINGS[:0], ids_of=lambda i: np.zeros(0, int)))
 
 
-def test_a_rest_ends_with_the_first_frame_that_moves():
+def test_a_rest_ends_with_the_first_frame_that_moves() -> None:
     assert verdicts(lambda i: BEARINGS if i < 10 else BEARINGS @ exp_so3(np.array([0.01, 0, 0])).T)[8:] == [
         True,
         True,
@@ -127,7 +127,7 @@ def test_a_rest_ends_with_the_first_frame_that_moves():
     ]
 
 
-def test_recent_readings_are_those_of_the_look_back_time():
+def test_recent_readings_are_those_of_the_look_back_time() -> None:
     detector = StandstillDetector()
     for i in range(40):
         steps = ImuSteps(np.full(10, 0.005), np.full((10, 3), float(i)), np.zeros((10, 3)))

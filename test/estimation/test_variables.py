@@ -9,7 +9,7 @@ from letvins_ros.estimation.variables import AnyKey, Key, Layout, Values
 from letvins_ros.geometry import exp_so3, transform
 
 
-def random_state(rng):
+def random_state(rng) -> State:
     return State(exp_so3(rng.normal(size=3)), *rng.normal(size=(4, 3)))
 
 
@@ -23,7 +23,7 @@ def random_variable(kind, rng):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("kind", [State, Mount, TimeOffset])
-def test_a_step_to_another_variable_leads_there_and_a_step_is_the_way_it_leads(kind, seed):
+def test_a_step_to_another_variable_leads_there_and_a_step_is_the_way_it_leads(kind, seed: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = random_variable(kind, rng), random_variable(kind, rng)
     np.testing.assert_allclose(a.stepped(a.step_to(b)).step_to(b), np.zeros(kind.size), atol=1e-9)
@@ -32,7 +32,7 @@ def test_a_step_to_another_variable_leads_there_and_a_step_is_the_way_it_leads(k
 
 
 @pytest.mark.parametrize("kind", [State, Mount, TimeOffset])
-def test_a_variable_has_the_same_steps_as_its_gtsam_parts(kind):
+def test_a_variable_has_the_same_steps_as_its_gtsam_parts(kind) -> None:
     """A prior of GTSAM on each part has the gradient that our step has."""
     rng = np.random.default_rng(0)
     a, d = random_variable(kind, rng), rng.normal(0, 1e-6, kind.size)
@@ -46,7 +46,7 @@ def test_a_variable_has_the_same_steps_as_its_gtsam_parts(kind):
     assert kind.settled.shape == kind.nonlinear.shape == (kind.size,)
 
 
-def test_a_layout_gives_each_variable_its_rows_in_order_and_steps_no_other():
+def test_a_layout_gives_each_variable_its_rows_in_order_and_steps_no_other() -> None:
     rng = np.random.default_rng(1)
     keys: list[AnyKey] = [Key(State, 4), Key(Mount, 1), TIME_OFFSET]
     layout, values = Layout(keys), Values({key: random_variable(key.kind, rng) for key in [*keys, Key(Mount, 0)]})
@@ -59,7 +59,7 @@ def test_a_layout_gives_each_variable_its_rows_in_order_and_steps_no_other():
     assert not values.steps_to(values, keys).any()
 
 
-def test_pose_steps_are_in_body_axes_and_the_others_in_odom():
+def test_pose_steps_are_in_body_axes_and_the_others_in_odom() -> None:
     state = State(exp_so3(np.array([0, 0, np.pi / 2])), np.array([1.0, 2.0, 3.0]))
     after = state.stepped(np.r_[0.1, 0, 0, 1, 0, 0, 1, 0, 0, np.zeros(6)])
     np.testing.assert_allclose(after.p, [1, 3, 3], atol=1e-12)
@@ -67,7 +67,7 @@ def test_pose_steps_are_in_body_axes_and_the_others_in_odom():
     np.testing.assert_allclose(after.R, state.R @ exp_so3(np.array([0.1, 0, 0])), atol=1e-12)
 
 
-def test_ten_thousand_steps_leave_a_rotation_a_rotation():
+def test_ten_thousand_steps_leave_a_rotation_a_rotation() -> None:
     state = State(np.eye(3), np.zeros(3))
     for d in np.random.default_rng(0).normal(0, 0.1, (10_000, 15)):
         state = state.stepped(d)

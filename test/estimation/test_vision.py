@@ -3,6 +3,7 @@ import shutil
 from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,15 +28,15 @@ def random_T_body_cams(rng):
     return [transform(exp_so3(rng.normal(0, 0.2, 3)), rng.normal(0, 0.15, 3)) for _ in range(2)]
 
 
-def random_mounts(rng):
+def random_mounts(rng) -> CameraMounts:
     return CameraMounts(random_T_body_cams(rng))
 
 
-def random_poses(rng, frames):
+def random_poses(rng, frames) -> Poses:
     return Poses(exp_so3(rng.normal(0, 0.1, (frames, 3))), rng.normal(0, 0.5, (frames, 3)))
 
 
-def random_landmarks(rng, n):
+def random_landmarks(rng, n) -> np.ndarray:
     return np.column_stack([rng.uniform(-1.5, 1.5, (n, 2)), rng.uniform(4, 9, n)])
 
 
@@ -46,14 +47,14 @@ def directions(poses, mounts, points, frame, camera):
     return p_cam / np.linalg.norm(p_cam, axis=1, keepdims=True)
 
 
-def resolution(bearing):
+def resolution(bearing) -> np.ndarray:
     """M (K, 2, 3): pixels per unit of direction, nothing along the direction itself."""
     across = np.cross(bearing, [0.0, 1.0, 0.0])
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     return FOCAL * np.stack([across, np.cross(bearing, across)], 1)
 
 
-def observe(rng, poses, mounts, points, noise_px=0.0):
+def observe(rng, poses, mounts, points, noise_px=0.0) -> Observations:
     """Every frame sees every landmark with both cameras."""
     every = product(range(len(poses.R)), range(2), range(len(points)))
     frame, camera, landmark = np.array(list(every)).T
@@ -72,7 +73,7 @@ def problem(seed, frames, landmarks, noise_px=1.0, off=0.01):
     return seen, mounts, moved, points + rng.normal(0, off, points.shape)
 
 
-def stepped(poses, d):
+def stepped(poses, d) -> Poses:
     d = d.reshape(-1, 6)
     return Poses(poses.R @ exp_so3(d[:, :3]), poses.p + (poses.R @ d[:, 3:, None])[..., 0])
 
@@ -101,7 +102,7 @@ def dense_normal_equations(seen, mounts, poses, points, noise):
 class ImageCost:
     """The vision cost of some sightings, asked with plain poses and landmarks."""
 
-    def __init__(self, seen, mounts, noise, refined=()):
+    def __init__(self, seen, mounts, noise, refined=()) -> None:
         self.seen, self.noise, self.refined = seen, noise, refined
         T_body_cams = transform(np.swapaxes(mounts.R_cam_body, 1, 2), mounts.p_body_cam)
         self.calibration = Values({Key(Mount, i): Mount(T) for i, T in enumerate(T_body_cams)})
@@ -115,12 +116,12 @@ class ImageCost:
         values, where = (self.states(one, rates) | self.calibration for one in (poses, fixed))
         return cost.linearised(values, where)
 
-    def states(self, poses, rates):
+    def states(self, poses, rates) -> Values:
         every = enumerate(zip(poses.R, poses.p, rates, strict=True))
         return Values({Key(State, i): State(R, p, R @ rate[3:]) for i, (R, p, rate) in every})
 
 
-def blank_frame(index, gyro):
+def blank_frame(index, gyro) -> Frame:
     none = np.zeros(0, np.int64), np.zeros((2, 0, 3)), np.zeros((2, 0, 2, 3)), np.zeros((2, 0), bool)
     return Frame(index, index, State(np.eye(3), np.zeros(3)), *none, gyro=gyro)
 
@@ -130,7 +131,7 @@ def blank_frame(index, gyro):
 
 @pytest.mark.parametrize(("frames", "landmarks"), SIZES)
 @pytest.mark.parametrize("noise", [GAUSS, RobustPixels(0.7, 1.5)])
-def test_normal_equations_are_the_schur_complement_of_the_dense_ones(frames, landmarks, noise):
+def test_normal_equations_are_the_schur_complement_of_the_dense_ones(frames, landmarks, noise) -> None:
     seen, mounts, poses, points = problem(frames + landmarks, frames, landmarks)
     got = ImageCost(seen, mounts, noise).at(poses, poses, points)
     H, g = dense_normal_equations(seen, mounts, poses, points, noise)
@@ -146,7 +147,7 @@ def test_normal_equations_are_the_schur_complement_of_the_dense_ones(frames, lan
 
 
 @pytest.mark.parametrize("scale", [1e6, 1.5, 0.2])
-def test_cost_is_half_the_sum_of_squares_below_the_scale_and_a_logarithm_beyond(scale):
+def test_cost_is_half_the_sum_of_squares_below_the_scale_and_a_logarithm_beyond(scale: float) -> None:
     seen, mounts, poses, points = problem(3, 3, 10, off=0.002)
     noise = RobustPixels(0.7, scale)
     got = ImageCost(seen, mounts, noise).at(poses, poses, points)
@@ -157,7 +158,7 @@ def test_cost_is_half_the_sum_of_squares_below_the_scale_and_a_logarithm_beyond(
     assert 0 < (error > scale).mean() < 1 or scale != 1.5
 
 
-def test_noise_and_scale_are_those_of_most_errors_and_few_tell_nothing():
+def test_noise_and_scale_are_those_of_most_errors_and_few_tell_nothing() -> None:
     noise, errors = RobustPixels(0.7, noise_scale=2.0), np.random.default_rng(0).rayleigh(0.2, 1000)
     assert noise.fitted(errors).sigma == pytest.approx(2.0 * 0.2, rel=0.05)
     assert noise.fitted(50 * errors).sigma == noise.fitted(500 * errors).sigma < 1.0  # a contradiction is no noise
@@ -168,7 +169,7 @@ def test_noise_and_scale_are_those_of_most_errors_and_few_tell_nothing():
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0, 6.0, 1e9])
-def test_weights_of_gaussian_errors_add_up_to_what_they_tell(factor):
+def test_weights_of_gaussian_errors_add_up_to_what_they_tell(factor: float) -> None:
     errors = np.random.default_rng(0).rayleigh(0.3, 100_000)
     noise = RobustPixels(0.3, factor=factor).fitted(errors)
     assert np.mean(noise.weight / (1 + (errors / noise.scale) ** 2)) == pytest.approx(1 / 0.3**2, rel=0.01)
@@ -206,7 +207,7 @@ def test_curvature_is_that_of_the_cost_where_every_ray_meets():
         assert (bowl(d) + bowl(-d)) / 2 == pytest.approx(d @ here.H @ d / 2, rel=1e-3)
 
 
-def test_moving_the_whole_scene_costs_nothing():
+def test_moving_the_whole_scene_costs_nothing() -> None:
     """Cameras alone know neither place nor heading of the whole."""
     seen, mounts, poses, points = problem(7, 4, 30, noise_px=0.0, off=0.0)
     H = ImageCost(seen, mounts, GAUSS).at(poses, poses, points).H
@@ -220,7 +221,7 @@ def test_moving_the_whole_scene_costs_nothing():
     assert np.linalg.eigvalsh(H)[6] > 1e-6 * np.abs(H).max()  # six directions and no more
 
 
-def test_derivatives_come_from_the_fixed_poses_and_errors_from_the_present_ones():
+def test_derivatives_come_from_the_fixed_poses_and_errors_from_the_present_ones() -> None:
     seen, mounts, poses, points = problem(8, 3, 10)
     other = stepped(poses, np.random.default_rng(9).normal(0, 0.05, 18))
     cost = ImageCost(seen, mounts, GAUSS)
@@ -230,7 +231,7 @@ def test_derivatives_come_from_the_fixed_poses_and_errors_from_the_present_ones(
     assert np.abs(mixed.g - cost.at(poses, poses, points).g).max() > 0
 
 
-def test_a_landmark_behind_its_camera_costs_a_constant_and_pulls_at_nothing():
+def test_a_landmark_behind_its_camera_costs_a_constant_and_pulls_at_nothing() -> None:
     seen, mounts, poses, points = problem(10, 2, 1)
     behind = ImageCost(seen, mounts, RobustPixels(1.0, 3.0, factor=1e9)).at(poses, poses, -points)
     assert (behind.errors == BEHIND_PX).all()
@@ -284,7 +285,7 @@ def test_with_rates_the_equations_tell_of_mounts_and_time_offset_too():
 
 
 @pytest.mark.parametrize("refined", [(TIME_OFFSET,), (Key(Mount, 1),), (Key(Mount, 1), TIME_OFFSET)])
-def test_what_is_refined_alone_has_the_equations_that_it_has_beside_the_others(refined):
+def test_what_is_refined_alone_has_the_equations_that_it_has_beside_the_others(refined) -> None:
     seen, mounts, poses, points = problem(16, 3, 20)
     rates = np.random.default_rng(17).normal(0, 1, (3, 6))
     every = (Key(Mount, 0), Key(Mount, 1), TIME_OFFSET)
@@ -296,14 +297,14 @@ def test_what_is_refined_alone_has_the_equations_that_it_has_beside_the_others(r
     np.testing.assert_allclose(some.g, whole.g[rows], atol=1e-9 * np.abs(whole.g).max())
 
 
-def test_the_rates_of_a_frame_are_its_gyro_less_the_bias_and_its_velocity_in_the_body():
+def test_the_rates_of_a_frame_are_its_gyro_less_the_bias_and_its_velocity_in_the_body() -> None:
     frame, bias = blank_frame(3, np.array([0.1, 0.2, 0.3])), np.array([0.01, -0.02, 0.03])
     R, v = exp_so3(np.array([0.3, -0.4, 0.5])), np.array([1.0, 2.0, 3.0])
     values = Values({frame.key: State(R, np.zeros(3), v, gyro_bias=bias)})
     np.testing.assert_allclose(body_rates([frame], values), [np.r_[frame.gyro - bias, R.T @ v]])
 
 
-def test_a_frame_whose_time_offset_has_changed_is_where_its_rates_have_taken_it():
+def test_a_frame_whose_time_offset_has_changed_is_where_its_rates_have_taken_it() -> None:
     """The pose after 20 ms in 2,000 small steps of its turning and its velocity."""
     frame, bias = blank_frame(3, np.array([0.4, -0.2, 0.3])), np.array([0.01, -0.02, 0.03])
     known = replace(blank_frame(4, np.zeros(3)), offset_s=0.02)
@@ -322,21 +323,21 @@ def test_a_frame_whose_time_offset_has_changed_is_where_its_rates_have_taken_it(
 
 
 @pytest.mark.parametrize("n", [1, 2, 50])
-def test_small_landmark_steps_are_plain_sums(n):
+def test_small_landmark_steps_are_plain_sums(n: int) -> None:
     rng = np.random.default_rng(n)
     points, origin = random_landmarks(rng, n), rng.normal(0, 0.5, (n, 3))
     steps = rng.normal(0, 1e-4, (n, 3))
     np.testing.assert_allclose(step_landmarks(points, steps, origin), points + steps, atol=1e-7)
 
 
-def test_a_landmark_never_falls_behind_its_origin_nor_beyond_a_kilometre():
+def test_a_landmark_never_falls_behind_its_origin_nor_beyond_a_kilometre() -> None:
     origin, point = np.zeros((1, 3)), np.array([[0, 0, 5.0]])
     for along, distance in ((-1e6, 0.1), (1e6, 1000.0), (5.0, 1000.0), (2.5, 10.0), (-5.0, 2.5)):
         moved = step_landmarks(point, np.array([[0, 0, along]]), origin)
         np.testing.assert_allclose(moved, [[0, 0, distance]], rtol=1e-9)
 
 
-def test_two_gauss_newton_steps_bring_far_landmarks_home():
+def test_two_gauss_newton_steps_bring_far_landmarks_home() -> None:
     rng = np.random.default_rng(12)
     mounts, poses = random_mounts(rng), random_poses(rng, 3)
     true = random_landmarks(rng, 20) * 8
@@ -349,7 +350,7 @@ def test_two_gauss_newton_steps_bring_far_landmarks_home():
 
 
 @pytest.mark.parametrize("n", [1, 2, 50])
-def test_exact_rays_meet_in_their_point(n):
+def test_exact_rays_meet_in_their_point(n: int) -> None:
     rng = np.random.default_rng(n)
     mounts, poses, points = random_mounts(rng), random_poses(rng, 3), random_landmarks(rng, n)
     found = triangulate(poses, observe(rng, poses, mounts, points), n, mounts)
@@ -376,7 +377,7 @@ def test_the_triangulated_point_is_nearest_to_all_rays():
     assert found.miss_rad[0] > 1e-3
 
 
-def test_parallel_rays_say_nothing_and_crossing_ones_behind_are_not_ahead():
+def test_parallel_rays_say_nothing_and_crossing_ones_behind_are_not_ahead() -> None:
     mounts = CameraMounts([np.eye(4), transform(np.eye(3), np.array([0.1, 0, 0]))])
     poses = Poses(np.eye(3)[None], np.zeros((1, 3)))
     pair = np.arange(2)
@@ -394,7 +395,7 @@ def test_parallel_rays_say_nothing_and_crossing_ones_behind_are_not_ahead():
 
 
 @pytest.mark.parametrize("n", [1, 2, 50])
-def test_sightings_are_those_of_a_plain_search(n):
+def test_sightings_are_those_of_a_plain_search(n: int) -> None:
     rng = np.random.default_rng(n)
     frames = []
     for index in range(3):
@@ -414,7 +415,7 @@ def test_sightings_are_those_of_a_plain_search(n):
     assert got.counts(n).tolist() == [sum(row[2] == k for row in by_hand) for k in range(n)]
 
 
-def test_the_kernels_need_no_folder_to_keep_what_was_compiled(tmp_path, monkeypatch):
+def test_the_kernels_need_no_folder_to_keep_what_was_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, "/dev/null")
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)

@@ -36,7 +36,7 @@ def truth() -> Trajectory:
 
 
 @pytest.fixture(scope="session")
-def estimate(truth) -> Trajectory:
+def estimate(truth: Trajectory) -> Trajectory:
     """20 Hz, each stamp off by up to 1 ms from one of the truth's."""
     every = disturbed(Trajectory(truth.stamps_ns[::10], truth.positions[::10], truth.quaternions[::10]), seed=2)
     shift = np.random.default_rng(3).integers(-1_000_000, 1_000_000, len(every))
@@ -56,14 +56,14 @@ def make_frame(stamp_ns, state=None, T_map_odom=None, total_ms=20.0) -> FrameRes
 def frame_at():
     """A frame at a stamp, with a state of the given fields or none."""
 
-    def make(stamp_ns, posed=True, **fields):
+    def make(stamp_ns, posed=True, **fields) -> FrameResult:
         return make_frame(stamp_ns, make_state(**fields) if posed else None)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def record(truth) -> RunRecord:
+def record(truth: Trajectory) -> RunRecord:
     """100 frames at 20 Hz along the truth: 10 without pose, then 1 cm of noise, 4 of them degraded, one lost."""
     rng = np.random.default_rng(4)
     result = RunRecord(frames_total=101, source="<test>", frames_dropped=1, loops=2)
@@ -79,7 +79,7 @@ def record(truth) -> RunRecord:
 
 
 @pytest.fixture(scope="session")
-def written(tmp_path_factory, record, truth):
+def written(tmp_path_factory: pytest.TempPathFactory, record: RunRecord, truth: Trajectory):
     """The folder with the record's files, and its metrics."""
     out = tmp_path_factory.mktemp("results") / "new" / "run"
     return out, write_results(out, record, truth, "tracker: lk  # <b>&\n")

@@ -28,26 +28,26 @@ def _rms_distance(error: m.AbsoluteError) -> float:
     return m.rms(np.linalg.norm(error.position, axis=1))
 
 
-def test_a_rigidly_moved_copy_has_no_error(truth):
+def test_a_rigidly_moved_copy_has_no_error(truth: Trajectory) -> None:
     moved = geometry.transform(geometry.exp_so3(np.array([1.0, -2.0, 0.5])), np.array([100.0, 20.0, -3.0]))
     error = m.absolute_error(truth, from_poses(truth.stamps_ns.tolist(), moved @ poses(truth)))
     assert np.abs(error.position).max() < 1e-10
     assert error.rotation_rad.max() < 1e-7
 
 
-def test_a_circle_of_larger_radius_is_off_by_the_difference():
+def test_a_circle_of_larger_radius_is_off_by_the_difference() -> None:
     T, larger = _circle(), _circle(radius=2.1)
     assert _rms_distance(m.absolute_error(_of(T), _of(larger))) == pytest.approx(0.1, rel=1e-12)
 
 
-def test_errors_to_alternating_sides_of_a_plane_are_kept_whole():
+def test_errors_to_alternating_sides_of_a_plane_are_kept_whole() -> None:
     T = _circle()
     above = T.copy()
     above[:, 2, 3] = 0.05 * (-1.0) ** np.arange(len(T))
     assert _rms_distance(m.absolute_error(_of(T), _of(above))) == pytest.approx(0.05, rel=1e-12)
 
 
-def test_relative_error_over_a_second_is_the_speed_and_rate_error():
+def test_relative_error_over_a_second_is_the_speed_and_rate_error() -> None:
     t = np.arange(200)[:, None] * 0.05
     still = np.array([[1.0, 0.0, 0.0]])
     truth = geometry.transform(np.broadcast_to(np.eye(3), (200, 3, 3)), 1.0 * t * still)
@@ -61,7 +61,7 @@ def test_relative_error_over_a_second_is_the_speed_and_rate_error():
 
 
 @pytest.mark.parametrize("period_ns", [103_680_000, 33_333_333, 140_000_000])
-def test_periods_that_divide_no_second_have_relative_errors_too(period_ns):
+def test_periods_that_divide_no_second_have_relative_errors_too(period_ns: int) -> None:
     t = np.arange(100)[:, None] * (period_ns / 1e9)
     truth = geometry.transform(np.broadcast_to(np.eye(3), (100, 3, 3)), t * np.array([[1.0, 0.0, 0.0]]))
     faster = geometry.transform(np.broadcast_to(np.eye(3), (100, 3, 3)), 1.1 * t * np.array([[1.0, 0.0, 0.0]]))
@@ -90,7 +90,7 @@ def _kitti_by_the_book(T_true, T_est, lengths):
 
 
 @pytest.mark.parametrize(("metres", "shortest"), [(1500.0, 100.0), (84.0, 10.0), (6.0, 1.0)])
-def test_kittis_error_is_that_of_the_benchmark_over_parts_that_the_path_has(metres, shortest):
+def test_kittis_error_is_that_of_the_benchmark_over_parts_that_the_path_has(metres: float, shortest: float) -> None:
     rng = np.random.default_rng(4)
     n = 400
     speed = np.outer(rng.uniform(0.5, 1.5, n), [metres / n, 0.0, 0.0])
@@ -106,12 +106,12 @@ def test_kittis_error_is_that_of_the_benchmark_over_parts_that_the_path_has(metr
     assert found.rotation_deg_per_m == pytest.approx(np.degrees(rotation), rel=1e-6)
 
 
-def test_a_path_of_less_than_a_metre_has_no_kitti_error():
+def test_a_path_of_less_than_a_metre_has_no_kitti_error() -> None:
     T = _circle(20, radius=0.05)
     assert kitti_error(_of(T), _of(T)) is None
 
 
-def test_no_relative_error_is_taken_across_a_gap():
+def test_no_relative_error_is_taken_across_a_gap() -> None:
     T = _circle(60)
     stamps = [i * 50_000_000 + (500_000_000 if i >= 30 else 0) for i in range(60)]
     gapped = from_poses(stamps, T)
@@ -119,7 +119,7 @@ def test_no_relative_error_is_taken_across_a_gap():
     assert len(translation) == 2 * 10 + 10  # within each half, and from 20..29 a second lands on 30..39 less 10 steps
 
 
-def test_ate_rpe_and_rotation_error_equal_evo(truth, estimate):
+def test_ate_rpe_and_rotation_error_equal_evo(truth: Trajectory, estimate: Trajectory):
     pytest.importorskip("evo")
     from evo.core import metrics, sync, trajectory
 
@@ -146,7 +146,7 @@ def test_ate_rpe_and_rotation_error_equal_evo(truth, estimate):
     assert m.path_length(truth.positions) == pytest.approx(as_evo(truth).path_length, rel=1e-9)
 
 
-def test_drift_is_free_of_start_and_heading_but_not_of_tilt(truth):
+def test_drift_is_free_of_start_and_heading_but_not_of_tilt(truth: Trajectory) -> None:
     one = np.zeros(len(truth), int)
     turned = geometry.transform(geometry.exp_so3(2.0 * YAW), np.array([1.0, 2.0, 3.0])) @ poses(truth)
     same = m.drift(truth, from_poses(truth.stamps_ns.tolist(), turned), one)
@@ -159,7 +159,7 @@ def test_drift_is_free_of_start_and_heading_but_not_of_tilt(truth):
     np.testing.assert_array_equal(other.position[0], 0)
 
 
-def test_drift_starts_anew_with_each_segment(truth):
+def test_drift_starts_anew_with_each_segment(truth: Trajectory) -> None:
     T = poses(truth)
     half = len(T) // 2
     T[half:] = geometry.transform(geometry.exp_so3(-1.0 * YAW), np.array([9.0, 9.0, 9.0])) @ T[half:]
@@ -169,12 +169,12 @@ def test_drift_starts_anew_with_each_segment(truth):
     assert np.abs(m.drift(truth, estimate, 0 * segments).position).max() > 1
 
 
-def test_nees_of_one_sigma_on_every_axis_is_their_number():
+def test_nees_of_one_sigma_on_every_axis_is_their_number() -> None:
     values = m.nees(np.array([[1.0, 2.0, -3.0]]), np.diag([1.0, 4.0, 9.0])[None])
     np.testing.assert_allclose(values, [3.0], rtol=1e-12)
 
 
-def test_nees_of_errors_drawn_from_the_covariance_is_three_on_average():
+def test_nees_of_errors_drawn_from_the_covariance_is_three_on_average() -> None:
     rng = np.random.default_rng(0)
     A = rng.normal(size=(20_000, 3, 3))
     P = A @ np.swapaxes(A, 1, 2) + 0.01 * np.eye(3)
@@ -183,12 +183,12 @@ def test_nees_of_errors_drawn_from_the_covariance_is_three_on_average():
     assert m.nees(errors, P / 4).mean() == pytest.approx(12.0, abs=0.4)
 
 
-def test_rows_with_singular_or_broken_covariance_are_left_out():
+def test_rows_with_singular_or_broken_covariance_are_left_out() -> None:
     P = np.stack([np.eye(3), np.zeros((3, 3)), np.full((3, 3), np.nan), np.diag([1.0, 1.0, 1e-16]), -np.eye(3)])
     assert m.nees(np.ones((5, 3)), P).tolist() == [3.0]
 
 
-def test_path_length_and_wander_of_a_square():
+def test_path_length_and_wander_of_a_square() -> None:
     square = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
     assert m.path_length(square) == 3.0
     assert m.path_length(square[:1]) == 0.0
@@ -196,7 +196,7 @@ def test_path_length_and_wander_of_a_square():
     assert m.rms(np.array([])) is None
 
 
-def test_velocity_is_the_slope_of_the_truth_and_unknown_where_it_is_sparse(truth):
+def test_velocity_is_the_slope_of_the_truth_and_unknown_where_it_is_sparse(truth: Trajectory) -> None:
     at = truth.stamps_ns[[100, 1000, 3000]] + 2_000_000  # between two of its poses
     before, after = at_times(truth, at - 5_000_000)[0], at_times(truth, at + 5_000_000)[0]
     slope = (after.positions - before.positions) / 0.01
@@ -205,7 +205,7 @@ def test_velocity_is_the_slope_of_the_truth_and_unknown_where_it_is_sparse(truth
     assert np.isnan(m.velocities(sparse, at)).all()
 
 
-def test_a_heading_that_is_wrong_at_the_start_only_is_turned_away(truth):
+def test_a_heading_that_is_wrong_at_the_start_only_is_turned_away(truth: Trajectory) -> None:
     T = poses(truth)
     T[0, :3, :3] = geometry.exp_so3(0.02 * YAW) @ T[0, :3, :3]
     estimate = from_poses(truth.stamps_ns.tolist(), poses(truth))

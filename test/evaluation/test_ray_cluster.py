@@ -62,7 +62,7 @@ def started():
 
 
 @pytest.fixture
-def cluster(monkeypatch, root):
+def cluster(monkeypatch: pytest.MonkeyPatch, root: Path):
     """Started anew where Ray gives a node up: it waits for 30 s, which a loaded machine may need."""
     monkeypatch.setenv("PYTHONPATH", str(root))  # as installed on every node
     for attempts_left in (2, 1, 0):
@@ -81,7 +81,9 @@ def results(out):
     return [(run["source"], run.get("error"), run.get("metrics")) for run in runs]
 
 
-def test_a_cluster_that_loses_a_worker_gives_the_results_of_one_machine(tmp_path, cluster, monkeypatch):
+def test_a_cluster_that_loses_a_worker_gives_the_results_of_one_machine(
+    tmp_path: Path, cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "run.py").write_text(RUN)
     monkeypatch.setattr(benchmark, "LETVINS", [sys.executable, str(tmp_path / "run.py")])
     for name in NAMES:
@@ -90,7 +92,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_results_of_one_machine(tmp_path
     suite.write_text("sources: [" + ", ".join(f"{{name: {n}, path: {n}}}" for n in NAMES) + "]\nrepeats: 1\n")
     killed: list[Any] = []
 
-    def lose_a_worker():
+    def lose_a_worker() -> None:
         """Once both workers are at a run, kill the first of them; then let all runs go on."""
         until = time.monotonic() + 120
         while time.monotonic() < until and len(killed) == 0:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +9,7 @@ from letvins_ros.evaluation.regression import read_rows, summarise, worse
 from letvins_ros.evaluation.suite import DEFAULT_TOLERANCE, Configuration, Source, Suite, Tolerance
 
 
-def _suite(tolerance=DEFAULT_TOLERANCE):
+def _suite(tolerance=DEFAULT_TOLERANCE) -> Suite:
     return Suite((Source("s"),), (Configuration("c"),), 3, None, tolerance, 1.0, 1.0)
 
 
@@ -31,17 +32,19 @@ def _runs(*values, **others):
         (None, None, False),
     ],
 )
-def test_an_error_is_worse_by_more_than_both_tolerances(now, before, expected):
+def test_an_error_is_worse_by_more_than_both_tolerances(
+    now: float | None, before: float | None, expected: bool
+) -> None:
     assert worse("ate_rmse_m", now, before, Tolerance(0.05, 0.005)) is expected
 
 
-def test_coverage_is_worse_when_lower_by_anything():
+def test_coverage_is_worse_when_lower_by_anything() -> None:
     assert worse("coverage", 0.999, 1.0, Tolerance())
     assert not worse("coverage", 1.0, 0.999, Tolerance())
     assert not worse("coverage", 1.0, 1.0, Tolerance())
 
 
-def test_statistics_are_over_the_runs_and_reach_into_nested_figures():
+def test_statistics_are_over_the_runs_and_reach_into_nested_figures() -> None:
     runs = _runs(3.0, 1.0, 8.0, total_ms={"median": 5.0}, interrupted=False, loops=None)
     (row,) = summarise(_suite(), runs, None)
     assert row["statistics"]["ate_rmse_m"] == {"median": 3.0, "mean": 4.0, "min": 1.0, "max": 8.0}
@@ -50,7 +53,7 @@ def test_statistics_are_over_the_runs_and_reach_into_nested_figures():
     assert (row["runs"], row["failed"], row["new"], row["worse"]) == (3, 0, True, [])
 
 
-def test_the_median_is_compared_with_the_baseline_of_the_same_row():
+def test_the_median_is_compared_with_the_baseline_of_the_same_row() -> None:
     before = summarise(_suite(), _runs(0.010, 0.011, 0.5), None)
     (row,) = summarise(_suite(), _runs(0.011, 0.9, 0.020), before)
     assert row["worse"] == [{"metric": "ate_rmse_m", "now": 0.020, "before": 0.011}]
@@ -58,20 +61,20 @@ def test_the_median_is_compared_with_the_baseline_of_the_same_row():
     assert (row["worse"], row["new"]) == ([], False)
 
 
-def test_failed_runs_are_counted_and_leave_the_median_to_the_others():
+def test_failed_runs_are_counted_and_leave_the_median_to_the_others() -> None:
     runs = [*_runs(1.0, 2.0), {"source": "s", "configuration": "c", "error": "exit 1"}]
     (row,) = summarise(_suite(), runs, None)
     assert (row["runs"], row["failed"], row["statistics"]["ate_rmse_m"]["median"]) == (3, 1, 1.5)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"rows": [1]}', '{"rows": [{"source": "s"}]}', '{"rows": 5}'])
-def test_a_baseline_that_is_none_is_a_data_error(tmp_path, text):
+def test_a_baseline_that_is_none_is_a_data_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "b.json").write_text(text)
     with pytest.raises(DataError, match=r"b\.json is not a benchmark\.json"):
         read_rows(tmp_path / "b.json")
 
 
-def test_rows_are_read_back(tmp_path):
+def test_rows_are_read_back(tmp_path: Path) -> None:
     rows = summarise(_suite(), _runs(1.0), None)
     (tmp_path / "b.json").write_text(json.dumps({"rows": rows}))
     assert read_rows(tmp_path / "b.json") == rows
@@ -92,7 +95,7 @@ def test_rows_are_read_back(tmp_path):
         ({"runs": None}, r"rows\[0\]\.runs must be an integer"),
     ],
 )
-def test_a_baseline_with_impossible_values_names_them(change, complaint, tmp_path):
+def test_a_baseline_with_impossible_values_names_them(change, complaint: str, tmp_path: Path) -> None:
     (row,) = summarise(_suite(), _runs(1.0), None)
     (tmp_path / "b.json").write_text(json.dumps({"rows": [row | change]}))
     with pytest.raises(DataError, match=complaint):

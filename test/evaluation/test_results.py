@@ -3,6 +3,7 @@ import csv
 import json
 import shutil
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from letvins_ros.evaluation.run_metrics import compare, run_metrics
 from letvins_ros.evaluation.run_page import run_page
 from letvins_ros.evaluation.trajectory import read_tum, write_tum
 from letvins_ros.processes import peak_rss_mb
-from letvins_ros.types import VioState, VioStatus
+from letvins_ros.types import Trajectory, VioState, VioStatus
 
 KEYS = (  # what other programs read
     "frames frames_dropped duration_s path_length_m coverage initialised_after_s resets loops ate_rmse_m ate_map_rmse_m"
@@ -32,7 +33,7 @@ def _metrics(record, truth=None):
     return run_metrics(record, truth, compare(record, truth))
 
 
-def test_a_run_is_counted_right(record, truth):
+def test_a_run_is_counted_right(record: RunRecord, truth: Trajectory) -> None:
     metrics = _metrics(record, truth)
     assert set(KEYS) <= set(metrics)
     assert (metrics["frames"], metrics["frames_total"], metrics["frames_dropped"]) == (100, 101, 1)
@@ -45,7 +46,7 @@ def test_a_run_is_counted_right(record, truth):
     assert metrics["total_ms"] == {"median": pytest.approx(69.5), "p95": pytest.approx(114.05), "max": 119.0}
 
 
-def test_errors_match_the_noise_put_in(record, truth):
+def test_errors_match_the_noise_put_in(record: RunRecord, truth: Trajectory) -> None:
     metrics = _metrics(record, truth)
     assert metrics["ate_rmse_m"] == pytest.approx(0.01 * np.sqrt(3), rel=0.15)
     assert metrics["ate_map_rmse_m"] == pytest.approx(metrics["ate_rmse_m"], rel=1e-9)  # the map is only shifted
@@ -54,7 +55,7 @@ def test_errors_match_the_noise_put_in(record, truth):
     assert 3 < metrics["nees_position_mean"] < 12  # 3, and as much again by the error of the pose it starts from
 
 
-def test_nees_is_null_where_the_truth_has_another_vertical(record, truth):
+def test_nees_is_null_where_the_truth_has_another_vertical(record: RunRecord, truth: Trajectory) -> None:
     lying = type(truth)(
         truth.stamps_ns, truth.positions[:, [0, 2, 1]], truth.quaternions[:, [0, 2, 1, 3]] * [1, 1, 1, -1]
     )
@@ -63,13 +64,13 @@ def test_nees_is_null_where_the_truth_has_another_vertical(record, truth):
     assert metrics["ate_rmse_m"] is not None
 
 
-def test_without_truth_the_errors_are_null_and_the_path_is_the_estimates(record):
+def test_without_truth_the_errors_are_null_and_the_path_is_the_estimates(record: RunRecord) -> None:
     metrics = _metrics(record)
     assert all(metrics[key] is None for key in KEYS if key.startswith(("ate", "rpe", "nees")))
     assert metrics["path_length_m"] > 1
 
 
-def test_resets_are_counted_with_time_and_reason(frame_at):
+def test_resets_are_counted_with_time_and_reason(frame_at) -> None:
     record = RunRecord(frames_total=4)
     for i, (resets, reason) in enumerate([(0, ""), (0, ""), (1, "speed of 60 m/s"), (1, "")]):
         record.add(frame_at(i * 500_000_000, resets=resets, reason=reason))
@@ -78,7 +79,7 @@ def test_resets_are_counted_with_time_and_reason(frame_at):
     assert metrics["reset_reasons"] == ["1.00 s: speed of 60 m/s"]
 
 
-def test_every_file_is_written_and_the_rows_agree(written, record):
+def test_every_file_is_written_and_the_rows_agree(written, record: RunRecord) -> None:
     out, metrics = written
     assert {path.name for path in out.iterdir()} == FILES
     assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
@@ -93,7 +94,9 @@ def test_every_file_is_written_and_the_rows_agree(written, record):
     assert (out / "config.yaml").read_text() == "tracker: lk  # <b>&\n"
 
 
-def test_evaluating_the_written_trajectory_gives_the_runs_own_figures(tmp_path, written, truth):
+def test_evaluating_the_written_trajectory_gives_the_runs_own_figures(
+    tmp_path: Path, written, truth: Trajectory
+) -> None:
     out, metrics = written
     write_tum(tmp_path / "truth.tum", truth)
     again = evaluate(out / "trajectory.tum", tmp_path / "truth.tum")
@@ -102,7 +105,7 @@ def test_evaluating_the_written_trajectory_gives_the_runs_own_figures(tmp_path, 
 
 
 @pytest.mark.parametrize("frames", [0, 3])
-def test_a_run_that_never_initialised_says_so(truth, frame_at, frames):
+def test_a_run_that_never_initialised_says_so(truth: Trajectory, frame_at, frames: int) -> None:
     record = RunRecord(frames_total=9, interrupted=True)
     for i in range(frames):
         record.add(frame_at(i * 50_000_000, status=VioStatus.INITIALISING, reason="waiting for motion"))
@@ -115,31 +118,31 @@ def test_a_run_that_never_initialised_says_so(truth, frame_at, frames):
     ]
 
 
-def test_a_run_without_any_frame_is_written_whole(tmp_path, truth):
+def test_a_run_without_any_frame_is_written_whole(tmp_path: Path, truth: Trajectory) -> None:
     write_results(tmp_path, RunRecord(frames_total=9), truth, "")
     assert {path.name for path in tmp_path.iterdir()} == FILES
     assert (tmp_path / "trajectory.tum").read_bytes() == b""
 
 
-def test_a_single_pose_has_no_error_but_a_report(truth, frame_at):
+def test_a_single_pose_has_no_error_but_a_report(truth: Trajectory, frame_at) -> None:
     record = RunRecord(frames_total=1)
     record.add(frame_at(int(truth.stamps_ns[0])))
     assert compare(record, truth) is None
     assert run_page(record, _metrics(record, truth), None).notices == []
 
 
-def test_a_folder_that_cannot_be_written_is_a_data_error(tmp_path, record):
+def test_a_folder_that_cannot_be_written_is_a_data_error(tmp_path: Path, record: RunRecord) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cannot write .*/file/out: (Not a directory|File exists)"):
         write_results(tmp_path / "file" / "out", record, None, "")
 
 
-def test_peak_memory_is_at_least_what_is_held():
+def test_peak_memory_is_at_least_what_is_held() -> None:
     held = np.ones(30 << 17)  # 30 MB
     assert held.nbytes / 1e6 < peak_rss_mb() < 100_000
 
 
-def test_time_counts_from_the_records_creation(frame_at):
+def test_time_counts_from_the_records_creation(frame_at) -> None:
     record = RunRecord(frames_total=2)
     record._started = (record._started[0] - 2.0, record._started[1] - 1.0)
     for stamp in (0, 6_000_000_000):
@@ -149,7 +152,7 @@ def test_time_counts_from_the_records_creation(frame_at):
     assert metrics["cpu_ms_per_frame"] == pytest.approx(500.0, rel=0.05)
 
 
-def test_an_hour_of_frames_takes_little_memory():
+def test_an_hour_of_frames_takes_little_memory() -> None:
     """A state's covariance (15, 15) and what else no result needs is not kept."""
     count, zero = 2000, np.zeros(3)
     record = RunRecord(count)
@@ -163,7 +166,9 @@ def test_an_hour_of_frames_takes_little_memory():
     assert held / count < 1000  # bytes: 70 MB in an hour of 20 frames a second
 
 
-def test_results_of_another_run_are_replaced_together(written, record, truth, tmp_path):
+def test_results_of_another_run_are_replaced_together(
+    written, record: RunRecord, truth: Trajectory, tmp_path: Path
+) -> None:
     shutil.copytree(written[0], tmp_path, dirs_exist_ok=True)
     for name in ("map.png", "own.txt"):  # the other run had loops; a user's file
         (tmp_path / name).write_text("old")
@@ -173,9 +178,9 @@ def test_results_of_another_run_are_replaced_together(written, record, truth, tm
 
 
 def test_where_not_all_can_be_written_the_results_before_stay_and_the_new_ones_are_beside(
-    written, record, truth, tmp_path, monkeypatch
-):
-    def refuse(out, page):
+    written, record: RunRecord, truth: Trajectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(out, page) -> None:
         raise DataError(f"cannot write {out}/trajectory.png: No space left on device")
 
     out = tmp_path / "out"

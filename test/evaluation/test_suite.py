@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import pytest
 
 from letvins_ros.errors import ConfigError
@@ -20,7 +22,7 @@ tolerance:
 
 
 @pytest.fixture
-def load(tmp_path):
+def load(tmp_path: Path):
     (tmp_path / "data" / "clip").mkdir(parents=True)
     (tmp_path / "lk.yaml").touch()
 
@@ -31,7 +33,7 @@ def load(tmp_path):
     return load
 
 
-def test_every_key_of_a_suite_is_read(load, tmp_path):
+def test_every_key_of_a_suite_is_read(load, tmp_path: Path) -> None:
     suite = load(FULL)
     assert suite.sources == (
         Source("clip", tmp_path / "data" / "clip"),
@@ -45,7 +47,7 @@ def test_every_key_of_a_suite_is_read(load, tmp_path):
     assert suite.tolerance["coverage"] == Tolerance()
 
 
-def test_a_suite_of_sources_alone_runs_the_defaults_three_times(load):
+def test_a_suite_of_sources_alone_runs_the_defaults_three_times(load) -> None:
     suite = load("sources: [{name: clip, path: data/clip}]")
     assert suite.configurations == (Configuration("default"),)
     assert (suite.repeats, suite.baseline) == (3, None)
@@ -98,7 +100,7 @@ def test_a_suite_of_sources_alone_runs_the_defaults_three_times(load):
         ),
     ],
 )
-def test_a_mistake_is_named_by_its_key_in_one_line(load, text, message):
+def test_a_mistake_is_named_by_its_key_in_one_line(load, text, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(text)
     assert message in str(caught.value)

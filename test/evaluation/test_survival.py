@@ -7,13 +7,13 @@ from letvins_ros.evaluation.survival import AFTER, ALIVE, CELLS, Survival
 from letvins_ros.types import FrameTracks
 
 
-def tracks(ids, uv, ages=None):
+def tracks(ids, uv, ages=None) -> FrameTracks:
     uv = np.array(uv, np.float32).reshape(-1, 2)
     ages = np.zeros(len(ids), np.int32) if ages is None else np.array(ages, np.int32)
     return FrameTracks(0, np.array(ids, np.int64), uv[None], ages)
 
 
-def test_each_cell_tells_the_share_of_its_features_alive_some_frames_later():
+def test_each_cell_tells_the_share_of_its_features_alive_some_frames_later() -> None:
     survival = Survival(160, 100)
     frames = 2 * AFTER
     for i in range(frames):  # one stays in the first cell, another is replaced in every frame in the last
@@ -31,7 +31,7 @@ def test_each_cell_tells_the_share_of_its_features_alive_some_frames_later():
 
 
 @pytest.mark.parametrize("count", [0, 1, AFTER])
-def test_a_sequence_too_short_has_no_share_but_a_figure(count):
+def test_a_sequence_too_short_has_no_share_but_a_figure(count) -> None:
     survival = Survival(160, 100)
     for _ in range(count):
         survival.add(tracks([], []))
@@ -39,7 +39,7 @@ def test_a_sequence_too_short_has_no_share_but_a_figure(count):
     assert survival.figure("short").axes[0].get_title() == "short"
 
 
-def test_drawing_marks_the_feature_and_its_tail_and_leaves_the_image():
+def test_drawing_marks_the_feature_and_its_tail_and_leaves_the_image() -> None:
     drawer, image = TrackDrawer(), np.full((100, 200), 90, np.uint8)
     for i in range(5):
         drawn = drawer.draw(image, tracks([7], [[50 + 10 * i, 40]], [i]))
@@ -52,7 +52,7 @@ def test_drawing_marks_the_feature_and_its_tail_and_leaves_the_image():
     assert not (gone != 90).any(axis=2)[30:].any()
 
 
-def test_drawing_outlines_what_a_first_patch_has_become():
+def test_drawing_outlines_what_a_first_patch_has_become() -> None:
     image, outline = np.full((100, 200), 90, np.uint8), np.array([[[118, 41], [118, 59], [82, 59], [82, 41]]])
     drawn = TrackDrawer().draw(image, tracks([7], [[100, 50]]), outline)
     rows, columns = np.nonzero((drawn != 90).any(axis=2))
@@ -60,7 +60,7 @@ def test_drawing_outlines_what_a_first_patch_has_become():
     assert (columns.min(), columns.max()) == pytest.approx((82, 118), abs=1)
 
 
-def test_old_and_new_features_differ_in_colour():
+def test_old_and_new_features_differ_in_colour() -> None:
     image = np.zeros((100, 200), np.uint8)
     new, old = (TrackDrawer().draw(image, tracks([1], [[50, 50]], [age]))[50, 50].tolist() for age in (0, 1000))
     assert new != old

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,19 +17,19 @@ ROW = "1403636580.838555648 1 2 3 0 0 0 1\n"
 
 
 @pytest.mark.parametrize("stamp_ns", [0, 1, 999_999_999, -5, START_NS, START_NS + 1, 2**63 - 1])
-def test_a_stamp_survives_as_text_to_the_nanosecond(stamp_ns):
+def test_a_stamp_survives_as_text_to_the_nanosecond(stamp_ns) -> None:
     assert to_nanoseconds([Decimal(tr.stamp_text(stamp_ns))], integers=False) == (np.array([stamp_ns]), "s")
 
 
 @pytest.mark.parametrize("text", ["1.403636580838555648e+09", "1403636580.8385556484999"])
-def test_exponents_and_surplus_digits_are_read_as_stamps(tmp_path, text):
+def test_exponents_and_surplus_digits_are_read_as_stamps(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.tum").write_text(ROW.replace("1403636580.838555648", text))
     assert tr.read_tum(tmp_path / "a.tum").stamps_ns.tolist() == [START_NS]
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("ns", 1), ("us", 10**3), ("ms", 10**6)])
 @pytest.mark.parametrize("form", ["{}", "{}.0", "{:.12e}"])
-def test_stamps_in_other_units_are_known_by_their_size_and_noted(tmp_path, unit, factor, form):
+def test_stamps_in_other_units_are_known_by_their_size_and_noted(tmp_path: Path, unit: str, factor, form: str) -> None:
     stamps = [(START_NS // 10**9 * 10**9 + i * 50_000_000) // factor for i in range(3)]
     texts = [form.format(float(stamp) if "e" in form else stamp) for stamp in stamps]
     (tmp_path / "a.tum").write_text("".join(f"{text} 1 2 3 0 0 0 1\n" for text in texts))
@@ -38,12 +39,12 @@ def test_stamps_in_other_units_are_known_by_their_size_and_noted(tmp_path, unit,
     assert report.notes == [f"a.tum: stamps are in {unit}"]
 
 
-def test_stamps_that_count_nanoseconds_from_zero_are_known_by_their_step(tmp_path):
+def test_stamps_that_count_nanoseconds_from_zero_are_known_by_their_step(tmp_path: Path) -> None:
     (tmp_path / "a.tum").write_text("".join(f"{i * 50_000_000} 1 2 3 0 0 0 1\n" for i in range(4)))
     assert tr.read_tum(tmp_path / "a.tum").stamps_ns.tolist() == [i * 50_000_000 for i in range(4)]
 
 
-def test_poses_between_those_of_a_trajectory_are_interpolated_over_short_gaps_only(truth):
+def test_poses_between_those_of_a_trajectory_are_interpolated_over_short_gaps_only(truth: Trajectory):
     rate, speed = np.array([0.2, -0.1, 0.5]), np.array([1.0, 2.0, -0.5])
 
     def at(seconds):
@@ -64,7 +65,7 @@ def test_poses_between_those_of_a_trajectory_are_interpolated_over_short_gaps_on
     np.testing.assert_array_equal(same.quaternions, truth.quaternions)
 
 
-def test_a_trajectory_survives_a_tum_file(tmp_path, estimate):
+def test_a_trajectory_survives_a_tum_file(tmp_path: Path, estimate: Trajectory) -> None:
     tr.write_tum(tmp_path / "a.tum", estimate)
     after = tr.read_tum(tmp_path / "a.tum")
     np.testing.assert_array_equal(after.stamps_ns, estimate.stamps_ns)
@@ -72,12 +73,12 @@ def test_a_trajectory_survives_a_tum_file(tmp_path, estimate):
     np.testing.assert_allclose(after.quaternions, estimate.quaternions, atol=1.1e-9)
 
 
-def test_a_trajectory_without_poses_gives_an_empty_file(tmp_path):
+def test_a_trajectory_without_poses_gives_an_empty_file(tmp_path: Path) -> None:
     tr.write_tum(tmp_path / "a.tum", tr.from_poses([], np.empty((0, 4, 4))))
     assert (tmp_path / "a.tum").read_bytes() == b""
 
 
-def test_rows_are_sorted_and_repeated_stamps_dropped(tmp_path):
+def test_rows_are_sorted_and_repeated_stamps_dropped(tmp_path: Path) -> None:
     (tmp_path / "a.tum").write_text("# stamp x y z qx qy qz qw\n3 3 0 0 0 0 0 2\n1 1 0 0 0 0 0 1\n\n3 9 0 0 0 0 0 1\n")
     read = tr.read_tum(tmp_path / "a.tum")
     assert read.stamps_ns.tolist() == [1_000_000_000, 3_000_000_000]
@@ -98,7 +99,7 @@ def test_rows_are_sorted_and_repeated_stamps_dropped(tmp_path):
         ("# nothing\n", "a.tum holds no poses"),
     ],
 )
-def test_a_faulty_file_is_named_with_its_row(tmp_path, text, message):
+def test_a_faulty_file_is_named_with_its_row(tmp_path: Path, text, message: str) -> None:
     (tmp_path / "a.tum").write_text(text)
     with pytest.raises(DataError) as caught:
         tr.read_tum(tmp_path / "a.tum")
@@ -106,7 +107,7 @@ def test_a_faulty_file_is_named_with_its_row(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_is_a_data_error(tmp_path):
+def test_a_missing_file_is_a_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read trajectory .*none\.tum"):
         tr.read_tum(tmp_path / "none.tum")
 
@@ -117,7 +118,7 @@ def _at(stamps_ns) -> Trajectory:
 
 
 @pytest.mark.parametrize("sizes", [(0, 0), (0, 5), (1, 1), (2, 1), (1, 2), (50, 7), (7, 50), (50, 50)])
-def test_association_equals_brute_force(sizes):
+def test_association_equals_brute_force(sizes) -> None:
     rng = np.random.default_rng(sum(sizes))
     a, b = (_at(rng.choice(200, size, replace=False)) for size in sizes)
     few, many = (a, b) if len(b) > len(a) else (b, a)
@@ -130,7 +131,7 @@ def test_association_equals_brute_force(sizes):
     assert got == (expected if few is a else [(j, i) for i, j in expected])
 
 
-def test_association_equals_evo(truth, estimate):
+def test_association_equals_evo(truth: Trajectory, estimate: Trajectory) -> None:
     sync = pytest.importorskip("evo.core.sync")
     for first, second in ((truth, estimate), (estimate, truth)):
         few, many = sorted((first, second), key=len)
@@ -141,7 +142,7 @@ def test_association_equals_evo(truth, estimate):
         np.testing.assert_array_equal(rows["second" if few is first else "first"], expected[1])
 
 
-def test_a_reference_is_a_tum_file_an_euroc_csv_or_a_dataset(tmp_path):
+def test_a_reference_is_a_tum_file_an_euroc_csv_or_a_dataset(tmp_path: Path) -> None:
     csv = "#stamp,x,y,z,qw,qx,qy,qz,vx\n1000000000,1,2,3,1,0,0,0,9\n1050000000,1,2,4,0,1,0,0,9\n"
     for folder in ("cam0/data", "state_groundtruth_estimate0"):
         (tmp_path / "mav0" / folder).mkdir(parents=True)
@@ -161,7 +162,7 @@ def test_a_reference_is_a_tum_file_an_euroc_csv_or_a_dataset(tmp_path):
         np.testing.assert_allclose(read.quaternions, [[0, 0, 0, 1], [1, 0, 0, 0]])
 
 
-def test_a_dataset_without_truth_cannot_be_a_reference(tmp_path):
+def test_a_dataset_without_truth_cannot_be_a_reference(tmp_path: Path) -> None:
     (tmp_path / "cam0" / "data").mkdir(parents=True)
     (tmp_path / "cam0" / "data.csv").write_text("1000000000,a.png\n")
     (tmp_path / "cam0" / "data" / "a.png").touch()

@@ -36,7 +36,7 @@ def damage_calibration(folder, rng):
     return folder / name
 
 
-def use_calibration(path):
+def use_calibration(path) -> None:
     """Read, and used at a point and a pixel."""
     for mounted in read_calibration(path).rig.cameras:
         camera = mounted.camera
@@ -44,6 +44,6 @@ def use_calibration(path):
         assert camera.focal_px > 0
 
 
-def test_damaged_calibrations_are_read_or_refused(tmp_path):
+def test_damaged_calibrations_are_read_or_refused(tmp_path: Path) -> None:
     counts = survives(damage_calibration, use_calibration, tmp_path)
     assert counts["read"] and counts["refused"]

@@ -4,6 +4,7 @@
 import io
 import zipfile
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -31,13 +32,13 @@ def state():
 
 
 @cache
-def published():
+def published() -> bytes:
     stream = io.BytesIO()
     torch.save({"epoch": 3, "state_dict": torch.nn.Linear(3, 2).state_dict()}, stream)
     return stream.getvalue()
 
 
-def damaged(data, rng):
+def damaged(data, rng) -> bytes:
     """The file as bytes, or what is pickled in it, in a sound archive."""
     if rng.random() < 0.3:
         return mutations.mutate(data, rng, mutations.BINARY)
@@ -61,11 +62,11 @@ def damage_run(folder, rng):
     return folder / "last.ckpt"
 
 
-def resume_run(path):
+def resume_run(path) -> None:
     resume(fabric(), str(path), state(), CONFIG)
 
 
 @pytest.mark.parametrize(("damage", "use"), [(damage_published, load_weights), (damage_run, resume_run)])
-def test_damaged_checkpoints_are_refused_or_can_be_used(damage, use, tmp_path):
+def test_damaged_checkpoints_are_refused_or_can_be_used(damage, use, tmp_path: Path) -> None:
     counts = survives(damage, use, tmp_path, files=max(FILES // 2, 20))  # torch takes its time
     assert counts["read"] and counts["refused"]

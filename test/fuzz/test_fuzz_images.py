@@ -27,7 +27,7 @@ def images():
 
 
 @cache
-def videos():
+def videos() -> list[bytes]:
     made = []
     with tempfile.TemporaryDirectory() as folder:
         for name, code in (("a.avi", "MJPG"), ("a.mp4", "mp4v")):
@@ -49,7 +49,7 @@ def damage_video(folder, rng):
     return folder / "0.avi"
 
 
-def read_file(path):
+def read_file(path) -> None:
     for flags in (cv2.IMREAD_GRAYSCALE, cv2.IMREAD_COLOR_RGB, cv2.IMREAD_UNCHANGED):
         read_image(path, flags)
 
@@ -67,14 +67,14 @@ def damage_message(folder, rng):
     return folder / "message"
 
 
-def read_message(path):
+def read_message(path) -> None:
     data, encoding, height, width, step, big = eval(path.read_text())
     message = SimpleNamespace(data=data, encoding=encoding, height=height, width=width, step=step, is_bigendian=big)
     for color in (False, True):
         ImageDecoder(color).decode(message)
 
 
-def read_compressed(path):
+def read_compressed(path) -> None:
     for color in (False, True):
         ImageDecoder(color).decode(SimpleNamespace(format="png", data=path.read_bytes()))
 
@@ -89,5 +89,5 @@ def read_compressed(path):
         (damage_message, read_message),
     ],
 )
-def test_damaged_images_harm_nobody(damage, read, tmp_path):
+def test_damaged_images_harm_nobody(damage, read, tmp_path: Path) -> None:
     assert survives(damage, read, tmp_path)["read"]

@@ -4,6 +4,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -24,28 +25,28 @@ def damage(folder, rng):
     return folder / "file"
 
 
-def read_some(path):
+def read_some(path) -> None:
     if path.read_bytes()[0] % 2:
         raise DataError(f"{path}: odd")
 
 
-def raise_other(path):
+def raise_other(path) -> None:
     raise KeyError(path.name)
 
 
-def hang(path):
+def hang(path) -> None:
     time.sleep(20)
 
 
-def die(path):
+def die(path) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
-def take_memory(path):
+def take_memory(path) -> None:
     assert np.ones(150_000_000).sum() > 0
 
 
-def test_reading_and_refusing_are_counted(tmp_path):
+def test_reading_and_refusing_are_counted(tmp_path: Path) -> None:
     counts = survives(damage, read_some, tmp_path, files=40)
     assert counts.total() == 40 and min(counts["read"], counts["refused"]) > 5
 
@@ -59,13 +60,13 @@ def test_reading_and_refusing_are_counted(tmp_path):
         (take_memory, r"seed 0: memory 1\d\d\d MB"),
     ],
 )
-def test_what_no_reader_may_do_is_told(reader, told, tmp_path):
+def test_what_no_reader_may_do_is_told(reader, told: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=told):
         survives(damage, reader, tmp_path, files=1, limit_s=0.5 if reader is hang else 10.0)
 
 
 @pytest.mark.parametrize("way", ALL, ids=lambda way: way.__name__)
-def test_every_mutation_changes_a_file_and_can_be_repeated(way):
+def test_every_mutation_changes_a_file_and_can_be_repeated(way) -> None:
     made = [way(TEXT, Random(seed)) for seed in range(50)]
     assert made == [way(TEXT, Random(seed)) for seed in range(50)]
     assert sum(one != TEXT for one in made) > 25

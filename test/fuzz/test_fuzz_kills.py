@@ -41,7 +41,7 @@ needs_ros = pytest.mark.skipif(
 class Started:
     """A `letvins` command, known with all its children by a word in their environment."""
 
-    def __init__(self, folder, *arguments, **env):
+    def __init__(self, folder, *arguments, **env) -> None:
         self._word = f"KILLED_TEST={os.getpid()}-{time.monotonic_ns()}"
         name, value = self._word.split("=")
         paths = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
@@ -51,7 +51,7 @@ class Started:
             command = [sys.executable, "-m", "letvins_ros.cli", *map(str, arguments)]
             self.process = subprocess.Popen(command, env=own, stdout=log, stderr=log)
 
-    def family(self):
+    def family(self) -> dict[str, int]:
         """Ids of the processes that have not ended, by a word of their command line."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
@@ -69,7 +69,7 @@ class Started:
                 found[names[0] if names else "other"] = int(folder.name)
         return found
 
-    def wait(self):
+    def wait(self) -> int:
         """The exit code."""
         left_after(LONGEST_S, lambda: [self.process.pid] * (self.process.poll() is None))
         return self.process.wait(timeout=0)
@@ -77,7 +77,7 @@ class Started:
     def said(self):
         return self._log.read_text()
 
-    def kill(self, victim, after_s):
+    def kill(self, victim, after_s) -> bool:
         """Kill one once it is there and so much time has passed; whether there was anything to kill."""
         time.sleep(max(self.began + after_s - time.monotonic(), 0))
         while victim not in self.family():
@@ -93,14 +93,14 @@ class Started:
 
 
 @pytest.fixture(scope="module")
-def recording(tmp_path_factory):
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kills") / "hall"
     simulate(folder, "hall", 2.0, 0)
     return folder
 
 
 @pytest.fixture(scope="module")
-def whole(recording, tmp_path_factory):
+def whole(recording: Path, tmp_path_factory: pytest.TempPathFactory):
     """Seconds that a run takes, and the map it saves."""
     folder = tmp_path_factory.mktemp("whole")
     run = Started(folder, *run_into(recording, folder))
@@ -130,7 +130,9 @@ def check_complete(folder):
 
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("victim", ["letvins", "loops"] if MANY else ["loops"])
-def test_a_killed_process_of_a_run_is_told_and_leaves_whole_files(victim, moment, recording, whole, tmp_path):
+def test_a_killed_process_of_a_run_is_told_and_leaves_whole_files(
+    victim, moment, recording: Path, whole, tmp_path: Path
+) -> None:
     seconds, old = whole
     (tmp_path / "a.map").write_bytes(old.read_bytes())
     run = Started(tmp_path, *run_into(recording, tmp_path))
@@ -150,7 +152,9 @@ def test_a_killed_process_of_a_run_is_told_and_leaves_whole_files(victim, moment
 @needs_ros
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("victim", ["letvins", *NODES] if MANY else ["letvins", "record"])
-def test_a_killed_process_of_a_system_is_told_and_leaves_nobody_behind(victim, moment, recording, tmp_path):
+def test_a_killed_process_of_a_system_is_told_and_leaves_nobody_behind(
+    victim, moment, recording: Path, tmp_path: Path
+) -> None:
     out = ("--record", tmp_path / "bag", "--save-map", tmp_path / "a.map")
     up = Started(tmp_path, "up", "--dataset", recording, *out, ROS_DOMAIN_ID=str(152 + os.getpid() % 60))
     while victim not in up.family():

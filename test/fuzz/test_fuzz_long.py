@@ -7,6 +7,7 @@ Processor time is compared, as the clock also counts what other programs do.
 import os
 import sys
 import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +31,7 @@ EVERY = 200  # frames between looks at memory and processor time
 MORE_MB, SLOWER = 20.0, 1.2  # what the last quarter may take more than the second one
 
 
-def standing(motion, room, duration_s, rng):
+def standing(motion, room, duration_s, rng) -> SplineTrajectory:
     """In one place of the hall."""
     place = np.array([1.0, 0.5, 1.5, 0.3, 0.02, 0.01])
     return SplineTrajectory.from_control(np.tile(place, (len(control_times(duration_s)), 1)), duration_s)
@@ -39,7 +40,7 @@ def standing(motion, room, duration_s, rng):
 class Rounds:
     """A Dataset: the same round again and again, rendered once."""
 
-    def __init__(self, rounds):
+    def __init__(self, rounds) -> None:
         flight = Simulation("hall", ROUND_S, 0, Equipment(SMALL_RIG))
         self.name, self.rig, self.report = "rounds", flight.rig, ReadReport()
         self._image = cache(flight.image)
@@ -52,30 +53,30 @@ class Rounds:
         again = (np.tile(truth.positions[:-1], (rounds, 1)), np.tile(truth.quaternions[:-1], (rounds, 1)))
         self.truth = Trajectory(stamps, *again)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.stamps_ns)
 
-    def frames(self, start_s=0.0, duration_s=None):
+    def frames(self, start_s=0.0, duration_s=None) -> Iterator[ImageFrame]:
         for i, stamp_ns in enumerate(self.stamps_ns.tolist()):
             yield ImageFrame(stamp_ns, tuple(self._image(i % self._frames, camera) for camera in range(2)))
 
 
-def resident_mb(pid):
+def resident_mb(pid) -> float:
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
 
 
-def children():
+def children() -> list[str]:
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
 class Taken:
     """What a run has taken: by quarters MB of it and of its loops, CPU ms a frame, ms of a keyframe's loops."""
 
-    def __init__(self, flight):
+    def __init__(self, flight) -> None:
         taken = [[resident_mb("self"), 0.0, time.process_time()]]
 
-        def note(done, total):
+        def note(done, total) -> None:
             if done % EVERY == 0:
                 taken.append([resident_mb("self"), sum(map(resident_mb, children())), time.process_time()])
 
@@ -90,7 +91,7 @@ class Taken:
         }
         sys.stdout.write(f"{told}\nMB: run {self.mb}, loops {self.loops_mb}\nCPU ms a frame {self.ms}\n")
 
-    def check(self):
+    def check(self) -> None:
         """Nothing grows from the second quarter on."""
         assert self.metrics["resets"] == 0 and not self.metrics["missing"]
         assert self.mb[3] - self.mb[1] < MORE_MB and self.loops_mb[3] - self.loops_mb[1] < MORE_MB
@@ -98,7 +99,7 @@ class Taken:
 
 
 @pytest.mark.skipif(FILES < 1000, reason="20 minutes of flight, for make fuzz")
-def test_in_twenty_minutes_neither_memory_nor_latency_grows(monkeypatch):
+def test_in_twenty_minutes_neither_memory_nor_latency_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("letvins_ros.simulation.sequence.make_trajectory", one_round)
     taken = Taken(Rounds(ROUNDS))
     taken.check()
@@ -108,7 +109,7 @@ def test_in_twenty_minutes_neither_memory_nor_latency_grows(monkeypatch):
 
 
 @pytest.mark.skipif(FILES < 1000, reason="an hour of standing, for make fuzz")
-def test_in_an_hour_of_standing_nothing_moves_or_grows(monkeypatch):
+def test_in_an_hour_of_standing_nothing_moves_or_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("letvins_ros.simulation.sequence.make_trajectory", standing)
     taken = Taken(Rounds(STANDING_ROUNDS))
     taken.check()

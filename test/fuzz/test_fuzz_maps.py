@@ -17,7 +17,7 @@ from .survival_check import survives
 
 
 @cache
-def good_map():
+def good_map() -> bytes:
     """A ring, walked round one and a half times, so that it holds loops."""
     closer = LoopCloser(LoopConfig(), CAMERA, True, None, LandmarkDescriber())
     for keyframe in walk(Ring(4.0), np.arange(0, 38, 0.4)):
@@ -45,7 +45,7 @@ def damage_map(folder, rng):
     return folder / "a.map"
 
 
-def use_map(path):
+def use_map(path) -> None:
     """All that is done with a map: shown, exported, saved, solved, and places found in it."""
     places, info = load_map(path)
     facts(path, places, info)
@@ -58,6 +58,6 @@ def use_map(path):
     places.graph.solve()
 
 
-def test_a_damaged_map_is_refused_or_can_be_used(tmp_path):
+def test_a_damaged_map_is_refused_or_can_be_used(tmp_path: Path) -> None:
     counts = survives(damage_map, use_map, tmp_path)
     assert counts["read"] and counts["refused"]

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from functools import partial
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -53,13 +54,15 @@ def put_pipe(damage, folder, rng):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_named_pipe_is_refused_or_left_out_and_not_waited_for(name, tmp_path):
+def test_a_named_pipe_is_refused_or_left_out_and_not_waited_for(name, tmp_path: Path) -> None:
     damage, read = READERS[name]
     files = FILES // 2 if name in ("folders", "calibrations", "models") else 3  # those have several
     survives(partial(put_pipe, damage), read, tmp_path, files=files, limit_s=2.0)
 
 
-def test_the_kind_of_file_is_told_in_one_line(tmp_path, monkeypatch, capsys):
+def test_the_kind_of_file_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     os.mkfifo(tmp_path / "a.yaml")
     monkeypatch.setattr(sys, "argv", ["letvins", "config", "check", str(tmp_path / "a.yaml")])
     with pytest.raises(SystemExit) as end:

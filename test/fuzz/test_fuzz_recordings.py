@@ -102,7 +102,7 @@ def damage_bag(folder, rng):
     return folder / name
 
 
-def read_recording(path):
+def read_recording(path) -> None:
     dataset = open_dataset(path)
     frames = list(dataset.frames())
     assert 0 < len(frames) <= len(dataset)
@@ -125,7 +125,7 @@ def damage_trajectory(folder, rng):
     return path
 
 
-def compare_trajectory(path):
+def compare_trajectory(path) -> None:
     if path.suffix == ".csv":
         read_reference(path)
         return
@@ -138,6 +138,6 @@ def compare_trajectory(path):
     [(damage_folder, read_recording), (damage_bag, read_recording), (damage_trajectory, compare_trajectory)],
     ids=["folders", "bags", "trajectories"],
 )
-def test_damaged_recordings_are_read_or_refused(damage, read, tmp_path):
+def test_damaged_recordings_are_read_or_refused(damage, read, tmp_path: Path) -> None:
     counts = survives(damage, read, tmp_path)
     assert counts["read"] and counts["refused"]

@@ -28,12 +28,12 @@ def configurations():
 
 
 @cache
-def suite():
+def suite() -> bytes:
     return (ROOT / "config" / "benchmark" / "simulation.yaml").read_bytes()
 
 
 @cache
-def baseline():
+def baseline() -> bytes:
     plan = load_suite(ROOT / "config" / "benchmark" / "simulation.yaml")
     metrics = {"ate_rmse_m": 0.03, "coverage": 1.0, "resets": 0, "total_ms": {"median": 9.0, "p95": 12.0}}
     runs: list[dict[str, Any]] = [
@@ -49,7 +49,7 @@ def damage_configuration(folder, rng):
     return folder / "a.yaml"
 
 
-def use_configuration(path):
+def use_configuration(path) -> None:
     config = load_config(path)
     assert yaml.safe_load(to_yaml(config))
 
@@ -59,7 +59,7 @@ def damage_suite(folder, rng):
     return folder / "suite.yaml"
 
 
-def use_suite(path):
+def use_suite(path) -> None:
     plan = load_suite(path)
     summarise(plan, [], None)
 
@@ -69,7 +69,7 @@ def damage_baseline(folder, rng):
     return folder / "benchmark.json"
 
 
-def use_baseline(path):
+def use_baseline(path) -> None:
     """Shown, and compared with."""
     benchmark_table(path.parent)
     runs = [{"source": "hall", "configuration": "default", "metrics": {"ate_rmse_m": 0.03, "coverage": 1.0}}]
@@ -84,6 +84,6 @@ def use_baseline(path):
         (damage_baseline, use_baseline),
     ],
 )
-def test_damaged_settings_are_refused_or_can_be_used(damage, use, tmp_path):
+def test_damaged_settings_are_refused_or_can_be_used(damage, use, tmp_path: Path) -> None:
     counts = survives(damage, use, tmp_path)
     assert counts["read"] and counts["refused"]

@@ -4,6 +4,7 @@
 import io
 import struct
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ def damage_model(folder, rng):
     return folder
 
 
-def use_model(folder):
+def use_model(folder) -> None:
     views = read_model(folder)
     for view in views[:5]:
         assert np.isfinite(view.K).all() and np.isfinite(view.T_cam_world).all() and np.isfinite(view.depth).all()
@@ -91,7 +92,7 @@ def damage_scene(folder, rng):
     return folder / "scene.npz"
 
 
-def use_scene(path):
+def use_scene(path) -> None:
     usable_pairs(read_scene_info(path))
 
 
@@ -112,6 +113,6 @@ def damage_array(folder, rng):
         (damage_array, read_array),
     ],
 )
-def test_damaged_training_files_are_refused_or_can_be_used(damage, use, tmp_path):
+def test_damaged_training_files_are_refused_or_can_be_used(damage, use, tmp_path: Path) -> None:
     counts = survives(damage, use, tmp_path)
     assert counts["read"] and counts["refused"]

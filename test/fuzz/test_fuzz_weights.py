@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save
@@ -30,12 +31,12 @@ def damage_weights(folder, rng):
     return folder / "a.safetensors"
 
 
-def use_weights(path):
+def use_weights(path) -> None:
     state = load_weights(path)
     if "a.weight" not in state and "mean" not in state:
         fold_letnet2(state, 1)
 
 
-def test_damaged_weights_are_refused_or_can_be_used(tmp_path):
+def test_damaged_weights_are_refused_or_can_be_used(tmp_path: Path) -> None:
     counts = survives(damage_weights, use_weights, tmp_path)
     assert counts["read"] and counts["refused"]

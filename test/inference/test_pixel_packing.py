@@ -24,18 +24,18 @@ def pixels(x: torch.Tensor, step: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("step", [1, 2, 4])
-def test_strided_layer_computes_the_same_pixels(step):
+def test_strided_layer_computes_the_same_pixels(step: int) -> None:
     layer, x = conv(5, 3, 3), torch.rand(1, 3, 7, 12)
     assert torch.allclose(run(strided(layer, step), x, step), pixels(run(layer, x), step), atol=1e-5)
 
 
 @pytest.mark.parametrize("step", [1, 2, 4])
-def test_pixels_side_by_side_do_not_mix(step):
+def test_pixels_side_by_side_do_not_mix(step: int) -> None:
     layer, x = conv(5, 3, 1), torch.rand(1, 3, 7, 12)
     assert torch.allclose(run(side_by_side(layer, step), pixels(x, step)), pixels(run(layer, x), step), atol=1e-5)
 
 
-def test_scaled_layers_compute_the_same_with_hidden_channels_near_one():
+def test_scaled_layers_compute_the_same_with_hidden_channels_near_one() -> None:
     layers = [conv(8, 1, 3), conv(8, 8, 3), conv(16, 8, 1), conv(3, 16, 1)]
     layers[0] = Conv(layers[0].weight / 255, layers[0].bias)
     x = y = torch.randint(0, 256, (1, 1, 40, 40)).float()

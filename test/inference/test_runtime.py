@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def network() -> LetNet2:
 
 
 @pytest.fixture(scope="module")
-def weights(network, tmp_path_factory):
+def weights(network: LetNet2, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "letnet2.safetensors"
     save_weights(path, {key: value.numpy() for key, value in network.state_dict().items()})
     return path
@@ -39,7 +40,9 @@ def images(*shapes):
 
 @pytest.mark.parametrize("shape", [(40, 56), (40, 56, 3), (37, 51), (37, 54)])
 @pytest.mark.parametrize(("kind", "mean_error", "max_error"), [("openvino", 1.5, 25), ("torch", 0.26, 0.51)])
-def test_backend_agrees_with_the_network(kind, mean_error, max_error, shape, network, weights):
+def test_backend_agrees_with_the_network(
+    kind: str, mean_error: float, max_error: float, shape, network: LetNet2, weights: Path
+) -> None:
     image = images(shape)[0]
     feature_map = features(open_runtime("letnet2", weights, kind), [image])[0]
     with torch.no_grad():
@@ -54,7 +57,7 @@ def test_backend_agrees_with_the_network(kind, mean_error, max_error, shape, net
 
 
 @pytest.mark.parametrize("kind", ["openvino", "torch"])
-def test_maps_are_the_same_bytes_every_time_and_stay_the_callers(kind, weights):
+def test_maps_are_the_same_bytes_every_time_and_stay_the_callers(kind: str, weights: Path) -> None:
     left, right = images((64, 80), (64, 80))
     net = open_runtime("letnet2", weights, kind)
     first, second = features(net, [left, right])
@@ -66,14 +69,14 @@ def test_maps_are_the_same_bytes_every_time_and_stay_the_callers(kind, weights):
 
 
 @pytest.mark.parametrize("shape", [(64, 80), (65, 80), (5, 16), (3, 9)])
-def test_an_image_alone_has_the_bytes_that_it_has_beside_another(shape, weights):
+def test_an_image_alone_has_the_bytes_that_it_has_beside_another(shape, weights: Path) -> None:
     left, right = images(shape, shape)
     net = open_runtime("letnet2", weights, "openvino")
     assert np.array_equal(features(net, [left])[0], features(net, [left, right])[0])
 
 
 @pytest.mark.parametrize("kind", ["openvino", "torch"])
-def test_one_feature_is_a_map_of_two_dimensions(kind, tmp_path):
+def test_one_feature_is_a_map_of_two_dimensions(kind: str, tmp_path: Path) -> None:
     network = LetNet2(1, head_channels=2).eval()
     save_weights(tmp_path / "w.safetensors", {key: value.numpy() for key, value in network.state_dict().items()})
     image = images((40, 56))[0]
@@ -86,7 +89,7 @@ def test_one_feature_is_a_map_of_two_dimensions(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["openvino", "torch"])
-def test_images_of_different_shapes_keep_their_order(kind, weights):
+def test_images_of_different_shapes_keep_their_order(kind: str, weights: Path) -> None:
     net = open_runtime("letnet2", weights, kind)
     assert [m.shape for m in features(net, images((20, 30), (40, 24), (20, 30, 3)))] == [
         (20, 30, 3),
@@ -96,40 +99,40 @@ def test_images_of_different_shapes_keep_their_order(kind, weights):
     assert net([]) == []
 
 
-def test_images_that_are_not_contiguous_are_read_right(weights):
+def test_images_that_are_not_contiguous_are_read_right(weights: Path) -> None:
     image = images((40, 120))[0]
     for kind in ("openvino", "torch"):
         net = open_runtime("letnet2", weights, kind)
         assert np.array_equal(*(features(net, [one])[0] for one in (image[:, ::2], image[:, ::2].copy())))
 
 
-def test_auto_says_which_backend_it_took(weights):
+def test_auto_says_which_backend_it_took(weights: Path) -> None:
     assert open_runtime("letnet2", weights, "auto").name in ("tensorrt", "torch-cuda", "openvino")
 
 
-def test_unknown_backend_names_the_known(weights):
+def test_unknown_backend_names_the_known(weights: Path) -> None:
     with pytest.raises(BackendError, match="unknown backend onnx; known: auto, tensorrt, openvino, torch"):
         open_runtime("letnet2", weights, "onnx")
 
 
-def test_tensorrt_without_tensorrt_says_what_is_missing(weights):
+def test_tensorrt_without_tensorrt_says_what_is_missing(weights: Path) -> None:
     if "tensorrt" in sys.modules:
         pytest.skip("TensorRT is installed here")
     with pytest.raises(BackendError, match="backend tensorrt needs the Python package tensorrt"):
         open_runtime("letnet2", weights, "tensorrt")
 
 
-def test_weights_of_another_network_are_refused_by_name(tmp_path):
+def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
     save_weights(tmp_path / "other.safetensors", {"conv.weight": np.zeros((3, 3), np.float32)})
     with pytest.raises(WeightsError, match=r"other\.safetensors: not the weights of a LET-NET2: 15 keys"):
         open_runtime("letnet2", tmp_path / "other.safetensors", "auto")
 
 
-def test_our_own_weights_open_by_default():
+def test_our_own_weights_open_by_default() -> None:
     assert features(open_runtime("letnet2"), images((32, 40)))[0].std() > 10
 
 
-def test_openvino_backend_runs_without_torch(weights):
+def test_openvino_backend_runs_without_torch(weights: Path) -> None:
     code = f"""
 import sys
 sys.modules["torch"] = None

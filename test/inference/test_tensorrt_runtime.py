@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -30,14 +31,14 @@ INPUT, OUTPUT = "input", "output"
 class Network:
     """Layers as they are added: each takes what the one before it made."""
 
-    def __init__(self):
-        self.steps, self.inputs, self.outputs, self.onnx = [], {}, {}, b""
+    def __init__(self) -> None:
+        self.steps, self.inputs, self.outputs, self.onnx = list[Any](), dict[str, Any](), dict[str, Any](), b""
 
-    def add_input(self, name, kind, shape):
+    def add_input(self, name, kind, shape) -> SimpleNamespace:
         self.inputs[name] = tuple(shape)
         return SimpleNamespace(name=name, layers=[])
 
-    def _layer(self, before, **about):
+    def _layer(self, before, **about) -> SimpleNamespace:
         layer = SimpleNamespace(**about)
         layer.get_output = lambda _: SimpleNamespace(name="", layers=[*before.layers, layer])
         return layer
@@ -52,7 +53,7 @@ class Network:
         layer.apply = lambda x: functional.conv2d(x, weight, bias, padding=layer.padding_nd)
         return layer
 
-    def mark_output(self, last):
+    def mark_output(self, last) -> None:
         self.outputs[last.name] = last.layers
 
     def run(self, image):
@@ -71,7 +72,7 @@ class Network:
 
 
 class Engine:
-    def __init__(self, network):
+    def __init__(self, network) -> None:
         self.network = network
         (self.image,) = network.inputs.items() or [("image", network.shape)]
         self.shapes = dict([self.image]) | {
@@ -82,32 +83,32 @@ class Engine:
     def get_tensor_name(self, i):
         return list(self.shapes)[i]
 
-    def get_tensor_mode(self, name):
+    def get_tensor_mode(self, name) -> str:
         return INPUT if name == self.image[0] else OUTPUT
 
     def get_tensor_shape(self, name):
         return self.shapes[name]
 
-    def create_execution_context(self):
+    def create_execution_context(self) -> "Context":
         return Context(self)
 
 
 class Context:
     works = True
 
-    def __init__(self, engine):
-        self.engine, self.addresses = engine, {}
+    def __init__(self, engine) -> None:
+        self.engine, self.addresses = engine, dict[str, Any]()
 
-    def set_tensor_address(self, name, address):
+    def set_tensor_address(self, name, address) -> None:
         self.addresses[name] = address
 
-    def _at(self, name):
+    def _at(self, name) -> np.ndarray:
         """The memory that was given for a tensor."""
         shape = self.engine.shapes[name]
         memory = (ctypes.c_float * int(np.prod(shape))).from_address(self.addresses[name])
         return np.ctypeslib.as_array(memory).reshape(shape)
 
-    def execute_async_v3(self, stream):
+    def execute_async_v3(self, stream) -> bool:
         for name, map_ in self.engine.network.run(self._at(self.engine.image[0]).copy()).items():
             self._at(name)[:] = map_
         return self.works
@@ -119,24 +120,24 @@ def stand_in():
     built: list[Any] = []
 
     class Builder:
-        def __init__(self, logger):
+        def __init__(self, logger) -> None:
             pass
 
-        def create_network(self, flags):
+        def create_network(self, flags) -> Network:
             return Network()
 
-        def create_builder_config(self):
+        def create_builder_config(self) -> SimpleNamespace:
             return SimpleNamespace(set_flag=trt.flags.add)
 
-        def build_serialized_network(self, network, config):
+        def build_serialized_network(self, network, config) -> bytes:
             built.append(network)
             return None if trt.refuses else str(len(built) - 1).encode()
 
     class OnnxParser:
-        def __init__(self, network, logger):
+        def __init__(self, network, logger) -> None:
             self.network = network
 
-        def parse(self, onnx):
+        def parse(self, onnx) -> bool:
             self.network.onnx = onnx
             self.network.shape = tuple(ov.Core().read_model(onnx, b"").inputs[0].shape)
             return not trt.refuses
@@ -159,7 +160,7 @@ def stand_in():
 
 
 @pytest.fixture
-def trt(monkeypatch):
+def trt(monkeypatch: pytest.MonkeyPatch):
     module, name = stand_in(), "letvins_ros.inference.tensorrt_runtime"
     monkeypatch.setitem(sys.modules, "tensorrt", module)
     monkeypatch.delitem(sys.modules, name, raising=False)
@@ -175,7 +176,7 @@ def images(*shapes):
     return [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
 
 
-def test_letnet2_is_built_layer_by_layer_and_gives_what_torch_gives(trt):
+def test_letnet2_is_built_layer_by_layer_and_gives_what_torch_gives(trt) -> None:
     fold, state = fold_of("letnet2"), load_weights(LETNET2_GRAY)
     for_channels = lambda channels: Folded(fold(state, channels))  # noqa: E731
     runtime, asked = trt.runtime.open_on_gpu(for_channels), images(SIZE, (*SIZE, 3), (24, 32), SIZE)
@@ -188,7 +189,7 @@ def test_letnet2_is_built_layer_by_layer_and_gives_what_torch_gives(trt):
 
 @pytest.mark.skipif(find_spec("onnxscript") is None, reason="onnxscript is not installed")
 @pytest.mark.parametrize(("name", "with_place"), [("superpoint", False), ("kp2dtiny", True)])
-def test_other_networks_go_by_onnx_and_in_full_precision(trt, name, with_place):
+def test_other_networks_go_by_onnx_and_in_full_precision(trt, name: str, with_place: bool) -> None:
     torch.manual_seed(0)
     deployed = deploy(build_network(name).eval(), with_place=with_place)
     runtime, asked = trt.runtime.open_on_gpu(lambda _: deployed), images(SIZE, SIZE)
@@ -201,7 +202,7 @@ def test_other_networks_go_by_onnx_and_in_full_precision(trt, name, with_place):
     assert not trt.flags
 
 
-def test_an_exported_engine_is_of_one_size(trt, tmp_path):
+def test_an_exported_engine_is_of_one_size(trt, tmp_path: Path) -> None:
     folded = Folded(fold_of("letnet2")(load_weights(LETNET2_GRAY), 1))
     folded.white = 1.0  # what an exported network takes
     (tmp_path / "n.engine").write_bytes(trt.runtime.build(folded, SIZE))
@@ -212,7 +213,7 @@ def test_an_exported_engine_is_of_one_size(trt, tmp_path):
         runtime(images((24, 32)))
 
 
-def test_what_tensorrt_refuses_is_said(trt, tmp_path, monkeypatch):
+def test_what_tensorrt_refuses_is_said(trt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folded = Folded(fold_of("letnet2")(load_weights(LETNET2_GRAY), 1))
     runtime = trt.runtime.open_on_gpu(lambda _: folded)
     runtime(images(SIZE))
@@ -240,7 +241,9 @@ def test_what_tensorrt_refuses_is_said(trt, tmp_path, monkeypatch):
         ("letnet2", {"openvino"}, True, "openvino"),
     ],
 )
-def test_auto_takes_the_first_that_can_run_the_network(monkeypatch, network, installed, gpu, name):
+def test_auto_takes_the_first_that_can_run_the_network(
+    monkeypatch: pytest.MonkeyPatch, network: str, installed, gpu: bool, name: str
+) -> None:
     monkeypatch.setattr(opening, "find_spec", lambda package: package in installed or None)
     monkeypatch.setattr(opening, "_has_gpu", lambda: gpu)
     taken = []

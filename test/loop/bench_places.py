@@ -24,7 +24,7 @@ def chunk(i):
     return v / np.linalg.norm(v, axis=1, keepdims=True)
 
 
-def memory_mb():
+def memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -36,7 +36,7 @@ def opened(kind, folder):
     return LanceStore.created(folder, np.zeros(0, np.int64), np.zeros((0, SIZE), np.float32))
 
 
-def measure(kind, count, folder):
+def measure(kind, count, folder) -> str:
     chunk(0)
     store, before, began = opened(kind, folder), memory_mb(), time.process_time()
     for i in range(count // CHUNK):
@@ -63,7 +63,7 @@ def measure(kind, count, folder):
     )
 
 
-def main():
+def main() -> None:
     if sys.argv[1] in ("memory", "lancedb"):
         print(measure(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])), flush=True)
         return

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,13 +58,13 @@ def two_laps() -> tuple[LoopCloser, list, list]:
 
 
 @pytest.fixture(scope="module")
-def saved(two_laps, tmp_path_factory):
+def saved(two_laps: tuple[LoopCloser, list, list], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("map") / "ring.map"
     save_map(path, two_laps[0].places, INFO)
     return path
 
 
-def test_the_second_lap_corrects_the_map(two_laps):
+def test_the_second_lap_corrects_the_map(two_laps: tuple[LoopCloser, list, list]) -> None:
     it, keyframes, answers = two_laps
     T_world = RING.poses(distances(0, 2 * LAP))
     odometry = errors(it, T_world, np.stack([keyframe.T_odom_body for keyframe in keyframes]))
@@ -73,7 +74,7 @@ def test_the_second_lap_corrects_the_map(two_laps):
     assert np.sqrt((mapped**2).mean()) < np.sqrt((odometry**2).mean()) / 3
 
 
-def test_every_loop_in_use_is_true(two_laps):
+def test_every_loop_in_use_is_true(two_laps: tuple[LoopCloser, list, list]) -> None:
     snapshot, T_world = two_laps[0].snapshot(), RING.poses(distances(0, 2 * LAP))
     a, b = (snapshot.stamps_ns[snapshot.loops[:, i]] // SECOND for i in range(2))
     for closure in closures(two_laps[2]):
@@ -82,34 +83,34 @@ def test_every_loop_in_use_is_true(two_laps):
     assert np.linalg.norm(T_world[a, :3, 3] - T_world[b, :3, 3], axis=1).max() < 6
 
 
-def test_the_correction_takes_odometry_onto_the_map(two_laps):
+def test_the_correction_takes_odometry_onto_the_map(two_laps: tuple[LoopCloser, list, list]) -> None:
     _, keyframes, answers = two_laps
     now = answers[-1].T_map_odom @ keyframes[-1].T_odom_body
     assert np.linalg.norm((now - RING.poses(distances(0, 2 * LAP))[-1])[:3, 3]) < 0.15
 
 
-def test_the_correction_is_yaw_and_position_where_gravity_is_known(two_laps):
+def test_the_correction_is_yaw_and_position_where_gravity_is_known(two_laps: tuple[LoopCloser, list, list]) -> None:
     np.testing.assert_allclose(two_laps[2][-1].T_map_odom[2, :3], [0, 0, 1], atol=1e-6)
 
 
-def test_no_loop_is_closed_and_nothing_changed_where_nothing_is_seen_twice():
+def test_no_loop_is_closed_and_nothing_changed_where_nothing_is_seen_twice() -> None:
     answers = follow(closer(LoopConfig(exclude_recent_s=30)), walk(RING, distances(0, 0.7 * LAP)))
     assert not closures(answers)
     np.testing.assert_array_equal(answers[-1].T_map_odom, np.eye(4))
 
 
-def test_a_loop_that_knows_no_more_than_odometry_changes_nothing():
+def test_a_loop_that_knows_no_more_than_odometry_changes_nothing() -> None:
     answers = follow(closer(), walk(RING, distances(0, 1.6 * LAP), drift=0.1))
     assert "odometry knows this better" in reasons(answers)
     assert not closures(answers)
     np.testing.assert_array_equal(answers[-1].T_map_odom, np.eye(4))
 
 
-def test_every_rejection_says_why(two_laps):
+def test_every_rejection_says_why(two_laps: tuple[LoopCloser, list, list]) -> None:
     assert reasons(two_laps[2]) and all(reasons(two_laps[2]))
 
 
-def test_an_answer_names_the_node_that_the_keyframe_has_become(two_laps):
+def test_an_answer_names_the_node_that_the_keyframe_has_become(two_laps: tuple[LoopCloser, list, list]) -> None:
     it, keyframes, answers = two_laps
     nodes = {answer.node: keyframe for answer, keyframe in zip(answers, keyframes, strict=True)}
     nodes.pop(None, None)
@@ -118,13 +119,13 @@ def test_an_answer_names_the_node_that_the_keyframe_has_become(two_laps):
     assert all(answer.closure.b == answer.node for answer in answers if isinstance(answer.closure, LoopClosure))
 
 
-def test_standing_still_adds_nothing(two_laps):
+def test_standing_still_adds_nothing(two_laps: tuple[LoopCloser, list, list]) -> None:
     it = closer()
     follow(it, walk(RING, np.full(50, 3.0), drift=0.01))
     assert len(it.places) == 1
 
 
-def test_further_laps_add_no_places():
+def test_further_laps_add_no_places() -> None:
     it, sizes = closer(), []
     keyframes = walk(Ring(4.0), np.arange(0, 16 * 2 * np.pi * 4, 0.55))
     for i, keyframe in enumerate(keyframes):
@@ -136,7 +137,7 @@ def test_further_laps_add_no_places():
     assert nodes[-1] == nodes[-2] <= 2 * nodes[0]  # each place is tied once
 
 
-def test_loops_that_the_solver_cannot_use_cost_no_places(monkeypatch):
+def test_loops_that_the_solver_cannot_use_cost_no_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PoseGraph, "is_settled", False)
     monkeypatch.setattr(PoseGraph, "solve", lambda self: Rejected("the solver failed"))
     it, ring = closer(), Ring(4.0)
@@ -146,14 +147,14 @@ def test_loops_that_the_solver_cannot_use_cost_no_places(monkeypatch):
     assert it.places.findable() == list(range(len(it.places)))
 
 
-def test_the_same_keyframes_give_the_same_map(two_laps):
+def test_the_same_keyframes_give_the_same_map(two_laps: tuple[LoopCloser, list, list]) -> None:
     again = closer()
     follow(again, two_laps[1])
     again.optimised_map()
     np.testing.assert_array_equal(again.snapshot().T_map_body, two_laps[0].snapshot().T_map_body)
 
 
-def test_a_saved_map_comes_back(two_laps, saved):
+def test_a_saved_map_comes_back(two_laps: tuple[LoopCloser, list, list], saved: Path) -> None:
     places, info = load_map(saved, INFO)
     np.testing.assert_allclose(places.T_map_body(), two_laps[0].places.T_map_body(), atol=1e-12)
     assert places.findable() == two_laps[0].places.findable() and info == INFO
@@ -165,7 +166,7 @@ def test_a_saved_map_comes_back(two_laps, saved):
 
 
 @pytest.mark.parametrize("mode", ["map", "localise"])
-def test_a_saved_map_is_found_again_within_two_seconds_and_a_decimetre(saved, mode):
+def test_a_saved_map_is_found_again_within_two_seconds_and_a_decimetre(saved: Path, mode: str) -> None:
     it = closer(LoopConfig(mode=mode), load_map(saved)[0])
     before, metres = len(it.places), distances(0.3 * LAP, 0.6 * LAP)
     known = []
@@ -180,19 +181,19 @@ def test_a_saved_map_is_found_again_within_two_seconds_and_a_decimetre(saved, mo
     assert (len(it.places) == before) == (mode == "localise")
 
 
-def test_localising_needs_a_map():
+def test_localising_needs_a_map() -> None:
     with pytest.raises(ConfigError, match=r"set loop\.load_map"):
         closer(LoopConfig(mode="localise"))
 
 
-def test_a_map_of_another_place_gives_no_fix(saved):
+def test_a_map_of_another_place_gives_no_fix(saved: Path) -> None:
     it = closer(places=load_map(saved)[0])
     answers = follow(it, walk(Ring(8.0, seed=1), distances(0, 0.5 * LAP)))
     assert answers[-1].T_map_odom is None
     assert not closures(answers) and all(reasons(answers))
 
 
-def test_after_a_reset_the_map_pose_is_recovered():
+def test_after_a_reset_the_map_pose_is_recovered() -> None:
     it, metres = closer(), distances(0, 2.2 * LAP)
     keyframes = list(walk(RING, metres))
     lost = len(metres) // 2 + 20
@@ -207,7 +208,7 @@ def test_after_a_reset_the_map_pose_is_recovered():
     assert np.linalg.norm((answer.T_map_odom @ keyframes[-1].T_odom_body - RING.poses(metres)[-1])[:3, 3]) < 0.3
 
 
-def test_two_maps_of_one_street_become_one(saved):
+def test_two_maps_of_one_street_become_one(saved: Path) -> None:
     other = closer()
     follow(other, walk(RING, distances(0.5 * LAP, 1.4 * LAP), seed=9))
     places = load_map(saved)[0]
@@ -219,14 +220,14 @@ def test_two_maps_of_one_street_become_one(saved):
     assert np.linalg.norm(T[:, :3, 3] - truth[:, :3, 3], axis=1).max() < 0.3
 
 
-def test_maps_without_a_common_place_are_not_joined(saved):
+def test_maps_without_a_common_place_are_not_joined(saved: Path) -> None:
     other = closer()
     follow(other, walk(Ring(8.0, seed=1), distances(0, 10)))
     with pytest.raises(DataError, match="no place in common"):
         merge(load_map(saved)[0], other.places, CAMERA, True)
 
 
-def test_exports_hold_every_keyframe_and_landmark(two_laps):
+def test_exports_hold_every_keyframe_and_landmark(two_laps: tuple[LoopCloser, list, list]) -> None:
     places = two_laps[0].places
     assert len(export(places, ".tum").splitlines()) == len(places)
     g2o = export(places, ".g2o").splitlines()
@@ -242,7 +243,7 @@ CLICK_COVARIANCE = np.diag([0.25, 0.25, 0.25, 0.07, 0.07, 0.07])
 
 
 @pytest.mark.parametrize("mode", ["map", "localise"])
-def test_a_given_pose_is_corrected_by_places_that_are_recognised(saved, mode):
+def test_a_given_pose_is_corrected_by_places_that_are_recognised(saved: Path, mode: str) -> None:
     it, metres = closer(LoopConfig(mode=mode), load_map(saved)[0]), distances(0.3 * LAP, 0.6 * LAP)
     keyframes, T_world = list(walk(RING, metres, seed=7)), RING.poses(metres)
     it.add(keyframes[0], BLANK)
@@ -255,7 +256,7 @@ def test_a_given_pose_is_corrected_by_places_that_are_recognised(saved, mode):
     assert np.linalg.norm((known - T_world[-1])[:3, 3]) < 0.15
 
 
-def test_a_given_pose_holds_where_nothing_is_recognised(saved):
+def test_a_given_pose_holds_where_nothing_is_recognised(saved: Path) -> None:
     it, keyframes = closer(places=load_map(saved)[0]), list(walk(Ring(8.0, seed=1), distances(0, 0.3 * LAP)))
     it.add(keyframes[0], BLANK)
     T_map_odom = it.place(np.eye(4), keyframes[0].T_odom_body, CLICK_COVARIANCE)
@@ -263,12 +264,12 @@ def test_a_given_pose_holds_where_nothing_is_recognised(saved):
         np.testing.assert_allclose(answer.T_map_odom, T_map_odom, atol=1e-9)
 
 
-def test_a_pose_cannot_be_given_before_the_first_keyframe(saved):
+def test_a_pose_cannot_be_given_before_the_first_keyframe(saved: Path) -> None:
     with pytest.raises(DataError, match="no keyframe yet"):
         closer(places=load_map(saved)[0]).place(np.eye(4), np.eye(4), CLICK_COVARIANCE)
 
 
-def test_a_given_pose_turns_the_map_about_gravity_alone(saved):
+def test_a_given_pose_turns_the_map_about_gravity_alone(saved: Path) -> None:
     it, keyframe = closer(places=load_map(saved)[0]), next(walk(RING, distances(0, 1)))
     tilted = replace(
         keyframe, T_odom_body=keyframe.T_odom_body @ transform(exp_so3(np.array([0.2, 0.1, 0])), np.zeros(3))
@@ -282,7 +283,7 @@ def test_a_given_pose_turns_the_map_about_gravity_alone(saved):
     assert np.arctan2(found[1, 0], found[0, 0]) == pytest.approx(1.0, abs=0.03)
 
 
-def test_the_mode_can_be_changed(saved):
+def test_the_mode_can_be_changed(saved: Path) -> None:
     it = closer(places=load_map(saved)[0])
     it.set_mode("localise")
     before = len(it.places)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ SHORT = METRES[:150]
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_the_map_of_a_kilometre_stays_within_a_metre_while_odometry_drifts(seed):
+def test_the_map_of_a_kilometre_stays_within_a_metre_while_odometry_drifts(seed: int) -> None:
     keyframes, it = way(METRES, seed), closer()
     live = errors(drive(it, keyframes, fixes_along(NOISE, seed)), METRES)
     odometry = errors(np.stack([(T_ENU_WORLD @ keyframe.T_odom_body)[:3, 3] for keyframe in keyframes]), METRES)
@@ -95,7 +96,7 @@ def test_the_map_of_a_kilometre_stays_within_a_metre_while_odometry_drifts(seed)
     assert np.quantile(live[50:], 0.95) < 1.0 and np.sqrt((live[50:] ** 2).mean()) < 0.5  # as known at the time
 
 
-def test_nothing_is_corrected_before_the_heading_is_known():
+def test_nothing_is_corrected_before_the_heading_is_known() -> None:
     it, few = closer(), METRES[:10]
     keyframes = way(few)
     at = drive(it, keyframes, fixes_along(NOISE, metres=few))
@@ -103,7 +104,7 @@ def test_nothing_is_corrected_before_the_heading_is_known():
     assert it.places.graph.datum is None
 
 
-def test_one_fix_in_twenty_far_off_does_not_bend_the_map():
+def test_one_fix_in_twenty_far_off_does_not_bend_the_map() -> None:
     it, fixes = closer(), fixes_along(0.5, metres=SHORT)
     wrong = np.arange(7, len(fixes), 20)
     fixes.geodetic[wrong] += np.array([4e-4, -3e-4, 60.0])  # some 70 m
@@ -111,20 +112,20 @@ def test_one_fix_in_twenty_far_off_does_not_bend_the_map():
     assert map_errors(it, SHORT).max() < 1.0
 
 
-def test_fixes_that_come_late_count_for_their_time():
+def test_fixes_that_come_late_count_for_their_time() -> None:
     it = closer()
     drive(it, way(SHORT), fixes_along(0.05, metres=SHORT), late_s=3.0)
     assert map_errors(it, SHORT)[:-5].max() < 0.15
 
 
-def test_after_a_hundred_metres_without_fixes_the_map_is_right_again():
+def test_after_a_hundred_metres_without_fixes_the_map_is_right_again() -> None:
     metres = METRES[:300]
     it, fixes = closer(), fixes_along(0.1, metres=metres)
     live = drive(it, way(metres), GnssFixes(*(np.delete(a, slice(80, 180), 0) for a in vars(fixes).values())))
     assert errors(live, metres)[-80:].max() < 0.5
 
 
-def test_without_a_datum_the_first_fix_is_the_origin():
+def test_without_a_datum_the_first_fix_is_the_origin() -> None:
     it, fixes = closer(replace(CONFIG, gnss_datum="")), fixes_along(0.05, metres=SHORT)
     at = drive(it, way(SHORT), fixes)
     np.testing.assert_array_equal(it.places.graph.datum, fixes.geodetic[0])
@@ -132,21 +133,21 @@ def test_without_a_datum_the_first_fix_is_the_origin():
     assert np.linalg.norm(at - expected, axis=1)[-50:].max() < 0.3
 
 
-def test_a_lever_arm_that_is_left_out_is_missing_from_the_map():
+def test_a_lever_arm_that_is_left_out_is_missing_from_the_map() -> None:
     it = closer(replace(CONFIG, gnss_antenna=""))
     drive(it, way(SHORT), fixes_along(0.05, metres=SHORT))
     assert 1.1 < map_errors(it, SHORT).mean() < 1.4  # its length is 1.24 m
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     it, file = closer(), tmp_path_factory.mktemp("map") / "street.map"
     drive(it, way(SHORT), fixes_along(0.1, metres=SHORT))
     save_map(file, it.optimised_map(), INFO)
     return file
 
 
-def test_a_second_session_is_placed_in_a_saved_map_by_fixes_alone(saved):
+def test_a_second_session_is_placed_in_a_saved_map_by_fixes_alone(saved: Path) -> None:
     metres = METRES[60:120]
     it = closer(places=load_map(saved, INFO)[0])
     at = drive(it, way(metres, seed=9), fixes_along(0.1, metres=metres))
@@ -154,7 +155,7 @@ def test_a_second_session_is_placed_in_a_saved_map_by_fixes_alone(saved):
     assert errors(at, metres)[-20:].max() < 0.5
 
 
-def test_a_map_saved_and_loaded_again_has_the_same_fixes(saved, tmp_path):
+def test_a_map_saved_and_loaded_again_has_the_same_fixes(saved: Path, tmp_path: Path) -> None:
     save_map(tmp_path / "again", *load_map(saved))
     assert (tmp_path / "again").read_bytes() == saved.read_bytes()
     graph = load_map(saved)[0].graph
@@ -164,7 +165,7 @@ def test_a_map_saved_and_loaded_again_has_the_same_fixes(saved, tmp_path):
     np.testing.assert_allclose(graph.poses(), before, atol=0.02)
 
 
-def test_more_fixes_than_the_solver_takes_are_joined_and_still_hold_the_map(monkeypatch):
+def test_more_fixes_than_the_solver_takes_are_joined_and_still_hold_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("letvins_ros.loop.graph.MAX_FIXES", 20)
     it = closer()
     drive(it, way(SHORT), fixes_along(0.3, metres=SHORT))
@@ -172,14 +173,14 @@ def test_more_fixes_than_the_solver_takes_are_joined_and_still_hold_the_map(monk
     assert map_errors(it, SHORT).max() < 0.5
 
 
-def test_localising_leaves_the_map_alone(saved):
+def test_localising_leaves_the_map_alone(saved: Path) -> None:
     it = closer(replace(CONFIG, mode="localise"), load_map(saved, INFO)[0])
     before = it.snapshot().T_map_body
     drive(it, way(SHORT, seed=3), fixes_along(0.1, metres=SHORT))
     np.testing.assert_array_equal(it.snapshot().T_map_body, before)
 
 
-def test_another_datum_than_the_maps_is_refused(saved):
+def test_another_datum_than_the_maps_is_refused(saved: Path) -> None:
     with pytest.raises(ConfigError, match=r"loop.gnss_datum is 47 8 400, the loaded map has 47.3769 8.5417 408.0"):
         closer(replace(CONFIG, gnss_datum="47 8 400"), load_map(saved, INFO)[0])
 
@@ -192,11 +193,11 @@ def test_another_datum_than_the_maps_is_refused(saved):
         ({"gnss_antenna": "0 0 nan"}, "loop.gnss_antenna: '0 0 nan' is not three numbers: x y z"),
     ],
 )
-def test_a_datum_or_an_antenna_that_is_none_is_refused(wrong, message):
+def test_a_datum_or_an_antenna_that_is_none_is_refused(wrong, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         LoopConfig(**wrong)
 
 
-def test_without_an_imu_there_is_no_gnss():
+def test_without_an_imu_there_is_no_gnss() -> None:
     with pytest.raises(ConfigError, match=r"loop\.gnss needs the vertical"):
         Config(mode="stereo", loop=CONFIG)

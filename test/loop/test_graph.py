@@ -46,7 +46,7 @@ def rmse(graph: PoseGraph, truth: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_half_of_the_loops_wrong_do_not_bend_the_map(seed):
+def test_half_of_the_loops_wrong_do_not_bend_the_map(seed: int) -> None:
     rng = np.random.default_rng(seed)
     truth = ring(300, 2)
     clean, mixed = (drifting(truth, np.random.default_rng(seed)) for _ in range(2))
@@ -67,14 +67,14 @@ def test_half_of_the_loops_wrong_do_not_bend_the_map(seed):
     assert rmse(mixed, truth) < min(0.5 * before, rmse(clean, truth) + 0.02)
 
 
-def test_without_loops_the_map_is_odometry():
+def test_without_loops_the_map_is_odometry() -> None:
     rng = np.random.default_rng(0)
     graph = drifting(ring(50, 1), rng)
     np.testing.assert_array_equal(graph.poses(), np.stack([graph.pose(i) for i in range(50)]))
     np.testing.assert_allclose(graph.poses(), np.stack(graph.chains.T_odom), atol=1e-12)
 
 
-def test_keyframes_between_loops_follow_the_whole_graph():
+def test_keyframes_between_loops_follow_the_whole_graph() -> None:
     """The reduced graph gives what a graph of all keyframes gives."""
     import gtsam
 
@@ -99,7 +99,7 @@ def test_keyframes_between_loops_follow_the_whole_graph():
     np.testing.assert_allclose(graph.poses()[:34], expected[:34], atol=2e-4)
 
 
-def test_a_session_is_placed_by_its_first_loop():
+def test_a_session_is_placed_by_its_first_loop() -> None:
     rng = np.random.default_rng(2)
     truth = ring(60, 1)
     graph = drifting(truth[:30], rng)
@@ -116,7 +116,7 @@ def test_a_session_is_placed_by_its_first_loop():
     assert np.abs(graph.poses()[first:, :3, 3] - truth[10:30, :3, 3]).max() < 0.2
 
 
-def test_a_graph_survives_saving_its_state():
+def test_a_graph_survives_saving_its_state() -> None:
     rng = np.random.default_rng(3)
     truth = ring(50, 2)
     graph = drifting(truth, rng)
@@ -128,7 +128,7 @@ def test_a_graph_survives_saving_its_state():
     np.testing.assert_allclose(again.poses(), graph.poses(), atol=1e-6)
 
 
-def test_the_solver_knows_only_so_many_loops(monkeypatch):
+def test_the_solver_knows_only_so_many_loops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("letvins_ros.loop.graph.MAX_LOOPS", 60)
     rng = np.random.default_rng(5)
     truth = ring(1000, 5)
@@ -145,7 +145,7 @@ def test_the_solver_knows_only_so_many_loops(monkeypatch):
     assert rmse(graph, truth) < before / 3
 
 
-def test_a_keyframe_lies_where_later_views_had_it():
+def test_a_keyframe_lies_where_later_views_had_it() -> None:
     rng = np.random.default_rng(6)
     truth = ring(30, 1)
     graph = drifting(truth, rng)
@@ -154,7 +154,7 @@ def test_a_keyframe_lies_where_later_views_had_it():
     np.testing.assert_allclose(graph.odometry(0, 20).T_a_b, moved, atol=1e-12)
 
 
-def test_uncertain_verticals_leave_the_measured_position():
+def test_uncertain_verticals_leave_the_measured_position() -> None:
     C = np.eye(6) * 1e-4
     C[0, 4] = C[4, 0] = 0.9e-4  # roll and position told apart badly
     tilted = Motion(transform(exp_so3(np.array([0.02, 0.0, 0.0])), np.ones(3)), C)
@@ -164,7 +164,7 @@ def test_uncertain_verticals_leave_the_measured_position():
     assert sure.covariance[4, 4] < 0.3 * unsure.covariance[4, 4]
 
 
-def test_upright_motions_lose_their_tilt_and_say_it():
+def test_upright_motions_lose_their_tilt_and_say_it() -> None:
     R = exp_so3(np.array([0.0, 0.0, 0.7])) @ exp_so3(np.array([0.05, 0.0, 0.0]))
     motion, tilt = align_with_gravity(Motion(transform(R, np.ones(3)), np.eye(6)), 1e-3)
     assert tilt == pytest.approx(0.05, abs=1e-6)
@@ -172,7 +172,7 @@ def test_upright_motions_lose_their_tilt_and_say_it():
     np.testing.assert_allclose(motion.T_a_b[:3, 3], 1.0)
 
 
-def test_covariances_travel_with_the_motion():
+def test_covariances_travel_with_the_motion() -> None:
     rng = np.random.default_rng(4)
     ab, bc = (exp(rng.normal(0, 0.5, 6)) for _ in range(2))
     P, Q = np.diag(rng.uniform(1, 2, 6) * 1e-6), np.diag(rng.uniform(1, 2, 6) * 1e-6)
@@ -185,14 +185,14 @@ def test_covariances_travel_with_the_motion():
     np.testing.assert_allclose(np.cov(np.array(draws).T), composed.covariance, atol=4e-7)
 
 
-def test_fusing_weighs_by_covariance():
+def test_fusing_weighs_by_covariance() -> None:
     near, far = Motion(np.eye(4), np.eye(6)), Motion(exp(np.r_[0, 0, 0, 1.0, 0, 0]), 3 * np.eye(6))
     both = fuse(near, far)
     assert both.T_a_b[0, 3] == pytest.approx(0.25)
     np.testing.assert_allclose(both.covariance, 0.75 * np.eye(6))
 
 
-def test_turning_the_frames_keeps_the_geometry():
+def test_turning_the_frames_keeps_the_geometry() -> None:
     rng = np.random.default_rng(5)
     Ra, Rb = exp_so3(rng.normal(size=3)), exp_so3(rng.normal(size=3))
     T = exp(rng.normal(size=6))

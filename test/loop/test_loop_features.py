@@ -32,7 +32,7 @@ def describer() -> OrbDescriber:
     return OrbDescriber(CAMERA, 300, gravity_aligned=True)
 
 
-def test_landmarks_come_with_their_points_and_ids(describer):
+def test_landmarks_come_with_their_points_and_ids(describer: OrbDescriber) -> None:
     uv = np.array([[100.0, 100.0], [300.5, 200.0], [2.0, 2.0]], np.float32)
     features = describer.describe(picture(0), keyframe(uv))
     assert features.ids[:2].tolist() == [0, 1] and (features.ids[2:] == -1).all()  # the third is too near the edge
@@ -40,7 +40,7 @@ def test_landmarks_come_with_their_points_and_ids(describer):
     assert 100 < len(features) <= 300
 
 
-def test_the_same_place_is_more_alike_than_another_even_in_other_light(describer):
+def test_the_same_place_is_more_alike_than_another_even_in_other_light(describer: OrbDescriber) -> None:
     here, there = (describer.describe(picture(seed), keyframe()).place for seed in (1, 2))
     dim = cv2.add(cv2.convertScaleAbs(picture(1), alpha=0.5), 20)  # type: ignore[call-overload]
     shifted = np.roll(dim, 12, axis=1)
@@ -49,7 +49,7 @@ def test_the_same_place_is_more_alike_than_another_even_in_other_light(describer
     assert here @ again > here @ there + 0.2
 
 
-def test_other_lamps_find_the_same_corners_with_the_same_bits(describer):
+def test_other_lamps_find_the_same_corners_with_the_same_bits(describer: OrbDescriber) -> None:
     """Bright at the left, then dim and bright at the right."""
     left, right = np.linspace(0.5, 0.15, 752), np.linspace(0.05, 0.25, 752)
     one, other = (describer.describe(np.rint(picture(4) * lamp).astype(np.uint8), keyframe()) for lamp in (left, right))
@@ -60,12 +60,12 @@ def test_other_lamps_find_the_same_corners_with_the_same_bits(describer):
     assert one.place @ other.place > 0.75
 
 
-def test_an_image_without_corners_has_no_features(describer):
+def test_an_image_without_corners_has_no_features(describer: OrbDescriber) -> None:
     features = describer.describe(np.full((480, 752), 90, np.uint8), keyframe())
     assert len(features) == 0 and not features.place.any()
 
 
-def test_descriptors_do_not_turn_with_the_camera(describer):
+def test_descriptors_do_not_turn_with_the_camera(describer: OrbDescriber):
     """Gravity tells how far the image is rolled, and the patch is turned with it."""
     image, angle = picture(3), 20.0
     centre = (CAMERA.camera.intrinsics[2], CAMERA.camera.intrinsics[3])
@@ -87,7 +87,7 @@ def test_descriptors_do_not_turn_with_the_camera(describer):
     assert (upright != turned).mean() < 0.1 < (upright != wrong).mean()
 
 
-def test_vlad_is_a_unit_vector_of_the_promised_size():
+def test_vlad_is_a_unit_vector_of_the_promised_size() -> None:
     vlad = Vlad.load()
     rng = np.random.default_rng(0)
     place = vlad.aggregate(rng.integers(0, 256, (50, 32)).astype(np.uint8))
@@ -100,7 +100,7 @@ def unit(rng, count, size=32):
 
 
 @pytest.mark.parametrize("count", [1, 2, 50])
-def test_the_search_finds_what_brute_force_finds(count):
+def test_the_search_finds_what_brute_force_finds(count: int) -> None:
     rng = np.random.default_rng(count)
     places, query = unit(rng, count), unit(rng, 1)[0]
     found = PlaceIndex(32)
@@ -111,7 +111,7 @@ def test_the_search_finds_what_brute_force_finds(count):
     np.testing.assert_allclose(similarity, (places @ query)[expected], atol=1e-6)
 
 
-def test_a_large_index_goes_over_to_lists_and_still_finds(monkeypatch):
+def test_a_large_index_goes_over_to_lists_and_still_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place_map, "EXACT_UP_TO", 2000)
     monkeypatch.setattr(place_map, "LISTS", 16)
     rng = np.random.default_rng(0)
@@ -123,5 +123,5 @@ def test_a_large_index_goes_over_to_lists_and_still_finds(monkeypatch):
     assert np.mean(hits) > 0.95
 
 
-def test_an_empty_index_finds_nothing():
+def test_an_empty_index_finds_nothing() -> None:
     assert len(PlaceIndex(8).query(np.ones(8, np.float32), 4)[0]) == 0

@@ -39,7 +39,7 @@ def keyframes(count: int) -> list[Keyframe]:
     return made
 
 
-def test_a_worker_looks_at_every_keyframe_and_gives_its_map():
+def test_a_worker_looks_at_every_keyframe_and_gives_its_map() -> None:
     worker = LoopWorker(LoopConfig(), CAMERA, INFO)
     for keyframe in keyframes(4):
         worker.add(keyframe, np.zeros((480, 752), np.uint8))
@@ -50,25 +50,25 @@ def test_a_worker_looks_at_every_keyframe_and_gives_its_map():
     np.testing.assert_allclose(result.T_map_odom, np.broadcast_to(np.eye(4), (4, 4, 4)), atol=1e-12)
 
 
-def test_the_memory_told_is_that_of_the_worker_alone():
+def test_the_memory_told_is_that_of_the_worker_alone() -> None:
     held = np.ones(40_000_000)  # by the parent, when the worker starts
     result = LoopWorker(LoopConfig(), CAMERA, INFO).finish()
     assert isinstance(result, LoopResult)
     assert 10 < result.peak_rss_mb < held.nbytes / 1e6
 
 
-def test_a_run_without_keyframes_has_an_empty_map():
+def test_a_run_without_keyframes_has_an_empty_map() -> None:
     result = LoopWorker(LoopConfig(), CAMERA, INFO).finish()
     assert isinstance(result, LoopResult)
     assert len(result.snapshot.T_map_body) == 0 and result.T_map_odom_at([1]) == [None]
 
 
-def test_a_map_that_cannot_be_loaded_stops_the_start(tmp_path):
+def test_a_map_that_cannot_be_loaded_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot read the map"):
         LoopWorker(replace(LoopConfig(), load_map=str(tmp_path / "none")), CAMERA, INFO)
 
 
-def test_a_failure_in_the_worker_is_told():
+def test_a_failure_in_the_worker_is_told() -> None:
     worker, image = LoopWorker(LoopConfig(), CAMERA, INFO), cast(np.ndarray, "no image")
     worker.add(keyframes(1)[0], image)
     answer = worker.finish()
@@ -77,27 +77,29 @@ def test_a_failure_in_the_worker_is_told():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="priorities of threads are Linux's")
 @pytest.mark.parametrize("privileged", [False, True])
-def test_keyframes_that_a_run_waits_for_are_processed_at_normal_priority(privileged, monkeypatch):
+def test_keyframes_that_a_run_waits_for_are_processed_at_normal_priority(
+    privileged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before, on an idle core only. Without privileges, the one that is being processed then keeps its priority."""
     policies, begun, given = [], threading.Event(), threading.Event()
     set_policy = os.sched_setscheduler
 
-    def add(self, keyframe, image):
+    def add(self, keyframe, image) -> None:
         policies.append([os.sched_getscheduler(0)])
         begun.set()
         assert given.wait(60)
         time.sleep(0.2)
         policies[-1].append(os.sched_getscheduler(0))
 
-    def limited(thread, policy, parameters):
+    def limited(thread, policy, parameters) -> None:
         if policy == os.SCHED_OTHER and not privileged:
             raise PermissionError
         set_policy(thread, policy, parameters)
 
     class Pipe(Any):
-        def __init__(self):
+        def __init__(self) -> None:
             self.messages = [(LoopConfig(), CAMERA, INFO), *((one, None) for one in keyframes(3)), None]
-            self.answers = []
+            self.answers = list[Any]()
 
         def recv(self):
             message = self.messages.pop(0)
@@ -106,7 +108,7 @@ def test_keyframes_that_a_run_waits_for_are_processed_at_normal_priority(privile
                 given.set()
             return message
 
-        def send(self, answer):
+        def send(self, answer) -> None:
             self.answers.append(answer)
 
     monkeypatch.setattr("letvins_ros.loop.log.LoopLog.add", add)
@@ -119,7 +121,7 @@ def test_keyframes_that_a_run_waits_for_are_processed_at_normal_priority(privile
     assert isinstance(pipe.answers[-1], LoopResult)
 
 
-def test_a_killed_worker_is_told_and_holds_nobody_up():
+def test_a_killed_worker_is_told_and_holds_nobody_up() -> None:
     """The pipe to it takes 64 kB: a run that hands over more must neither wait for it nor at its own end."""
     code = """
 import numpy as np, os, signal
@@ -143,7 +145,7 @@ if __name__ == "__main__":
     assert not done.stderr
 
 
-def test_a_worker_that_does_nothing_is_given_up(monkeypatch):
+def test_a_worker_that_does_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("letvins_ros.loop.worker.PATIENCE_S", 2.0)
     monkeypatch.setattr("letvins_ros.loop.worker.MAX_QUEUED", 2)
     worker = LoopWorker(LoopConfig(), CAMERA, INFO)
@@ -154,7 +156,7 @@ def test_a_worker_that_does_nothing_is_given_up(monkeypatch):
     assert worker._process.poll() == -signal.SIGKILL
 
 
-def test_ctrl_c_while_loops_are_closed_ends_the_waiting():
+def test_ctrl_c_while_loops_are_closed_ends_the_waiting() -> None:
     code = """
 import os, signal, threading
 from test.loop.test_loop_worker import CAMERA, INFO
@@ -171,7 +173,7 @@ if __name__ == "__main__":
     assert (done.stdout, done.returncode) == ("interrupted -9\n", 0), done.stderr
 
 
-def test_the_worker_ends_with_its_parent():
+def test_the_worker_ends_with_its_parent() -> None:
     code = """
 import time
 from test.loop.test_loop_worker import CAMERA, INFO
@@ -193,7 +195,7 @@ if __name__ == "__main__":
     assert not worker.exists()
 
 
-def test_a_map_that_cannot_be_saved_costs_only_itself(tmp_path):
+def test_a_map_that_cannot_be_saved_costs_only_itself(tmp_path: Path) -> None:
     file = tmp_path / "maps" / "a.map"
     worker = LoopWorker(replace(LoopConfig(), save_map=str(file)), CAMERA, INFO)
     for keyframe in keyframes(2):
@@ -206,7 +208,7 @@ def test_a_map_that_cannot_be_saved_costs_only_itself(tmp_path):
     assert result.unsaved.startswith(f"cannot write {file}: ")
 
 
-def test_a_map_that_can_never_be_saved_stops_the_start(tmp_path):
+def test_a_map_that_can_never_be_saved_stops_the_start(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path, problem in ((tmp_path / "file" / "a.map", "Not a directory|File exists"), (tmp_path, "it is a folder")):
         with pytest.raises(DataError, match=f"cannot write .*: ({problem})"):
@@ -218,7 +220,7 @@ def result_of(stamps, T) -> LoopResult:
     return LoopResult(np.array(stamps, np.int64), np.array(T).reshape(-1, 4, 4), {}, [], snapshot, 0.0, 0.0)
 
 
-def test_corrections_run_smoothly_between_keyframes():
+def test_corrections_run_smoothly_between_keyframes() -> None:
     last = exp(np.r_[0, 0, 0.2, 1.0, 0, 0])
     result = result_of([100, 200], [np.eye(4), last])
     before, start, middle, end, after = result.T_map_odom_at([0, 100, 150, 200, 900])
@@ -229,5 +231,5 @@ def test_corrections_run_smoothly_between_keyframes():
     np.testing.assert_allclose(after, last, atol=1e-9)
 
 
-def test_without_a_place_in_the_map_there_is_no_correction():
+def test_without_a_place_in_the_map_there_is_no_correction() -> None:
     assert result_of([], []).T_map_odom_at([1, 2]) == [None, None]

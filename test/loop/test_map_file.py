@@ -6,6 +6,7 @@ import sys
 import time
 from copy import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from letvins_ros.config import LoopConfig
 from letvins_ros.errors import DataError
 from letvins_ros.loop.closer import LoopCloser
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
+from letvins_ros.loop.place_map import PlaceMap
 from letvins_ros.writing import _remove_abandoned
 
 from .walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
@@ -25,7 +27,7 @@ INFO = MapInfo.of(CAMERA, True, "mode: stereo_imu", source="ring")
 
 
 @pytest.fixture(scope="module")
-def places():
+def places() -> PlaceMap:
     closer = LoopCloser(LoopConfig(), CAMERA, True, None, LandmarkDescriber())
     for keyframe in walk(Ring(8.0), np.arange(0, 12, 0.4)):
         closer.add(keyframe, BLANK)
@@ -33,28 +35,28 @@ def places():
 
 
 @pytest.fixture
-def file(places, tmp_path):
+def file(places: PlaceMap, tmp_path: Path) -> Path:
     save_map(tmp_path / "a.map", places, INFO)
     return tmp_path / "a.map"
 
 
-def test_the_file_is_a_plain_safetensors_file(file, places):
+def test_the_file_is_a_plain_safetensors_file(file: Path, places: PlaceMap) -> None:
     arrays = load_file(file)
     np.testing.assert_array_equal(arrays["stamp_ns"], [node.stamp_ns for node in places.nodes])
 
 
-def test_descriptors_stay_on_disk(file):
+def test_descriptors_stay_on_disk(file: Path) -> None:
     features = load_map(file)[0].features(0)
     assert not features.descriptors.flags.owndata and not features.descriptors.flags.writeable
 
 
-def test_equal_maps_give_equal_bytes(places, tmp_path):
+def test_equal_maps_give_equal_bytes(places: PlaceMap, tmp_path: Path) -> None:
     for name in "ab":
         save_map(tmp_path / name, places, INFO)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_loaded_map_can_be_saved_again(file, tmp_path):
+def test_a_loaded_map_can_be_saved_again(file: Path, tmp_path: Path) -> None:
     save_map(tmp_path / "again", *load_map(file))
     assert (tmp_path / "again").read_bytes() == file.read_bytes()
 
@@ -67,12 +69,12 @@ def test_a_loaded_map_can_be_saved_again(file, tmp_path):
         (replace(INFO, camera={**INFO.camera, "size": [640, 480]}), "another camera: size"),
     ],
 )
-def test_a_map_of_other_making_is_refused(file, wanted, complaint):
+def test_a_map_of_other_making_is_refused(file: Path, wanted, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
         load_map(file, wanted)
 
 
-def test_a_map_of_another_version_is_refused(file):
+def test_a_map_of_another_version_is_refused(file: Path) -> None:
     data = file.read_bytes()
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])
@@ -84,14 +86,14 @@ def test_a_map_of_another_version_is_refused(file):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
-def test_a_torn_map_is_refused(file, share):
+def test_a_torn_map_is_refused(file: Path, share: float) -> None:
     data = file.read_bytes()
     file.write_bytes(data[: int(share * len(data))])
     with pytest.raises(DataError, match=r"a\.map: "):
         load_map(file)
 
 
-def test_another_file_is_refused(tmp_path):
+def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"PK\x03\x04" * 100)
     with pytest.raises(DataError, match="not a map"):
         load_map(tmp_path / "x")
@@ -148,7 +150,7 @@ for line in itertools.count():
 """
 
 
-def test_killing_a_save_loses_nothing(file, places, tmp_path):
+def test_killing_a_save_loses_nothing(file: Path, places: PlaceMap, tmp_path: Path) -> None:
     """`kill -9` before each line that is executed while a map replaces another: temporary files, writes, the rename."""
     new, target = tmp_path / "new" / "b.map", tmp_path / "maps" / "a.map"
     save_map(new, places, replace(INFO, provenance={"source": "another"}))
@@ -164,7 +166,7 @@ def test_killing_a_save_loses_nothing(file, places, tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_processes_that_save_into_one_file_never_tear_it(file, tmp_path):
+def test_processes_that_save_into_one_file_never_tear_it(file: Path, tmp_path: Path) -> None:
     """Two of them save different maps while this one loads."""
     closer = LoopCloser(LoopConfig(), CAMERA, True, None, LandmarkDescriber())
     for keyframe in walk(Ring(8.0), np.arange(0, 2, 0.4)):
@@ -192,25 +194,31 @@ def run(monkeypatch, capsys, *arguments):
     return ended.value.code, capsys.readouterr()
 
 
-def test_the_command_shows_a_map(file, monkeypatch, capsys):
+def test_the_command_shows_a_map(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, shown = run(monkeypatch, capsys, "map", "info", file)
     assert not code and "ring" in shown.out and "752 x 480" in shown.out
 
 
-def test_the_command_exports_a_map(file, places, tmp_path, monkeypatch, capsys):
+def test_the_command_exports_a_map(
+    file: Path, places: PlaceMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, _ = run(monkeypatch, capsys, "map", "export", file, tmp_path / "poses.tum")
     assert not code and len((tmp_path / "poses.tum").read_text().splitlines()) == len(places)
     code, shown = run(monkeypatch, capsys, "map", "export", file, tmp_path / "x.obj")
     assert code == 1 and "known: .tum" in shown.err
 
 
-def test_the_command_refuses_what_is_no_map(tmp_path, monkeypatch, capsys):
+def test_the_command_refuses_what_is_no_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "x").write_text("no map")
     code, shown = run(monkeypatch, capsys, "map", "info", tmp_path / "x")
     assert code == 1 and "not a map" in shown.err and "Traceback" not in shown.err
 
 
-def test_descriptors_of_unit_vectors_come_back_as_they_were(places, tmp_path):
+def test_descriptors_of_unit_vectors_come_back_as_they_were(places: PlaceMap, tmp_path: Path) -> None:
     places = copy(places)
     vectors = np.random.default_rng(0).normal(size=(500, 32)).astype(np.float16)
     places.own = {node: replace(f, descriptors=vectors[: len(f)] + node) for node, f in places.own.items()}
@@ -225,7 +233,7 @@ def test_descriptors_of_unit_vectors_come_back_as_they_were(places, tmp_path):
         load_map(tmp_path / "f.map", INFO)
 
 
-def with_value(file, name, row, value):
+def with_value(file, name, row, value) -> None:
     """Write a value over a number of an array, or over all numbers of a row."""
     data = bytearray(file.read_bytes())
     size = int.from_bytes(data[:8], "little")
@@ -268,14 +276,16 @@ def with_value(file, name, row, value):
         ("feature.place", (2, 3), np.nan, r"feature.place\[2\] is not finite"),
     ],
 )
-def test_a_map_with_an_impossible_number_is_refused_when_it_is_opened(file, name, row, value, complaint):
+def test_a_map_with_an_impossible_number_is_refused_when_it_is_opened(
+    file: Path, name: str, row, value, complaint: str
+) -> None:
     load_map(file)
     with_value(file, name, row, value)
     with pytest.raises(DataError, match=r"a\.map: a damaged map: " + complaint):
         load_map(file)
 
 
-def test_a_point_of_unknown_depth_is_no_damage(file):
+def test_a_point_of_unknown_depth_is_no_damage(file: Path) -> None:
     with_value(file, "feature.point_body", 5, np.nan)
     assert np.isnan(load_map(file)[0].features(0).points_body[5]).all()
 
@@ -292,7 +302,7 @@ def test_a_point_of_unknown_depth_is_no_damage(file):
         ("camera", "[" * 100_000, "damaged map"),
     ],
 )
-def test_a_map_with_an_impossible_description_is_refused(file, key, value, complaint):
+def test_a_map_with_an_impossible_description_is_refused(file: Path, key: str, value, complaint: str) -> None:
     data = file.read_bytes()
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])

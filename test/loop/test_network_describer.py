@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def shipped():
     return open_describer(KP2DTINY, CAMERA, True)
 
 
-def test_landmarks_come_first_and_the_best_keypoints_after_them(columns):
+def test_landmarks_come_first_and_the_best_keypoints_after_them(columns: NetworkDescriber) -> None:
     uv = np.array([[100.5, 100.0], [700.0, 200.0]], np.float32)
     features = columns.describe(np.zeros((480, 752), np.uint8), keyframe(uv))
     assert len(features) == 50 and features.ids.tolist() == [0, 1] + [-1] * 48
@@ -56,14 +57,14 @@ def test_landmarks_come_first_and_the_best_keypoints_after_them(columns):
     assert (features.uv[2:, 0] >= 736).all()  # the last two columns have the best 120
 
 
-def test_no_keypoint_lies_at_a_landmark(columns):
+def test_no_keypoint_lies_at_a_landmark(columns: NetworkDescriber) -> None:
     taken = np.stack(np.meshgrid([736, 744], np.arange(0, 480, 8)), axis=-1).reshape(-1, 2)[:40].astype(np.float32)
     features = columns.describe(np.zeros((480, 752), np.uint8), keyframe(taken))
     apart = np.linalg.norm(features.uv[40:, None] - taken[None], axis=2)
     assert len(features) == 50 and apart.min() > 8
 
 
-def test_descriptors_are_read_at_their_pixels_with_unit_length(columns):
+def test_descriptors_are_read_at_their_pixels_with_unit_length(columns: NetworkDescriber) -> None:
     uv = np.array([[0.0, 50.0], [751.0, 300.0]], np.float32)
     features = columns.describe(np.zeros((480, 752), np.uint8), keyframe(uv))
     last = 187 / 188  # the angle of the last column, at the last pixel
@@ -72,12 +73,12 @@ def test_descriptors_are_read_at_their_pixels_with_unit_length(columns):
     np.testing.assert_array_equal(features.place, np.array([0.6, 0.8], np.float32))
 
 
-def test_images_of_any_size_are_described(columns):
+def test_images_of_any_size_are_described(columns: NetworkDescriber) -> None:
     features = columns.describe(np.zeros((475, 747), np.uint8), keyframe())
     assert len(features) == 50 and (features.uv <= [746, 474]).all()
 
 
-def test_the_shipped_network_knows_places_in_other_light(shipped):
+def test_the_shipped_network_knows_places_in_other_light(shipped) -> None:
     uv = np.array([[x, y] for x in (150, 300, 450, 600) for y in (120, 240, 360)], np.float32)
     lamp = np.linspace(1.0, 0.4, 752)
     before = [shipped.describe(picture(seed), keyframe(uv)) for seed in (1, 2, 3)]
@@ -90,25 +91,25 @@ def test_the_shipped_network_knows_places_in_other_light(shipped):
     assert np.mean(distance.argmin(axis=1) == np.arange(12)) > 0.7
 
 
-def test_each_describer_names_its_maps():
+def test_each_describer_names_its_maps() -> None:
     assert describer_name(LoopConfig()) == OrbDescriber.name
     assert describer_name(KP2DTINY).startswith("kp2dtiny-")
 
 
-def test_the_name_changes_with_the_weights(monkeypatch, tmp_path):
+def test_the_name_changes_with_the_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = describer_name(KP2DTINY)
     (tmp_path / "other").write_bytes(b"other weights")
     monkeypatch.setattr("letvins_ros.loop.describers.default_weights", lambda network: tmp_path / "other")
     assert describer_name(KP2DTINY) != before
 
 
-def test_without_torch_the_network_is_refused_in_words(monkeypatch):
+def test_without_torch_the_network_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "find_spec", lambda name: None)
     with pytest.raises(LetvinsError, match=r"running kp2dtiny needs torch$"):
         open_describer(KP2DTINY, CAMERA, True)
 
 
-def test_a_network_that_cannot_run_stops_the_start(monkeypatch, tmp_path):
+def test_a_network_that_cannot_run_stops_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Not only the end, when all keyframes have been waited for."""
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['torch'] = None")  # of the worker's process
     monkeypatch.syspath_prepend(tmp_path)
@@ -116,7 +117,7 @@ def test_a_network_that_cannot_run_stops_the_start(monkeypatch, tmp_path):
         LoopWorker(KP2DTINY, CAMERA, MapInfo.of(CAMERA, True))
 
 
-def test_recognising_by_orb_loads_no_network():
+def test_recognising_by_orb_loads_no_network() -> None:
     code = """
 import sys
 from letvins_ros.config import LoopConfig

@@ -19,7 +19,7 @@ def followed(keyframes) -> OdometryChain:
     return chain
 
 
-def test_a_correction_of_the_whole_window_is_no_motion():
+def test_a_correction_of_the_whole_window_is_no_motion() -> None:
     keyframes = list(walk(RING, DISTANCES, drift=0.0))
     jump = exp(np.r_[0, 0, 0.02, 0.1, 0.0, 0.0])
     jumped = [
@@ -32,7 +32,7 @@ def test_a_correction_of_the_whole_window_is_no_motion():
     assert np.linalg.norm(jumped[-1].T_odom_body[:3, 3] - expected[:3, 3]) > 0.05
 
 
-def test_a_keyframe_is_corrected_as_long_as_the_window_holds_it():
+def test_a_keyframe_is_corrected_as_long_as_the_window_holds_it() -> None:
     first, second, third = list(walk(RING, DISTANCES[:3], drift=0.0))
     better = second.T_odom_body @ exp(np.r_[0, 0, 0, 0.05, 0, 0])
     chain = followed([first, second])
@@ -43,7 +43,7 @@ def test_a_keyframe_is_corrected_as_long_as_the_window_holds_it():
     assert chain.T_chain(0) is None
 
 
-def test_a_missing_keyframe_gives_a_longer_motion_of_greater_uncertainty():
+def test_a_missing_keyframe_gives_a_longer_motion_of_greater_uncertainty() -> None:
     first, second, third = list(walk(RING, DISTANCES[:3]))
     whole = followed([first, second, replace(third, T_odom_before=np.stack([first.T_odom_body, second.T_odom_body]))])
     gappy = OdometryChain(True, 1.0)
@@ -54,7 +54,7 @@ def test_a_missing_keyframe_gives_a_longer_motion_of_greater_uncertainty():
     assert gappy.motion_since_mark.position_std > 0.9 * np.sqrt(2) * np.sqrt(np.trace(third.motion_covariance[:3, :3]))
 
 
-def test_across_a_reset_odom_continues_with_an_uncertain_motion():
+def test_across_a_reset_odom_continues_with_an_uncertain_motion() -> None:
     keyframes = list(walk(RING, DISTANCES[:10]))
     after = replace(keyframes[9], resets=1, T_odom_before=np.zeros((0, 4, 4)))
     chain = followed(keyframes[:8])

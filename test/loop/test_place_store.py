@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.loop.closer import LoopCloser
+from letvins_ros.loop.lance_store import LanceStore
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.place_map import PlaceIndex
 
@@ -27,19 +29,19 @@ def vectors(n, seed=0):
     return v / np.linalg.norm(v, axis=1, keepdims=True)
 
 
-def lance(folder):
+def lance(folder) -> LanceStore:
     from letvins_ros.loop.lance_store import LanceStore
 
     return LanceStore.created(folder, np.zeros(0, np.int64), np.zeros((0, SIZE), np.float32))
 
 
 @pytest.fixture(params=["memory", pytest.param("disk", marks=needs_lance)])
-def store(request, tmp_path):
+def store(request: pytest.FixtureRequest, tmp_path: Path):
     return PlaceIndex(SIZE) if request.param == "memory" else lance(tmp_path / "db")
 
 
 @pytest.mark.parametrize("n", [1, 2, 50])
-def test_a_store_answers_as_a_plain_search_does(store, n):
+def test_a_store_answers_as_a_plain_search_does(store, n: int) -> None:
     places, numbers = vectors(n), 3 * np.arange(n) + 7
     for part in np.array_split(np.arange(n), 3):
         store.add(numbers[part], places[part])
@@ -51,12 +53,12 @@ def test_a_store_answers_as_a_plain_search_does(store, n):
         np.testing.assert_allclose(similarity, (places @ wanted)[best], atol=1e-6)
 
 
-def test_an_empty_store_finds_nothing(store):
+def test_an_empty_store_finds_nothing(store) -> None:
     assert len(store) == 0
     assert [part.size for part in store.query(vectors(1)[0], 4)] == [0, 0]
 
 
-def test_removed_places_are_found_no_more(store):
+def test_removed_places_are_found_no_more(store) -> None:
     places = vectors(20)
     store.add(np.arange(20), places)
     store.remove(np.array([3, 5, 99]))
@@ -67,7 +69,7 @@ def test_removed_places_are_found_no_more(store):
 
 
 @needs_lance
-def test_a_reader_sees_what_a_writer_adds_and_a_new_map_clears_the_old_one(tmp_path):
+def test_a_reader_sees_what_a_writer_adds_and_a_new_map_clears_the_old_one(tmp_path: Path) -> None:
     from letvins_ros.loop.lance_store import LanceStore
 
     writer, places = lance(tmp_path / "db"), vectors(3)
@@ -80,7 +82,7 @@ def test_a_reader_sees_what_a_writer_adds_and_a_new_map_clears_the_old_one(tmp_p
 
 
 @pytest.fixture
-def grouped(tmp_path, monkeypatch):
+def grouped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A store of 2,000 places in lists, half of which came after these had been made, and the places."""
     from letvins_ros.loop import lance_store
 
@@ -96,21 +98,21 @@ def grouped(tmp_path, monkeypatch):
 
 
 @needs_lance
-def test_many_places_are_grouped_and_still_found(grouped):
+def test_many_places_are_grouped_and_still_found(grouped) -> None:
     store, places = grouped(MERGE_AFTER=2)
     found = [store.query(places[i], 1)[0].tolist() == [i] for i in range(0, 2000, 20)]
     assert np.mean(found) > 0.95
 
 
 @needs_lance
-def test_places_that_come_after_the_lists_join_them_however_few_additions_bring_them(grouped):
+def test_places_that_come_after_the_lists_join_them_however_few_additions_bring_them(grouped) -> None:
     store, _ = grouped(UNLISTED=600)
     (index,) = store._table.list_indices()
     assert store._table.index_stats(index.name).num_unindexed_rows == 0
 
 
 @needs_lance
-def test_what_cannot_be_opened_says_why(tmp_path):
+def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
     from letvins_ros.loop.lance_store import LanceStore
 
     with pytest.raises(DataError, match="no places in it"):
@@ -123,7 +125,7 @@ def test_what_cannot_be_opened_says_why(tmp_path):
         lance(tmp_path / "file")
 
 
-def test_without_lancedb_the_error_says_what_to_install(tmp_path, monkeypatch):
+def test_without_lancedb_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lancedb", None)
     with pytest.raises(ConfigError, match=r"pip install 'letvins_ros\[store\]'"):
         LoopCloser(LoopConfig(store=str(tmp_path)), CAMERA, True, None, LandmarkDescriber())
@@ -146,7 +148,7 @@ while True:
 
 @needs_lance
 @pytest.mark.parametrize("seed", range(3))
-def test_what_a_killed_writer_had_added_is_there_and_no_half_of_another(tmp_path, root, seed):
+def test_what_a_killed_writer_had_added_is_there_and_no_half_of_another(tmp_path: Path, root: Path, seed: int) -> None:
     from letvins_ros.loop.lance_store import LanceStore
 
     command = [sys.executable, "-c", WRITER, str(tmp_path / "db"), str(SIZE)]
@@ -179,7 +181,7 @@ print("done", flush=True)
 RING = Ring(8.0)
 
 
-def closer_of(store, mode="map", places=None):
+def closer_of(store, mode="map", places=None) -> LoopCloser:
     return LoopCloser(LoopConfig(mode=mode, store=store), CAMERA, True, places, LandmarkDescriber())
 
 
@@ -189,16 +191,16 @@ def lap(it, first, last):
     return [it.add(keyframe, BLANK) for keyframe in walk(RING, np.arange(first * length, last * length, 0.4))]
 
 
-def info():
+def info() -> MapInfo:
     return replace(MapInfo.of(CAMERA, True), describer=LandmarkDescriber.name)
 
 
-def save(it, path):
+def save(it, path) -> None:
     save_map(path, it.optimised_map(), info())
 
 
 @needs_lance
-def test_one_process_maps_while_another_localises_in_the_same_store(tmp_path, root):
+def test_one_process_maps_while_another_localises_in_the_same_store(tmp_path: Path, root: Path) -> None:
     db, file = str(tmp_path / "db"), tmp_path / "ring.map"
     command = [sys.executable, "-c", MAPPER, db, str(file)]
     with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as mapper:

@@ -37,14 +37,14 @@ def scene(camera, seed, count=150):
 
 
 @pytest.mark.parametrize("camera", [CAMERA, FISHEYE], ids=["pinhole", "fisheye"])
-def test_the_pose_is_found_with_every_camera_model(camera):
+def test_the_pose_is_found_with_every_camera_model(camera) -> None:
     a, b, T_a_b, _ = scene(camera, 1)
     match = Verifier(camera, 20, 3.0).verify(a, b)
     assert isinstance(match, Match) and match.inliers > 80
     assert np.linalg.norm(log(inverse(T_a_b) @ match.motion.T_a_b)[3:]) < 0.02
 
 
-def test_landmarks_of_either_keyframe_suffice():
+def test_landmarks_of_either_keyframe_suffice() -> None:
     a, b, T_a_b, _ = scene(CAMERA, 2)
     blind = KeyframeFeatures(a.uv, a.descriptors, np.full_like(a.points_body, np.nan), a.ids, a.place)
     match = Verifier(CAMERA, 20, 3.0).verify(blind, b)
@@ -52,7 +52,7 @@ def test_landmarks_of_either_keyframe_suffice():
     assert np.linalg.norm(log(inverse(T_a_b) @ match.motion.T_a_b)) < 0.03
 
 
-def test_half_of_the_matches_wrong_do_not_matter():
+def test_half_of_the_matches_wrong_do_not_matter() -> None:
     a, b, T_a_b, rng = scene(CAMERA, 3)
     wrong = rng.permutation(len(b))
     half = np.arange(len(b)) < len(b) // 2
@@ -64,14 +64,14 @@ def test_half_of_the_matches_wrong_do_not_matter():
     assert np.linalg.norm(log(inverse(T_a_b) @ match.motion.T_a_b)[3:]) < 0.03
 
 
-def test_another_place_is_refused_with_a_reason():
+def test_another_place_is_refused_with_a_reason() -> None:
     a, b = scene(CAMERA, 4)[0], scene(CAMERA, 5)[1]
     answer = Verifier(CAMERA, 20, 3.0).verify(a, b)
     assert isinstance(answer, Rejected)
     assert "needed" in answer.reason or "fits" in answer.reason
 
 
-def test_the_covariance_covers_the_error():
+def test_the_covariance_covers_the_error() -> None:
     squares = []
     for seed in range(20):
         a, b, T_a_b, _ = scene(CAMERA, 10 + seed)
@@ -82,7 +82,7 @@ def test_the_covariance_covers_the_error():
     assert 0.01 < np.mean(squares) < 12
 
 
-def test_the_covariance_covers_the_error_of_uncertain_depths_seen_from_aside():
+def test_the_covariance_covers_the_error_of_uncertain_depths_seen_from_aside() -> None:
     T_a_b, center, squares = exp(np.r_[0, 0.0, 0.25, 0.2, -1.4, 0]), CAMERA.T_body_cam[:3, 3], []
     for seed in range(20):
         rng = np.random.default_rng(seed)
@@ -101,7 +101,7 @@ def test_the_covariance_covers_the_error_of_uncertain_depths_seen_from_aside():
     assert 0.1 < np.mean(squares) < 6
 
 
-def test_a_ring_has_landmarks_on_both_sides():
+def test_a_ring_has_landmarks_on_both_sides() -> None:
     radius = np.linalg.norm(Ring(8.0).landmarks()[:, :2], axis=1)
     assert {6, 10} == set(np.rint(radius).astype(int))
 

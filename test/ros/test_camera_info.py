@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from letvins_ros.camera import Camera
 from letvins_ros.config_io import load_config
 from letvins_ros.errors import CalibrationError
 from letvins_ros.geometry import exp_so3, inverse, transform
 from letvins_ros.ros.camera_info import T_left_right, camera_of, difference
 
 
-def info(camera, **changes):
+def info(camera, **changes) -> SimpleNamespace:
     fx, fy, cx, cy = camera.intrinsics
     model = {"pinhole-radtan": "plumb_bob", "pinhole-equidistant": "equidistant"}[camera.model]
     message = {
@@ -22,18 +24,18 @@ def info(camera, **changes):
 
 
 @pytest.fixture
-def camera(root):
+def camera(root: Path) -> Camera:
     return load_config(root / "config" / "euroc" / "stereo_imu.yaml").rig.cameras[0].camera
 
 
-def test_a_camera_is_what_its_camera_info_says(camera):
+def test_a_camera_is_what_its_camera_info_says(camera: Camera) -> None:
     for one in (camera, replace(camera, model="pinhole-equidistant"), replace(camera, distortion=())):
         made = camera_of(info(one))
         assert (made.model, made.intrinsics, made.distortion) == (one.model, one.intrinsics, one.distortion)
         assert difference(one, info(one)) == ""
 
 
-def test_a_rational_polynomial_without_its_own_terms_is_a_plumb_bob(camera):
+def test_a_rational_polynomial_without_its_own_terms_is_a_plumb_bob(camera: Camera) -> None:
     message = info(camera, distortion_model="rational_polynomial", d=[*camera.distortion, 0.01, 0.0, 0.0, 0.0])
     assert camera_of(message).distortion == (*camera.distortion, 0.01)
     message.d[6] = 0.1
@@ -48,11 +50,11 @@ def test_a_rational_polynomial_without_its_own_terms_is_a_plumb_bob(camera):
         ({"width": 640}, "it is for 640x480, the calibration for 752x480"),
     ],
 )
-def test_a_camera_info_that_cannot_be_right_is_named(camera, changes, text):
+def test_a_camera_info_that_cannot_be_right_is_named(camera: Camera, changes, text: str) -> None:
     assert text in difference(camera, info(camera, **changes))
 
 
-def test_a_halved_focal_length_is_named(camera):
+def test_a_halved_focal_length_is_named(camera: Camera) -> None:
     fx, fy, cx, cy = camera.intrinsics
     half = info(replace(camera, intrinsics=(fx / 2, fy / 2, cx, cy)))
     text = difference(camera, half)
@@ -61,19 +63,19 @@ def test_a_halved_focal_length_is_named(camera):
     assert 50 < median < 200
 
 
-def test_a_calibration_of_another_day_is_no_difference(camera):
+def test_a_calibration_of_another_day_is_no_difference(camera: Camera) -> None:
     fx, fy, cx, cy = camera.intrinsics
     assert difference(camera, info(replace(camera, intrinsics=(fx * 1.005, fy * 1.005, cx + 2, cy - 2)))) == ""
 
 
-def test_the_baseline_of_a_rectified_pair_comes_from_its_projection(camera):
+def test_the_baseline_of_a_rectified_pair_comes_from_its_projection(camera: Camera) -> None:
     left, right = info(camera), info(camera, p=np.array([400.0, 0, 370, -44.0, 0, 400, 240, 0, 0, 0, 1, 0]))
     np.testing.assert_allclose(T_left_right(left, right), transform(np.eye(3), np.array([0.11, 0, 0])))
     with pytest.raises(CalibrationError, match="no baseline"):
         T_left_right(left, info(camera))
 
 
-def test_an_unrectified_pair_is_turned_by_its_rectification(camera):
+def test_an_unrectified_pair_is_turned_by_its_rectification(camera: Camera) -> None:
     T = transform(exp_so3(np.array([0.01, -0.03, 0.02])), np.array([0.11, 0.002, -0.003]))  # cam0 from cam1
     along = T[:3, 3] / np.linalg.norm(T[:3, 3])
     y = np.cross([0, 0, 1.0], along)

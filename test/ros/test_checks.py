@@ -16,7 +16,7 @@ def feed(gate, stamps, arrivals=None):
     return [gate.check(stamp, at) for stamp, at in zip(stamps, arrivals, strict=True)]
 
 
-def test_a_problem_is_told_once_and_counted():
+def test_a_problem_is_told_once_and_counted() -> None:
     told, now = list[Any](), [100.0]
     problems = Problems(told.append, lambda: now[0])
     for _ in range(50):
@@ -32,19 +32,19 @@ def test_a_problem_is_told_once_and_counted():
     assert len(told) == 2
 
 
-def test_stamps_that_go_on_pass():
+def test_stamps_that_go_on_pass() -> None:
     verdicts = feed(StampGate(5), [S + i * FRAME for i in range(20)])
     assert all(v.passes and not v.kind for v in verdicts)
 
 
-def test_a_stamp_of_zero_never_passes():
+def test_a_stamp_of_zero_never_passes() -> None:
     verdicts = feed(StampGate(2), [0] * 10)
     assert not any(v.passes for v in verdicts)
     assert verdicts[0].kind == "zero stamp"
 
 
 @pytest.mark.parametrize("jump_s", [-3.0, 2.0])
-def test_single_jumps_are_refused_and_named(jump_s):
+def test_single_jumps_are_refused_and_named(jump_s: float) -> None:
     stamps = [10 * S + i * FRAME for i in range(10)]
     stamps[5] += round(jump_s * S)
     verdicts = feed(StampGate(3), stamps)
@@ -52,24 +52,24 @@ def test_single_jumps_are_refused_and_named(jump_s):
     assert f"jump by {jump_s + 0.05:+.3f} s" in verdicts[5].problem
 
 
-def test_a_jump_back_that_lasts_is_a_restart():
+def test_a_jump_back_that_lasts_is_a_restart() -> None:
     verdicts = feed(StampGate(3), [10 * S, 10 * S + FRAME, *(S + i * FRAME for i in range(6))])
     assert [v.passes for v in verdicts] == [True, True, False, False, True, True, True, True]
     assert [v.restarted for v in verdicts] == [False] * 4 + [True] + [False] * 3
 
 
-def test_a_jump_ahead_that_lasts_is_taken_without_a_restart():
+def test_a_jump_ahead_that_lasts_is_taken_without_a_restart() -> None:
     verdicts = feed(StampGate(3), [S, *(4 * S + i * FRAME for i in range(5))])
     assert [v.passes for v in verdicts] == [True, False, False, True, True, True]
     assert not any(v.restarted for v in verdicts)
 
 
-def test_a_topic_that_was_silent_goes_on_at_once():
+def test_a_topic_that_was_silent_goes_on_at_once() -> None:
     verdicts = feed(StampGate(5), [S, 9 * S, 9 * S + FRAME], [0, 8 * S, 8 * S + FRAME])
     assert all(v.passes and not v.kind for v in verdicts)
 
 
-def test_a_full_queue_drops_the_oldest_and_counts_it():
+def test_a_full_queue_drops_the_oldest_and_counts_it() -> None:
     queue = DropQueue[Any](2)
     for i in range(5):
         queue.put(i)
@@ -83,7 +83,7 @@ def test_a_full_queue_drops_the_oldest_and_counts_it():
 def test_a_worker_works_until_there_is_nothing_left_and_tells_its_crash():
     todo, done, crashes = list(range(100)), list[Any](), list[Any]()
 
-    def step():
+    def step() -> bool:
         if not todo:
             return False
         done.append(todo.pop(0))

@@ -14,31 +14,32 @@ from letvins_ros.errors import DataError
 from letvins_ros.geometry import exp_so3, log_so3, quaternion_xyzw, transform
 from letvins_ros.ros import convert
 from letvins_ros.ros.mount import Mount
+from letvins_ros.types import FrameTracks, VioState
 
 rng = np.random.default_rng(3)
 NS = 1_403_636_580_763_555_584
 T = transform(exp_so3(np.array([0.3, -1.2, 2.0])), np.array([1.0, -2.0, 3.0]))
 
 
-def tracks(n=300):
+def tracks(n=300) -> FrameTracks:
     uv = rng.random((2, n, 2)).astype(np.float32)
     uv[1, ::3] = np.nan
     return types.FrameTracks(NS, rng.integers(0, 2**62, n), uv, np.arange(n, dtype=np.int32))
 
 
-def covariance(n):
+def covariance(n) -> np.ndarray:
     A = rng.random((n, n))
     return A @ A.T
 
 
-def state(T_odom_body=T, velocity=(0.5, 0.1, -0.2)):
+def state(T_odom_body=T, velocity=(0.5, 0.1, -0.2)) -> VioState:
     return types.VioState(
         NS, types.VioStatus.DEGRADED, "9 tracks of 10 needed", T_odom_body, np.array(velocity),
         np.array([1e-3, 2e-3, 3e-3]), np.array([0.1, 0.2, 0.3]), covariance(15), 4,
     )  # fmt: skip
 
 
-def microseconds(work, repeats=200):
+def microseconds(work, repeats=200) -> float:
     """The shortest time: what the work takes when nothing else has the core."""
     times = []
     for _ in range(repeats):
@@ -48,7 +49,7 @@ def microseconds(work, repeats=200):
     return min(times) * 1e6
 
 
-def assert_same(a, b, fields):
+def assert_same(a, b, fields) -> None:
     for name in fields:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
         if isinstance(getattr(a, name), np.ndarray):
@@ -56,7 +57,7 @@ def assert_same(a, b, fields):
 
 
 @pytest.mark.parametrize("n", [0, 1, 300])
-def test_tracks_come_back_as_they_were(n):
+def test_tracks_come_back_as_they_were(n: int) -> None:
     before = tracks(n)
     message = convert.tracks_to_message(before, ["cam0", "cam1"], NS + 5)
     assert_same(before, convert.tracks_from(message), ("stamp_ns", "ids", "uv", "ages"))
@@ -64,14 +65,14 @@ def test_tracks_come_back_as_they_were(n):
     assert convert.stamp_to_ns(message.received) == NS + 5
 
 
-def test_tracks_of_unequal_lengths_are_refused():
+def test_tracks_of_unequal_lengths_are_refused() -> None:
     message = convert.tracks_to_message(tracks(4))
     message.ages.pop()
     with pytest.raises(ValueError, match="ages"):
         convert.tracks_from(message)
 
 
-def test_a_keyframe_comes_back_as_it_was():
+def test_a_keyframe_comes_back_as_it_was() -> None:
     n = 7
     points = rng.random((n, 3))
     points[2] = np.nan
@@ -90,7 +91,7 @@ def test_a_keyframe_comes_back_as_it_was():
 
 
 @pytest.mark.parametrize("kept", [12, None])
-def test_a_loop_comes_back_as_it_was(kept):
+def test_a_loop_comes_back_as_it_was(kept: int | None) -> None:
     before = types.LoopClosure(NS, NS - 10, 3, kept, T, covariance(6), 45, kept is None)
     after, T_map_odom = convert.closure_from(convert.closure_to_message(before, np.linalg.inv(T)))
     assert_same(before, after, ("stamp_ns", "stamp_a_ns", "a", "b", "covariance", "inliers", "relocalised"))
@@ -98,19 +99,19 @@ def test_a_loop_comes_back_as_it_was(kept):
     np.testing.assert_allclose(T_map_odom, np.linalg.inv(T), atol=1e-12)
 
 
-def test_a_status_says_what_the_state_says():
+def test_a_status_says_what_the_state_says() -> None:
     message = convert.status_to_message(state(), "odom", NS)
     assert (message.state, message.reason, message.resets) == (message.DEGRADED, "9 tracks of 10 needed", 4)
     assert [message.gyro_bias.y, message.accel_bias.z] == [2e-3, 0.3]
 
 
-def test_imu_readings_come_back_as_they_were():
+def test_imu_readings_come_back_as_they_were() -> None:
     gyro, accel = rng.random(3), rng.random(3)
     assert convert.imu_from(convert.imu_to_message(NS, gyro, accel)) == (NS, *gyro, *accel)
 
 
 @pytest.mark.parametrize("shape", [(480, 752), (4, 6, 3)])
-def test_images_come_back_as_they_were(shape):
+def test_images_come_back_as_they_were(shape) -> None:
     image = rng.integers(0, 256, shape, dtype=np.uint8)
     message = convert.image_to_message(image, Header(frame_id="cam0"))
     after = convert.image_from(message, ImageDecoder())
@@ -121,7 +122,7 @@ def test_images_come_back_as_they_were(shape):
         assert abs(int(after[0, 0]) - image[0, 0] @ [0.114, 0.587, 0.299]) <= 1
 
 
-def test_what_cannot_be_an_image_is_refused():
+def test_what_cannot_be_an_image_is_refused() -> None:
     message = convert.image_to_message(np.zeros((4, 4), np.uint8), Header())
     message.height = 5
     assert convert.image_from(message, ImageDecoder()) is None
@@ -131,12 +132,12 @@ def test_what_cannot_be_an_image_is_refused():
 
 
 @pytest.mark.parametrize("n", [0, 1, 200])
-def test_clouds_come_back_as_they_were(n):
+def test_clouds_come_back_as_they_were(n: int) -> None:
     points = rng.random((n, 3)).astype(np.float32)
     np.testing.assert_array_equal(convert.cloud_from(convert.cloud_to_message(points, Header())), points)
 
 
-def test_poses_and_stamps_come_back():
+def test_poses_and_stamps_come_back() -> None:
     np.testing.assert_allclose(convert.pose_from_message(convert.pose_to_message(T)), T, atol=1e-12)
     assert convert.stamp_to_ns(convert.ns_to_stamp(NS)) == NS
     message = convert.transform_to_message(T, NS, "odom", "base_link")
@@ -147,7 +148,7 @@ def test_poses_and_stamps_come_back():
     )
 
 
-def test_odometry_has_its_pose_covariance_about_the_axes_of_odom_and_its_twist_in_the_body():
+def test_odometry_has_its_pose_covariance_about_the_axes_of_odom_and_its_twist_in_the_body() -> None:
     before = state()
     message = convert.odometry_to_message(
         before, np.array([0.1, 0.2, 0.3]), 0.01, ("odom", "base_link"), Mount(np.eye(4))
@@ -167,7 +168,7 @@ def test_odometry_has_its_pose_covariance_about_the_axes_of_odom_and_its_twist_i
     np.testing.assert_allclose(twist[3:, 3:], before.covariance[12:, 12:] + 1e-4 * np.eye(3))
 
 
-def test_conversions_take_microseconds():
+def test_conversions_take_microseconds() -> None:
     many, image = tracks(300), rng.integers(0, 256, (480, 752), dtype=np.uint8)
     message = convert.image_to_message(image, Header())
     assert microseconds(lambda: convert.tracks_from(convert.tracks_to_message(many))) < 300
@@ -175,9 +176,9 @@ def test_conversions_take_microseconds():
     assert microseconds(lambda: convert.image_from(message, ImageDecoder())) < 500
 
 
-def test_a_package_of_ros_that_does_not_work_is_not_used(monkeypatch):
+def test_a_package_of_ros_that_does_not_work_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
-        def imgmsg_to_cv2(self, message, encoding):
+        def imgmsg_to_cv2(self, message, encoding) -> None:
             raise RuntimeError("module compiled against another numpy")
 
     bridge: Any = modules.ModuleType("cv_bridge")
@@ -198,10 +199,10 @@ def test_a_package_of_ros_that_does_not_work_is_not_used(monkeypatch):
             cached.cache_clear()
 
 
-def test_a_package_of_ros_that_works_is_used(monkeypatch):
+def test_a_package_of_ros_that_works_is_used(monkeypatch: pytest.MonkeyPatch):
     calls = []
 
-    def quaternion_from_matrix(T):
+    def quaternion_from_matrix(T) -> np.ndarray:
         calls.append(T)
         return quaternion_xyzw(T[:3, :3])
 

@@ -41,14 +41,14 @@ def found(start):
 
 
 @pytest.mark.parametrize("line", found("ros2 launch letvins_ros "))
-def test_a_launch_command_has_a_file_and_arguments_that_exist(line):
+def test_a_launch_command_has_a_file_and_arguments_that_exist(line) -> None:
     _, _, _, name, *given = shlex.split(line.replace("...", ""))
     assert (ROOT / "launch" / name).is_file()
     assert {text.partition(":=")[0] for text in given if text != "-s"} <= OURS
 
 
 @pytest.mark.parametrize("line", found("ros2 service call "))
-def test_a_service_call_has_a_type_and_fields_that_exist(line):
+def test_a_service_call_has_a_type_and_fields_that_exist(line) -> None:
     _, _, _, name, kind, request = shlex.split(line)
     node, service = name.strip("/").split("/")
     source = (ROOT / "letvins_ros" / "ros" / f"{node}.py").read_text()
@@ -58,14 +58,14 @@ def test_a_service_call_has_a_type_and_fields_that_exist(line):
 
 
 @pytest.mark.parametrize("line", found("ros2 param set "))
-def test_a_parameter_that_is_set_exists(line):
+def test_a_parameter_that_is_set_exists(line) -> None:
     node, name, value = shlex.split(line)[3:6]
     if node.strip("/") in NODES:
         parameters(Config)[name].convert(yaml.safe_load(value))
 
 
 @pytest.mark.parametrize("line", found("letvins ") + found(".venv/bin/letvins "))
-def test_a_letvins_command_has_options_that_exist(line):
+def test_a_letvins_command_has_options_that_exist(line) -> None:
     words = [word for word in shlex.split(re.sub(r"[\[\]]", " ", line))[1:] if word not in ("...", "|")]
     command: Any = typer.main.get_command(cli.app)
     while words and words[0] in getattr(command, "commands", {}):
@@ -76,7 +76,7 @@ def test_a_letvins_command_has_options_that_exist(line):
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_topics_and_parameters_that_are_named_exist(path):
+def test_topics_and_parameters_that_are_named_exist(path) -> None:
     text = path.read_text()
     source = "".join(file.read_text() for file in (ROOT / "letvins_ros" / "ros").glob("*.py"))
     topics = set(re.findall(r'"(letvins/\w+)"', source))
@@ -85,7 +85,7 @@ def test_topics_and_parameters_that_are_named_exist(path):
     assert named <= set(parameters(Config))
 
 
-def test_the_filter_of_robot_localization_hears_our_odometry():
+def test_the_filter_of_robot_localization_hears_our_odometry() -> None:
     (node,) = yaml.safe_load((ROOT / "config" / "robot_localization" / "ekf.yaml").read_text()).values()
     given, ours = node["ros__parameters"], Config().ros
     assert given["odom0"] == "letvins/odometry"
@@ -100,7 +100,7 @@ def settings(value, key):
     return [found for name, v in value.items() for found in ([v] if name == key else settings(v, key))]
 
 
-def test_nav2s_example_hears_our_odometry_in_our_frames():
+def test_nav2s_example_hears_our_odometry_in_our_frames() -> None:
     given, ours = yaml.safe_load((ROOT / "config" / "nav2" / "odometry.yaml").read_text()), Config().ros
     source = "".join(file.read_text() for file in (ROOT / "letvins_ros" / "ros").glob("*.py"))
     assert settings(given, "odom_topic") == ["letvins/odometry"] * 3
@@ -112,7 +112,7 @@ def test_nav2s_example_hears_our_odometry_in_our_frames():
     assert given["collision_monitor"]["ros__parameters"]["odom_frame_id"] == ours.odom_frame
 
 
-def test_the_tutorial_has_ten_steps_and_names_files_that_exist():
+def test_the_tutorial_has_ten_steps_and_names_files_that_exist() -> None:
     text = (ROOT / "docs" / "realsense_to_nav2.md").read_text()
     steps = [int(number) for number in re.findall(r"^## (\d+)\. ", text, re.M)]
     assert steps == list(range(1, 11))

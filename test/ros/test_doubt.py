@@ -11,7 +11,7 @@ from letvins_ros.types import VioState, VioStatus
 SECOND = 1_000_000_000
 
 
-def state(seconds, status=VioStatus.TRACKING, speed=2.0, resets=0):
+def state(seconds, status=VioStatus.TRACKING, speed=2.0, resets=0) -> VioState:
     velocity = np.array([speed, 0, 0])
     return VioState(
         round(seconds * SECOND), status, "", np.eye(4), velocity, np.zeros(3), np.zeros(3), np.eye(15) * 1e-4, resets
@@ -28,33 +28,33 @@ def followed(doubt, seconds, doubtful, first_s=0.0, **kind):
     return state(first_s + seconds, **kind)
 
 
-def test_without_doubt_the_covariance_is_the_estimators():
+def test_without_doubt_the_covariance_is_the_estimators() -> None:
     doubt = Doubt()
     at = followed(doubt, 5.0, False)
     assert doubt.widened(at) is at
     assert not doubt.present
 
 
-def test_in_doubt_the_pose_may_be_wrong_by_all_that_was_moved_and_the_velocity_by_itself():
+def test_in_doubt_the_pose_may_be_wrong_by_all_that_was_moved_and_the_velocity_by_itself() -> None:
     doubt = Doubt()
     at = followed(doubt, 3.0, True)
     np.testing.assert_allclose(stds(doubt, at), [6.0, 0.9, 2.0, 0.01, 0.3], rtol=1e-3)
     assert doubt.present
 
 
-def test_a_slow_motion_in_doubt_may_be_a_fast_one():
+def test_a_slow_motion_in_doubt_may_be_a_fast_one() -> None:
     doubt = Doubt()
     assert stds(doubt, followed(doubt, 2.0, True, speed=0.0))[0] == pytest.approx(2 * LEAST_SPEED, rel=1e-3)
 
 
-def test_after_doubt_the_velocity_is_sure_again_and_the_pose_is_not():
+def test_after_doubt_the_velocity_is_sure_again_and_the_pose_is_not() -> None:
     doubt = Doubt()
     followed(doubt, 1.0, True)
     at = followed(doubt, 1.0, False, first_s=1.1)
     np.testing.assert_allclose(stds(doubt, at), [2.0, 0.3, 0.01, 0.01, 0.01], rtol=1e-3)
 
 
-def test_with_a_new_odom_frame_all_doubt_is_gone():
+def test_with_a_new_odom_frame_all_doubt_is_gone() -> None:
     doubt = Doubt()
     followed(doubt, 1.0, True)
     at = replace(state(1.2), resets=1)
@@ -62,7 +62,7 @@ def test_with_a_new_odom_frame_all_doubt_is_gone():
     assert doubt.widened(at) is at
 
 
-def test_a_degraded_pose_is_in_doubt_and_a_long_silence_counts_for_little():
+def test_a_degraded_pose_is_in_doubt_and_a_long_silence_counts_for_little() -> None:
     doubt = Doubt()
     doubt.look(state(0.0), 0.0, False)
     doubt.look(state(100.0, VioStatus.DEGRADED), 0.0, False)
@@ -80,7 +80,7 @@ def problems(now: list[float]) -> Problems:
     return Problems(lambda text: None, lambda: now[0])
 
 
-def test_a_problem_of_a_moment_spoils_no_motion_and_one_that_lasts_does(problems, now):
+def test_a_problem_of_a_moment_spoils_no_motion_and_one_that_lasts_does(problems: Problems, now: list[float]) -> None:
     problems.note("cam1", "left images without right")
     assert not problems.may_spoil_motion()
     now[0] += LASTING_S
@@ -92,13 +92,13 @@ def test_a_problem_of_a_moment_spoils_no_motion_and_one_that_lasts_does(problems
     assert not problems.may_spoil_motion()  # a new spell
 
 
-def test_what_the_examination_has_found_spoils_the_motion_at_once(problems):
+def test_what_the_examination_has_found_spoils_the_motion_at_once(problems: Problems) -> None:
     problems.note("gyro_disagrees", "it does", sure=True)
     assert problems.may_spoil_motion()
 
 
 @pytest.mark.parametrize("kind", [*sorted(HARMLESS), f"accel_in_g{MENDED}"])
-def test_what_is_harmless_or_mended_leaves_the_motion_as_it_is(problems, kind):
+def test_what_is_harmless_or_mended_leaves_the_motion_as_it_is(problems: Problems, kind) -> None:
     problems.note(kind, "so it is", sure=True)
     assert problems.current() == [f"{kind}: so it is"]
     assert not problems.may_spoil_motion()

@@ -4,6 +4,7 @@
 import re
 import time
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class Driver:
     Its first frames tell the nodes that time has gone back, and then wait until nothing of the last flight is told.
     """
 
-    def __init__(self, ear, dataset):
+    def __init__(self, ear, dataset) -> None:
         self.node = Node("driver", context=ear.context, use_global_arguments=False)
         qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
         self.images = [self.node.create_publisher(Image, f"cam{i}/image_raw", qos) for i in range(2)]
@@ -42,14 +43,14 @@ class Driver:
         self.dataset, self.frames = dataset, list(dataset.frames())
         self.ear, self.now_s = ear, 0.0
 
-    def keep_pace(self, heard):
+    def keep_pace(self, heard) -> None:
         """Wait for the time of the next frame, and for what is said of the last one."""
         due = time.monotonic() + PACE_S
         until = due + PATIENCE_S
         while (now := time.monotonic()) < due or (len(self.ear.statuses) <= heard and now < until):
             time.sleep(0.01)
 
-    def fly(self, fault, is_told):
+    def fly(self, fault, is_told) -> float:
         """Send until the fault has been told for a while, or the recording ends; when it was told, s after it began."""
         sent, told_s = 0, None
         late = deque[Any]()
@@ -102,7 +103,7 @@ class Driver:
 
 
 @pytest.fixture(scope="module")
-def flying(recording, tmp_path_factory):
+def flying(recording: Path, tmp_path_factory: pytest.TempPathFactory):
     folder, dataset = tmp_path_factory.mktemp("faulty"), open_dataset(recording)
     (folder / "as_it_is.yaml").write_text("/**:\n  ros__parameters:\n    ros:\n      mend: false\n")
     config = str(folder / "as_it_is.yaml")

@@ -38,7 +38,7 @@ def with_gnss(recording: Path, folder: Path) -> Path:
     return folder
 
 
-def test_map_takes_gnss_and_odom_never_jumps(recording, tmp_path):
+def test_map_takes_gnss_and_odom_never_jumps(recording: Path, tmp_path: Path) -> None:
     source = with_gnss(recording, tmp_path / "flight")
     file = tmp_path / "gnss.yaml"
     file.write_text(
@@ -70,13 +70,13 @@ def test_map_takes_gnss_and_odom_never_jumps(recording, tmp_path):
 
 
 @pytest.mark.parametrize("std", [np.array([1.0, 2.0, 3.0]), np.full(3, np.nan)])
-def test_a_fix_survives_its_message(std):
+def test_a_fix_survives_its_message(std) -> None:
     stamp_ns, row = fix_row(fix_message(12_345_678_901, DATUM, std, "gps"))
     assert stamp_ns == 12_345_678_901
     np.testing.assert_allclose(row, [*DATUM, *np.nan_to_num(std)])
 
 
-def test_a_message_without_a_fix_has_no_place():
+def test_a_message_without_a_fix_has_no_place() -> None:
     message = NavSatFix(header=Header(stamp=Time(sec=1)), latitude=1.0)
     message.status.status = -1
     assert np.isnan(fix_row(message)[1][:3]).all()

@@ -12,11 +12,11 @@ PAIRS = ((0, 1), (2, 3))
 class Bench:
     """A joiner, and images that arrive when they were taken."""
 
-    def __init__(self, groups=PAIRS):
+    def __init__(self, groups=PAIRS) -> None:
         self.noted: list[Any] = []
         self.joiner = FrameJoiner(groups, lambda kind, text: self.noted.append((kind, text.partition(":")[0])))
 
-    def arrive(self, camera, *stamps_ms):
+    def arrive(self, camera, *stamps_ms) -> None:
         for ms in stamps_ms:
             self.joiner.add(camera, Arrived(ms * MS, ms * MS, 0, f"{camera} at {ms}"))
 
@@ -28,7 +28,7 @@ class Bench:
         return frames
 
 
-def test_images_of_one_time_are_a_frame_in_whatever_order_they_come():
+def test_images_of_one_time_are_a_frame_in_whatever_order_they_come() -> None:
     bench = Bench()
     for camera in (3, 0, 2):
         bench.arrive(camera, 50 + camera)
@@ -39,7 +39,7 @@ def test_images_of_one_time_are_a_frame_in_whatever_order_they_come():
 
 
 @pytest.mark.parametrize("silent", [1, 3])
-def test_an_image_waits_for_its_partner_and_then_goes_alone(silent):
+def test_an_image_waits_for_its_partner_and_then_goes_alone(silent: int) -> None:
     bench = Bench()
     for camera in {0, 1, 2, 3} - {silent}:
         bench.arrive(camera, 0, 50)
@@ -51,7 +51,7 @@ def test_an_image_waits_for_its_partner_and_then_goes_alone(silent):
 
 
 @pytest.mark.parametrize("lead", [0, 2])
-def test_frames_go_on_where_a_lead_falls_silent(lead):
+def test_frames_go_on_where_a_lead_falls_silent(lead: int) -> None:
     bench = Bench()
     for camera in {0, 1, 2, 3} - {lead, lead + 1}:
         bench.arrive(camera, 0, 50, 100)
@@ -63,14 +63,14 @@ def test_frames_go_on_where_a_lead_falls_silent(lead):
     assert set(bench.noted) == {(f"cam{lead}", f"frames without an image of {name}")}
 
 
-def test_a_camera_that_is_ahead_is_not_waited_for():
+def test_a_camera_that_is_ahead_is_not_waited_for() -> None:
     bench = Bench(((0, 1),))
     bench.arrive(0, 0, 50)
     bench.arrive(1, 50)
     assert bench.take(50) == [[0, None], [50, 50]]
 
 
-def test_images_without_their_lead_are_dropped():
+def test_images_without_their_lead_are_dropped() -> None:
     bench = Bench(((0, 1),))
     bench.arrive(1, 0, 50, 100)
     assert bench.take(300) == []
@@ -79,7 +79,7 @@ def test_images_without_their_lead_are_dropped():
     assert bench.noted == [("cam1", "right images without left, dropped")] * 2
 
 
-def test_where_the_lead_falls_silent_its_partner_makes_frames_after_a_while():
+def test_where_the_lead_falls_silent_its_partner_makes_frames_after_a_while() -> None:
     bench = Bench(((0, 1),))
     bench.arrive(1, 0, 50, 100)
     assert bench.take(1e3 * LEADLESS_S - 1) == []
@@ -87,7 +87,7 @@ def test_where_the_lead_falls_silent_its_partner_makes_frames_after_a_while():
     assert bench.noted == [("cam0", "right images without left")] * 2
 
 
-def test_cameras_without_partner_make_frames_each():
+def test_cameras_without_partner_make_frames_each() -> None:
     bench = Bench(((0,), (1,)))
     bench.arrive(0, 0, 50)
     bench.arrive(1, 2, 75)
@@ -95,7 +95,7 @@ def test_cameras_without_partner_make_frames_each():
     assert bench.take(200) == [[None, 75]]
 
 
-def test_what_waits_of_a_camera_is_forgotten_when_its_time_begins_anew():
+def test_what_waits_of_a_camera_is_forgotten_when_its_time_begins_anew() -> None:
     bench = Bench(((0, 1),))
     bench.arrive(0, 500)
     bench.joiner.clear(0)

@@ -11,6 +11,7 @@ import types
 from dataclasses import fields
 from pathlib import Path
 from shutil import which
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ needs_launch = pytest.mark.skipif(which("ros2") is None, reason="ros2 launch is 
 
 
 @pytest.fixture
-def launching(monkeypatch):
+def launching(monkeypatch: pytest.MonkeyPatch):
     """Runs a launch file with stand-ins for launch and launch_ros; what it declares and what it starts."""
     monkeypatch.delenv(PROFILE, raising=False)
     for name, module in stand_ins().items():
@@ -61,14 +62,14 @@ def nodes(actions):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_a_launch_file_loads_where_nothing_but_launch_can_be_imported(path):
+def test_a_launch_file_loads_where_nothing_but_launch_can_be_imported(path) -> None:
     command = [sys.executable, "-I", "-S", str(ROOT / "test" / "ros" / "stand_ins.py"), str(path)]
     loaded = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/", timeout=60)
     assert (loaded.stdout, loaded.stderr) == ("LaunchDescription\n", "")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_a_launch_file_starts_the_system(path, launching):
+def test_a_launch_file_starts_the_system(path, launching) -> None:
     declared, actions = launching(path)
     assert set(nodes(actions)) == {"feature_tracker", "vio", "loop_closure"}
     assert all(keywords["description"] for keywords in declared.values())
@@ -78,7 +79,7 @@ def test_a_launch_file_starts_the_system(path, launching):
     assert profile == (PROFILE, str(ROOT / "config" / "fastdds.xml"))
 
 
-def test_the_arguments_are_those_of_letvins_up(launching):
+def test_the_arguments_are_those_of_letvins_up(launching) -> None:
     declared, _ = launching(ROOT / "launch" / "letvins.launch.py")
     ours = {name: keywords["description"] for name, keywords in declared.items()}
     assert ours.pop("rviz")
@@ -102,7 +103,7 @@ def test_the_arguments_are_those_of_letvins_up(launching):
     ],
     ids=",".join,
 )
-def test_a_launch_file_starts_what_letvins_up_starts(given, launching):
+def test_a_launch_file_starts_what_letvins_up_starts(given, launching) -> None:
     texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
     started = nodes(launching(ROOT / "launch" / "letvins.launch.py", **texts)[1])
     expected = programs(System(**given))
@@ -125,13 +126,15 @@ def test_a_launch_file_starts_what_letvins_up_starts(given, launching):
     ],
     ids=str,
 )
-def test_an_argument_that_cannot_be_used_is_named_before_anything_starts(given, message, launching):
+def test_an_argument_that_cannot_be_used_is_named_before_anything_starts(given, message: str, launching) -> None:
     with pytest.raises(ValueError, match=message):
         launching(ROOT / "launch" / "letvins.launch.py", **given)
 
 
 @pytest.mark.parametrize(("namespace", "frame"), [("", "map"), ("drone", "drone/map"), ("/drone", "drone/map")])
-def test_rviz_is_started_in_the_namespace_with_its_map_as_fixed_frame(namespace, frame, launching, monkeypatch):
+def test_rviz_is_started_in_the_namespace_with_its_map_as_fixed_frame(
+    namespace: str, frame: str, launching, monkeypatch: pytest.MonkeyPatch
+) -> None:
     launch_ros = sys.modules["launch_ros.substitutions"]
     monkeypatch.setattr(launch_ros.ExecutableInPackage, "perform", lambda self, context: "/opt/rviz2")
     _, actions = launching(ROOT / "launch" / "letvins.launch.py", config=EUROC, rviz="true", namespace=namespace)
@@ -149,14 +152,14 @@ def watch_of(actions, name):
     return node["on_exit"], next(h["on_stderr"] for h in handlers if h["target_action"].keywords is node)
 
 
-def ended(code):
+def ended(code) -> SimpleNamespace:
     return types.SimpleNamespace(returncode=code)
 
 
 RUNNING, STOPPING = types.SimpleNamespace(is_shutdown=False), types.SimpleNamespace(is_shutdown=True)
 
 
-def test_a_node_that_fails_ends_the_launch_with_its_reason(launching):
+def test_a_node_that_fails_ends_the_launch_with_its_reason(launching) -> None:
     on_exit, on_stderr = watch_of(launching(ROOT / "launch" / "letvins.launch.py")[1], "vio")
     on_stderr(types.SimpleNamespace(text=b"something\nerror: unknown key a.b\n"))
     with pytest.raises(RuntimeError, match=r"vio ended with exit code 1, the others are stopped; error: unknown key"):
@@ -166,7 +169,7 @@ def test_a_node_that_fails_ends_the_launch_with_its_reason(launching):
     assert on_exit(ended(1), STOPPING) == []
 
 
-def test_a_killed_node_is_started_again_some_times_where_that_is_wanted(launching):
+def test_a_killed_node_is_started_again_some_times_where_that_is_wanted(launching) -> None:
     actions = launching(ROOT / "launch" / "letvins.launch.py", respawn="true")[1]
     vio, on_exit = nodes(actions)["vio"], watch_of(actions, "vio")[0]
     assert vio["respawn"]
@@ -177,14 +180,14 @@ def test_a_killed_node_is_started_again_some_times_where_that_is_wanted(launchin
         on_exit(ended(-9), RUNNING)
 
 
-def test_the_end_of_the_recording_ends_the_launch(launching):
+def test_the_end_of_the_recording_ends_the_launch(launching) -> None:
     actions = launching(ROOT / "launch" / "letvins.launch.py", dataset=str(ROOT), respawn="true")[1]
     assert not nodes(actions)["dataset_player"]["respawn"]
     (event,) = watch_of(actions, "dataset_player")[0](ended(0), RUNNING)
     assert event.keywords["event"].kind == "Shutdown"
 
 
-def test_all_that_is_started_ends_with_the_launch(launching, monkeypatch):
+def test_all_that_is_started_ends_with_the_launch(launching, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         sys.modules["launch_ros.substitutions"].ExecutableInPackage, "perform", lambda self, context: "/opt/rviz2"
     )
@@ -203,7 +206,7 @@ def test_all_that_is_started_ends_with_the_launch(launching, monkeypatch):
 
 @needs_launch
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
-def test_nodes_of_ros2_launch_end_with_it(sign):
+def test_nodes_of_ros2_launch_end_with_it(sign) -> None:
     command = ["ros2", "launch", str(ROOT / "launch" / "euroc_stereo_imu.launch.py")]
     env = os.environ | {"ROS_DOMAIN_ID": "93", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     launched = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -221,7 +224,7 @@ def children(pid):
     return [int(child) for task in tasks for child in task.read_text().split()]
 
 
-def until(is_so, timeout_s):
+def until(is_so, timeout_s) -> None:
     end = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < end
@@ -230,7 +233,7 @@ def until(is_so, timeout_s):
 
 @needs_launch
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_ros2_launch_shows_every_argument(path):
+def test_ros2_launch_shows_every_argument(path) -> None:
     shown = ros2_launch(path, "--show-args")
     assert shown.returncode == 0, shown.stderr
     assert all(f"'{f.name}':" in shown.stdout for f in fields(System))
@@ -238,7 +241,7 @@ def test_ros2_launch_shows_every_argument(path):
 
 @needs_launch
 @pytest.mark.parametrize("given", ["loop:=ture", "rate:=fast", "rviz:=true"])
-def test_ros2_launch_names_what_cannot_be_used_and_starts_nothing(given):
+def test_ros2_launch_names_what_cannot_be_used_and_starts_nothing(given: str) -> None:
     ran = ros2_launch(ROOT / "launch" / "euroc_stereo_imu.launch.py", given)
     assert ran.returncode == 1
     assert given.partition(":=")[0] in ran.stdout + ran.stderr

@@ -35,7 +35,7 @@ GROWTH_MB = 3.0  # of the other 80: ROS keeps 4 kB of each, without our nodes to
 
 
 @pytest.fixture
-def make(recording):
+def make(recording: Path):
     """Makes a node of a kind, without autostart, in a domain of its own."""
     context, made = Context(), []
     rclpy.init(context=context, domain_id=own_domain())
@@ -60,7 +60,7 @@ def held(node):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_hundred_cycles_leave_nothing_behind(kind, make):
+def test_a_hundred_cycles_leave_nothing_behind(kind, make) -> None:
     node, memory = make(kind), []
     for cycle in range(100):
         assert node.trigger_configure() == OK
@@ -79,7 +79,7 @@ def test_a_hundred_cycles_leave_nothing_behind(kind, make):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_cleanup_destroys_all_that_configure_made(kind, make):
+def test_cleanup_destroys_all_that_configure_made(kind, make) -> None:
     node = make(kind)
     before = held(node)[:3]
     assert node.trigger_configure() == OK
@@ -89,7 +89,7 @@ def test_cleanup_destroys_all_that_configure_made(kind, make):
     assert held(node)[:3] == [before[0] + made_once, *before[1:]]
 
 
-def test_shutdown_ends_an_active_node(make):
+def test_shutdown_ends_an_active_node(make) -> None:
     node = make(VioNode)
     threads = threading.active_count()
     assert node.trigger_configure() == node.trigger_activate() == node.trigger_shutdown() == OK
@@ -97,11 +97,13 @@ def test_shutdown_ends_an_active_node(make):
 
 
 @pytest.mark.parametrize(("error", "answer"), [(DataError("no"), "FAILURE"), (KeyError("bug"), "ERROR")])
-def test_a_node_whose_configuring_failed_can_be_configured_again(error, answer, make, monkeypatch):
+def test_a_node_whose_configuring_failed_can_be_configured_again(
+    error, answer: str, make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     node = make(FeatureTrackerNode)
     before = held(node)
 
-    def broken(*_):
+    def broken(*_) -> None:
         raise error
 
     with monkeypatch.context() as patch:
@@ -111,7 +113,7 @@ def test_a_node_whose_configuring_failed_can_be_configured_again(error, answer, 
     assert node.trigger_configure() == OK
 
 
-def test_a_node_whose_activation_failed_is_unconfigured_and_deaf(make, monkeypatch):
+def test_a_node_whose_activation_failed_is_unconfigured_and_deaf(make, monkeypatch: pytest.MonkeyPatch) -> None:
     node = make(VioNode)
     with monkeypatch.context() as patch:
         patch.setattr(node, "subscribe", lambda *_: 1 / 0)
@@ -121,7 +123,7 @@ def test_a_node_whose_activation_failed_is_unconfigured_and_deaf(make, monkeypat
     assert node.trigger_configure() == node.trigger_activate() == OK
 
 
-def test_a_jump_of_stamps_is_seen_by_a_node_too_busy_to_take_it_at_once(make):
+def test_a_jump_of_stamps_is_seen_by_a_node_too_busy_to_take_it_at_once(make) -> None:
     node = make(DatasetPlayerNode)
     stats = Stats()
     stream = ImuStream(stats, node.problems)
@@ -139,7 +141,7 @@ def test_a_jump_of_stamps_is_seen_by_a_node_too_busy_to_take_it_at_once(make):
     assert node.problems.counts()["imu stamp ahead"].startswith("stamps jump by +2.0")
 
 
-def test_the_player_gives_those_who_listen_time_to_learn_of_it(make, monkeypatch):
+def test_the_player_gives_those_who_listen_time_to_learn_of_it(make, monkeypatch: pytest.MonkeyPatch) -> None:
     node = make(DatasetPlayerNode)
     assert node.trigger_configure() == OK
     monkeypatch.setattr(node, "_has_subscribers", lambda: True)
@@ -150,7 +152,7 @@ def test_the_player_gives_those_who_listen_time_to_learn_of_it(make, monkeypatch
     assert time.monotonic() - began >= SETTLE_S
 
 
-def test_vio_gathers_data_while_its_kernels_are_loaded(make, monkeypatch):
+def test_vio_gathers_data_while_its_kernels_are_loaded(make, monkeypatch: pytest.MonkeyPatch) -> None:
     """They take as long as the data that it starts with."""
     node, subscribed = make(VioNode), []
     monkeypatch.setattr(vio, "compile_kernels", lambda: subscribed.append(len(list(node.subscriptions))))
@@ -171,7 +173,9 @@ def test_vio_gathers_data_while_its_kernels_are_loaded(make, monkeypatch):
         (-1.0, 2.0, "clocks: image stamps are 1.0 s ahead of the IMU's: two clocks?", False),
     ],
 )
-def test_a_slow_tracker_is_not_taken_for_another_clock(behind_s, late_s, told, used, make):
+def test_a_slow_tracker_is_not_taken_for_another_clock(
+    behind_s: float, late_s: float, told: str, used: bool, make
+) -> None:
     node = make(VioNode)
     assert node.trigger_configure() == OK
     newest_ns = time.time_ns()

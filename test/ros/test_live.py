@@ -46,7 +46,7 @@ LEFT_OVER_S = 0.3  # what is still on its way has come; longer than `letvins up`
 RATE = 0.5  # of the sensors' pace, so that a busy machine keeps up
 
 
-def test_nodes_over_dds_give_what_the_offline_run_gives(recording, tmp_path):
+def test_nodes_over_dds_give_what_the_offline_run_gives(recording: Path, tmp_path: Path) -> None:
     offline = run_offline(recording, tmp_path / "offline", Config(), RunOptions(), lambda done, total: None)
     with Stack(tmp_path, dataset=str(recording), rate=RATE, use_sim_time=True) as stack, Ear(stack.domain) as ear:
         stack.start(*NODES, "dataset_player")
@@ -67,7 +67,7 @@ def test_nodes_over_dds_give_what_the_offline_run_gives(recording, tmp_path):
     assert codes == dict.fromkeys([*NODES, "dataset_player"], 0)
 
 
-def test_odometry_comes_back_when_a_node_was_killed(recording, tmp_path):
+def test_odometry_comes_back_when_a_node_was_killed(recording: Path, tmp_path: Path) -> None:
     with (
         Stack(tmp_path, dataset=str(recording), rate=RATE, repeat=True) as stack,
         Ear(stack.domain, images=False) as ear,
@@ -91,7 +91,7 @@ def test_odometry_comes_back_when_a_node_was_killed(recording, tmp_path):
 
 
 @pytest.fixture
-def endless(tmp_path, monkeypatch):
+def endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A recording that goes on without a jump when it is repeated."""
     monkeypatch.setattr("letvins_ros.simulation.sequence.make_trajectory", one_round)
     simulate(tmp_path / "rounds", "hall", ROUND_S - 1 / 20, 0)
@@ -100,7 +100,9 @@ def endless(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(FUZZ < 1000, reason="takes ten minutes of an idle machine, for FUZZ=1500")
 @pytest.mark.timeout(0)
-def test_every_node_is_back_within_three_seconds_of_each_of_thirty_kills(endless, tmp_path, monkeypatch):
+def test_every_node_is_back_within_three_seconds_of_each_of_thirty_kills(
+    endless: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")  # as users have it
     with (
         Stack(tmp_path, dataset=str(endless), repeat=True) as stack,
@@ -137,7 +139,7 @@ def held_ports(process):
     return {file.name for file in files if re.fullmatch(r"fastrtps_port\d+_el", file.name)}
 
 
-def test_the_successor_of_a_killed_node_has_other_ports(recording, tmp_path):
+def test_the_successor_of_a_killed_node_has_other_ports(recording: Path, tmp_path: Path) -> None:
     """Who sent to the killed one goes on writing into its memory for a while."""
     ports = []
     with Stack(tmp_path, dataset=str(recording)) as stack, Ear(stack.domain, images=False) as ear:
@@ -152,7 +154,7 @@ def test_the_successor_of_a_killed_node_has_other_ports(recording, tmp_path):
     assert not killed & successor
 
 
-def check_what_is_shown(ear, prefix):
+def check_what_is_shown(ear, prefix) -> None:
     """RViz's displays and Foxglove's panels find what is published, in a namespace too."""
     settings = yaml.safe_load((ROOT / "config" / "letvins.rviz").read_text())["Visualization Manager"]
     shown = [display for display in settings["Displays"] if "Topic" in display]
@@ -174,7 +176,7 @@ def check_what_is_shown(ear, prefix):
         assert functools.reduce(getattr, path, VioStatus()) == 0.0
 
 
-def test_letvins_up_starts_records_restarts_and_ends_them_together(recording, tmp_path):
+def test_letvins_up_starts_records_restarts_and_ends_them_together(recording: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "letvins_ros.cli", "up", "--dataset", str(recording), "--repeat",
                "--rate", str(RATE),
                "--namespace", "drone", "--record", str(tmp_path / "bag")]  # fmt: skip
@@ -213,7 +215,7 @@ def test_letvins_up_starts_records_restarts_and_ends_them_together(recording, tm
 
 
 @pytest.mark.skipif(find_spec("rerun") is None, reason="rerun is not installed: pip install '.[view]'")
-def test_letvins_up_records_for_rerun_what_the_nodes_publish(recording, tmp_path):
+def test_letvins_up_records_for_rerun_what_the_nodes_publish(recording: Path, tmp_path: Path) -> None:
     import rerun
 
     file, env = tmp_path / "up.rrd", os.environ | {"ROS_DOMAIN_ID": str(own_domain())}
@@ -230,7 +232,7 @@ def test_letvins_up_records_for_rerun_what_the_nodes_publish(recording, tmp_path
         assert rows[f"/{name}"] > 5, rows
 
 
-def test_a_recording_played_twice_is_one_reset_and_no_wrong_rate(recording, tmp_path):
+def test_a_recording_played_twice_is_one_reset_and_no_wrong_rate(recording: Path, tmp_path: Path) -> None:
     with Stack(tmp_path, dataset=str(recording), rate=RATE, loop=False) as stack, Ear(stack.domain) as ear:
         stack.start("feature_tracker", "vio", "dataset_player")
         for turn in range(2):
@@ -248,7 +250,7 @@ def test_a_recording_played_twice_is_one_reset_and_no_wrong_rate(recording, tmp_
     assert "clocks" not in log
 
 
-def test_status_says_within_three_seconds_that_no_images_come(recording, tmp_path):
+def test_status_says_within_three_seconds_that_no_images_come(recording: Path, tmp_path: Path) -> None:
     with Stack(tmp_path, dataset=str(recording), repeat=True, rate=RATE) as stack, Ear(stack.domain) as ear:
         stack.start("feature_tracker", "vio", "dataset_player")
         ear.wait(lambda: len(ear.poses) > 5, START_S, "odometry")
@@ -265,7 +267,7 @@ def test_status_says_within_three_seconds_that_no_images_come(recording, tmp_pat
 class Driver:
     """A camera driver that can be made to send nonsense."""
 
-    def __init__(self, ear, dataset, reliable):
+    def __init__(self, ear, dataset, reliable) -> None:
         self.node = Node("driver", context=ear.context, use_global_arguments=False)
         kind = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(depth=100, reliability=kind)
@@ -275,7 +277,7 @@ class Driver:
         self.step = 0
         self.scale, self.cameras, self.change, self.image_ns, self.imu_ns = 1.0, (0, 1), lambda message: None, 0, 0
 
-    def send(self, frames):
+    def send(self, frames) -> None:
         """So many frames with their readings; forth and back through the recording, so that nothing jumps."""
         there_and_back = [*range(len(self.frames)), *range(len(self.frames) - 2, 0, -1)]
         for _ in range(frames):
@@ -297,16 +299,16 @@ class Driver:
             time.sleep(0.1)
 
 
-def odd_encoding(message):
+def odd_encoding(message) -> None:
     message.encoding = "planar64"
 
 
-def crop(message):
+def crop(message) -> None:
     message.height, message.data = 100, message.data[: 100 * message.step]
 
 
 @pytest.mark.parametrize("reliable", [True, False], ids=["reliable", "best effort"])
-def test_wrong_inputs_are_each_named_once_and_crash_nothing(recording, tmp_path, reliable):
+def test_wrong_inputs_are_each_named_once_and_crash_nothing(recording: Path, tmp_path: Path, reliable: bool) -> None:
     dataset, file = open_dataset(recording), tmp_path / "as_it_is.yaml"
     file.write_text("/**:\n  ros__parameters:\n    ros:\n      mend: false\n")
     with (
@@ -344,7 +346,12 @@ def test_wrong_inputs_are_each_named_once_and_crash_nothing(recording, tmp_path,
             driver.send(6)
         alive = [process.poll() is None for process in stack.running.values()]
         count = len(ear.statuses)
-        ear.wait(lambda: driver.send(2) or len(ear.statuses) > count + 5, START_S, "status while the input is good")
+
+        def told_more() -> bool:
+            driver.send(2)
+            return len(ear.statuses) > count + 5
+
+        ear.wait(told_more, START_S, "status while the input is good")
         in_status = {warning for _, status in ear.statuses for warning in status.warnings}
         stack.stop()
     assert alive == [True, True]
@@ -356,7 +363,7 @@ def test_wrong_inputs_are_each_named_once_and_crash_nothing(recording, tmp_path,
     assert "Traceback" not in log
 
 
-def test_a_node_that_cannot_start_says_why_in_one_line(recording, tmp_path):
+def test_a_node_that_cannot_start_says_why_in_one_line(recording: Path, tmp_path: Path) -> None:
     stack = Stack(tmp_path, dataset=str(recording), loop=False)
     stack.programs["vio"] = replace(stack.programs["vio"], parameters={"estimator.window_keyframe": 5})
     stack.start("vio")
@@ -366,7 +373,9 @@ def test_a_node_that_cannot_start_says_why_in_one_line(recording, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["vio", "record"])
-def test_ctrl_c_at_any_time_ends_a_node_with_code_0_and_no_traceback(recording, tmp_path, name):
+def test_ctrl_c_at_any_time_ends_a_node_with_code_0_and_no_traceback(
+    recording: Path, tmp_path: Path, name: str
+) -> None:
     arguments = {"vio": ["--ros-args", "-p", f"player.source:={recording}"], "record": [str(tmp_path / "bag"), ""]}[
         name
     ]
@@ -381,7 +390,7 @@ def test_ctrl_c_at_any_time_ends_a_node_with_code_0_and_no_traceback(recording, 
         shutil.rmtree(tmp_path / "bag", ignore_errors=True)
 
 
-def test_letvins_up_ends_with_the_code_and_reason_of_a_node_that_fails(recording):
+def test_letvins_up_ends_with_the_code_and_reason_of_a_node_that_fails(recording: Path) -> None:
     env = os.environ | {"ROS_DOMAIN_ID": str(own_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     command = [sys.executable, "-m", "letvins_ros.cli", "up", "--dataset", str(recording), "--no-loop",
                "--tracker", "letnet2", "--backend", "tensorrt"]  # fmt: skip

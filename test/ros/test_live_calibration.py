@@ -2,6 +2,7 @@
 """Nodes without a calibration take it from the topics."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from rcl_interfaces.srv import SetParameters
@@ -28,7 +29,7 @@ def camera_info(camera, frame, scale=1.0):
     return message
 
 
-def test_nodes_wait_for_their_calibration_on_topics_and_then_run(recording, tmp_path):
+def test_nodes_wait_for_their_calibration_on_topics_and_then_run(recording: Path, tmp_path: Path) -> None:
     cameras = open_dataset(recording).rig.cameras
     with (
         Stack(tmp_path, dataset=str(recording), repeat=True, rate=0.5) as stack,
@@ -43,7 +44,7 @@ def test_nodes_wait_for_their_calibration_on_topics_and_then_run(recording, tmp_
         stack.programs["dataset_player"] = replace(player, parameters=at_once)
         stack.start("feature_tracker", "vio", "loop_closure", "dataset_player")
 
-        def waits_for(text):
+        def waits_for(text) -> bool:
             heard = [ear.diagnostics.get(n, {}).get("message", "") for n in ("feature_tracker", "vio", "loop_closure")]
             return all(text in message for message in heard)
 

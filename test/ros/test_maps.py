@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps of a running system over real DDS: saved, loaded, switched, placed."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def click(x, frame="map"):
 
 
 @pytest.fixture
-def mapping(recording, tmp_path):
+def mapping(recording: Path, tmp_path: Path):
     with (
         Stack(tmp_path, dataset=str(recording), repeat=True, rate=0.5) as stack,
         Ear(stack.domain, images=False) as ear,
@@ -51,7 +52,7 @@ def mapping(recording, tmp_path):
         yield stack, ear
 
 
-def test_maps_are_saved_loaded_and_switched_while_the_system_runs(mapping, tmp_path):
+def test_maps_are_saved_loaded_and_switched_while_the_system_runs(mapping, tmp_path: Path) -> None:
     stack, ear = mapping
     file, other = tmp_path / "one.map", tmp_path / "two.map"
     assert "name a file" in call(ear, SaveMap, "save_map_to").message
@@ -76,7 +77,7 @@ def test_maps_are_saved_loaded_and_switched_while_the_system_runs(mapping, tmp_p
     assert f"places saved to {other}" in stack.log("loop_closure")
 
 
-def test_a_pose_in_the_map_can_be_given(mapping, tmp_path):
+def test_a_pose_in_the_map_can_be_given(mapping, tmp_path: Path):
     _, ear = mapping
     in_map: list[Any] = []
     ear.node.create_subscription(Odometry, "letvins/map_odometry", in_map.append, 10)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The base where the robot has it: poses, velocities and covariances against finite differences."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -21,12 +23,12 @@ V_ODOM = np.array([1.2, -0.4, 0.3])
 T_ODOM_IMU = transform(exp_so3(np.array([0.4, -0.3, 2.0])), np.array([3.0, -1.0, 0.5]))
 
 
-def state(T=T_ODOM_IMU, v=V_ODOM, covariance=None):
+def state(T=T_ODOM_IMU, v=V_ODOM, covariance=None) -> VioState:
     P = np.eye(15) if covariance is None else covariance
     return VioState(0, VioStatus.TRACKING, "", T, v, np.zeros(3), np.zeros(3), P)
 
 
-def random_covariance():
+def random_covariance() -> np.ndarray:
     A = rng.standard_normal((15, 15))
     return A @ A.T / 100
 
@@ -51,7 +53,7 @@ def with_error(error, noise):
     return state(T, V_ODOM + error[6:9]), RATE - error[12:] + noise
 
 
-def numeric_jacobian(of, size, h=1e-6):
+def numeric_jacobian(of, size, h=1e-6) -> np.ndarray:
     return np.column_stack([(of(e * h) - of(-e * h)) / (2 * h) for e in np.eye(size)])
 
 
@@ -60,7 +62,7 @@ def test_the_bases_pose_covariance_is_that_of_small_errors(mount):
     P = random_covariance()
     T = mount.pose(T_ODOM_IMU)
 
-    def wrong(error):
+    def wrong(error) -> np.ndarray:
         T_wrong = mount.pose(with_error(error, np.zeros(3))[0].T_odom_body)
         return np.concatenate([T_wrong[:3, 3] - T[:3, 3], log_so3(T_wrong[:3, :3] @ T[:3, :3].T)])
 
@@ -69,7 +71,7 @@ def test_the_bases_pose_covariance_is_that_of_small_errors(mount):
 
 
 @pytest.mark.parametrize("mount", MOUNTS)
-def test_the_bases_twist_covariance_is_that_of_small_errors(mount):
+def test_the_bases_twist_covariance_is_that_of_small_errors(mount) -> None:
     P, std = random_covariance(), 0.02
     J = numeric_jacobian(lambda e: mount.twist(*with_error(e, np.zeros(3))), 15)
     G = numeric_jacobian(lambda e: mount.twist(*with_error(np.zeros(15), e)), 3)
@@ -77,14 +79,14 @@ def test_the_bases_twist_covariance_is_that_of_small_errors(mount):
     np.testing.assert_allclose(mount.twist_covariance(state(covariance=P), std), expected, atol=1e-7)
 
 
-def test_eurocs_base_looks_ahead_with_z_up(root):
+def test_eurocs_base_looks_ahead_with_z_up(root: Path) -> None:
     camera = load_config(root / "config" / "euroc" / "stereo_imu.yaml").rig.cameras[0]
     R = facing(camera.T_body_cam).T_base_imu[:3, :3]
     np.testing.assert_array_equal(R, [[0, 0, 1], [0, -1, 0], [1, 0, 0]])  # the camera looks along z, x is up
     np.testing.assert_allclose(R @ camera.T_body_cam[:3, 2], [1, 0, 0], atol=0.03)
 
 
-def test_a_body_with_the_axes_of_its_camera_is_turned_and_one_with_those_of_the_robot_is_kept():
+def test_a_body_with_the_axes_of_its_camera_is_turned_and_one_with_those_of_the_robot_is_kept() -> None:
     R_base_cam = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])
     np.testing.assert_array_equal(facing(np.eye(4)).T_base_imu[:3, :3], R_base_cam)
     np.testing.assert_array_equal(facing(transform(R_base_cam, np.zeros(3))).T_base_imu, np.eye(4))
@@ -93,21 +95,21 @@ def test_a_body_with_the_axes_of_its_camera_is_turned_and_one_with_those_of_the_
 
 
 @pytest.mark.parametrize("text", ["1 2 3", "0 0 0 0 0 0 0", "a b c d e f g", "0 0 0 0 0 0 nan", "1 2 3 0 0 0 1 1"])
-def test_a_mount_that_is_none_is_named(text):
+def test_a_mount_that_is_none_is_named(text: str) -> None:
     with pytest.raises(ConfigError, match=r"ros\.T_base_imu: "):
         RosConfig(T_base_imu=text)
 
 
-def test_a_pose_is_read_from_text():
+def test_a_pose_is_read_from_text() -> None:
     np.testing.assert_allclose(pose_from_text("0.5, -0.1, 0.2, 0, 0, 1, 1"), TURNED.T_base_imu, atol=1e-12)
     assert RosConfig(T_base_imu="0 0 0 0 0 0 1")
 
 
-def some(i):
+def some(i) -> np.ndarray:
     return transform(exp_so3(np.full(3, 0.1 * i)), np.array([i, 0.0, 0.0]))
 
 
-def test_static_transforms_are_joined_both_ways():
+def test_static_transforms_are_joined_both_ways() -> None:
     tree = FrameTree()
     tree.add("base_link", "mast", some(1), static=True)
     tree.add("/mast", "imu", some(2), static=True)
@@ -118,7 +120,7 @@ def test_static_transforms_are_joined_both_ways():
     np.testing.assert_array_equal(tree.static("imu", "imu"), np.eye(4))
 
 
-def test_a_frame_with_two_parents_is_named_while_both_are_heard():
+def test_a_frame_with_two_parents_is_named_while_both_are_heard() -> None:
     now = [0.0]
     tree = FrameTree(lambda: now[0])
     tree.add("odom", "base_link", some(1), static=False)
@@ -132,6 +134,6 @@ def test_a_frame_with_two_parents_is_named_while_both_are_heard():
     assert tree.parents("imu") == ["base_link"]
 
 
-def test_how_far_two_mounts_are_apart():
+def test_how_far_two_mounts_are_apart() -> None:
     metres, degrees = apart(np.eye(4), transform(exp_so3(np.array([0, 0, 0.1])), np.array([0.3, 0, 0.4])))
     assert (metres, degrees) == pytest.approx((0.5, np.degrees(0.1)))

@@ -12,11 +12,11 @@ from letvins_ros.ros.ned import vehicle_odometry
 rng = np.random.default_rng(3)
 
 
-def xyz(v):
+def xyz(v) -> SimpleNamespace:
     return SimpleNamespace(x=float(v[0]), y=float(v[1]), z=float(v[2]))
 
 
-def odometry(R, p=(1.0, 2.0, 3.0), v=(0.5, 0.2, 0.1), w=(0.1, 0.2, 0.3), P=None, V=None):
+def odometry(R, p=(1.0, 2.0, 3.0), v=(0.5, 0.2, 0.1), w=(0.1, 0.2, 0.3), P=None, V=None) -> SimpleNamespace:
     q = quaternion_xyzw(R)
     P, V = (np.eye(6) if m is None else m for m in (P, V))
     return SimpleNamespace(
@@ -29,12 +29,12 @@ def odometry(R, p=(1.0, 2.0, 3.0), v=(0.5, 0.2, 0.1), w=(0.1, 0.2, 0.3), P=None,
     )
 
 
-def rotation(fields):
+def rotation(fields) -> np.ndarray:
     w, x, y, z = fields["q"].astype(float)
     return from_quaternion(np.zeros(3), np.array([x, y, z, w]))[:3, :3]
 
 
-def test_level_flight_ahead_stays_level_flight_ahead():
+def test_level_flight_ahead_stays_level_flight_ahead() -> None:
     fields = vehicle_odometry(odometry(np.eye(3)), 80, 0)
     np.testing.assert_allclose(fields["q"], [1, 0, 0, 0], atol=1e-7)
     np.testing.assert_allclose(fields["position"], [1, -2, -3])  # forward, right, down
@@ -45,14 +45,14 @@ def test_level_flight_ahead_stays_level_flight_ahead():
 
 
 @pytest.mark.parametrize(("axis", "sign"), [(0, 1), (1, -1), (2, -1)], ids=["roll", "pitch", "yaw"])
-def test_a_turn_to_the_left_is_negative_and_one_to_the_right_side_down_positive(axis, sign):
+def test_a_turn_to_the_left_is_negative_and_one_to_the_right_side_down_positive(axis: int, sign: int) -> None:
     turn = np.eye(3)[axis] * 0.3
     np.testing.assert_allclose(
         rotation(vehicle_odometry(odometry(exp_so3(turn)), 80, 0)), exp_so3(sign * turn), atol=1e-6
     )
 
 
-def test_a_point_seen_from_the_body_is_the_same_point_in_both_worlds():
+def test_a_point_seen_from_the_body_is_the_same_point_in_both_worlds() -> None:
     R, flip = exp_so3(rng.standard_normal(3)), np.array([1, -1, -1])
     fields = vehicle_odometry(odometry(R), 80, 0)
     point = rng.standard_normal(3)
@@ -60,7 +60,7 @@ def test_a_point_seen_from_the_body_is_the_same_point_in_both_worlds():
     np.testing.assert_allclose(rotation(fields) @ (flip * point) + fields["position"], flip * in_odom, atol=1e-6)
 
 
-def test_variances_are_of_the_axes_that_px4_means():
+def test_variances_are_of_the_axes_that_px4_means() -> None:
     R = exp_so3(np.array([0.0, 0.0, np.pi / 2]))
     P = np.diag([1.0, 2, 3, 4, 5, 6])  # the rotation's about the axes of odom
     V = np.diag([7.0, 8, 9, 1, 1, 1])
@@ -70,6 +70,6 @@ def test_variances_are_of_the_axes_that_px4_means():
     np.testing.assert_allclose(fields["velocity_variance"], [7, 8, 9])
 
 
-def test_the_reset_counter_is_a_byte():
+def test_the_reset_counter_is_a_byte() -> None:
     assert vehicle_odometry(odometry(np.eye(3)), 80, 259)["reset_counter"] == 3
     assert vehicle_odometry(odometry(np.eye(3)), 80, 0)["quality"] == 80

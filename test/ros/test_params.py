@@ -37,7 +37,7 @@ def node():
     context.try_shutdown()
 
 
-def test_every_key_is_declared_with_meaning_and_bounds(node):
+def test_every_key_is_declared_with_meaning_and_bounds(node) -> None:
     made, config, _ = node()
     assert config == Config()
     for name, parameter in parameters(Config).items():
@@ -50,14 +50,14 @@ def test_every_key_is_declared_with_meaning_and_bounds(node):
             assert descriptor.floating_point_range[0].to_value == parameter.high, name
 
 
-def test_what_is_given_becomes_the_configuration(node):
+def test_what_is_given_becomes_the_configuration(node) -> None:
     _, config, _ = node(**{"tracker.max_features": 99, "tracker.min_distance_px": 10, "autostart": False, **CAMERA})
     assert config.tracker.max_features == 99
     assert config.tracker.min_distance_px == 10.0  # an integer stands for the number
     assert config.rig.cameras[0].camera.width == 752
 
 
-def test_the_short_form_of_a_method_works_here_too(node):
+def test_the_short_form_of_a_method_works_here_too(node) -> None:
     made, config, _ = node(tracker="letnet2")
     assert config.tracker.method == "letnet2"
     assert made.get_parameter("tracker.method").value == "letnet2"
@@ -72,12 +72,12 @@ def test_the_short_form_of_a_method_works_here_too(node):
         ({"speed": 1.0}, "unknown key speed"),
     ],
 )
-def test_what_cannot_be_used_stops_the_node_and_is_named(node, given, message):
+def test_what_cannot_be_used_stops_the_node_and_is_named(node, given, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         node(**given)
 
 
-def test_dynamic_parameters_change_and_the_others_do_not(node):
+def test_dynamic_parameters_change_and_the_others_do_not(node) -> None:
     made, _, heard = node()
     (result,) = made.set_parameters([Parameter("tracker.max_features", value=80)])
     assert result.successful
@@ -90,11 +90,11 @@ def test_dynamic_parameters_change_and_the_others_do_not(node):
     assert made.get_parameter("tracker.max_features").value == 80
 
 
-def test_dynamic_keys_exist():
+def test_dynamic_keys_exist() -> None:
     assert set(DYNAMIC) <= set(parameters(Config))
 
 
-def test_a_changed_configuration_keeps_the_rest():
+def test_a_changed_configuration_keeps_the_rest() -> None:
     config = changed_config(Config(), {"tracker.quality": 0.1, "seed": 3})
     assert (value_of(config, "tracker.quality"), config.seed) == (0.1, 3)
     assert config.estimator == Config().estimator

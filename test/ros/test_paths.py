@@ -4,7 +4,7 @@ import numpy as np
 from letvins_ros.ros.paths import ThinnedPath
 
 
-def test_a_path_of_any_length_stays_short_and_covers_the_whole_way():
+def test_a_path_of_any_length_stays_short_and_covers_the_whole_way() -> None:
     path = ThinnedPath(100)
     for i in range(100_000):
         T = np.eye(4)

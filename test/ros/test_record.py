@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ ODOMETRY = "/drone/letvins/odometry"
 
 
 @pytest.fixture
-def recorder(tmp_path):
+def recorder(tmp_path: Path):
     """Starts recorders into one folder, with somebody who publishes odometry; what they say is in the files `log`."""
     domain, started = own_domain(), list[Any]()
     with Ear(domain, "drone", images=False) as ear:
@@ -38,7 +39,7 @@ def recorder(tmp_path):
             ear.wait(lambda: publisher.get_subscription_count() > 1, 60, "its subscription")
             return started[-1]
 
-        def publish(count, size=0):
+        def publish(count, size=0) -> None:
             for i in range(count):
                 publisher.publish(Odometry(header=header(i, "x" * size)))
                 time.sleep(0.002)
@@ -49,7 +50,7 @@ def recorder(tmp_path):
         process.wait()
 
 
-def recorded(bag):
+def recorded(bag) -> int:
     """How many messages of odometry can be read from a bag."""
     with Storage(bag).open() as files:
         return sum(raw.topic == ODOMETRY for file in files.files for raw in file.messages({ODOMETRY}))
@@ -60,7 +61,7 @@ def end(process):
     return process.wait(timeout=20)
 
 
-def test_a_recorder_that_starts_again_leaves_the_first_bag_as_it_is(recorder, tmp_path):
+def test_a_recorder_that_starts_again_leaves_the_first_bag_as_it_is(recorder, tmp_path: Path) -> None:
     start, publish = recorder
     first = start()
     publish(1500, 2000)  # more than what a bag keeps back
@@ -79,7 +80,7 @@ def test_a_recorder_that_starts_again_leaves_the_first_bag_as_it_is(recorder, tm
     assert recorded(tmp_path / "bag-2") > 50
 
 
-def test_a_disk_that_is_full_ends_the_bag_with_one_line_and_not_the_node(recorder, tmp_path):
+def test_a_disk_that_is_full_ends_the_bag_with_one_line_and_not_the_node(recorder, tmp_path: Path) -> None:
     start, publish = recorder
     process = start()
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2 << 20, 2 << 20))

@@ -3,6 +3,8 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,9 +33,9 @@ LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 class Frames:
     """Hears /tf, /tf_static and keyframes, and can publish transforms."""
 
-    def __init__(self, ear):
-        self.static, self.keyframes, self.dynamic, node = {}, {}, {}, ear.node
-        self.tracks, self.twists = {}, {}
+    def __init__(self, ear) -> None:
+        self.static, self.keyframes, self.dynamic = dict[Any, Any](), dict[Any, Any](), dict[Any, Any]()
+        self.tracks, self.twists, node = dict[Any, Any](), dict[Any, Any](), ear.node
         node.create_subscription(FeatureTracks, "letvins/tracks", self._on_tracks, 100)
         node.create_subscription(Odometry, "letvins/odometry", self._on_odometry, 100)
         node.create_subscription(TFMessage, "/tf_static", self._on_static, LATCHED)
@@ -42,26 +44,26 @@ class Frames:
         self._statics = node.create_publisher(TFMessage, "/tf_static", LATCHED)
         self._dynamics = node.create_publisher(TFMessage, "/tf", 100)
 
-    def _on_static(self, message):
+    def _on_static(self, message) -> None:
         self.static |= {(T.header.frame_id, T.child_frame_id): T for T in message.transforms}
 
-    def _on_dynamic(self, message):
+    def _on_dynamic(self, message) -> None:
         for T in message.transforms:
             stamp = convert.stamp_to_ns(T.header.stamp)
             self.dynamic[T.child_frame_id, stamp] = convert.transform_from_message(T.transform)
 
-    def _on_keyframe(self, message):
+    def _on_keyframe(self, message) -> None:
         self.keyframes[convert.stamp_to_ns(message.header.stamp)] = convert.pose_from_message(message.pose)
 
-    def _on_tracks(self, message):
+    def _on_tracks(self, message) -> None:
         self.tracks[convert.stamp_to_ns(message.header.stamp)] = convert.tracks_from(message)
 
-    def _on_odometry(self, message):
+    def _on_odometry(self, message) -> None:
         twist = message.twist.twist
         v, w = twist.linear, twist.angular
         self.twists[convert.stamp_to_ns(message.header.stamp)] = np.array([v.x, v.y, v.z, w.x, w.y, w.z])
 
-    def publish(self, parent, child, T, *, static):
+    def publish(self, parent, child, T, *, static) -> None:
         message: TransformStamped = convert.transform_to_message(T, 1, parent, child)
         (self._statics if static else self._dynamics).publish(TFMessage(transforms=[message]))
 
@@ -89,7 +91,7 @@ def computed_offline(recording, tracks, T_base_imu):
 
 
 @pytest.mark.parametrize("by_tf", [False, True], ids=["by configuration", "by tf"])
-def test_odometry_is_that_of_the_base_where_the_robot_has_it(by_tf, recording, tmp_path):
+def test_odometry_is_that_of_the_base_where_the_robot_has_it(by_tf: bool, recording: Path, tmp_path: Path) -> None:
     T_base_imu = pose_from_text(MOUNT)
     with Stack(tmp_path, dataset=str(recording), rate=0.5) as stack, Ear(stack.domain, images=False) as ear:
         frames = Frames(ear)
@@ -126,7 +128,7 @@ def test_odometry_is_that_of_the_base_where_the_robot_has_it(by_tf, recording, t
     assert sensors == ({"mast", "cam0", "cam1"} if by_tf else {"imu", "cam0", "cam1"})
 
 
-def test_the_speed_of_wheels_is_taken(recording, tmp_path):
+def test_the_speed_of_wheels_is_taken(recording: Path, tmp_path: Path) -> None:
     truth = open_dataset(recording).truth
     seconds = truth.stamps_ns * 1e-9
     v_world = np.gradient(truth.positions, seconds, axis=0)
@@ -138,7 +140,7 @@ def test_the_speed_of_wheels_is_taken(recording, tmp_path):
         stack.programs["vio"] = replace(vio, parameters=vio.parameters | config)
         wheel = ear.node.create_publisher(Odometry, "wheel", 50)
 
-        def turn(reading):  # wheels that read whenever the IMU does
+        def turn(reading) -> None:  # wheels that read whenever the IMU does
             i = np.searchsorted(truth.stamps_ns, convert.stamp_to_ns(reading.header.stamp)).clip(0, len(seconds) - 1)
             message = Odometry(header=reading.header, child_frame_id="base_link")
             message.twist.twist.linear = convert.vector(v_body[i])
@@ -156,13 +158,13 @@ def test_the_speed_of_wheels_is_taken(recording, tmp_path):
     assert ate_m < 0.05
 
 
-def test_a_frame_with_two_parents_is_named(recording, tmp_path):
+def test_a_frame_with_two_parents_is_named(recording: Path, tmp_path: Path) -> None:
     with Stack(tmp_path, dataset=str(recording), repeat=True) as stack, Ear(stack.domain, images=False) as ear:
         frames = Frames(ear)
         stack.start("feature_tracker", "vio", "dataset_player")
         ear.wait(lambda: len(ear.poses) > 3, START_S, "odometry")
 
-        def named():
+        def named() -> bool:
             frames.publish("wheel_odom", "base_link", np.eye(4), static=False)
             time.sleep(0.05)
             return "base_link has the parents odom and wheel_odom" in ear.diagnostics["vio"].get("tf", "")

@@ -24,21 +24,17 @@ CAMERAS = ("cam0", "cam1")
 class StandIn:
     """A node that notes what is published, and hears what a test says."""
 
-    def __init__(self, **ros):
+    def __init__(self, **ros) -> None:
         self.made_at = time.monotonic()
         self.config = Config(ros=RosConfig(**ros))
-        self.problems, self.told = Problems(self.told_problem), []
-        self.sent, self.heard, self.publishers, self.ns = (
-            list[Any](),
-            {"/tf": list[Any](), "/tf_static": list[Any]()},
-            1,
-            0,
-        )
+        self.problems, self.told = Problems(self.told_problem), list[str]()
+        self.heard: dict[str, list[Any]] = {"/tf": [], "/tf_static": []}
+        self.sent, self.publishers, self.ns = list[Any](), 1, 0
 
-    def told_problem(self, text):
+    def told_problem(self, text) -> None:
         self.told.append(text)
 
-    def advertise(self, kind, topic, quality):
+    def advertise(self, kind, topic, quality) -> SimpleNamespace:
         return SimpleNamespace(publish=self.sent.append)
 
     def poll(self, kind, topic, quality):
@@ -48,21 +44,21 @@ class StandIn:
 
         return take
 
-    def say(self, parent, child, T, topic="/tf_static"):
+    def say(self, parent, child, T, topic="/tf_static") -> None:
         self.heard[topic].append(TFMessage(transforms=[convert.transform_to_message(T, 1, parent, child)]))
 
-    def count_publishers(self, topic):
+    def count_publishers(self, topic) -> int:
         return self.publishers
 
-    def get_logger(self):
+    def get_logger(self) -> SimpleNamespace:
         return SimpleNamespace(info=self.told.append)
 
-    def get_clock(self):
+    def get_clock(self) -> SimpleNamespace:
         return SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=7))
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
@@ -80,7 +76,7 @@ def children(node):
     return {T.child_frame_id for message in node.sent for T in message.transforms}
 
 
-def test_the_mount_of_the_configuration_goes_before_that_of_tf(clock):
+def test_the_mount_of_the_configuration_goes_before_that_of_tf(clock: list[float]) -> None:
     node, frames = started(T_base_imu="0.5 0.1 0.2 0 0 0 1")
     node.say("base_link", "imu", transform(np.eye(3), np.array([3.0, 0, 0])))
     frames.look("imu", CAMERAS)
@@ -93,7 +89,9 @@ def test_the_mount_of_the_configuration_goes_before_that_of_tf(clock):
 @pytest.mark.parametrize(
     ("publishers", "made_s", "patience_s"), [(1, 0, robot.ALONE_S), (1, 0.4, robot.ALONE_S - 0.4), (2, 9, robot.WAIT_S)]
 )
-def test_without_any_the_robots_axes_are_taken_after_a_while(publishers, made_s, patience_s, clock):
+def test_without_any_the_robots_axes_are_taken_after_a_while(
+    publishers: int, made_s: float, patience_s, clock: list[float]
+) -> None:
     """Alone, counted from when the node was made; else from when it listens."""
     node, frames = started(made_s)
     node.publishers = publishers
@@ -108,7 +106,7 @@ def test_without_any_the_robots_axes_are_taken_after_a_while(publishers, made_s,
     assert children(node) == {"imu", "cam0", "cam1"}
 
 
-def test_the_mount_of_tf_is_joined_over_other_frames_and_counts_from_when_it_comes(clock):
+def test_the_mount_of_tf_is_joined_over_other_frames_and_counts_from_when_it_comes(clock: list[float]) -> None:
     node, frames = started()
     node.publishers = 2
     frames.look("imu", CAMERAS)
@@ -121,7 +119,7 @@ def test_the_mount_of_tf_is_joined_over_other_frames_and_counts_from_when_it_com
     np.testing.assert_allclose(T_BASE_IMU @ T_imu_mast, half, atol=1e-12)
 
 
-def test_what_is_published_is_published_once_and_with_what_came_later(clock):
+def test_what_is_published_is_published_once_and_with_what_came_later(clock: list[float]) -> None:
     node, frames = started(T_base_imu="0.5 0.1 0.2 0 0 0 1")
     frames.look("imu", ())
     assert children(node) == {"imu"}
@@ -135,19 +133,19 @@ def test_what_is_published_is_published_once_and_with_what_came_later(clock):
     np.testing.assert_allclose(T, T_BASE_IMU @ EUROC_RIG.cameras[0].T_body_cam, atol=1e-12)
 
 
-def test_a_sensor_in_the_bases_frame_or_without_a_name_gets_no_frame(clock):
+def test_a_sensor_in_the_bases_frame_or_without_a_name_gets_no_frame(clock: list[float]) -> None:
     node, frames = started(T_base_imu="0.5 0.1 0.2 0 0 0 1")
     frames.look("base_link", ("", "cam1"))
     assert children(node) == {"cam1"}
 
 
-def test_static_frames_can_be_switched_off(clock):
+def test_static_frames_can_be_switched_off(clock: list[float]) -> None:
     node, frames = started(T_base_imu="0.5 0.1 0.2 0 0 0 1", publish_static_tf=False)
     frames.look("imu", CAMERAS)
     assert frames.mount is not None and not node.sent
 
 
-def test_a_transform_that_is_none_is_named_and_left_out(clock):
+def test_a_transform_that_is_none_is_named_and_left_out(clock: list[float]) -> None:
     node, frames = started()
     node.publishers = 2
     bad = convert.transform_to_message(np.eye(4), 1, "base_link", "imu")
@@ -158,7 +156,7 @@ def test_a_transform_that_is_none_is_named_and_left_out(clock):
     assert any(text.startswith("tf: base_link -> imu: ") for text in node.told)
 
 
-def test_a_frame_with_two_parents_is_named_by_the_node(clock):
+def test_a_frame_with_two_parents_is_named_by_the_node(clock: list[float]) -> None:
     node, frames = started(T_base_imu="0.5 0.1 0.2 0 0 0 1")
     node.say("odom", "base_link", np.eye(4), "/tf")
     node.say("wheel_odom", "base_link", np.eye(4), "/tf")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from letvins_ros.ros.shared_memory import fresh_ports, remove_abandoned
 
@@ -18,7 +19,7 @@ def segment(folder, number, age_s=60.0):
     return files
 
 
-def test_segments_that_no_process_holds_are_removed_and_no_others(tmp_path):
+def test_segments_that_no_process_holds_are_removed_and_no_others(tmp_path: Path) -> None:
     held, left, young = segment(tmp_path, 1), segment(tmp_path, 2), segment(tmp_path, 3, age_s=1.0)
     strange = tmp_path / "fastrtps_port7412_el"
     strange.touch()
@@ -32,7 +33,7 @@ def test_segments_that_no_process_holds_are_removed_and_no_others(tmp_path):
     assert not any(path.exists() for path in left)
 
 
-def test_a_segment_being_removed_by_another_process_is_left_to_it(tmp_path):
+def test_a_segment_being_removed_by_another_process_is_left_to_it(tmp_path: Path) -> None:
     files = segment(tmp_path, 1)
     with files[1].open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -48,7 +49,7 @@ def port(folder, number, age_s):
     return files[1]
 
 
-def is_free(lock):
+def is_free(lock) -> bool:
     with lock.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -57,7 +58,7 @@ def is_free(lock):
         return True
 
 
-def test_ports_of_killed_processes_of_the_domain_are_taken_until_the_participant_is_made(tmp_path):
+def test_ports_of_killed_processes_of_the_domain_are_taken_until_the_participant_is_made(tmp_path: Path) -> None:
     dead, live, other = port(tmp_path, 7911, 1.0), port(tmp_path, 7913, 1.0), port(tmp_path, 8161, 1.0)
     without_memory = tmp_path / "fastrtps_port7003_el"
     without_memory.touch()
@@ -70,7 +71,7 @@ def test_ports_of_killed_processes_of_the_domain_are_taken_until_the_participant
     assert is_free(dead) and is_free(without_memory) and is_free(live)
 
 
-def test_of_many_dead_ports_the_youngest_are_avoided_as_fast_dds_tries_a_hundred(tmp_path):
+def test_of_many_dead_ports_the_youngest_are_avoided_as_fast_dds_tries_a_hundred(tmp_path: Path) -> None:
     locks = [port(tmp_path, 7400 + i, age_s=i) for i in range(90)]
     with fresh_ports(0, tmp_path) as avoided:
         assert avoided == 60

@@ -33,7 +33,7 @@ def published_topics():
     return set(re.findall(r'advertise\(\s*\w+, "(letvins/\w+)"', text))
 
 
-def test_all_nodes_get_the_same_parameters_and_remaps():
+def test_all_nodes_get_the_same_parameters_and_remaps() -> None:
     found = programs(System(config=EUROC, imu_topic="imu0", use_sim_time=True, tracker="letnet2"))
     assert [p.executable for p in found] == ["feature_tracker", "vio", "loop_closure"]
     for program in found:
@@ -45,7 +45,7 @@ def test_all_nodes_get_the_same_parameters_and_remaps():
         assert "__ns" not in text
 
 
-def test_a_player_comes_with_a_dataset():
+def test_a_player_comes_with_a_dataset() -> None:
     found = programs(System(dataset="flight", rate=2, namespace="/drone", loop=False))
     assert [p.executable for p in found] == ["feature_tracker", "vio", "dataset_player"]
     assert found[0].parameters["player.source"] == str(Path("flight").absolute())
@@ -54,7 +54,7 @@ def test_a_player_comes_with_a_dataset():
     assert "-r __ns:=/drone" in " ".join(found[0].arguments())
 
 
-def test_a_nodes_file_is_changed_by_its_other_parameters():
+def test_a_nodes_file_is_changed_by_its_other_parameters() -> None:
     given = {"config": EUROC, "tracker.method": "letnet2", "autostart": False, "qos_overrides./clock.depth": 1}
     config = resolve(given, "/drone")
     assert config.rig.cameras[0].camera.width == 752
@@ -65,29 +65,29 @@ def test_a_nodes_file_is_changed_by_its_other_parameters():
         resolve({"config": EUROC, "tracker.method": "orb"})
 
 
-def test_frames_that_were_named_get_no_prefix():
+def test_frames_that_were_named_get_no_prefix() -> None:
     assert resolve({"config": EUROC, "ros.odom_frame": "world"}, "drone").ros.odom_frame == "world"
 
 
-def test_a_calibration_that_is_not_given_is_that_of_the_recording(recording):
+def test_a_calibration_that_is_not_given_is_that_of_the_recording(recording: Path) -> None:
     config = resolve({"player.source": str(recording)})
     assert len(config.rig.cameras) == 2
     assert config.rig.cameras[0].camera.intrinsics == open_dataset(recording).rig.cameras[0].camera.intrinsics
     assert resolve({"player.source": str(recording)}, needs_rig=False).rig is None
 
 
-def test_without_a_calibration_it_is_left_to_the_topics():
+def test_without_a_calibration_it_is_left_to_the_topics() -> None:
     assert resolve({}).rig is None
 
 
 @pytest.mark.skipif(find_spec("rclpy") is not None, reason="rclpy is installed")
-def test_without_ros_the_remedy_is_told():
+def test_without_ros_the_remedy_is_told() -> None:
     with pytest.raises(LetvinsError, match="rclpy is not installed: source /opt/ros"):
         environment(True)
 
 
 @pytest.mark.skipif(find_spec("rclpy") is None, reason="rclpy is not installed")
-def test_the_dds_profile_is_set_unless_there_is_one(monkeypatch):
+def test_the_dds_profile_is_set_unless_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(PROFILE, raising=False)
     assert Path(environment(True)[PROFILE]).is_file()
     assert PROFILE not in environment(False)
@@ -95,19 +95,19 @@ def test_the_dds_profile_is_set_unless_there_is_one(monkeypatch):
     assert environment(True)[PROFILE] == "/my/profile.xml"
 
 
-def test_letvins_up_has_the_arguments_of_the_launch_files():
+def test_letvins_up_has_the_arguments_of_the_launch_files() -> None:
     letvins: Any = typer.main.get_command(cli.app)
     options = set(letvins.commands["up"].params)
     names = {option.name for option in options}
     assert names == {f.name for f in fields(System)} | {"record", "view"}
 
 
-def test_every_argument_of_the_launch_files_is_described():
+def test_every_argument_of_the_launch_files_is_described() -> None:
     assert all(f.metadata["meaning"] for f in fields(System))
 
 
 @pytest.mark.parametrize("name", sorted(NODES))
-def test_every_node_is_installed_and_has_a_main(name):
+def test_every_node_is_installed_and_has_a_main(name) -> None:
     tree = ast.parse((ROOT / "letvins_ros" / "ros" / f"{name}.py").read_text())
     assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
     installed = re.search(r"foreach\(node ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text())
@@ -124,7 +124,7 @@ def topics_in(value):
     return {found[1]} if found else set()
 
 
-def test_rviz_and_foxglove_show_topics_that_are_published():
+def test_rviz_and_foxglove_show_topics_that_are_published() -> None:
     rviz = topics_in(yaml.safe_load((ROOT / "config" / "letvins.rviz").read_text()))
     foxglove = topics_in(json.loads((ROOT / "config" / "foxglove.json").read_text()))
     published = published_topics()
@@ -134,26 +134,26 @@ def test_rviz_and_foxglove_show_topics_that_are_published():
     assert len(published) >= 12
 
 
-def test_everything_published_is_recorded():
+def test_everything_published_is_recorded() -> None:
     text = (ROOT / "letvins_ros" / "ros" / "record.py").read_text()
     assert published_topics() <= set(re.findall(r'"(letvins/\w+)"', text))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config" / "cameras").glob("*.yaml")), ids=lambda path: path.name)
-def test_an_example_of_a_camera_has_two_or_leaves_them_to_the_topics(path):
+def test_an_example_of_a_camera_has_two_or_leaves_them_to_the_topics(path) -> None:
     rig = load_config(path).rig
     assert rig is None or len(rig.cameras) == 2
     assert ("camera_info" in path.read_text()) and ("cam1_topic" in path.read_text())
 
 
-def test_the_zeds_base_is_its_imus_axes():
+def test_the_zeds_base_is_its_imus_axes() -> None:
     rig = load_config(ROOT / "config" / "cameras" / "zed_2i.yaml").rig
     np.testing.assert_array_equal(facing(rig.cameras[0].T_body_cam).T_base_imu, np.eye(4))
     np.testing.assert_allclose(rig.cameras[0].T_body_cam[:3, 3] - rig.cameras[1].T_body_cam[:3, 3], [0, 0.12, 0])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "msg").glob("*.msg")), ids=lambda path: path.name)
-def test_every_field_of_a_message_is_explained(path):
+def test_every_field_of_a_message_is_explained(path) -> None:
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
     states = {"uint8 TRACKING=1"}  # clear by name
     assert all("#" in line for line in lines if line.strip() not in states), path

@@ -14,6 +14,7 @@ from letvins_ros.errors import LetvinsError
 from letvins_ros.processes import PARENT
 from letvins_ros.ros import up
 from letvins_ros.ros.system import System
+from letvins_ros.ros.up import Process
 
 ROOT = Path(__file__).parents[2]
 READY = "print('ready', flush=True)"
@@ -39,7 +40,7 @@ NODES = {
 
 
 @pytest.fixture
-def start(tmp_path, monkeypatch):
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Starts stand-ins for nodes by name; none of them is left at the end."""
     (tmp_path / "nodes").mkdir()
     for name, code in NODES.items():
@@ -52,7 +53,7 @@ def start(tmp_path, monkeypatch):
     started = []
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
 
-    def of(*names, ready=True):
+    def of(*names, ready=True) -> list[Process]:
         made = [up.Process(name, [], env) for name in names]
         started.extend(made)
         for process in made:
@@ -65,14 +66,14 @@ def start(tmp_path, monkeypatch):
         process.popen.wait()
 
 
-def wait(until, timeout_s=20.0):
+def wait(until, timeout_s=20.0) -> None:
     end = time.monotonic() + timeout_s
     while not until():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
-def runs(pid):
+def runs(pid) -> bool:
     """Whether a process has not ended; that its new parent has not asked about it yet does not count."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -80,11 +81,11 @@ def runs(pid):
         return False
 
 
-def watch(processes):
+def watch(processes) -> Process:
     return up._watch(processes, threading.Event())
 
 
-def test_what_a_process_says_has_its_name_before_it(start, capfd):
+def test_what_a_process_says_has_its_name_before_it(start, capfd: pytest.CaptureFixture[str]) -> None:
     (node,) = start("steady")
     wait(lambda: "ready" in node.last)
     assert "[steady] ready --ros-args --disable-external-lib-logs\n" in capfd.readouterr().out
@@ -92,12 +93,14 @@ def test_what_a_process_says_has_its_name_before_it(start, capfd):
     assert node.ended() == 0
 
 
-def test_a_killed_process_is_started_again_until_it_is_too_often(start, capfd, monkeypatch):
+def test_a_killed_process_is_started_again_until_it_is_too_often(
+    start, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(up, "RESTARTS", 2)
     node, other = start("steady", "steady")
     pids, over = set(), threading.Event()
 
-    def kill_all():
+    def kill_all() -> None:
         while not over.wait(0.02):
             pids.add(node.popen.pid)
             node.popen.kill()
@@ -115,7 +118,9 @@ def test_a_killed_process_is_started_again_until_it_is_too_often(start, capfd, m
     assert "[steady] ended with SIGKILL, the others are stopped; " in capfd.readouterr().out
 
 
-def test_a_failed_process_ends_the_others_with_its_code_and_its_last_words_are_the_last(start, capfd):
+def test_a_failed_process_ends_the_others_with_its_code_and_its_last_words_are_the_last(
+    start, capfd: pytest.CaptureFixture[str]
+) -> None:
     nodes = start("wordy", "failing", ready=False)
     failed = watch(nodes)
     assert failed is nodes[1]
@@ -124,21 +129,23 @@ def test_a_failed_process_ends_the_others_with_its_code_and_its_last_words_are_t
     assert last == "[failing] ended with exit code 3, the others are stopped; error: no such file"
 
 
-def test_the_end_of_the_recording_is_no_failure(start):
+def test_the_end_of_the_recording_is_no_failure(start) -> None:
     nodes = start("steady")
     nodes += start("dataset_player", ready=False)
     assert watch(nodes) is None
     assert up.stop(nodes) == 0
 
 
-def test_a_process_that_does_not_end_is_killed_and_that_is_told(start, capfd):
+def test_a_process_that_does_not_end_is_killed_and_that_is_told(start, capfd: pytest.CaptureFixture[str]) -> None:
     nodes = start("steady", "deaf")
     assert up.stop(nodes) == 1
     assert [node.ended() for node in nodes] == [0, -9]
     assert "[deaf] did not end and was killed\n" in capfd.readouterr().out
 
 
-def test_a_process_that_could_not_do_what_it_does_at_its_end_is_a_failure_and_told(start, capfd):
+def test_a_process_that_could_not_do_what_it_does_at_its_end_is_a_failure_and_told(
+    start, capfd: pytest.CaptureFixture[str]
+) -> None:
     nodes = start("steady", "unsaved")
     assert up.stop(nodes) == 1
     assert [node.ended() for node in nodes] == [0, 1]
@@ -147,7 +154,7 @@ def test_a_process_that_could_not_do_what_it_does_at_its_end_is_a_failure_and_to
     assert "[steady] ended" not in said
 
 
-def test_a_full_disk_under_the_output_holds_no_process_up(start, monkeypatch):
+def test_a_full_disk_under_the_output_holds_no_process_up(start, monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdout", full)
         (node,) = start("talking")
@@ -159,7 +166,7 @@ def test_a_full_disk_under_the_output_holds_no_process_up(start, monkeypatch):
     assert node.last.startswith("4999 ")
 
 
-def test_a_process_hides_from_its_own_children_whose_child_it_is(start):
+def test_a_process_hides_from_its_own_children_whose_child_it_is(start) -> None:
     (node,) = start("environment")
     node.popen.wait(20)
     assert "PATH" in node.last_words() and PARENT not in node.last_words()
@@ -176,7 +183,7 @@ time.sleep(600)
 """
 
 
-def test_children_end_with_a_parent_that_was_killed_also_those_that_ignore_signals(start, tmp_path):
+def test_children_end_with_a_parent_that_was_killed_also_those_that_ignore_signals(start, tmp_path: Path) -> None:
     command = [sys.executable, "-c", PARENT_PROCESS, "steady", "deaf"]
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as parent:
@@ -186,13 +193,15 @@ def test_children_end_with_a_parent_that_was_killed_also_those_that_ignore_signa
     wait(lambda: not any(map(runs, pids)), 3.0)
 
 
-def test_a_child_whose_parent_is_gone_before_it_can_ask_ends_at_once(start, tmp_path):
+def test_a_child_whose_parent_is_gone_before_it_can_ask_ends_at_once(start, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", PARENT: "1"}
     command = [sys.executable, "-m", "letvins_ros.ros.start", "steady"]
     assert subprocess.run(command, env=env, check=False, timeout=20, capture_output=True).returncode in (0, 1)
 
 
-def test_a_bag_that_exists_or_cannot_be_written_is_named_before_anything_starts(tmp_path, monkeypatch):
+def test_a_bag_that_exists_or_cannot_be_written_is_named_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(up, "environment", lambda fastdds: dict(os.environ))
     (tmp_path / "file").touch()
     for path, why in ((tmp_path, "exists already"), (tmp_path / "file" / "bag", "cannot write .*file/bag")):
@@ -200,7 +209,9 @@ def test_a_bag_that_exists_or_cannot_be_written_is_named_before_anything_starts(
             up.run_system(System(), path)
 
 
-def test_a_process_that_was_killed_before_all_were_stopped_is_told_too(start, capfd):
+def test_a_process_that_was_killed_before_all_were_stopped_is_told_too(
+    start, capfd: pytest.CaptureFixture[str]
+) -> None:
     nodes = start("steady", "unsaved")
     nodes[1].popen.kill()
     wait(lambda: nodes[1].ended() is not None)
@@ -209,7 +220,9 @@ def test_a_process_that_was_killed_before_all_were_stopped_is_told_too(start, ca
 
 
 @pytest.mark.parametrize("old", [False, True])
-def test_a_map_that_nobody_has_saved_is_told(old, tmp_path, monkeypatch, capfd):
+def test_a_map_that_nobody_has_saved_is_told(
+    old: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Such as by a node that had just been started again when the recording ended."""
     path = tmp_path / "a.map"
     if old:

@@ -34,7 +34,7 @@ MENDED = {
 
 
 @pytest.fixture(scope="module")
-def hall():
+def hall() -> Simulation:
     return flight(8.0, 3)
 
 
@@ -46,7 +46,7 @@ def run(recording, *settings):
 
 
 @pytest.fixture(scope="module")
-def clean(hall):
+def clean(hall: Simulation):
     """The outcome of the flight as it is."""
     _, outcome = run(Recording(hall))
     assert outcome.warnings == ()
@@ -54,13 +54,13 @@ def clean(hall):
 
 
 @pytest.fixture(scope="module")
-def clean_stereo(hall):
+def clean_stereo(hall: Simulation):
     """The same of the cameras alone."""
     return run(Recording(hall), "mode=stereo")[1]
 
 
 @pytest.mark.parametrize("name", MENDED)
-def test_a_wrong_set_up_is_named_and_mended(hall, clean, clean_stereo, name):
+def test_a_wrong_set_up_is_named_and_mended(hall: Simulation, clean, clean_stereo, name) -> None:
     recording = Recording(hall)
     DISTURBANCES[name](recording)
     recording.images.append(lambda i, t, images: recording.report.add("seen", "") or images)  # type: ignore[func-returns-value]
@@ -74,7 +74,7 @@ def test_a_wrong_set_up_is_named_and_mended(hall, clean, clean_stereo, name):
     assert recording.report.counts["seen"] == len(record.frames) == len(recording)  # the first try counts for nothing
 
 
-def test_what_is_black_broken_or_doubled_for_a_while_is_survived_or_named():
+def test_what_is_black_broken_or_doubled_for_a_while_is_survived_or_named() -> None:
     told: list[Any] = []
     outcomes = run_battery(SHORT, load_config(), 8.0, 3, told.append)
     assert told == outcomes
@@ -94,7 +94,7 @@ def at_rest():
 
 
 @pytest.mark.parametrize("name", ["platform: a lift", "platform: a train", "platform: a ship"])
-def test_a_room_that_moves_is_told_and_what_the_images_see_holds(at_rest, name):
+def test_a_room_that_moves_is_told_and_what_the_images_see_holds(at_rest, name: str) -> None:
     recording = Recording(at_rest)
     DISTURBANCES[name](recording)
     _, outcome = run(recording)
@@ -115,7 +115,7 @@ def everything(recording):
 
 
 @pytest.fixture(scope="module")
-def gray():
+def gray() -> Simulation:
     """A flight without rendering."""
     simulation = flight(13.0, 1)
     rng = np.random.default_rng(0)
@@ -125,7 +125,7 @@ def gray():
 
 
 @pytest.mark.parametrize("name", DISTURBANCES)
-def test_a_disturbance_changes_its_recording_and_no_other(gray, name):
+def test_a_disturbance_changes_its_recording_and_no_other(gray: Simulation, name) -> None:
     before, recording = everything(Recording(gray)), Recording(gray)
     DISTURBANCES[name](recording)
     assert any(repr(a) != repr(b) or not np.array_equal(a, b) for a, b in zip(before[:-1], everything(recording)[:-1],
@@ -160,7 +160,9 @@ def record_of(errors_m, sigma_m, warnings):
     ],
     ids=["silent", "said by the covariance", "small", "named in time", "named late"],
 )
-def test_silently_wrong_is_far_off_by_its_own_covariance_without_a_warning(sigma_m, limit_m, since_s, share):
+def test_silently_wrong_is_far_off_by_its_own_covariance_without_a_warning(
+    sigma_m: float, limit_m: float, since_s: float | None, share: float
+) -> None:
     errors = np.where(np.arange(100) >= 50, 1.0, 0.0)
     warnings = [] if since_s is None else [{"code": "imu_gap", "message": "", "since_s": since_s, "remedy": ""}]
     record, truth = record_of(errors, sigma_m, warnings)

@@ -7,14 +7,15 @@ from letvins_ros.calibration import ImuNoise
 from letvins_ros.simulation import SCENARIOS
 from letvins_ros.simulation.imu import GRAVITY, exact_imu, seconds, simulate_imu, stamps
 from letvins_ros.simulation.motion import make_trajectory
+from letvins_ros.simulation.trajectory import SplineTrajectory
 
 
-def trajectory(name, duration_s, seed=0):
+def trajectory(name, duration_s, seed=0) -> SplineTrajectory:
     scenario = SCENARIOS[name]
     return make_trajectory(scenario.motion, np.array([12.0, 9.0, 4.0]), duration_s, np.random.default_rng(seed))
 
 
-def test_exact_readings_integrate_back_to_the_spline():
+def test_exact_readings_integrate_back_to_the_spline() -> None:
     spline, rate = trajectory("aggressive", 5.0), 2000.0
     middle = exact_imu(spline, stamps(5.0, 2 * rate)[1::2])  # one reading in the middle of each step
     start = np.zeros(1)
@@ -30,7 +31,7 @@ def test_exact_readings_integrate_back_to_the_spline():
     np.testing.assert_allclose(R, end[:3, :3], atol=1e-5)
 
 
-def test_at_rest_an_exact_imu_reads_gravity_alone():
+def test_at_rest_an_exact_imu_reads_gravity_alone() -> None:
     spline = trajectory("static", 1.0)
     samples = exact_imu(spline, stamps(1.0, 200.0))
     R_world_body = spline.T_world_body(seconds(samples.stamps_ns))[:, :3, :3]
@@ -39,7 +40,7 @@ def test_at_rest_an_exact_imu_reads_gravity_alone():
 
 
 @pytest.mark.parametrize("rate", [100.0, 400.0])
-def test_noise_and_bias_have_the_continuous_densities_at_every_rate(rate):
+def test_noise_and_bias_have_the_continuous_densities_at_every_rate(rate: float) -> None:
     noise = ImuNoise(gyro_noise=1e-3, accel_noise=2e-2, gyro_walk=1e-4, accel_walk=3e-3, rate_hz=rate)
     spline = trajectory("static", 120.0)
     imu = simulate_imu(spline, noise, np.random.default_rng(1))
@@ -53,6 +54,6 @@ def test_noise_and_bias_have_the_continuous_densities_at_every_rate(rate):
         assert 0.003 < np.abs(bias[0]).max() < 0.3
 
 
-def test_stamps_hold_both_ends():
+def test_stamps_hold_both_ends() -> None:
     assert np.diff(stamps(1.0, 200.0)).tolist() == [5_000_000] * 200
     assert seconds(stamps(0.3, 10.0)).tolist() == pytest.approx([0, 0.1, 0.2, 0.3])

@@ -9,7 +9,7 @@ from letvins_ros.simulation.world import box, join, room_shell
 ROOM = np.array([6.0, 6.0, 3.0])
 
 
-def test_a_box_throws_a_shadow_on_the_floor():
+def test_a_box_throws_a_shadow_on_the_floor() -> None:
     lighting = Lighting(lamps=1)
     empty = light.bake(join(room_shell(ROOM)), ROOM, lighting, np.random.default_rng(2))[0]
     table = box(np.zeros(3), np.array([1.5, 1.5, 1.0]), 0.0)
@@ -21,7 +21,7 @@ def test_a_box_throws_a_shadow_on_the_floor():
     assert (shaded >= lighting.ambient).all()
 
 
-def test_shade_scales_and_clips_gray_and_color():
+def test_shade_scales_and_clips_gray_and_color() -> None:
     surface = np.full((40, 60), 100, np.uint8)
     brightness = np.full((3, 4), 1.5, np.float32)
     assert (light.shade(surface, brightness) == 150).all()
@@ -29,7 +29,7 @@ def test_shade_scales_and_clips_gray_and_color():
     assert light.shade(color, brightness)[5, 5].tolist() == [150, 255, 150]
 
 
-def test_the_carried_lamp_lights_what_is_near_and_ahead_of_it():
+def test_the_carried_lamp_lights_what_is_near_and_ahead_of_it() -> None:
     points = np.array([[0.2, 0, 1.0], [0.2, 0, 4.0], [1.2, 0, 1.0]])  # in the camera's axes, the lamp beside it
     rays, inverse_depth = (points[:, :2] / points[:, 2:]).T[:, None], 1 / points[None, :, 2]
     lit = light.headlamp(rays, inverse_depth, np.array([0.2, 0, 0]), np.array([0, 0, 1.0]))

@@ -7,14 +7,15 @@ from letvins_ros import geometry
 from letvins_ros.simulation.atlas import pack
 from letvins_ros.simulation.render import MAX_DEPTH, Renderer
 from letvins_ros.simulation.rigs import EUROC_RIG
-from letvins_ros.simulation.world import join, quad
+from letvins_ros.simulation.sequence import Simulation
+from letvins_ros.simulation.world import Quads, join, quad
 
 CAMERA = EUROC_RIG.cameras[0].camera
 LOOK_AHEAD = geometry.transform(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]), np.zeros(3))
 DENSITY = 100.0
 
 
-def wall(distance, half_width, half_height):
+def wall(distance, half_width, half_height) -> Quads:
     """A wall that faces a camera at the origin which looks along x."""
     corner = np.array([distance, -half_width, -half_height])
     return quad(corner, np.array([0, 0, 2 * half_height]), np.array([0, 2 * half_width, 0]))
@@ -24,7 +25,7 @@ def render(walls, surfaces, T_world_cam=LOOK_AHEAD):
     return Renderer(CAMERA, join(walls), pack(surfaces), DENSITY).render(T_world_cam)
 
 
-def nearest_depth(quads, T_world_cam, bearings):
+def nearest_depth(quads, T_world_cam, bearings) -> np.ndarray:
     """Depth along the optical axis of the first rectangle that each bearing meets, one at a time."""
     depths = []
     for bearing in bearings:
@@ -40,7 +41,7 @@ def nearest_depth(quads, T_world_cam, bearings):
 
 
 @pytest.mark.parametrize("index", [0, 30, 60])
-def test_depth_is_that_of_the_nearest_rectangle_for_any_pixel(hall, index):
+def test_depth_is_that_of_the_nearest_rectangle_for_any_pixel(hall: Simulation, index: int) -> None:
     rng = np.random.default_rng(index)
     uv = np.stack([rng.integers(0, 752, 300), rng.integers(0, 480, 300)], axis=1)
     T_world_cam = hall.T_world_cam(index, 1)
@@ -51,7 +52,7 @@ def test_depth_is_that_of_the_nearest_rectangle_for_any_pixel(hall, index):
     np.testing.assert_allclose(depth[close], expected[close], rtol=2e-5)
 
 
-def test_a_dot_on_a_wall_is_drawn_where_the_camera_model_projects_it():
+def test_a_dot_on_a_wall_is_drawn_where_the_camera_model_projects_it() -> None:
     surface = np.full((600, 900), 40, np.uint8)  # rows along world y, columns along world z
     dots = np.array([[290, 90], [450, 300], [600, 420], [300, 540], [520, 60], [380, 200]])  # column, row
     for column, row in dots.tolist():
@@ -70,7 +71,7 @@ def test_a_dot_on_a_wall_is_drawn_where_the_camera_model_projects_it():
         np.testing.assert_allclose(centroid, [u, v], atol=0.04)
 
 
-def test_what_is_in_front_hides_what_is_behind_whatever_their_order():
+def test_what_is_in_front_hides_what_is_behind_whatever_their_order() -> None:
     near, far = np.full((100, 100), 200, np.uint8), np.full((1000, 1000), 50, np.uint8)
     walls = [wall(2.0, 0.5, 0.5), wall(6.0, 5.0, 5.0)]
     first, second = render(walls, [near, far]), render(walls[::-1], [far, near])
@@ -81,7 +82,7 @@ def test_what_is_in_front_hides_what_is_behind_whatever_their_order():
     assert 1 / first.inverse_depth[248, 120] == pytest.approx(6.0, rel=1e-5)
 
 
-def test_edges_are_smooth():
+def test_edges_are_smooth() -> None:
     near, far = np.full((100, 100), 200, np.uint8), np.full((1000, 1000), 50, np.uint8)
     tilted = LOOK_AHEAD @ geometry.transform(geometry.exp_so3(np.array([0, 0, 0.1])), np.zeros(3))
     image = render([wall(2.0, 0.5, 0.5), wall(6.0, 5.0, 5.0)], [near, far], tilted).surface
@@ -90,13 +91,13 @@ def test_edges_are_smooth():
     assert len(np.unique(image[between])) >= 3
 
 
-def test_walls_seen_from_behind_or_nowhere_leave_nothing():
+def test_walls_seen_from_behind_or_nowhere_leave_nothing() -> None:
     surface = np.full((200, 200), 200, np.uint8)
     behind = LOOK_AHEAD @ geometry.transform(geometry.exp_so3(np.array([0, np.pi, 0])), np.zeros(3))
     assert (render([wall(2.0, 1.0, 1.0)], [surface], behind).inverse_depth == np.float32(1 / MAX_DEPTH)).all()
 
 
-def test_a_wall_that_passes_the_camera_is_seen_up_to_the_image_border():
+def test_a_wall_that_passes_the_camera_is_seen_up_to_the_image_border() -> None:
     floor = quad(np.array([-5.0, -5.0, -1.0]), np.array([10.0, 0, 0]), np.array([0, 10.0, 0]))
     view = render([floor], [np.full((1000, 1000), 90, np.uint8)])
     assert (view.surface[400:] == 90).all()
@@ -105,14 +106,14 @@ def test_a_wall_that_passes_the_camera_is_seen_up_to_the_image_border():
     np.testing.assert_allclose(view.inverse_depth[below, 367], y[:, 1] / y[:, 2], rtol=1e-4)
 
 
-def test_far_fine_patterns_fade_to_their_mean():
+def test_far_fine_patterns_fade_to_their_mean() -> None:
     surface = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (4000, 4000))
     image = render([wall(40.0, 20.0, 20.0)], [surface]).surface[200:300, 300:440]
     assert image.mean() == pytest.approx(127.5, abs=6)
     assert image.std() < 45  # the pattern's own is 127
 
 
-def test_left_and_right_show_the_same_surface_points(hall):
+def test_left_and_right_show_the_same_surface_points(hall: Simulation) -> None:
     checked, difference = 0, []
     for index in (0, 40):
         left, right = hall.view(index, 0), hall.view(index, 1)

@@ -8,7 +8,7 @@ from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.simulation.sensor import Sensor
 
 
-def test_noise_has_the_deviation_of_its_brightness():
+def test_noise_has_the_deviation_of_its_brightness() -> None:
     settings = Sensor(read_noise=2.0, shot_noise=0.1)
     bank = sensor.noise_bank((300, 400), np.random.default_rng(0))
     for gray in (60, 160):
@@ -18,7 +18,7 @@ def test_noise_has_the_deviation_of_its_brightness():
         assert image.std() == pytest.approx(np.sqrt(4 + 0.1 * gray), rel=0.03)
 
 
-def test_every_dice_cuts_other_noise():
+def test_every_dice_cuts_other_noise() -> None:
     bank = sensor.noise_bank((100, 100), np.random.default_rng(0))
     surface, gain = np.full((100, 100, 3), 100, np.uint8), np.ones((100, 100), np.float32)
     images = [sensor.add_noise(surface, gain, bank, Sensor(), np.random.default_rng(i)) for i in (1, 1, 2)]
@@ -27,7 +27,7 @@ def test_every_dice_cuts_other_noise():
 
 
 @pytest.mark.parametrize("motion", [(0.0, 0.0), (6.0, -3.0), (0.2, 9.0)])
-def test_blur_keeps_brightness_and_place_and_spreads_along_the_motion(motion):
+def test_blur_keeps_brightness_and_place_and_spreads_along_the_motion(motion) -> None:
     kernel = sensor.blur_kernel(np.array(motion))
     height, width = kernel.shape
     y, x = np.mgrid[:height, :width] - np.array([height // 2, width // 2])[:, None, None]
@@ -40,7 +40,7 @@ def test_blur_keeps_brightness_and_place_and_spreads_along_the_motion(motion):
     assert (kernel * x**2).sum() - lens == pytest.approx(motion[0] ** 2 / 12, rel=0.4, abs=0.15)
 
 
-def test_image_motion_is_that_of_a_projected_point():
+def test_image_motion_is_that_of_a_projected_point() -> None:
     camera, h = EUROC_RIG.cameras[0].camera, 1e-5
     gyro, velocity = np.array([0.3, -0.5, 0.2]), np.array([0.4, 0.1, -0.6])
     point = np.array([[0.0, 0.0, 2.5]])
@@ -50,7 +50,7 @@ def test_image_motion_is_that_of_a_projected_point():
     np.testing.assert_allclose(sensor.image_motion(gyro, velocity, 1 / 2.5, 458.0), flow, rtol=0.01, atol=1)
 
 
-def test_the_border_gets_less_light_than_the_middle():
+def test_the_border_gets_less_light_than_the_middle() -> None:
     rays = np.stack(np.meshgrid([-1.0, 0.0, 1.0], [-0.5, 0.0, 0.5])).astype(np.float32)
     fall_off = sensor.lens_fall_off(rays, Sensor(vignetting=0.4))
     assert fall_off[1, 1] == 1

@@ -17,7 +17,7 @@ def distance_to(quads, points):
     return np.linalg.norm(offset - a[..., None] * quads.u - b[..., None] * quads.v, axis=2)
 
 
-def test_walls_face_the_room_and_boxes_face_away_from_their_middle():
+def test_walls_face_the_room_and_boxes_face_away_from_their_middle() -> None:
     shell = join(room_shell(np.array([4.0, 3.0, 2.0])))
     inwards = np.array([0, 0, 1.0]) - shell.corners().mean(axis=1)
     assert (np.einsum("qi,qi->q", shell.normal, inwards) > 0).all()
@@ -34,7 +34,7 @@ def test_walls_face_the_room_and_boxes_face_away_from_their_middle():
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_body_keeps_clear_of_everything(name):
+def test_the_body_keeps_clear_of_everything(name) -> None:
     scenario = SCENARIOS[name]
     for seed in range(4):
         rng = np.random.default_rng(seed)
@@ -46,7 +46,7 @@ def test_the_body_keeps_clear_of_everything(name):
         assert 10 < len(quads.size) < 255
 
 
-def test_the_atlas_keeps_surfaces_apart_and_halves_them():
+def test_the_atlas_keeps_surfaces_apart_and_halves_them() -> None:
     rng = np.random.default_rng(0)
     surfaces = [rng.integers(0, 255, (rng.integers(2, 300), rng.integers(2, 3000)), np.uint8) for _ in range(30)]
     atlas = pack(surfaces)
@@ -66,14 +66,14 @@ def test_the_atlas_keeps_surfaces_apart_and_halves_them():
     assert len(atlas.level_offset) == LEVELS
 
 
-def test_a_world_too_large_for_the_atlas_is_refused():
+def test_a_world_too_large_for_the_atlas_is_refused() -> None:
     with pytest.raises(ValueError, match="texels"):
         pack([np.zeros((2, WIDTH), np.uint8)])
 
 
 @pytest.mark.parametrize("color", [False, True])
 @pytest.mark.parametrize("size", [(2, 2), (25, 400), (333, 257)])
-def test_surfaces_of_any_size_can_be_painted(size, color):
+def test_surfaces_of_any_size_can_be_painted(size, color: bool) -> None:
     kit = Kit.create(np.random.default_rng(1), 1.0, color, ())
     surface = paint_surface(kit, *size, cover=1.0)  # type: ignore[misc]
     assert surface.shape == (*size, 3) if color else size
@@ -82,7 +82,7 @@ def test_surfaces_of_any_size_can_be_painted(size, color):
         assert painter(kit, 30, 60).shape == (30, 60)
 
 
-def test_photos_take_the_place_of_painted_panels():
+def test_photos_take_the_place_of_painted_panels() -> None:
     red = np.zeros((50, 80, 3), np.uint8)
     red[..., 0] = 200
     kit = Kit.create(np.random.default_rng(1), 1.0, True, (red,))

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -13,14 +15,14 @@ from letvins_ros.simulation.rigs import TARTANAIR_RIG
 
 
 @pytest.fixture(scope="module")
-def euroc(tmp_path_factory):
+def euroc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out, calls = tmp_path_factory.mktemp("sim") / "parent" / "corridor", []
     simulate(out, "corridor", 0.5, 7, lambda done, total: calls.append((done, total)))
     assert calls[-1] == (11, 11)
     return out
 
 
-def test_a_written_folder_reads_back_as_the_simulation(euroc, corridor):
+def test_a_written_folder_reads_back_as_the_simulation(euroc: Path, corridor: Simulation) -> None:
     data = open_euroc(euroc)
     assert data.report.counts == {}
     np.testing.assert_allclose(data.imu.gyro, corridor.imu.gyro, atol=1e-9)
@@ -38,7 +40,7 @@ def test_a_written_folder_reads_back_as_the_simulation(euroc, corridor):
     assert data.rig.imu == corridor.rig.imu
 
 
-def test_four_cameras_are_written_and_the_front_pair_sees_what_the_hall_shows(tmp_path):
+def test_four_cameras_are_written_and_the_front_pair_sees_what_the_hall_shows(tmp_path: Path) -> None:
     simulate(tmp_path / "hall4", "hall4", 0.1, 2)
     data, hall = open_euroc(tmp_path / "hall4"), Simulation("hall", 0.1, 2)
     assert data.rig.groups == ((0, 1), (2, 3))
@@ -49,7 +51,7 @@ def test_four_cameras_are_written_and_the_front_pair_sees_what_the_hall_shows(tm
     assert np.abs(images[0].astype(int) - images[2]).mean() > 10
 
 
-def test_truth_has_velocity_and_the_biases_in_the_readings(euroc, corridor):
+def test_truth_has_velocity_and_the_biases_in_the_readings(euroc: Path, corridor: Simulation) -> None:
     path = euroc / "mav0" / "state_groundtruth_estimate0" / "data.csv"
     assert path.read_text().split("\n")[0].count(",") == 16
     truth = np.loadtxt(path, delimiter=",")
@@ -58,7 +60,7 @@ def test_truth_has_velocity_and_the_biases_in_the_readings(euroc, corridor):
     np.testing.assert_allclose(truth[:, 14:], corridor.simulated_imu.accel_bias, atol=1e-8)
 
 
-def test_only_new_or_empty_folders_are_written(tmp_path):
+def test_only_new_or_empty_folders_are_written(tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("precious")
     with pytest.raises(DataError, match="full: exists and is not an empty folder"):
@@ -68,8 +70,8 @@ def test_only_new_or_empty_folders_are_written(tmp_path):
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
 
 
-def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
-    def full_disk(path, image):
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(path, image) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(write_euroc, "write_png", full_disk)
@@ -79,7 +81,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def tartanair(tmp_path_factory):
+def tartanair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Half a second along walls with coloured noise."""
     photos, out = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("tartanair") / "P000"
     cv2.imwrite(str(photos / "a.png"), np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8))
@@ -87,7 +89,7 @@ def tartanair(tmp_path_factory):
     return out
 
 
-def test_tartanair_folders_have_its_layout(tartanair):
+def test_tartanair_folders_have_its_layout(tartanair: Path) -> None:
     names = {
         "image_left": "000002_left.png",
         "image_right": "000002_right.png",
@@ -114,7 +116,7 @@ def test_tartanair_folders_have_its_layout(tartanair):
         assert np.linalg.norm(read.T_body_cam[:3, 3]) == pytest.approx(baseline)
 
 
-def test_tartanair_depth_and_poses_agree_on_the_points_of_the_world(tartanair):
+def test_tartanair_depth_and_poses_agree_on_the_points_of_the_world(tartanair: Path) -> None:
     data = open_tartanair(tartanair)
     T_world_body = geometry.from_quaternion(data.truth.positions, data.truth.quaternions)
     T_world_cam = T_world_body @ data.rig.cameras[0].T_body_cam
@@ -130,6 +132,6 @@ def test_tartanair_depth_and_poses_agree_on_the_points_of_the_world(tartanair):
     assert (np.abs(ratio - 1) < 0.02).mean() > 0.85
 
 
-def test_a_photo_folder_without_photos_is_refused(tmp_path):
+def test_a_photo_folder_without_photos_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no readable .jpg or .png"):
         write_tartanair(tmp_path / "out", "corridor", 0.2, 0, tmp_path)

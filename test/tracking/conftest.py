@@ -14,24 +14,24 @@ def pattern():
 
 
 @pytest.fixture(scope="session")
-def hall():
+def hall() -> Simulation:
     """A simulated hall."""
     return Simulation("hall", 4.0, 1)
 
 
 @pytest.fixture(scope="session")
-def hall4():
+def hall4() -> Simulation:
     """A simulated hall with two pairs of cameras, front and back."""
     return Simulation("hall4", 1.0, 1)
 
 
 @pytest.fixture(scope="session")
-def frames4(hall4):
+def frames4(hall4: Simulation):
     """Seven frames of it."""
     return list(hall4.frames(0.3, 0.35))
 
 
 @pytest.fixture(scope="session")
-def frames(hall):
+def frames(hall: Simulation):
     """Ten frames of the hall, from the one numbered FIRST on."""
     return list(hall.frames(FIRST / 20, 0.5))

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from letvins_ros.config import TrackerConfig
+from letvins_ros.simulation.sequence import Simulation
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.tracking.anchoring import MAX_MOVE_PX, Patches
+from letvins_ros.types import FrameTracks
 
 UV = np.stack(np.meshgrid(np.arange(60, 270, 25), np.arange(60, 190, 25)), axis=-1).reshape(-1, 2).astype(np.float32)
 CENTRE = np.array([160.0, 120.0])
@@ -22,7 +24,7 @@ def changed(pattern, A, shift):
     [np.eye(2), np.array([[0.96, -0.2], [0.2, 0.96]]), np.diag([1.15, 1.15]), np.array([[1.0, 0.15], [0.0, 0.9]])],
     ids=["the same", "turned", "nearer", "slanted"],
 )
-def test_a_patch_is_found_in_another_shape_to_a_twentieth_of_a_pixel(pattern, A):
+def test_a_patch_is_found_in_another_shape_to_a_twentieth_of_a_pixel(pattern, A) -> None:
     image, truth = changed(pattern, A, np.array([3.3, -1.6]))
     led = truth + np.random.default_rng(0).uniform(-0.4, 0.4, truth.shape)
     patches, uv = Patches.at(pattern(), UV), led.astype(np.float32)
@@ -33,7 +35,7 @@ def test_a_patch_is_found_in_another_shape_to_a_twentieth_of_a_pixel(pattern, A)
     assert np.median(np.abs(patches.shape - A)) < 0.03
 
 
-def test_what_is_not_found_where_flow_has_led_stays_there_and_is_a_new_patch(pattern):
+def test_what_is_not_found_where_flow_has_led_stays_there_and_is_a_new_patch(pattern) -> None:
     far = UV + np.float32(3 * MAX_MOVE_PX)
     uv, patches, there = Patches.at(pattern(), UV).found_again(pattern(), far)
     moved = np.linalg.norm(uv - far, axis=1)
@@ -45,7 +47,7 @@ def test_what_is_not_found_where_flow_has_led_stays_there_and_is_a_new_patch(pat
 
 
 @pytest.mark.parametrize("level", [0, 128])
-def test_without_texture_nothing_moves(level):
+def test_without_texture_nothing_moves(level: int) -> None:
     image = np.full((240, 320), level, np.uint8)
     uv, patches, there = Patches.at(image, UV).found_again(image, UV)
     assert there.all()
@@ -54,7 +56,7 @@ def test_without_texture_nothing_moves(level):
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (2, 2), (15, 40)])
-def test_images_smaller_than_a_patch_and_points_on_the_border_are_left_alone(shape):
+def test_images_smaller_than_a_patch_and_points_on_the_border_are_left_alone(shape) -> None:
     image = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     uv = np.array([[0, 0], [shape[1] - 1, shape[0] - 1], [-5, 3], [1e6, 1e6]], np.float32)
     np.testing.assert_array_equal(Patches.at(image, uv).found_again(image, uv)[0], uv)
@@ -63,7 +65,7 @@ def test_images_smaller_than_a_patch_and_points_on_the_border_are_left_alone(sha
 def test_features_do_not_slide_over_what_turns_and_nears(pattern):
     """Sixty frames in which the scene turns and grows, as when flying toward a wall."""
 
-    def drift(first, follow):
+    def drift(first, follow) -> float:
         uv, state = UV.copy(), first
         before = pattern()
         for i in range(1, 61):
@@ -81,7 +83,7 @@ def test_features_do_not_slide_over_what_turns_and_nears(pattern):
     assert anchored < 0.5 * by_flow
 
 
-def test_a_patch_keeps_its_feature_when_the_scale_changes_and_is_taken_anew(pattern):
+def test_a_patch_keeps_its_feature_when_the_scale_changes_and_is_taken_anew(pattern) -> None:
     """Flow's error is not taken over with the new patch."""
     image, truth = changed(pattern, np.eye(2) * 1.7, np.zeros(2))
     inside = ((truth > 30) & (truth < [290, 210])).all(1)
@@ -92,14 +94,14 @@ def test_a_patch_keeps_its_feature_when_the_scale_changes_and_is_taken_anew(patt
     np.testing.assert_array_equal(now.shape[there], np.tile(np.eye(2), (there.sum(), 1, 1)))
 
 
-def test_a_change_of_light_and_blur_of_a_whole_image_lose_no_feature(pattern):
+def test_a_change_of_light_and_blur_of_a_whole_image_lose_no_feature(pattern) -> None:
     blurred = cv2.GaussianBlur(pattern(), (0, 0), 2.0) // 2 + 20
     _, _, there = Patches.at(pattern(), UV).found_again(blurred, UV)
     assert there.mean() > 0.8
 
 
-def test_the_tracker_anchors_unless_told_otherwise(hall, frames):
-    def last(config):
+def test_the_tracker_anchors_unless_told_otherwise(hall: Simulation, frames):
+    def last(config) -> FrameTracks:
         tracker = FeatureTracker(config, hall.rig)
         return [tracker.process(frame) for frame in frames][-1]
 
@@ -110,7 +112,7 @@ def test_the_tracker_anchors_unless_told_otherwise(hall, frames):
     assert 0 < np.median(difference) < 1
 
 
-def test_outlines_are_the_corners_of_what_a_patch_has_become():
+def test_outlines_are_the_corners_of_what_a_patch_has_become() -> None:
     patches = Patches(np.zeros((1, 21, 21), np.float32), np.array([[[0.0, -2.0], [1.0, 0.0]]]))
     corners = patches.outlines(np.array([[100.0, 50.0]]))[0]
     assert sorted(map(tuple, corners.tolist())) == [(82, 41), (82, 59), (118, 41), (118, 59)]

@@ -57,17 +57,17 @@ def smallest_correction(a, b):
 
 
 @pytest.mark.parametrize("n", [1, 2, 50])
-def test_the_error_is_the_least_turn_that_makes_a_pair_fit(n):
+def test_the_error_is_the_least_turn_that_makes_a_pair_fit(n: int) -> None:
     a, b = two_views(n, 0, R_B_A, T_B_A)
     b = noise(b, 3e-3, 1)
     assert epipolar_error(E, a, b) == pytest.approx([smallest_correction(*p) for p in zip(a, b, strict=True)], rel=0.02)
 
 
-def test_exact_pairs_have_no_error():
+def test_exact_pairs_have_no_error() -> None:
     assert epipolar_error(E, *two_views(50, 0, R_B_A, T_B_A)).max() < 1e-12
 
 
-def test_an_offset_across_the_line_is_shared_by_both_images_and_one_along_it_is_none():
+def test_an_offset_across_the_line_is_shared_by_both_images_and_one_along_it_is_none() -> None:
     a, b = np.array([[0.0, 0.0, 1.0]]), np.array([[0.0, 0.0, 1.0]])
     sideways = skew(np.array([1.0, 0.0, 0.0]))
     along, across = (unit(b + axis / FOCAL_PX) for axis in np.eye(3)[:2])
@@ -76,7 +76,7 @@ def test_an_offset_across_the_line_is_shared_by_both_images_and_one_along_it_is_
     assert epipolar_error(sideways, a, along).max() < 1e-12
 
 
-def test_many_matrices_at_once_give_what_each_gives():
+def test_many_matrices_at_once_give_what_each_gives() -> None:
     a, b = two_views(20, 0, R_B_A, T_B_A)
     matrices = np.random.default_rng(0).normal(size=(3, 3, 3))
     together = epipolar_error(matrices, a, b)
@@ -96,7 +96,7 @@ def planted(n, outliers, R_b_a, t_b_a):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.4])
-def test_with_the_rotation_known_outliers_go_and_inliers_stay(share):
+def test_with_the_rotation_known_outliers_go_and_inliers_stay(share: float) -> None:
     outliers = int(150 * share)
     a, b = planted(150, outliers, R_B_A, T_B_A)
     keep = inliers_known_rotation(a, b, R_B_A, LIMIT, 0)
@@ -105,7 +105,7 @@ def test_with_the_rotation_known_outliers_go_and_inliers_stay(share):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.4])
-def test_with_the_rotation_unknown_outliers_go_and_inliers_stay(share):
+def test_with_the_rotation_unknown_outliers_go_and_inliers_stay(share: float) -> None:
     outliers = int(150 * share)
     a, b = planted(150, outliers, R_B_A, T_B_A)
     keep = inliers_unknown_rotation(a, b, LIMIT)
@@ -114,14 +114,14 @@ def test_with_the_rotation_unknown_outliers_go_and_inliers_stay(share):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_after_a_pure_rotation_all_stay(known):
+def test_after_a_pure_rotation_all_stay(known: bool) -> None:
     a, b = two_views(150, 5, R_B_A, np.zeros(3))
     b = noise(b, 0.2 / FOCAL_PX, 6)
     keep = inliers_known_rotation(a, b, R_B_A, LIMIT, 0) if known else inliers_unknown_rotation(a, b, LIMIT)
     assert keep.mean() > 0.98
 
 
-def test_a_point_that_moves_alone_while_the_camera_turns_is_rejected_in_most_directions():
+def test_a_point_that_moves_alone_while_the_camera_turns_is_rejected_in_most_directions() -> None:
     a, b = two_views(150, 5, R_B_A, np.zeros(3))
     b[:20] = unit(b[:20] + np.random.default_rng(7).normal(0, 20 / FOCAL_PX, (20, 3)))
     keep = inliers_known_rotation(a, b, R_B_A, LIMIT, 0)
@@ -130,26 +130,26 @@ def test_a_point_that_moves_alone_while_the_camera_turns_is_rejected_in_most_dir
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 8, 12])
-def test_too_few_pairs_or_a_standstill_reject_nothing(n):
+def test_too_few_pairs_or_a_standstill_reject_nothing(n: int) -> None:
     a, _ = two_views(n, 5, R_B_A, T_B_A)
     assert inliers_known_rotation(a, a, np.eye(3), LIMIT, 0).tolist() == [True] * n
     assert inliers_unknown_rotation(a, a, LIMIT).tolist() == [True] * n
 
 
-def test_pairs_far_to_the_side_pass_where_the_plane_ends():
+def test_pairs_far_to_the_side_pass_where_the_plane_ends() -> None:
     a, b = planted(150, 0, R_B_A, T_B_A)
     a[:10, 2], b[:10, 2] = -np.abs(a[:10, 2]), -np.abs(b[:10, 2])
     assert inliers_unknown_rotation(a, b, LIMIT)[:10].all()
 
 
-def test_the_same_pairs_give_the_same_answer():
+def test_the_same_pairs_give_the_same_answer() -> None:
     a, b = planted(150, 60, R_B_A, T_B_A)
     for judge in (lambda: inliers_known_rotation(a, b, R_B_A, LIMIT, 9), lambda: inliers_unknown_rotation(a, b, LIMIT)):
         assert (judge() == judge()).all()
 
 
 @pytest.fixture(params=CAMERAS)
-def stereo(request):
+def stereo(request: pytest.FixtureRequest) -> StereoGeometry:
     camera = CAMERAS[request.param]
     T_body_right = transform(exp_so3(np.array([0.01, -0.02, 0.005])), np.array([0.11, 0.002, -0.001]))
     return StereoGeometry(MountedCamera(camera, np.eye(4)), MountedCamera(camera, T_body_right))
@@ -162,7 +162,7 @@ def points():
     return np.c_[rng.uniform(-0.3, 0.3, (200, 2)), np.ones(200)] * rng.uniform(0.5, 40, (200, 1))
 
 
-def test_the_guess_is_the_projection_and_its_bearing_gives_the_distance_back(stereo, points):
+def test_the_guess_is_the_projection_and_its_bearing_gives_the_distance_back(stereo: StereoGeometry, points) -> None:
     bearings, inverse_distance = unit(points), 1 / np.linalg.norm(points, axis=1)
     uv = stereo.guess_right(bearings, inverse_distance)
     seen = np.isfinite(uv).all(1)
@@ -174,7 +174,7 @@ def test_the_guess_is_the_projection_and_its_bearing_gives_the_distance_back(ste
     assert stereo.agree(bearings[seen], right, 0.1)[0].all()
 
 
-def test_infinity_is_guessed_and_what_is_outside_the_right_image_is_not(stereo):
+def test_infinity_is_guessed_and_what_is_outside_the_right_image_is_not(stereo: StereoGeometry) -> None:
     forward = np.array([[0.0, 0.0, 1.0]])
     R_right_left = stereo.T_right_left[:3, :3]
     assert stereo.guess_right(forward, np.zeros(1)) == pytest.approx(stereo.right.project(forward @ R_right_left.T)[0])
@@ -182,7 +182,7 @@ def test_infinity_is_guessed_and_what_is_outside_the_right_image_is_not(stereo):
     assert stereo.inverse_distance(forward, forward @ R_right_left.T) == pytest.approx([0.0], abs=1e-9)
 
 
-def test_stereo_pairs_off_their_line_too_near_or_diverging_are_refused(stereo):
+def test_stereo_pairs_off_their_line_too_near_or_diverging_are_refused(stereo: StereoGeometry) -> None:
     points = np.array([[0.2, 0.1, 3.0], [0.02, 0.01, 0.06]])
     left, right = unit(points), unit(apply(stereo.T_right_left, points))
     assert stereo.agree(left, right, 1.0)[0].tolist() == [True, False]  # the second is 64 mm away
@@ -193,7 +193,7 @@ def test_stereo_pairs_off_their_line_too_near_or_diverging_are_refused(stereo):
     assert not stereo.agree(left, diverging, 1.0)[0].any()
 
 
-def test_a_point_at_infinity_is_accepted_with_a_pixel_of_noise(stereo):
+def test_a_point_at_infinity_is_accepted_with_a_pixel_of_noise(stereo: StereoGeometry) -> None:
     left = unit(np.array([[0.1, 0.05, 1.0]]))
     right = unit(left @ stereo.T_right_left[:3, :3].T - 0.9 / stereo.focal_px * unit(stereo.T_right_left[:3, 3]))
     assert stereo.inverse_distance(left, right) < 0

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,6 +16,7 @@ from letvins_ros.inference.measures import share_matched
 from letvins_ros.inference.openvino_runtime import OpenVinoRuntime, convert
 from letvins_ros.networks import build, load
 from letvins_ros.networks.deploy import deploy
+from letvins_ros.simulation.sequence import Simulation
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.tracking.follower import make_follower, open_follower
 from letvins_ros.tracking.keypoints import KeypointFollower, mutual_nearest
@@ -36,7 +38,7 @@ def seeded(name, **options):
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files with weights of seeded networks, by name."""
     folder = tmp_path_factory.mktemp("weights")
     for name, options in NETWORKS.items():
@@ -48,21 +50,21 @@ def weights(tmp_path_factory):
     return folder
 
 
-def noise(height=160, width=224):
+def noise(height=160, width=224) -> np.ndarray:
     """Blobs of 8 px and finer grain."""
     rng = np.random.default_rng(0)
     coarse = np.kron(rng.integers(0, 160, (height // 8, width // 8)), np.ones((8, 8)))
     return (coarse + rng.integers(0, 96, (height, width))).astype(np.uint8)
 
 
-def config(name, weights, **options):
+def config(name, weights, **options) -> TrackerConfig:
     options = {"backend": "torch", "min_distance_px": 8, **options}  # OpenVINO takes seconds to open a network
     return TrackerConfig(method=name, weights=str(weights / f"{name}.safetensors"), **options)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("shift", [(0, 0), (16, 8)])  # whole cells, so that the network sees the same
-def test_features_are_found_where_the_image_has_moved(name, shift, weights):
+def test_features_are_found_where_the_image_has_moved(name, shift, weights: Path) -> None:
     follower = make_follower(config(name, weights, refine=False))
     image = noise()
     a, b = follower.prepare([image, np.roll(image, shift[::-1], axis=(0, 1))])
@@ -75,7 +77,7 @@ def test_features_are_found_where_the_image_has_moved(name, shift, weights):
     assert np.mean(error < 0.1) > 0.95
 
 
-def test_refined_features_lie_within_a_tenth_of_a_pixel(weights, pattern):
+def test_refined_features_lie_within_a_tenth_of_a_pixel(weights: Path, pattern) -> None:
     options = {"equalise": "none", "search_px": 30.0}
     rough, fine = (make_follower(config("kp2dtiny", weights, refine=refine, **options)) for refine in (False, True))
     images = [pattern(), pattern(lambda uv: uv - [16.4, 8.3])]
@@ -91,7 +93,7 @@ def test_refined_features_lie_within_a_tenth_of_a_pixel(weights, pattern):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_new_features_keep_their_distance_and_the_mask(name, weights):
+def test_new_features_keep_their_distance_and_the_mask(name, weights: Path) -> None:
     follower = make_follower(config(name, weights, max_features=60))
     view = follower.prepare([noise()])[0]
     mask = np.full((160, 224), 255, np.uint8)
@@ -107,7 +109,7 @@ def test_new_features_keep_their_distance_and_the_mask(name, weights):
 
 
 @pytest.mark.parametrize("name", ["kp2dtiny", "superpoint"])
-def test_openvino_and_torch_find_the_same_keypoints(name, weights):
+def test_openvino_and_torch_find_the_same_keypoints(name: str, weights: Path) -> None:
     path = weights / f"{name}.safetensors"
     deployed = deploy(load(name, path))
     exact = OpenVinoRuntime(deployed.outputs, deployed.channels, lambda size: convert(deployed, size))
@@ -119,7 +121,7 @@ def test_openvino_and_torch_find_the_same_keypoints(name, weights):
     assert likeness.min() > 0.999
 
 
-def test_sixteen_bits_find_as_many_matches():
+def test_sixteen_bits_find_as_many_matches() -> None:
     images = [cv2.GaussianBlur(noise(240, 320), (0, 0), sigma) for sigma in (1, 2, 3)]
     deployed = deploy(load("kp2dtiny", default_weights("kp2dtiny")))
     exact = OpenVinoRuntime(deployed.outputs, deployed.channels, lambda size: convert(deployed, size))
@@ -128,7 +130,7 @@ def test_sixteen_bits_find_as_many_matches():
     assert share > 0.2
 
 
-def test_gray_and_colour_images_serve_every_network(weights):
+def test_gray_and_colour_images_serve_every_network(weights: Path) -> None:
     gray = noise(64, 96)
     for name in ("kp2dtiny", "superpoint"):
         runtime = open_runtime(name, weights / f"{name}.safetensors", "torch")
@@ -137,7 +139,7 @@ def test_gray_and_colour_images_serve_every_network(weights):
 
 
 @pytest.mark.parametrize("name", ["kp2dtiny", "superpoint"])
-def test_images_of_any_size_are_taken(name, weights):
+def test_images_of_any_size_are_taken(name: str, weights: Path) -> None:
     runtime = open_runtime(name, weights / f"{name}.safetensors", "torch")
     image = noise(96, 128)[:75, :101]
     keypoints = extract(runtime, image, 500)
@@ -148,7 +150,7 @@ def test_images_of_any_size_are_taken(name, weights):
     assert np.median(distance.min(axis=1)) < 1e-3
 
 
-def test_of_a_heat_map_those_come_first_about_which_there_is_most():
+def test_of_a_heat_map_those_come_first_about_which_there_is_most() -> None:
     """An unsure pixel has a lower peak, but may well be the surer point."""
     heat = np.zeros((64, 64), np.float32)
     heat[20, 20], heat[40, 40], heat[40, 41], heat[50, 20] = 0.5, 0.4, 0.3, 0.01
@@ -157,7 +159,7 @@ def test_of_a_heat_map_those_come_first_about_which_there_is_most():
     assert scores.tolist() == pytest.approx([0.7, 0.5])
 
 
-def test_of_close_keypoints_the_best_is_kept():
+def test_of_close_keypoints_the_best_is_kept() -> None:
     coord = np.array([[[10.2, 14.1, 30.0], [30.0, 50.0, -0.4]], [[10.0, 12.9, 20.0], [24.9, 20.0, 40.0]]], np.float32)
     score = np.array([[0.5, 0.9, 0.3], [0.2, 0.0, 0.7]], np.float32)  # 0 has none
     uv, scores = choose({"coord": coord, "score": score}, (64, 64), 10)
@@ -167,7 +169,7 @@ def test_of_close_keypoints_the_best_is_kept():
     assert choose({"coord": coord, "score": 0 * score}, (64, 64), 2)[0].shape == (0, 2)
 
 
-def test_lightglue_answers_for_the_features(weights):
+def test_lightglue_answers_for_the_features(weights: Path):
     follower: Any = make_follower(
         config("kp2dtiny", weights, matching="lightglue", matcher_weights=str(weights / "lightglue.safetensors"))
     )
@@ -175,7 +177,7 @@ def test_lightglue_answers_for_the_features(weights):
     uv = follower.detect(a, np.zeros((0, 2), np.float32), None, 150)
     calls = []
 
-    def matcher(first, second, size):
+    def matcher(first, second, size) -> np.ndarray:
         calls.append(size)
         return np.where(np.arange(len(first.uv)) % 2, np.arange(len(first.uv)), -1)
 
@@ -189,7 +191,7 @@ def test_lightglue_answers_for_the_features(weights):
     assert indices.shape == (len(a.keypoints.uv),)
 
 
-def test_other_thresholds_keep_network_and_matcher(weights):
+def test_other_thresholds_keep_network_and_matcher(weights: Path) -> None:
     asked = config("kp2dtiny", weights, matching="lightglue", matcher_weights=str(weights / "lightglue.safetensors"))
     make = open_follower(asked)
     first: Any = make(asked)
@@ -199,21 +201,21 @@ def test_other_thresholds_keep_network_and_matcher(weights):
     assert (second.detector.min_distance_px, second.refiner.back_px) == (9, 0.1)
 
 
-def test_the_tracker_runs_on_a_simulated_world(hall, frames, weights):
+def test_the_tracker_runs_on_a_simulated_world(hall: Simulation, frames, weights: Path) -> None:
     tracker = FeatureTracker(config("kp2dtiny", weights, backend="openvino"), hall.rig)
     tracks = [tracker.process(frame) for frame in frames[:2]]
     assert all(len(t) > 50 for t in tracks)
     assert np.isin(tracks[1].ids, tracks[0].ids).any()
 
 
-def test_descriptors_are_read_between_pixels_with_the_corners_aligned():
+def test_descriptors_are_read_between_pixels_with_the_corners_aligned() -> None:
     ramp = np.stack(np.meshgrid(np.arange(5.0), np.arange(3.0))).astype(np.float32) + 1
     found = sample(ramp, np.array([[0.0, 0.0], [9.0, 4.0], [4.5, 1.0]]), (5, 10))
     expected = np.array([[1, 1], [5, 3], [3, 1.5]])
     assert found == pytest.approx(expected / np.linalg.norm(expected, axis=1, keepdims=True), abs=1e-6)
 
 
-def test_matches_are_mutual_and_near():
+def test_matches_are_mutual_and_near() -> None:
     uv = np.array([[10.0, 10], [30, 10], [90, 10]], np.float32)
     descriptors = np.eye(3, dtype=np.float32)
     a = Keypoints(uv, np.ones(3), descriptors)
@@ -229,7 +231,7 @@ def test_matches_are_mutual_and_near():
 
 
 @pytest.mark.parametrize("name", ["kp2dtiny", "superpoint"])
-def test_our_own_weights_find_what_has_moved_in_another_light(pattern, name):
+def test_our_own_weights_find_what_has_moved_in_another_light(pattern, name: str) -> None:
     follower = make_follower(TrackerConfig(method=name, backend="torch", refine=False))
     shift = np.array([16, 8])
     a, b = follower.prepare([pattern(), (0.5 * pattern(lambda uv: uv - shift)).astype(np.uint8)])
@@ -239,7 +241,7 @@ def test_our_own_weights_find_what_has_moved_in_another_light(pattern, name):
     assert np.mean(np.linalg.norm(moved - uv - shift, axis=1)[found] < 2) > 0.9
 
 
-def test_unusable_networks_say_what_to_do(weights, tmp_path):
+def test_unusable_networks_say_what_to_do(weights: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"kp2d comes without weights; name a file in tracker\.weights"):
         make_follower(TrackerConfig(method="kp2d"))
     with pytest.raises(WeightsError, match=r"superpoint\.safetensors: not the weights of kp2dtiny"):

@@ -11,7 +11,8 @@ from letvins_ros.camera import Camera
 from letvins_ros.config import TrackerConfig
 from letvins_ros.geometry import apply, exp_so3, inverse
 from letvins_ros.inference import open_runtime
-from letvins_ros.inference.runtime import threads
+from letvins_ros.inference.runtime import Runtime, threads
+from letvins_ros.simulation.sequence import Simulation
 from letvins_ros.tracking import FeatureTracker, follower
 from letvins_ros.tracking.group import BLIND_FRAMES
 from letvins_ros.types import ImageFrame
@@ -51,14 +52,14 @@ def run(tracker, frames):
 
 
 @pytest.fixture
-def tracker(hall):
+def tracker(hall: Simulation) -> FeatureTracker:
     return FeatureTracker(TrackerConfig(), hall.rig)
 
 
 @pytest.mark.parametrize(
     "config", [PLAIN, TrackerConfig(), TrackerConfig(method="letnet2")], ids=lambda c: c.method + c.equalise
 )
-def test_tracks_and_stereo_matches_are_where_the_world_is(hall, frames, config):
+def test_tracks_and_stereo_matches_are_where_the_world_is(hall: Simulation, frames, config) -> None:
     tracks = run(FeatureTracker(config, hall.rig), frames[:6])
     first, last = tracks[4], tracks[5]
     _, then, now = np.intersect1d(first.ids, last.ids, return_indices=True)
@@ -101,7 +102,7 @@ def test_what_is_far_behind_near_things_is_matched_too(pattern):
     assert np.median(moved) == pytest.approx(focal * baseline * 0.1, abs=0.2)
 
 
-def test_ages_count_frames_and_new_ids_are_the_highest(frames, tracker):
+def test_ages_count_frames_and_new_ids_are_the_highest(frames, tracker: FeatureTracker) -> None:
     before = tracker.process(frames[0])
     assert before.ids.tolist() == list(range(len(before)))
     assert not before.ages.any()
@@ -113,11 +114,12 @@ def test_ages_count_frames_and_new_ids_are_the_highest(frames, tracker):
         _, now, then = np.intersect1d(tracks.ids, before.ids, return_indices=True)
         assert (tracks.ages[now] == before.ages[then] + 1).all()
         assert len(np.unique(tracks.ids)) == len(tracks) <= 200
-        assert (tracks.stamp_ns, tracks.uv.dtype) == (frame.stamp_ns, np.float32)
+        assert tracks.stamp_ns == frame.stamp_ns
+        assert tracks.uv.dtype == np.float32
         before = tracks
 
 
-def test_black_frames_end_all_tracks_and_new_ones_follow(frames, tracker):
+def test_black_frames_end_all_tracks_and_new_ones_follow(frames, tracker: FeatureTracker) -> None:
     seen = max(tracks.ids.max() for tracks in run(tracker, frames[:2]))
     black = run(tracker, [with_images(frame, np.zeros_like) for frame in frames[2:5]])
     assert [len(tracks) for tracks in black] == [0, 0, 0]
@@ -128,14 +130,18 @@ def test_black_frames_end_all_tracks_and_new_ones_follow(frames, tracker):
 
 
 @pytest.mark.parametrize(("method", "gain"), [("letnet2", 0.4), ("letnet2", 2.0), ("lk", 0.4), ("lk", 1.4)])
-def test_half_the_tracks_survive_a_sudden_change_of_exposure(hall, frames, method, gain):
+def test_half_the_tracks_survive_a_sudden_change_of_exposure(
+    hall: Simulation, frames, method: str, gain: float
+) -> None:
     tracker = FeatureTracker(TrackerConfig(method=method), hall.rig)
     before = run(tracker, frames[:4])[-1]
     after = tracker.process(with_images(frames[4], brighter(gain)))
     assert stays(before.ids, after) > 0.5
 
 
-def test_half_the_tracks_survive_a_blurred_frame_and_are_where_they_should_be(hall, frames, tracker):
+def test_half_the_tracks_survive_a_blurred_frame_and_are_where_they_should_be(
+    hall: Simulation, frames, tracker: FeatureTracker
+) -> None:
     before = run(tracker, frames[:4])[-1]
     blurred = tracker.process(with_images(frames[4], lambda image: cv2.blur(image, (9, 1))))
     assert stays(before.ids, blurred) > 0.5
@@ -144,7 +150,7 @@ def test_half_the_tracks_survive_a_blurred_frame_and_are_where_they_should_be(ha
     assert np.median(np.linalg.norm(blurred.uv[0, now] - true, axis=1)) < 0.8
 
 
-def test_without_right_image_the_left_tracks_go_on(frames, tracker):
+def test_without_right_image_the_left_tracks_go_on(frames, tracker: FeatureTracker) -> None:
     before = run(tracker, frames[:2])[-1]
     alone = tracker.process(replace(frames[2], images=(frames[2].images[0], None)))
     assert np.isnan(alone.uv[1]).all()
@@ -152,7 +158,9 @@ def test_without_right_image_the_left_tracks_go_on(frames, tracker):
     assert np.isfinite(tracker.process(frames[3]).uv[1]).mean() > 0.6
 
 
-def test_without_left_image_there_are_no_tracks_and_the_features_wait_for_the_next(frames, tracker):
+def test_without_left_image_there_are_no_tracks_and_the_features_wait_for_the_next(
+    frames, tracker: FeatureTracker
+) -> None:
     before = run(tracker, frames[:2])[-1]
     nothing = tracker.process(ImageFrame(frames[2].stamp_ns, (None, frames[2].images[1])))
     assert (nothing.stamp_ns, len(nothing), nothing.uv.shape) == (frames[2].stamp_ns, 0, (2, 0, 2))
@@ -165,7 +173,7 @@ def of_group(tracks, lead):
 
 
 @pytest.mark.parametrize("method", ["lk", "letnet2", "kp2dtiny"])
-def test_each_pair_of_four_cameras_tracks_as_it_would_alone(hall4, frames4, method):
+def test_each_pair_of_four_cameras_tracks_as_it_would_alone(hall4: Simulation, frames4, method: str) -> None:
     config = TrackerConfig(method=method)
     tracker = FeatureTracker(config, hall4.rig)
     alone = [FeatureTracker(config, replace(hall4.rig, cameras=hall4.rig.cameras[i : i + 2])) for i in (0, 2)]
@@ -181,7 +189,7 @@ def test_each_pair_of_four_cameras_tracks_as_it_would_alone(hall4, frames4, meth
     assert min(np.isfinite(tracks.uv[camera]).all(1).sum() for camera in (1, 3)) > 60
 
 
-def test_cameras_without_partner_are_followed_alone(hall4, frames4):
+def test_cameras_without_partner_are_followed_alone(hall4: Simulation, frames4) -> None:
     tracker = FeatureTracker(TrackerConfig(), replace(hall4.rig, cameras=hall4.rig.cameras[:3]))
     for frame in frames4[:3]:
         tracks = tracker.process(replace(frame, images=frame.images[:3]))
@@ -192,7 +200,7 @@ def test_cameras_without_partner_are_followed_alone(hall4, frames4):
 
 
 @pytest.mark.parametrize("lost", [0, 2])
-def test_a_pair_without_images_waits_while_the_other_goes_on(hall4, frames4, lost):
+def test_a_pair_without_images_waits_while_the_other_goes_on(hall4: Simulation, frames4, lost: int) -> None:
     tracker = FeatureTracker(TrackerConfig(), hall4.rig)
     before = run(tracker, frames4[:3])[-1]
     there = [None if i in (lost, lost + 1) else image for i, image in enumerate(frames4[3].images)]
@@ -204,7 +212,7 @@ def test_a_pair_without_images_waits_while_the_other_goes_on(hall4, frames4, los
     assert len(np.unique(after.ids)) == len(after)
 
 
-def test_a_dark_pair_loses_its_features_and_the_other_goes_on(hall4, frames4):
+def test_a_dark_pair_loses_its_features_and_the_other_goes_on(hall4: Simulation, frames4) -> None:
     tracker = FeatureTracker(TrackerConfig(), hall4.rig)
     before = run(tracker, frames4[:3])[-1]
     dark = [np.zeros_like(image) if i < 2 else image for i, image in enumerate(frames4[3].images)]
@@ -213,7 +221,7 @@ def test_a_dark_pair_loses_its_features_and_the_other_goes_on(hall4, frames4):
     assert stays(before.ids[of_group(before, 2)], tracks) > 0.8
 
 
-def test_one_camera_tracks_as_the_left_of_two_does(hall, frames, tracker):
+def test_one_camera_tracks_as_the_left_of_two_does(hall: Simulation, frames, tracker: FeatureTracker) -> None:
     mono = FeatureTracker(TrackerConfig(), replace(hall.rig, cameras=hall.rig.cameras[:1]))
     for frame in frames[:4]:  # with a known rotation; without one, distances tell more
         alone, pair = mono.process(frame, np.eye(3)), tracker.process(frame, np.eye(3))
@@ -221,7 +229,7 @@ def test_one_camera_tracks_as_the_left_of_two_does(hall, frames, tracker):
         assert (alone.ids.tolist(), alone.uv.tolist()) == (pair.ids.tolist(), pair.uv[:1].tolist())
 
 
-def test_the_size_of_the_image_may_change(frames, tracker):
+def test_the_size_of_the_image_may_change(frames, tracker: FeatureTracker) -> None:
     seen = tracker.process(frames[0]).ids.max()
     smaller = tracker.process(with_images(frames[1], lambda image: image[:400].copy()))
     assert smaller.ids.min() > seen
@@ -233,7 +241,7 @@ def test_the_rotation_starts_the_search_at_the_right_place(pattern):
     R_last_now = exp_so3(np.array([0.0, -0.1, 0.25]))  # about 100 px
     R_cam = T_body_cam[:3, :3].T @ R_last_now @ T_body_cam[:3, :3]
 
-    def turned(uv, R):  # of something far away
+    def turned(uv, R) -> np.ndarray:  # of something far away
         return camera.project(camera.unproject(uv.reshape(-1, 2)) @ R)[0].reshape(uv.shape)
 
     size = {"height": 480, "width": 640}
@@ -250,7 +258,7 @@ def test_the_rotation_starts_the_search_at_the_right_place(pattern):
     assert found(R_last_now) > 20
 
 
-def test_the_search_follows_a_motion_that_grows_beyond_its_reach(pattern):
+def test_the_search_follows_a_motion_that_grows_beyond_its_reach(pattern) -> None:
     camera = Camera("pinhole-radtan", 640, 480, (300.0, 300.0, 320.0, 240.0))
     tracker = FeatureTracker(TrackerConfig(), Rig((MountedCamera(camera, np.eye(4)),), None))
     moved = np.cumsum([0.0, 0.0, 20.0, 40.0, 60.0, 80.0])
@@ -263,7 +271,7 @@ def test_the_search_follows_a_motion_that_grows_beyond_its_reach(pattern):
         assert stays(before.ids[inside], now) > 0.9
 
 
-def test_a_trusted_rotation_rejects_what_moves_alone(hall, frames):
+def test_a_trusted_rotation_rejects_what_moves_alone(hall: Simulation, frames):
     pasted = np.random.default_rng(0).integers(0, 255, (30, 40), dtype=np.uint8).repeat(5, 0).repeat(5, 1)
 
     def with_patch(frame, shift):
@@ -286,13 +294,13 @@ def rotation(hall, i):
     return hall.T_world_cam(FIRST + i, 0)[:3, :3] @ hall.rig.cameras[0].T_body_cam[:3, :3].T
 
 
-def test_features_are_replaced_at_their_greatest_age(hall, frames):
+def test_features_are_replaced_at_their_greatest_age(hall: Simulation, frames) -> None:
     tracks = run(FeatureTracker(TrackerConfig(max_age_frames=3), hall.rig), frames[:8])
     assert [t.ages.max() for t in tracks[:4]] == [0, 1, 2, 3]
     assert max(t.ages.max() for t in tracks) == 3
 
 
-def test_no_track_enters_the_mask(hall, frames):
+def test_no_track_enters_the_mask(hall: Simulation, frames) -> None:
     mask = np.full((480, 752), 255, np.uint8)
     mask[:, 300:450] = 0
     left, right = hall.rig.cameras
@@ -303,7 +311,7 @@ def test_no_track_enters_the_mask(hall, frames):
     assert len(column) > 100
 
 
-def test_after_a_reset_the_ids_go_on(frames, tracker):
+def test_after_a_reset_the_ids_go_on(frames, tracker: FeatureTracker) -> None:
     seen = tracker.process(frames[0]).ids.max()
     tracker.reset()
     after = tracker.process(frames[1])
@@ -311,8 +319,8 @@ def test_after_a_reset_the_ids_go_on(frames, tracker):
     assert not after.ages.any()
 
 
-def test_the_same_frames_give_the_same_bytes(hall, frames):
-    def digest():
+def test_the_same_frames_give_the_same_bytes(hall: Simulation, frames):
+    def digest() -> bytes:
         tracks = run(FeatureTracker(TrackerConfig(), hall.rig), frames[:5])
         return b"".join(a.tobytes() for t in tracks for a in (t.ids, t.uv, t.ages))
 
@@ -340,7 +348,7 @@ class DotMatcher:
 
 
 @pytest.mark.parametrize("method", ["lk", "letnet2"])
-def test_one_thread_gives_the_same_bytes_as_two(hall, frames, method):
+def test_one_thread_gives_the_same_bytes_as_two(hall: Simulation, frames, method: str) -> None:
     tracked = []
     for count in (1, 2):
         tracker = FeatureTracker(TrackerConfig(method=method, threads=count), hall.rig)
@@ -373,7 +381,7 @@ def test_a_keypoint_matcher_can_take_the_place_of_optical_flow():
     assert (second.uv[0, np.isin(second.ids, shared)] == first.uv[0, np.isin(first.ids, shared)] + [50, 20]).all()
 
 
-def test_a_stuck_camera_gives_no_tracks_while_the_body_turns_and_its_features_wait(hall, frames):
+def test_a_stuck_camera_gives_no_tracks_while_the_body_turns_and_its_features_wait(hall: Simulation, frames) -> None:
     turn = [hall.rig.cameras[0].T_body_cam[:3, :3] @ hall.T_world_cam(FIRST + i, 0)[:3, :3].T for i in range(6)]
     tracker, usual = FeatureTracker(PLAIN, hall.rig), FeatureTracker(PLAIN, hall.rig)
     for one in (tracker, usual):
@@ -390,10 +398,12 @@ def test_a_stuck_camera_gives_no_tracks_while_the_body_turns_and_its_features_wa
 
 
 @pytest.mark.parametrize("method", ["lk", "letnet2"])
-def test_other_thresholds_act_at_once_and_reopen_nothing(hall, frames, method, monkeypatch):
+def test_other_thresholds_act_at_once_and_reopen_nothing(
+    hall: Simulation, frames, method: str, monkeypatch: pytest.MonkeyPatch
+):
     opened = []
 
-    def counted(*asked):
+    def counted(*asked) -> Runtime:
         opened.append(asked)
         return open_runtime(*asked)
 
@@ -409,14 +419,14 @@ def test_other_thresholds_act_at_once_and_reopen_nothing(hall, frames, method, m
     assert len(opened) == (method == "letnet2")
 
 
-def test_a_follower_that_was_given_stays(hall):
+def test_a_follower_that_was_given_stays(hall: Simulation) -> None:
     given = DotMatcher()
     tracker = FeatureTracker(TrackerConfig(), hall.rig, given)
     tracker.configure(TrackerConfig(max_features=20))
     assert tracker.follower is given
 
 
-def test_a_pair_has_the_features_of_one_that_sees_nothing_until_it_sees_again(hall4, frames4):
+def test_a_pair_has_the_features_of_one_that_sees_nothing_until_it_sees_again(hall4: Simulation, frames4):
     config = TrackerConfig(max_features=60, min_distance_px=10)
     tracker, dark = FeatureTracker(config, hall4.rig), np.zeros_like(frames4[0].images[0])
 
