@@ -17,12 +17,13 @@ from letvins_ros.errors import ConfigError, DataError, LetvinsError
 from letvins_ros.weights import save_weights
 from training.adapt import find_points, repeats
 from training.adapt import main as adapt
-from training.config import TrainConfig, open_recipe
+from training.config import TrainConfig, open_recipe, read_config
 from training.data.images import to_tensor
 from training.recipes.magicpoint import make_superpoint
 from training.weights import to_numpy
 
 from .pictures import picture
+from .tiny import RECIPES
 
 pytest.importorskip("h5py")
 pytest.importorskip("faiss")
@@ -96,6 +97,24 @@ def test_kp2d(photo_folder):
         "p_0": (64, 2 * 96, 3), "p_1": (64, 2 * 96, 3),
         "p_0_points": (64, 3 * 96, 3), "p_1_points": (64, 3 * 96, 3),  # frame, scores, detail
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ["V0", "V1", "V2", "V3", "V4"])
+def test_kp2ds_versions_learn_what_their_authors_had_them_learn(version, root, tmp_path):
+    """As the first lines of the configuration say."""
+    line = next(
+        x for x in (root / "training/configs/kp2d.yaml").read_text().splitlines() if x.startswith("# V0 to V2:")
+    )
+    first, last = ([word.strip(";.") for word in part.split() if "=" in word] for part in line.split(";"))
+    overrides = {"V3": last, "V4": []}.get(version, [word.replace("V0", version) for word in first])
+    given = [f"options.{key}={value}" for key, value in RECIPES["kp2d"].make(tmp_path).items()]
+    recipe = open_recipe(read_config(root / "training/configs/kp2d.yaml", [*given, *overrides]))
+    network = recipe.build()
+    assert network.network.file_config["version"] == version
+    samples = recipe.samples(2, 0)
+    losses = recipe.loss(network, default_collate([samples[i] for i in range(2)]))
+    assert ("inliers" in losses) == (version in ("V3", "V4"))
+    assert (losses["descriptor"].item() > 0) == (version != "V3")
 
 
 @pytest.mark.parametrize(
@@ -280,6 +299,15 @@ def test_letnet(photo_folder):
         "top_k": 40,
     }
     check("letnet", {**options, "validation_pairs": 2, **SMALL}, share=0.9, batch=1)
+
+
+def test_letnet2_as_its_authors_train_it(tmp_path):
+    options = {**RECIPES["letnet2_rgb"].make(tmp_path), "points": 40, "height": 192, "width": 256}
+    check("letnet2_rgb", options, steps=25, lr=1e-2, share=0.7, batch=1)
+    recipe = open_recipe(TrainConfig("letnet2_rgb", "", 1, options=options))
+    (shown,) = recipe.pictures(recipe.build()).values()
+    assert shown.shape == (2 * 192, 2 * 256, 3)
+    assert (shown[:192].std(axis=2) > 0).any()  # colours
 
 
 @pytest.mark.parametrize("options", [{}, {"matching": "sinkhorn", "dense": True}])

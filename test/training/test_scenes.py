@@ -71,6 +71,16 @@ def test_tartanair_flow_has_the_form_of_the_photographs(tmp_path):
     assert item["flow"].numpy() == pytest.approx(np.tile([-4.0, 0.0], (30, 1)), abs=0.01)
 
 
+def test_tartanair_flow_in_colour_is_that_of_the_gray_images(tmp_path):
+    write_trajectory(tmp_path, "v1")
+    pairs = TartanAirPairs(tmp_path, 4, 0, (240, 320))
+    gray, colour = (TartanAirFlow(pairs, 0, 30, channels)[0] for channels in (1, 3))
+    assert colour["image_a"].shape == (3, 240, 320)
+    luminance = torch.tensor([0.299, 0.587, 0.114]) @ colour["image_a"].flatten(1)
+    assert luminance.numpy() == pytest.approx(gray["image_a"].flatten().numpy(), abs=0.005)
+    assert colour["flow"].numpy() == pytest.approx(np.tile([-4.0, 0.0], (30, 1)), abs=0.01)
+
+
 def test_the_real_sample_moves_as_lucas_kanade_sees_strong_corners(shared_data):
     trajectory = find_trajectories(shared_data / "tartanair_v1_sample")[0]
     for i in (0, 3, 10):

@@ -159,6 +159,12 @@ RECIPES = {
     "letnet2_tartanair": Tiny(
         "letnet2", {**_LETNET2, "photos": "{root}/val/photos", "tartanair": "{root}/train"}, write_trajectories
     ),
+    "letnet2_rgb": Tiny(
+        "letnet2_rgb",
+        {"tartanair": "{root}/train", "unseen": "{root}/val", "points": 20, "validation_pairs": 2}
+        | {"height": 96, "width": 128},
+        write_trajectories,
+    ),
     "lightglue": Tiny("lightglue", {**_LIGHTGLUE, "folder": "{root}/train", "unseen": "{root}/val"}, write_photos),
     "lightglue_scenes": Tiny(
         "lightglue", {**_LIGHTGLUE, "source": "scenes", "folder": "{root}", "height": 64, "width": 64}, write_scenes

@@ -18,7 +18,9 @@ from training.data.correspondence import View, transfer_by_depth
 from training.data.images import read_rgb, resize, to_tensor
 from training.data.photometric import Looks, change
 
-LOOKS = Looks(brightness=0.3, contrast=0.3)  # of the second image, as LET-NET2's authors change it
+# of the second image, as LET-NET2's authors change it
+LOOKS = Looks(brightness=0.3, contrast=0.3)
+LOOKS_RGB = Looks(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.3)
 # camera axes right, down, forward of NED ones forward, right, down
 T_CAM_NED = np.array([[0.0, 1, 0, 0], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 
@@ -122,8 +124,8 @@ class TartanAirPairs(Dataset[dict[str, Tensor]]):
 class TartanAirFlow(Dataset[dict[str, Tensor]]):
     """Corners and their true flow between frames, occluded ones left out, as training.data.photos gives them."""
 
-    def __init__(self, pairs: TartanAirPairs, seed: int, points: int = 40, looks: Looks = LOOKS) -> None:
-        self._pairs, self._seed, self._points, self._looks = pairs, seed, points, looks
+    def __init__(self, pairs: TartanAirPairs, seed: int, points: int = 40, channels: int = 1) -> None:
+        self._pairs, self._seed, self._points, self._channels = pairs, seed, points, channels
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -131,7 +133,7 @@ class TartanAirFlow(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = np.random.default_rng([self._seed, index])
         while True:
-            item = self._pairs.pair(rng, 1, self._looks)
+            item = self._pairs.pair(rng, self._channels, LOOKS if self._channels == 1 else LOOKS_RGB)
             found = _corners_with_flow(item, self._points, rng)
             if found is not None:
                 return {"image_a": item["image_a"], "image_b": item["image_b"], "points": found[0], "flow": found[1]}
@@ -152,7 +154,8 @@ def scaled_K(shape: tuple[int, ...], size: tuple[int, int]) -> np.ndarray:
 
 
 def _corners_with_flow(item: dict[str, Tensor], count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor] | None:
-    gray = (item["image_a"][0].numpy() * 255).astype(np.uint8)
+    image = (item["image_a"].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    gray = image[..., 0] if image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     found = cv2.goodFeaturesToTrack(gray, 4 * count, 0.001, 10)
     if found is None:
         return None

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -150,8 +149,8 @@ def show_pair(network: nn.Module, pair: Batch) -> np.ndarray:
     views = torch.stack([pair["image_a"], pair["image_b"]])
     with torch.inference_mode():
         maps = network(views.to(next(network.parameters()).device)).feature.cpu()
-    rows = torch.cat([views, maps[:, :1]], dim=2).permute(1, 2, 0, 3).flatten(2)[0]
-    return cv2.cvtColor((255 * rows).round().to(torch.uint8).numpy(), cv2.COLOR_GRAY2RGB)
+    rows = torch.cat([views, maps[:, : views.shape[1]]], dim=2).permute(2, 0, 3, 1).flatten(1, 2)
+    return (255 * rows).round().to(torch.uint8).expand(-1, -1, 3).contiguous().numpy()
 
 
 def _quantise(feature: Tensor) -> Tensor:

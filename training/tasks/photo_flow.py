@@ -17,7 +17,7 @@ RIGHT_PX = 1.0
 def share_followed(network: nn.Module, pairs: Any) -> dict[str, float]:
     """Share of corners followed to within RIGHT_PX of the truth, by the light of the pair.
 
-    pairs is a data set as training.data.photos has it.
+    pairs is a data set as training.data.photos has it; the light is plain where it says none.
     """
     right: dict[str, list[float]] = {light: [] for light in LIGHTS}
 
@@ -27,7 +27,7 @@ def share_followed(network: nn.Module, pairs: Any) -> dict[str, float]:
         points = pair["points"].numpy()
         found, status, _ = cv2.calcOpticalFlowPyrLK(map_a, map_b, points, points.copy(), winSize=(21, 21), maxLevel=3)
         error = np.linalg.norm(found - points - pair["flow"].numpy(), axis=1)
-        return LIGHTS[int(pair["light"])], float(np.mean((error < RIGHT_PX) & (status[:, 0] == 1)))
+        return LIGHTS[int(pair.get("light", 0))], float(np.mean((error < RIGHT_PX) & (status[:, 0] == 1)))
 
     for light, share in spread(len(pairs), row):
         right[light].append(share)
