@@ -15,9 +15,10 @@ class Elsewhere(torch.Tensor):
     @staticmethod
     def __new__(cls, inner):
         kind = {"dtype": inner.dtype, "layout": inner.layout, "requires_grad": False}
-        found = torch.Tensor._make_wrapper_subclass(
-            cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), device=DEVICE, **kind
-        )
+        with torch.inference_mode(False):  # in which views of such tensors could not be made
+            found = torch.Tensor._make_wrapper_subclass(
+                cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), device=DEVICE, **kind
+            )
         found.inner = inner  # type: ignore[method-assign]
         return found
 
@@ -45,6 +46,8 @@ def run(func, args, kwargs):
     here = [x for x in tensors if not isinstance(x, Elsewhere) and x.dim()]
     if there and here and name not in _MOVES:
         raise RuntimeError(f"{name} of tensors on {DEVICE} and on the CPU: {[tuple(x.shape) for x in here]}")
+    if name == "to" and len(args) > 2 and isinstance(args[1], torch.device):  # inference mode passes it on as it is
+        args, kwargs = (args[0],), {"device": args[1], "dtype": args[2]}
     asked = kwargs.get("device")
     on_device = bool(there) if asked is None else torch.device(asked) == DEVICE
     if asked is not None:

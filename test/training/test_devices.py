@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """No recipe mixes tensors of the network's device with the CPU's."""
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import default_collate
@@ -25,7 +26,7 @@ def test_mixing_is_refused_and_factories_obey():
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_a_recipe_learns_on_another_device(name, tmp_path):
+def test_a_recipe_learns_and_validates_on_another_device(name, tmp_path):
     torch.manual_seed(0)
     tiny = RECIPES[name]
     recipe = open_recipe(TrainConfig(tiny.recipe, "", 1, options=tiny.make(tmp_path)))
@@ -38,6 +39,7 @@ def test_a_recipe_learns_on_another_device(name, tmp_path):
         losses = recipe.loss(network, {key: Elsewhere(value) for key, value in batch.items()})
         assert losses["total"].device == DEVICE
         losses["total"].backward()
+        assert np.isfinite(recipe.validate(recipe.deployed(network))["score"])
     grads = [p.grad for p in network.parameters() if p.grad is not None]
     assert grads
     assert all(isinstance(grad, Elsewhere) for grad in grads)
