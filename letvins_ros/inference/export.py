@@ -45,8 +45,8 @@ def export(deployed: Deployed, out: Path, size: Size, *, dynamic: bool = False) 
 def export_pair(deployed: DeployedPair, out: Path, size: Size) -> float:
     """Write a network that matches images of this (height, width) as ONNX; BackendError.
 
-    Returns the largest difference from torch of any output, relative to its largest value: of matches that are not the
-    same, infinity.
+    Returns the largest difference from torch of any output, relative to its largest value: infinity where other
+    matches are found, NaN where there are none.
     """
     if out.suffix != ".onnx":
         raise BackendError(f"{out}: a network that matches two images is exported to .onnx alone")
@@ -60,6 +60,8 @@ def export_pair(deployed: DeployedPair, out: Path, size: Size) -> float:
         found = list(compiled([value.numpy() for value in inputs.values()]).values())
     if any(f.shape != e.shape for f, e in zip(found, expected, strict=True)):
         return float("inf")
+    if not all(e.size for e in expected):
+        return float("nan")
     return max(float(np.abs(f - e).max() / np.abs(e).max()) for f, e in zip(found, expected, strict=True))
 
 

@@ -21,7 +21,7 @@ class DeployedPair(nn.Module):
     dynamic: ClassVar[Mapping[str, str]] = {}  # inputs whose second side may be any -> its name
 
     def example(self, size: Size) -> dict[str, Tensor]:
-        """Inputs by name, for images of this (height, width); with them every mutual match is given."""
+        """Inputs by name, for images of this (height, width), with a low `least`."""
         raise NotImplementedError
 
 
@@ -42,7 +42,8 @@ class DeployedLoFTR(DeployedPair):
     def example(self, size: Size) -> dict[str, Tensor]:
         """See DeployedPair."""
         a = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(0))
-        return {"image_a": a, "image_b": a.roll(9, dims=3), "least": torch.tensor([-1.0])}
+        least = torch.tensor([1e-6])  # where both are zero, cells are mutually best too, and there may be millions
+        return {"image_a": a, "image_b": a.roll(9, dims=3), "least": least}
 
 
 class DeployedLightGlue(DeployedPair):

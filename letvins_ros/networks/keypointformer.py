@@ -79,13 +79,14 @@ class KeypointFormer(ImageNetwork):
         self.score = nn.Sequential(*_conv(joined, d, 3, stride=2), nn.Conv2d(d, 1, 1))
         self.location = nn.Sequential(*_conv(joined, d, 3, stride=2), nn.Conv2d(d, 2, 1))
         self.describe = nn.Sequential(*_conv(joined, d, 1), *_conv(d, d, 3), nn.Conv2d(d, c.features, 1))
-        self.place = nn.Sequential(*_conv(joined, d, 1, stride=2), nn.Conv2d(d, c.features, 1))
+        halve = nn.Conv2d(joined, d, 1, stride=2, padding=1)  # the authors': its border sees nothing
+        self.place = nn.Sequential(halve, nn.BatchNorm2d(d), nn.ReLU(), nn.Conv2d(d, c.features, 1))
         self.aggregator = NetVLAD(c.features, _CLUSTERS, bias=True)
 
     def forward(self, image: Tensor) -> KP2DTinyOutput:
         """Map (B, 3, H, W) in 0..1; ConfigError for other channels or sizes."""
         check_size(image, 3, 32)
-        x, maps = image, []
+        x, maps = 2 * image - 1, []
         for stage, fuse in zip(self.stages, self.fuse, strict=True):
             x = stage(x)
             maps.append(fuse(x))
