@@ -109,7 +109,7 @@ def test_kp2ds_versions_learn_what_their_authors_had_them_learn(version, root, t
     overrides = {"V3": last, "V4": []}.get(version, [word.replace("V0", version) for word in first])
     given = [f"options.{key}={value}" for key, value in RECIPES["kp2d"].make(tmp_path).items()]
     recipe = open_recipe(read_config(root / "training/configs/kp2d.yaml", [*given, *overrides]))
-    network = recipe.build()
+    network: Any = recipe.build()
     assert network.network.file_config["version"] == version
     samples = recipe.samples(2, 0)
     losses = recipe.loss(network, default_collate([samples[i] for i in range(2)]))
