@@ -100,9 +100,15 @@ class EstimatorConfig(Section):
     window_keyframes: int = param(8, "keyframes in the window", low=3, high=50)
     iterations: int = param(4, "maximum solver iterations per frame", low=1, high=50)
     pixel_noise_scale: float = param(
-        2.0,
+        1.7,
         "factor on the measured noise of features, whose errors are correlated from frame to frame",
         low=0.1,
+        high=100,
+    )
+    prior_noise_scale: float = param(
+        1.6,
+        "further factor on that of sightings that leave the window, whose errors those of the same features repeat",
+        low=1,
         high=100,
     )
     robust_factor: float = param(
@@ -129,7 +135,7 @@ class EstimatorConfig(Section):
         high=1000,
     )
     accel_noise_scale: float = param(
-        1.5, "factor on the accelerometer's noise, the larger of calibrated and measured", low=0.1, high=1000
+        1.3, "factor on the accelerometer's noise, the larger of calibrated and measured", low=0.1, high=1000
     )
 
 

@@ -121,7 +121,7 @@ class Window:
         """Levenberg-Marquardt over all frames; landmarks are eliminated and follow."""
         active, seen = self._active()
         layout = self._layout()
-        vision = self._vision(seen, self.points[active])
+        vision = self._vision(seen, self.points[active], self._noise)
         costs = self._costs(layout, imu_factors(pairwise(self.frames)), self.extra, vision)
         end = minimise(costs, self._values(), layout, self.prior.points, iterations)
         for frame in self.frames:
@@ -152,13 +152,13 @@ class Window:
         enough = seen.counts(len(self.ids)) >= 2
         return np.flatnonzero(enough), seen.select(enough[seen.landmark], np.cumsum(enough) - 1)
 
-    def _vision(self, seen: Observations, points: np.ndarray) -> VisionCost:
+    def _vision(self, seen: Observations, points: np.ndarray, noise: RobustPixels) -> VisionCost:
         """The cost of these sightings; a landmark's distance is stepped from the first frame that saw it."""
         first = np.full(len(points), len(self.frames) - 1)
         np.minimum.at(first, seen.landmark, seen.frame)
         origin = np.stack([frame.state.p for frame in self.frames])[first]
         joint = Sightings(tuple(self.frames), len(self._cameras), seen, points, origin)
-        return VisionCost(joint, self._noise, self._refined)
+        return VisionCost(joint, noise, self._refined)
 
     def _mean_errors(self, active: np.ndarray, seen: Observations, errors: np.ndarray) -> np.ndarray:
         mean = np.zeros(len(self.ids))
@@ -207,7 +207,10 @@ class Window:
         frames = self.frames
         neighbours = [(frames[i - 1], frames[i]) for i in (position, position + 1) if 0 < i < len(frames)]
         extra = [one for one in self.extra if key in _keys(one)]
-        vision = self._vision(sightings(self.ids[lost], self.frames[:-1]), self.points[lost]) if lost.any() else None
+        vision = None
+        if lost.any():
+            seen = sightings(self.ids[lost], self.frames[:-1])
+            vision = self._vision(seen, self.points[lost], self._noise.in_prior)
         layout = self._layout()
         costs = self._costs(layout, imu_factors(neighbours), extra, vision)
         self.prior = marginalised(costs, self._values(), layout, self.prior.points, key)

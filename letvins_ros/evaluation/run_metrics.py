@@ -22,11 +22,13 @@ from letvins_ros.evaluation.metrics import (
 )
 from letvins_ros.evaluation.record import STAGES, RunRecord
 from letvins_ros.evaluation.trajectory import at_times, between, take
+from letvins_ros.evaluation.truth_fit import TruthFit, fit_truth
 from letvins_ros.processes import peak_rss_mb
 from letvins_ros.types import Trajectory, VioStatus
 
 ERRORS = ("ate_rmse_m", "ate_map_rmse_m", "rpe_trans_rmse_m", "rpe_rot_rmse_deg")
 NEES = ("nees_position_mean", "nees_position_turned_mean", "nees_rotation_mean", "nees_velocity_mean")
+FIT = ("nees_position_fitted_mean", "truth_delay_s", "truth_lever_m")
 KITTI = ("kitti_trans_percent", "kitti_rot_deg_per_m", "kitti_shortest_m")
 
 LABELS = {
@@ -54,6 +56,9 @@ LABELS = {
     "offset_s": ("Added to the estimate's stamps", "{:.4f} s"),
     "nees_position_mean": ("NEES of position, mean (ideal: 3)", "{:.2f}"),
     "nees_position_turned_mean": ("the same, with the heading aligned over all poses", "{:.2f}"),
+    "nees_position_fitted_mean": ("the same, with the truth's delay and lever arm fitted", "{:.2f}"),
+    "truth_delay_s": ("These: delay of the truth", "{:.4f} s"),
+    "truth_lever_m": ("and its distance from the IMU", "{:.4f} m"),
     "nees_rotation_mean": ("NEES of rotation, mean (ideal: 3)", "{:.2f}"),
     "nees_velocity_mean": ("NEES of velocity, mean (ideal: 3)", "{:.2f}"),
     "realtime_factor": ("Real-time factor", "{:.2f}"),
@@ -74,8 +79,9 @@ class Comparison:
     absolute_map: AbsoluteError
     drift: Drift
     velocity: np.ndarray  # (N, 3) m/s, estimate - truth, odom frame; NaN where the truth's is not known
-    stamps_ns: np.ndarray  # (N,) of the compared poses
+    estimate: Trajectory  # the N poses compared, in odom
     covariances: np.ndarray  # (N, 3, 3, 3) float64 of position, rotation and velocity, as in Estimate
+    fit: TruthFit | None  # of the truth's own clock and place; None where unknown, or the estimate began anew
 
 
 def compare(record: RunRecord, truth: Trajectory | None) -> Comparison | None:
@@ -87,15 +93,17 @@ def compare(record: RunRecord, truth: Trajectory | None) -> Comparison | None:
     if len(rows) < 3:
         return None
     matched, states = take(estimate, rows), [states[row] for row in rows]
-    drifted = drift(paired, matched, np.array([state.resets for state in states]))
+    resets = np.array([state.resets for state in states])
+    drifted = drift(paired, matched, resets)
     true_velocity = (drifted.R_odom_world @ velocities(truth, matched.stamps_ns)[..., None])[..., 0]
     return Comparison(
         absolute_error(paired, matched),
         absolute_error(paired, take(record.map_trajectory(), rows)),
         drifted,
         np.stack([state.velocity_odom for state in states]) - true_velocity,
-        matched.stamps_ns,
+        matched,
         np.stack([state.covariances for state in states], dtype=float),
+        None if np.ptp(resets) else fit_truth(truth, matched),
     )
 
 
@@ -148,7 +156,7 @@ def _status_metrics(record: RunRecord) -> dict[str, Any]:
 
 def _error_metrics(comparison: Comparison | None) -> dict[str, float | None]:
     if comparison is None:
-        return dict.fromkeys((*ERRORS, *NEES, *KITTI))
+        return dict.fromkeys((*ERRORS, *NEES, *FIT, *KITTI))
     absolute = comparison.absolute
     translation, rotation = relative_error(absolute.truth, absolute.aligned)
     ate, ate_map = (rms(np.linalg.norm(e.position, axis=1)) for e in (absolute, comparison.absolute_map))
@@ -167,7 +175,17 @@ def _consistency(comparison: Comparison) -> dict[str, float | None]:
     )
     values = [nees(error, covariances) for error, covariances in pairs]
     comparable = drifted.tilt_rad < MAX_TILT_RAD
-    return {name: float(v.mean()) if comparable and len(v) else None for name, v in zip(NEES, values, strict=True)}
+    means = {name: float(v.mean()) if comparable and len(v) else None for name, v in zip(NEES, values, strict=True)}
+    return means | _fitted(comparison.fit if comparable else None, comparison.estimate, of[:, 0])
+
+
+def _fitted(fit: TruthFit | None, estimate: Trajectory, covariances: np.ndarray) -> dict[str, float | None]:
+    if fit is None:
+        return dict.fromkeys(FIT)
+    true, rows = at_times(fit.truth, estimate.stamps_ns)
+    turned = drift(true, take(estimate, rows), np.zeros(len(rows), int)).turned
+    mean = float(nees(turned, covariances[rows]).mean())
+    return dict(zip(FIT, (mean, fit.delay_s, float(np.linalg.norm(fit.lever_m))), strict=True))
 
 
 def _cost_metrics(record: RunRecord) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def _error(record: RunRecord, comparison: Comparison | None, marks: Marks) -> Fi
         bounds = _bounds(np.array([state.covariances for _, state in posed]).reshape(-1, 3, 3, 3))
         series = ErrorSeries(_seconds(record, [f.stamp_ns for f, _ in posed]), None, None, *bounds)
         return error_figure(series, marks, "Uncertainty; no truth to compare with")
-    time_s, drift, absolute = _seconds(record, comparison.stamps_ns), comparison.drift, comparison.absolute
+    time_s, drift, absolute = _seconds(record, comparison.estimate.stamps_ns), comparison.drift, comparison.absolute
     if drift.tilt_rad > MAX_TILT_RAD:  # bounds hold in odom, to which a heading alone cannot align this truth
         series = ErrorSeries(time_s, absolute.position, absolute.rotation_rad, None)
         return error_figure(series, marks, "Error after SE(3) alignment")

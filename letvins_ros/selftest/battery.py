@@ -68,8 +68,8 @@ def judged(name: str, record: RunRecord, comparison: Comparison | None, limit_m:
     error_m = np.linalg.norm(comparison.drift.position, axis=1)
     off = nees(comparison.drift.position, comparison.covariances[:, 0])
     wrong = (error_m > limit_m) & (off > 3 * SIGMAS**2)
-    wrong &= np.array([status[stamp] is VioStatus.TRACKING for stamp in comparison.stamps_ns.tolist()])
-    seconds = (comparison.stamps_ns - record.frames[0].stamp_ns) * 1e-9
+    wrong &= np.array([status[stamp] is VioStatus.TRACKING for stamp in comparison.estimate.stamps_ns.tolist()])
+    seconds = (comparison.estimate.stamps_ns - record.frames[0].stamp_ns) * 1e-9
     first_s = min((float(warning["since_s"]) for warning in record.warnings), default=np.inf)
     silent = wrong & (seconds < first_s - WARNED_WITHIN_S)
     return Outcome(

@@ -114,7 +114,9 @@ def see(points, T_world_body, mounted, pixel_std, rng) -> np.ndarray:
 
 def config_of(mode: str, **estimator) -> Config:
     """The default configuration in a mode, with pixel noise as it is simulated: independent."""
-    return Config(mode=mode, estimator=EstimatorConfig(**{"pixel_noise_scale": 1.0, **estimator}))
+    return Config(
+        mode=mode, estimator=EstimatorConfig(**{"pixel_noise_scale": 1.0, "prior_noise_scale": 1.0, **estimator})
+    )
 
 
 def run(recording: Recording, config: Config, estimator: VioEstimator | None = None) -> list[VioState]:

@@ -43,6 +43,7 @@ class RobustPixels:
     scale: float = 1.5  # px, likewise
     noise_scale: float = 1.0  # sigma in standard deviations of the errors
     factor: float = 2.0  # the scale in median errors
+    prior_scale: float = 1.0  # sigma of what goes into the prior, in sigmas
 
     def fitted(self, errors: np.ndarray) -> "RobustPixels":
         """The same as errors (K,) px show it; few of them tell nothing."""
@@ -51,6 +52,11 @@ class RobustPixels:
         median = max(float(np.median(errors)), MIN_ERROR_PX)
         sigma = self.noise_scale * min(median, MAX_ERROR_PX) / MEDIAN
         return replace(self, sigma=sigma, scale=self.factor * median)
+
+    @property
+    def in_prior(self) -> "RobustPixels":
+        """Of sightings that leave the window: later ones of the same features repeat a part of their errors."""
+        return replace(self, sigma=self.prior_scale * self.sigma)
 
     @property
     def weight(self) -> float:
