@@ -45,7 +45,7 @@ def export(deployed: Deployed, out: Path, size: Size, *, dynamic: bool = False) 
 def export_pair(deployed: DeployedPair, out: Path, size: Size) -> float:
     """Write a network that matches images of this (height, width) as ONNX; BackendError.
 
-    Returns the largest difference from torch of any output, relative to its largest value: infinity where other
+    Returns the largest difference from torch of any output, relative to its largest value or 1: infinity where other
     matches are found, NaN where there are none.
     """
     if out.suffix != ".onnx":
@@ -62,7 +62,7 @@ def export_pair(deployed: DeployedPair, out: Path, size: Size) -> float:
         return float("inf")
     if not all(e.size for e in expected):
         return float("nan")
-    return max(float(np.abs(f - e).max() / np.abs(e).max()) for f, e in zip(found, expected, strict=True))
+    return max(float(np.abs(f - e).max() / np.abs(e).max(initial=1.0)) for f, e in zip(found, expected, strict=True))
 
 
 def export_int8(deployed: Deployed, out: Path, images: Sequence[np.ndarray]) -> float:

@@ -327,7 +327,7 @@ def test_loftr_in_onnx_matches_what_torch_matches(tmp_path):
     found = says(out, module, {**random, "least": torch.tensor([1e-6])})
     assert len(found["confidence"][0]) > 3
     for name, (said, expected) in found.items():
-        np.testing.assert_allclose(said, expected, rtol=0, atol=1e-4 * np.abs(expected).max(), err_msg=name)
+        np.testing.assert_allclose(said, expected, rtol=1e-3, atol=1e-5, err_msg=name)
     none = says(out, module, {**random, "least": torch.tensor([0.99])})
     assert [said.shape for said, _ in none.values()] == [(0, 2), (0, 2), (0,)]
 
