@@ -42,13 +42,15 @@ class Outcome:
 def run_battery(
     names: Sequence[str], config: Config, duration_s: float, seed: int, tell: Callable[[Outcome], None]
 ) -> list[Outcome]:
-    """Run the undisturbed flight, then each disturbance of these names."""
+    """Run the undisturbed flight, then each disturbance of these names; after Ctrl-C those outcomes that there are."""
     simulation, outcomes, limit_m = flight(duration_s, seed), list[Outcome](), np.inf
     todo: list[tuple[str, Disturbance]] = [("undisturbed", lambda _: None)]
     for name, disturb in [*todo, *((name, DISTURBANCES[name]) for name in names)]:
         recording = Recording(simulation)
         disturb(recording)
         run = run_dataset(recording, config, RunOptions(loop=False), lambda done, total: None)
+        if run.record.interrupted:
+            break
         outcome = judged(name, run.record, compare(run.record, recording.truth), limit_m)
         if not outcomes and outcome.largest_m is not None:
             limit_m = TIMES_CLEAN * outcome.largest_m

@@ -103,6 +103,20 @@ def test_a_room_that_moves_is_told_and_what_the_images_see_holds(at_rest, name: 
     assert outcome.ate_m < 0.003
 
 
+def test_after_an_interruption_nothing_more_is_flown(monkeypatch):
+    flown = list[Any]()
+
+    def interrupted(recording, config, options, progress):
+        flown.append(run_dataset(recording, config, options, progress))
+        flown[-1].record.interrupted = len(flown) == 2
+        return flown[-1]
+
+    monkeypatch.setattr("letvins_ros.selftest.battery.run_dataset", interrupted)
+    outcomes = run_battery(SHORT, load_config(), 2.0, 3, lambda outcome: None)
+    assert [outcome.name for outcome in outcomes] == ["undisturbed"]
+    assert len(flown) == 2
+
+
 def everything(recording):
     """All that a disturbance can change."""
     frames = list(recording.frames())
