@@ -15,7 +15,8 @@ from letvins_ros.errors import ConfigError, DataError
 
 TABLE = "places"
 EXACT_UP_TO = 50_000  # places; above, lists of 8-bit vectors
-LISTS, PROBES = 1024, 16
+LISTS, PROBES = 1024, 32
+DISTANCE = "cosine"  # of unit vectors, 1 - their product; "dot" puts most places into a few lists
 REFINED = 10  # times the answers wanted, compared again in 32 bits
 MERGE_AFTER = 256  # additions: each is a file of its own
 UNLISTED = 50_000  # places that are compared one by one beside the lists, at most
@@ -62,7 +63,7 @@ class LanceStore:
         self._list(len(numbers))
 
     def query(self, place: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        search = self._table.search(np.asarray(place, np.float32)).distance_type("dot").limit(count)
+        search = self._table.search(np.asarray(place, np.float32)).distance_type(DISTANCE).limit(count)
         found = search.nprobes(PROBES).refine_factor(REFINED).select(["number", "_distance"]).to_arrow()
         return found["number"].to_numpy(), 1 - found["_distance"].to_numpy()
 
@@ -75,7 +76,7 @@ class LanceStore:
         if not self._has_lists and added and len(self) > EXACT_UP_TO:
             from lancedb.index import IvfSq
 
-            self._table.create_index("place", config=IvfSq(distance_type="dot", num_partitions=LISTS))
+            self._table.create_index("place", config=IvfSq(distance_type=DISTANCE, num_partitions=LISTS))
             self._has_lists = True
 
 
