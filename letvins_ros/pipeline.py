@@ -23,14 +23,14 @@ from letvins_ros.estimation import APART, Step, VioEstimator, compile_kernels
 from letvins_ros.estimation.sensor import Sensor
 from letvins_ros.evaluation.record import Estimate, FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
-from letvins_ros.examination import EXPLAIN_S, EXPLAINING, Examiner, Finding, without_consequences
+from letvins_ros.examination import EXPLAINING, Examiner, without_consequences
 from letvins_ros.examination.stamps import row_findings
 from letvins_ros.loop.describers import describer_name
 from letvins_ros.loop.log import LoopResult
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.worker import LoopWorker
 from letvins_ros.repairs import EARLY_S, Repairs
-from letvins_ros.second_opinion import LEAST_S, SUSPICIOUS, second_opinion
+from letvins_ros.second_opinion import FirstSeconds, second_opinion
 from letvins_ros.sensors import fit_to_data
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.tracking.follower import Follower
@@ -144,8 +144,7 @@ class _Pass:
         self._loops = _loop_worker(self.config, self.rig, dataset) if options.loop else None
         self._record = RunRecord(_frames_expected(dataset, options), dataset.name, dataset.report)
         opinion = self._imu is not None and not (options.realtime or self.config.estimator.estimate_extrinsics)
-        self._tracks: list[FrameTracks] | None = [] if opinion else None  # of the first seconds, for a second opinion
-        self._suspected_s = np.inf  # since when it is needed
+        self._first = FirstSeconds(opinion)
         self.view: View = NoView()
 
     def over_frames(self, progress: Callable[[int, int], None]) -> Repairs:
@@ -160,9 +159,8 @@ class _Pass:
                     begun = frame.stamp_ns if begun is None else begun
                     now_s = (frame.stamp_ns - begun) * 1e-9
                     if self._options.realtime or now_s >= EARLY_S:
-                        self._tracks = None
                         continue
-                    better = self._repairs.after(self._findings(now_s), self.config, self.rig)
+                    better = self._repairs.after(self._odometry.examiner.findings(), self.config, self.rig)
                     if better != self._repairs:
                         return self._abandoned(better)
             record.frames_dropped = record.frames_total - len(record.frames)  # the unreadable ones too
@@ -172,27 +170,19 @@ class _Pass:
             gc.unfreeze()
         return self._repairs
 
-    def _findings(self, now_s: float) -> list[Finding]:
-        """Those of the self-examination; a contradiction that they do not explain is looked at a second time, once."""
+    def _look_again(self, first: Sequence[FrameTracks]) -> None:
+        """Take a second opinion where IMU and images contradict each other, and nothing found so far explains it."""
         examiner = self._odometry.examiner
-        found = examiner.findings()
-        if self._tracks is None or self._imu is None:
-            return found
-        if self._odometry.estimator.contradiction > SUSPICIOUS:
-            self._suspected_s = min(self._suspected_s, now_s)
-        if now_s < max(self._suspected_s + EXPLAIN_S, LEAST_S):
-            return found
-        if not any(finding.code in EXPLAINING for finding in found):
-            opinion = second_opinion(self._tracks, self._imu, self.config, self.rig, self._suspected_s)
-            if opinion is not None:
-                examiner.add_finding(opinion)
-        self._tracks = None
-        return examiner.findings()
+        if self._imu is None or any(finding.code in EXPLAINING for finding in examiner.findings()):
+            return
+        opinion = second_opinion(first, self._imu, self.config, self.rig, self._first.suspected_s)
+        if opinion is not None:
+            examiner.add_finding(opinion)
 
     def _process(self, frame: ImageFrame) -> FrameResult:
         tracks, step, tracker_ms, estimator_ms = self._odometry.process(frame)
-        if self._tracks is not None:
-            self._tracks.append(tracks)
+        if first := self._first.add(tracks, self._odometry.estimator.contradiction):
+            self._look_again(first)
         image = frame.images[0]
         start = time.perf_counter()
         if self._loops is not None and step.keyframe is not None and image is not None:

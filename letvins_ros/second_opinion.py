@@ -10,8 +10,9 @@ import numpy as np
 from letvins_ros.calibration import MountedCamera, Rig
 from letvins_ros.config import Config
 from letvins_ros.estimation import VioEstimator
-from letvins_ros.examination import Finding
+from letvins_ros.examination import EXPLAIN_S, Finding
 from letvins_ros.geometry import inverse, log_so3
+from letvins_ros.repairs import EARLY_S
 from letvins_ros.types import FrameTracks, ImuSamples, VioStatus
 
 SUSPICIOUS = 50.0  # contradiction from which it is asked for; recordings without fault have up to a hundred
@@ -27,6 +28,34 @@ LEAST_TURN_RAD = np.radians(0.1)  # of the cameras against each other: 0.8 px at
 SETTLED = 0.3  # of a change, by which it may differ halfway: what the motion does not tell goes on and on
 
 Cameras = tuple[MountedCamera, ...]
+
+
+class FirstSeconds:
+    """Keeps the first seconds of tracks until a second opinion about them is due, or no more."""
+
+    def __init__(self, wanted: bool) -> None:
+        """wanted: whether there may ever be one."""
+        self._tracks: list[FrameTracks] | None = [] if wanted else None
+        self.suspected_s = np.inf  # since when it is needed, s from the first frame
+
+    @property
+    def wanted(self) -> bool:
+        """Whether one may still become due."""
+        return self._tracks is not None
+
+    def add(self, tracks: FrameTracks, contradiction: float) -> list[FrameTracks]:
+        """Take a frame and the contradiction after it; all frames so far when the second opinion is due, once."""
+        if self._tracks is None:
+            return []
+        self._tracks.append(tracks)
+        now_s = (tracks.stamp_ns - self._tracks[0].stamp_ns) * 1e-9
+        if contradiction > SUSPICIOUS:
+            self.suspected_s = min(self.suspected_s, now_s)
+        due_s = max(self.suspected_s + EXPLAIN_S, LEAST_S)
+        if now_s < min(due_s, EARLY_S):
+            return []
+        kept, self._tracks = self._tracks, None
+        return kept if now_s < EARLY_S else []
 
 
 def second_opinion(

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "letvins_ros"
 BASE = {
     "__init__", "calibration", "calibration_export", "calibration_files", "camera", "compiling",
     "config", "config_io", "config_params", "contrast", "distortion", "errors", "geodesy", "geometry", "image_files",
-    "imu", "keys", "lenses", "matching", "pose_from_landmarks", "processes", "reading", "types", "writing",
+    "helper_process", "imu", "keys", "lenses", "matching", "pose_from_landmarks", "processes", "reading", "types", "writing",
     "yaml_files",
 }  # fmt: skip
 ALLOWED = {  # what each part may import besides itself and the base
@@ -29,7 +29,7 @@ ALLOWED = {  # what each part may import besides itself and the base
     "datasets": set(),
     "sensors": {"datasets"},
     "repairs": {"examination"},
-    "second_opinion": {"estimation", "examination"},
+    "second_opinion": {"estimation", "examination", "repairs"},
     "simulation": {"datasets"},
     "evaluation": {"datasets"},
     "pipeline": {
@@ -64,7 +64,18 @@ ALLOWED = {  # what each part may import besides itself and the base
         "simulation",
         "terminal",
     },
-    "ros": {"datasets", "estimation", "evaluation", "examination", "loop", "repairs", "sensors", "tracking", "view"},
+    "ros": {
+        "datasets",
+        "estimation",
+        "evaluation",
+        "examination",
+        "loop",
+        "repairs",
+        "second_opinion",
+        "sensors",
+        "tracking",
+        "view",
+    },
 }
 TRAINING = {  # what each part of training/ may import of it besides itself
     "data": set(),

@@ -115,6 +115,11 @@ class VioEstimator:
         """Drop the readings so far: those that come are of another time."""
         self._imu = ImuBuffer()
 
+    def refine_mounts(self) -> None:
+        """Refine the cameras' mounts from the next reset on."""
+        self._config = replace(self._config, estimate_extrinsics=True)
+        self._refined = refined_keys(self._config, len(self._given_cameras))
+
     def reset(self, reason: str) -> int:
         """Start anew with the next frame, going on at the last pose; how many resets there have been."""
         if self._last is not None:

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop closer in a process of its own: GTSAM holds Python's lock while it solves, so a thread would delay odometry.
+"""The loop closer in a process of its own.
 
 The result depends on the keyframes alone, not on when they were processed.
 """
 
-import os
 import pickle
 import queue
 import signal
 import subprocess
-import sys
 import threading
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
@@ -21,17 +19,16 @@ import numpy as np
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import LetvinsError, Rejected
+from letvins_ros.helper_process import start_helper
 from letvins_ros.loop.log import LoopResult
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.serving import DONE
-from letvins_ros.processes import PARENT
 from letvins_ros.types import GnssFixes, Keyframe
 from letvins_ros.writing import check_writable
 
 PATIENCE_S = 300.0  # without a keyframe processed, also on a loaded machine
 MAX_QUEUED = 1000  # keyframes, some 400 MB of images
 _END_S = 10.0  # between a signal that no process can refuse and its end
-_INTERRUPT = {signal.SIGINT}
 
 
 class LoopWorker:
@@ -48,7 +45,7 @@ class LoopWorker:
         if config.save_map:
             check_writable(Path(config.save_map))
         ours, theirs = Pipe()
-        self._process = _start(theirs)
+        self._process = start_helper("letvins_ros.loop.worker_process", theirs)
         theirs.close()
         self._to_send: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._received: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -116,17 +113,6 @@ class LoopWorker:
             self._process.wait(_END_S)
         code = self._process.returncode or 0
         return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-
-
-def _start(pipe: Connection) -> "subprocess.Popen[bytes]":
-    """The process, which speaks by this end of the pipe, sees the same modules and ends with this one."""
-    command = [sys.executable, "-P", "-m", "letvins_ros.loop.worker_process", str(pipe.fileno())]
-    own = {PARENT: str(os.getpid()), "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPT)  # for the child, until it ignores Ctrl-C
-    try:
-        return subprocess.Popen(command, env={**os.environ, **own}, stdin=subprocess.DEVNULL, pass_fds=[pipe.fileno()])  # noqa: S603  (our own)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _send(pipe: Connection, messages: "queue.SimpleQueue[Any]") -> None:

@@ -12,11 +12,13 @@ from std_srvs.srv import Trigger
 
 from letvins_ros.calibration import TYPICAL_IMU
 from letvins_ros.estimation import VioEstimator, compile_kernels
+from letvins_ros.examination import Finding
 from letvins_ros.msg import FeatureTracks
 from letvins_ros.repairs import Repairs
 from letvins_ros.ros import convert
-from letvins_ros.ros.checks import StampGate
+from letvins_ros.ros.checks import MENDED, StampGate
 from letvins_ros.ros.imu_inbox import ImuStream
+from letvins_ros.ros.live_opinion import LiveOpinion
 from letvins_ros.ros.node import LetvinsNode
 from letvins_ros.ros.qos import IMU_DEPTH
 from letvins_ros.ros.robot import RobotFrames
@@ -75,8 +77,9 @@ class VioNode(LetvinsNode):
         self._output, self._frames = VioOutput(self, noise, self._session_ns), RobotFrames(self, rig)
         self._camera_frames: list[str] = []
         self._tracker_problems, self._tracks_doubtful = list[str](), False
-        self._mended: tuple[str, ...] = ()
-        self._repairs = Repairs()
+        self._mended, self._scales = tuple[str, ...](), (1.0, 1.0)  # by the tracker
+        self._repairs, self._opinion = Repairs(), LiveOpinion(self.config, rig)
+        self._rig, self._own = rig, list[Finding]()  # what this node has mended
         self.serve(Trigger, "~/reset", self._reset)
 
     def activate(self) -> None:
@@ -126,6 +129,9 @@ class VioNode(LetvinsNode):
         self._frames.look(self._imu.frame_id, self._camera_frames)
         self._feed_wheels()
         self._feed_imu()
+        if self.config.ros.mend and not self._own and (found := self._opinion.finding) is not None:
+            self._own = [found]
+            self._mend()
         waiting = self._queue.first()
         if waiting is None or not self._ready(waiting):
             return False
@@ -135,7 +141,8 @@ class VioNode(LetvinsNode):
         if waiting.restarted and not self._fresh:
             self._start_anew("the images' time has gone back")
         if waiting.mended != self._mended:
-            self._mend(waiting)
+            self._mended, self._scales = waiting.mended, waiting.scales
+            self._mend()
         if self._reset_wanted:
             self._start_anew(self._reset_wanted)
             self._reset_wanted = ""
@@ -156,6 +163,7 @@ class VioNode(LetvinsNode):
                 self._start_anew("the IMU's time has gone back")
         if new is None:
             return
+        self._opinion.add_imu(new)
         if self._estimator.add_imu(new):
             self.problems.note("imu values", "readings absurdly large or out of order, dropped")
         mount = self._frames.mount
@@ -206,6 +214,7 @@ class VioNode(LetvinsNode):
     def _process(self, waiting: Waiting) -> None:
         self._fresh, self._processed_at = False, time.monotonic()
         step = self._estimator.process(waiting.tracks)
+        self._opinion.add_frame(waiting.tracks, self._estimator.contradiction, self._tracker_problems)
         state = self._state = step.state
         self._tell_reset(state.resets, state.reason)
         mount, gyro = self._frames.mount, self._estimator.mean_gyro(state.stamp_ns)
@@ -219,15 +228,20 @@ class VioNode(LetvinsNode):
     def _start_anew(self, reason: str) -> None:
         if self._wheels is not None and self._wheels.mounted:
             self._wheels.forget()
+        self._opinion.begin_anew()
         self._fresh = True  # images and IMU both go back where a recording begins again: one reset
         self._tell_reset(self._estimator.reset(reason), reason)
 
-    def _mend(self, waiting: Waiting) -> None:
-        """Take over what the tracker has found wrong with the set-up; what came before is of no use."""
-        gyro_scale, accel_scale = waiting.scales
-        self._mended, self._repairs = waiting.mended, Repairs(gyro_scale=gyro_scale, accel_scale=accel_scale)
+    def _mend(self) -> None:
+        """Take over what the tracker and this have found wrong with the set-up; what came before is of no use."""
+        gyro_scale, accel_scale = self._scales
+        of_tracker = Repairs(gyro_scale=gyro_scale, accel_scale=accel_scale)
+        self._repairs = of_tracker.after(self._own, self.config, self._rig)
+        if self._repairs.refine_mounts:
+            self._estimator.refine_mounts()
         self._estimator.forget_imu()
-        self._start_anew(f"mended: {', '.join(waiting.mended)}" if waiting.mended else "a tracker that mends nothing")
+        codes = [*self._mended, *(finding.code for finding in self._repairs.mended)]
+        self._start_anew(f"mended: {', '.join(codes)}" if codes else "a tracker that mends nothing")
 
     def _tell_reset(self, resets: int, reason: str) -> None:
         if resets > self._resets_told:
@@ -238,7 +252,11 @@ class VioNode(LetvinsNode):
         return [*self._tracker_problems, *self.problems.current()]
 
     def each_second(self, reason: str) -> None:
-        """Publish the status where no frame does it: no tracks come, or none can be processed."""
+        """Say what a second opinion has found; publish the status where no frame does it, as none can be processed."""
+        for finding in self._repairs.mended:
+            self.problems.note(f"{finding.code}{MENDED}", finding.message)
+        if (found := self._opinion.finding) is not None and not self._own:
+            self.problems.note(found.code, found.message, sure=True)
         if time.monotonic() - self._processed_at > SILENT_S:
             self._output.silence(self._state, reason, [reason, *self.problems.current()])
 

@@ -17,6 +17,7 @@ _NEED_ROS = (
     "test_live.py",
     "test_live_calibration.py",
     "test_maps.py",
+    "test_opinion.py",
     "test_paths.py",
     "test_record.py",
     "test_robot.py",

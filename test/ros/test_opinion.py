@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A wrong scale of the accelerometer and a wrong mount, which only a second look at the first seconds tells apart."""
+
+import time
+
+import pytest
+import yaml
+from harness import Ear, Stack
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Imu
+
+from letvins_ros.config import Config
+from letvins_ros.config_io import to_yaml
+from letvins_ros.evaluation.evaluate import evaluate
+from letvins_ros.evaluation.trajectory import write_tum
+from letvins_ros.msg import FeatureTracks
+from letvins_ros.ros import convert
+from letvins_ros.selftest import DISTURBANCES
+from letvins_ros.selftest.recording import Recording, flight
+from letvins_ros.tracking import FeatureTracker
+
+START_S, PATIENCE_S = 90, 240  # a second opinion takes some 15 s of an idle core
+
+
+@pytest.fixture(scope="module")
+def hall():
+    return flight(8.0, 3)
+
+
+class Driver:
+    """Sends readings and tracks of a recording, on and on in time while it is watched."""
+
+    def __init__(self, ear, recording):
+        self.node = Node("driver", context=ear.context, use_global_arguments=False)
+        qos = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
+        self.imu = self.node.create_publisher(Imu, "imu", qos)
+        self.tracks = self.node.create_publisher(FeatureTracks, "letvins/tracks", qos)
+        self.ear, self.recording = ear, recording
+
+    def send(self):
+        recording, sent, tracker = self.recording, 0, FeatureTracker(Config().tracker, self.recording.rig)
+        for frame in recording.frames():
+            tracks = tracker.process(frame, None, False)
+            end = recording.imu.needed_for(frame.stamp_ns)
+            for i in range(sent, end):
+                imu = recording.imu
+                self.imu.publish(convert.imu_to_message(int(imu.stamps_ns[i]), imu.gyro[i], imu.accel[i]))
+            sent, heard = max(sent, end), len(self.ear.statuses)
+            self.tracks.publish(convert.tracks_to_message(tracks, ("cam0", "cam1"), time.time_ns()))
+            until = time.monotonic() + 1
+            while len(self.ear.statuses) <= heard and time.monotonic() < until:
+                time.sleep(0.005)
+
+
+@pytest.mark.parametrize(
+    ("name", "mend", "told"),
+    [
+        ("imu: accelerometer 5 % too large", True, "accel_scale mended: IMU and images agree with 0.95"),
+        ("imu: accelerometer 5 % too large", False, "accel_scale: IMU and images agree with 0.95"),
+        ("calibration: baseline 10 % too long", True, "stereo_mount mended: IMU and images agree with the cameras 9."),
+    ],
+)
+def test_vio_says_what_explains_a_contradiction(hall, tmp_path, name, mend, told):
+    recording = Recording(hall)
+    DISTURBANCES[name](recording)
+    config = yaml.safe_load(to_yaml(Config(rig=recording.rig)))
+    config["/**"]["ros__parameters"]["ros"]["mend"] = mend
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    arguments = {"config": str(tmp_path / "config.yaml"), "loop": False}
+    with Stack(tmp_path, **arguments) as stack, Ear(stack.domain, images=False) as ear:
+        driver = Driver(ear, recording)
+        stack.start("vio")
+        heard = (driver.imu, driver.tracks)
+        ear.wait(lambda: all(one.get_subscription_count() for one in heard), START_S, "vio")
+        driver.send()
+        ear.wait(
+            lambda: any(warning.startswith(told) for warning in ear.statuses[-1][1].warnings), PATIENCE_S, told
+        )
+        assert told in ear.diagnostics["vio"]["message"]
+        assert ear.statuses[-1][1].doubtful
+        before_m = error_m(ear, recording.truth, tmp_path)
+        if mend:
+            driver.send()
+            after_m = error_m(ear, recording.truth, tmp_path)
+            print("ATE", before_m, after_m)
+            assert after_m < before_m / 2
+        stack.stop()
+    log = stack.log("vio")
+    assert ("odom starts anew" in log) == mend, log
+    assert "Traceback" not in log
+
+
+def error_m(ear, truth, folder):
+    """ATE of what has been heard since the last call."""
+    write_tum(folder / "truth.tum", truth)
+    error = evaluate(ear.write(folder / "heard.tum"), folder / "truth.tum", None)["ate_rmse_m"]
+    ear.poses.clear()
+    return error

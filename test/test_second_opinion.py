@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a second opinion is due; test/selftest and test/ros/test_opinion.py run it."""
+
+import numpy as np
+import pytest
+
+from letvins_ros.examination import EXPLAIN_S
+from letvins_ros.repairs import EARLY_S
+from letvins_ros.second_opinion import LEAST_S, SUSPICIOUS, FirstSeconds
+from letvins_ros.types import FrameTracks
+
+
+def asked(contradictions, wanted=True):
+    """When, s, and about how many frames, of ten a second."""
+    first, when = FirstSeconds(wanted), []
+    for i, contradiction in enumerate(contradictions):
+        tracks = FrameTracks(i * 10**8, np.zeros(0, int), np.zeros((2, 0, 2), np.float32), np.zeros(0, np.int32))
+        if kept := first.add(tracks, contradiction):
+            when.append((i / 10, len(kept)))
+    return when
+
+
+@pytest.mark.parametrize("since_s", [0.0, 5.0, 12.0, 16.5])
+def test_it_is_due_once_some_time_after_the_contradiction(since_s):
+    t = np.arange(0, 30, 0.1)
+    due_s = max(since_s + EXPLAIN_S, LEAST_S)
+    ((when_s, frames),) = asked(np.where(t >= since_s, SUSPICIOUS + 1, 0))
+    assert when_s == pytest.approx(due_s, abs=0.11)
+    assert frames == round(when_s * 10) + 1
+
+
+def test_it_is_never_due_without_a_contradiction_in_the_first_seconds():
+    t = np.arange(0, 30, 0.1)
+    assert asked(np.full(300, SUSPICIOUS)) == []
+    assert asked(np.where(t > EARLY_S - EXPLAIN_S, SUSPICIOUS + 1, 0)) == []
+    assert asked(np.full(300, SUSPICIOUS + 1), wanted=False) == []
