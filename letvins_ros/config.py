@@ -220,7 +220,7 @@ class RosConfig(Section):
     path_poses: int = param(2000, "maximum poses of the path; older ones are thinned out", low=10, high=100000)
     reliable_input: bool = param(False, "subscribe to images and IMU reliably; best effort accepts both")
     mend: bool = param(
-        True, "correct a set-up found wrong in the first 20 s and restart: exchanged cameras, IMU's units, scale, mounts"
+        True, "correct a set-up found wrong in the first 20 s and restart: exchanged cameras, units, scale, mounts"
     )
     compressed: bool = param(False, "subscribe to CompressedImage, on the image topics with /compressed appended")
     image_queue: int = param(3, "frames queued; a further one drops the oldest", low=1, high=100)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A second process of ours for heavy work: GTSAM holds Python's lock while it solves, so a thread would delay odometry."""
+"""A second process of ours for heavy work: GTSAM holds Python's lock while it solves, and a thread would delay all."""
 
 import os
 import signal

@@ -6,6 +6,7 @@ import time
 import pytest
 import yaml
 from harness import Ear, Stack
+from letvins_ros.msg import FeatureTracks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Imu
@@ -14,7 +15,6 @@ from letvins_ros.config import Config
 from letvins_ros.config_io import to_yaml
 from letvins_ros.evaluation.evaluate import evaluate
 from letvins_ros.evaluation.trajectory import write_tum
-from letvins_ros.msg import FeatureTracks
 from letvins_ros.ros import convert
 from letvins_ros.selftest import DISTURBANCES
 from letvins_ros.selftest.recording import Recording, flight
@@ -74,16 +74,13 @@ def test_vio_says_what_explains_a_contradiction(hall, tmp_path, name, mend, told
         heard = (driver.imu, driver.tracks)
         ear.wait(lambda: all(one.get_subscription_count() for one in heard), START_S, "vio")
         driver.send()
-        ear.wait(
-            lambda: any(warning.startswith(told) for warning in ear.statuses[-1][1].warnings), PATIENCE_S, told
-        )
+        ear.wait(lambda: any(warning.startswith(told) for warning in ear.statuses[-1][1].warnings), PATIENCE_S, told)
         assert told in ear.diagnostics["vio"]["message"]
         assert ear.statuses[-1][1].doubtful
         before_m = error_m(ear, recording.truth, tmp_path)
         if mend:
             driver.send()
             after_m = error_m(ear, recording.truth, tmp_path)
-            print("ATE", before_m, after_m)
             assert after_m < before_m / 2
         stack.stop()
     log = stack.log("vio")
