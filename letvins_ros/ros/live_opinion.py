@@ -18,7 +18,7 @@ from letvins_ros.types import FrameTracks, ImuSamples
 
 
 class LiveOpinion:
-    """Keeps what comes in the first seconds; where it contradicts itself, finds out what of the set-up explains that."""
+    """Keeps what comes in the first seconds; where they disagree, finds out what of the set-up explains it."""
 
     def __init__(self, config: Config, rig: Rig) -> None:
         self._config, self._rig = config, rig
