@@ -15,8 +15,8 @@ PACKAGE = ROOT / "letvins_ros"
 BASE = {
     "__init__", "calibration", "calibration_export", "calibration_files", "camera", "compiling",
     "config", "config_io", "config_params", "contrast", "distortion", "errors", "geodesy", "geometry", "image_files",
-    "helper_process", "imu", "keys", "lenses", "matching", "pose_from_landmarks", "processes", "reading", "types", "writing",
-    "yaml_files",
+    "helper_process", "imu", "keys", "lenses", "matching", "pose_from_landmarks", "processes", "reading", "types",
+    "writing", "yaml_files",
 }  # fmt: skip
 ALLOWED = {  # what each part may import besides itself and the base
     "weights": set(),

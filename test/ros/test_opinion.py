@@ -5,7 +5,6 @@ import time
 
 import pytest
 import yaml
-from harness import Ear, Stack
 from letvins_ros.msg import FeatureTracks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -19,6 +18,8 @@ from letvins_ros.ros import convert
 from letvins_ros.selftest import DISTURBANCES
 from letvins_ros.selftest.recording import Recording, flight
 from letvins_ros.tracking import FeatureTracker
+
+from .harness import Ear, Stack
 
 START_S, PATIENCE_S = 90, 240  # a second opinion takes some 15 s of an idle core
 
