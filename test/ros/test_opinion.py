@@ -68,8 +68,7 @@ def test_vio_says_what_explains_a_contradiction(hall, tmp_path, name, mend, told
     config = yaml.safe_load(to_yaml(Config(rig=recording.rig)))
     config["/**"]["ros__parameters"]["ros"]["mend"] = mend
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    arguments = {"config": str(tmp_path / "config.yaml"), "loop": False}
-    with Stack(tmp_path, **arguments) as stack, Ear(stack.domain, images=False) as ear:
+    with Stack(tmp_path, config=str(tmp_path / "config.yaml"), loop=False) as stack, Ear(stack.domain, images=False) as ear:
         driver = Driver(ear, recording)
         stack.start("vio")
         heard = (driver.imu, driver.tracks)
