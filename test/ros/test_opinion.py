@@ -67,8 +67,9 @@ def test_vio_says_what_explains_a_contradiction(hall, tmp_path, name, mend, told
     DISTURBANCES[name](recording)
     config = yaml.safe_load(to_yaml(Config(rig=recording.rig)))
     config["/**"]["ros__parameters"]["ros"]["mend"] = mend
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    with Stack(tmp_path, config=str(tmp_path / "config.yaml"), loop=False) as stack, Ear(stack.domain, images=False) as ear:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    with Stack(tmp_path, config=str(file), loop=False) as stack, Ear(stack.domain, images=False) as ear:
         driver = Driver(ear, recording)
         stack.start("vio")
         heard = (driver.imu, driver.tracks)
