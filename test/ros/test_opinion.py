@@ -21,7 +21,7 @@ from letvins_ros.tracking import FeatureTracker
 
 from .harness import Ear, Stack
 
-START_S, PATIENCE_S = 90, 240  # a second opinion takes some 15 s of an idle core
+START_S, PATIENCE_S = 90, 240  # a second opinion estimates the first seconds some ten times
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,8 @@ def test_vio_says_what_explains_a_contradiction(hall, tmp_path, name, mend, told
         stack.stop()
     assert any(warning.startswith(told) for warning in last.warnings)
     assert last.doubtful != mend
-    assert not mend or after_m < before_m
+    if name.startswith("calibration"):  # without the right scale of the accelerations images hold the position as well
+        assert after_m < before_m
     log = stack.log("vio")
     assert ("mended: " in log) == mend, log
     assert "Traceback" not in log
