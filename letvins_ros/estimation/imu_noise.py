@@ -8,7 +8,7 @@ from letvins_ros.config import EstimatorConfig
 
 USUAL_CHI2 = 0.7  # of an interval at the solved states, in flights whose IMU is as calibrated: 0.4 to 0.8
 LARGEST = 1e4  # factor on the variances: an IMU of a hundred times its noise tells nothing beside the images
-CONTRADICTED = 150.0  # a larger factor, in the mean of a second, is no noise: something is wrong
+CONTRADICTED = 1000.0  # in the mean of a second: recordings without fault have up to 150, what is wrong 50,000
 SLOWNESS_S = 1.0  # in which the factor comes near to what the frames show
 
 
