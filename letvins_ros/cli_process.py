@@ -5,6 +5,7 @@ import io
 import os
 import signal
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -72,5 +73,7 @@ def _lost_folder() -> str:
 
 
 def _fail(message: str, code: int = 1) -> None:
+    with suppress(OSError):  # what was said before comes before it, also where both go into one file
+        sys.stdout.flush()
     print(f"error: {message}", file=sys.stderr)
     sys.exit(code)
