@@ -175,8 +175,8 @@ class VioEstimator:
 
     def _begin(self, T_odom_start: np.ndarray) -> None:
         factor = self._config.robust_factor * (GUESSED if self._noise is None else 1.0)
-        scales = self._config.pixel_noise_scale, self._config.prior_noise_scale
-        pixels = RobustPixels(noise_scale=scales[0], factor=factor, prior_scale=scales[1])
+        config = self._config
+        pixels = RobustPixels(noise_scale=config.pixel_noise_scale, factor=factor, prior_scale=config.prior_noise_scale)
         self._window = Window(self._given_cameras, self._refined, pixels)
         mounts = mounts_of(self._window.calibration, len(self._given_cameras))
         self._initialiser = Initialiser(self._config, mounts)

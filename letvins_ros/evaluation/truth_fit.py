@@ -11,6 +11,7 @@ from letvins_ros.types import Trajectory
 
 STEPS = 10  # of Gauss-Newton; three or four are enough
 MOST_DELAY_S, MOST_LEVER_M = 0.1, 0.2  # larger ones are no error of a truth that somebody measured
+LEAST_S = 8.0  # in shorter runs the estimate's own drift looks like a lever arm
 SPAN_NS = 10_000_000  # on both sides, over which the truth's velocity is taken
 
 
@@ -25,6 +26,8 @@ class TruthFit:
 
 def fit_truth(truth: Trajectory, estimate: Trajectory) -> TruthFit | None:
     """The fit; None where the motion does not tell, or what fits best is absurd."""
+    if estimate.stamps_ns[-1] - estimate.stamps_ns[0] < LEAST_S * SECOND_NS:
+        return None
     delay_s, lever, yaw, shift = 0.0, np.zeros(3), 0.0, np.zeros(3)
     for step in range(STEPS):
         late_ns = round(delay_s * SECOND_NS)

@@ -55,5 +55,6 @@ def test_noise_of_the_estimate_is_taken_for_no_error_of_the_truth() -> None:
 def test_what_the_motion_does_not_tell_is_not_fitted() -> None:
     still = Trajectory(flight().stamps_ns, np.zeros((1000, 3)), np.tile([0.0, 0.0, 0.0, 1.0], (1000, 1)))
     assert fit_truth(still, still) is None
+    assert fit_truth(flight(7.0), flight(7.0)) is None
     assert fit_truth(flight(late_s=2 * MOST_DELAY_S), flight()) is None
     assert fit_truth(flight(), flight(late_s=100.0)) is None
