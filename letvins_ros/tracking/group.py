@@ -101,6 +101,7 @@ class CameraGroup:
     def forget(self) -> None:
         """Forget all features."""
         self._features = Features()
+        self._motion_guess.forget()
 
     def follow(
         self, views: Mapping[int, Any], trusted: bool, follower: Follower, config: TrackerConfig, most: int
@@ -142,6 +143,7 @@ class CameraGroup:
             turned, valid = self._mounted.camera.project(last.bearings @ R_last_now)
             guess = np.where(valid[:, None], turned, last.uv)
             uv, found = follow(last.uv, guess + last.flow)
+            self._motion_guess.forget()
         if config.max_age_frames:
             found &= last.ages < config.max_age_frames
         last, uv, guess = last.keep(found), uv[found], guess[found]

@@ -42,6 +42,10 @@ class MotionGuess:
         self._camera, self._least = camera, LEAST_DISPARITY_PX * of_a_pixel
         self._T_now_last: np.ndarray | None = None  # in the last step; the next is expected to be alike
 
+    def forget(self) -> None:
+        """Expect no motion: the next step does not follow the last one."""
+        self._T_now_last = None
+
     def follow(self, last: Seen, follow: Follow, limit_px: float) -> tuple[np.ndarray, np.ndarray]:
         """Places (N, 2) px of the features now, and which were found (N,) bool.
 

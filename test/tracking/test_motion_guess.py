@@ -69,6 +69,10 @@ def test_the_next_step_is_expected_to_be_like_the_last_one() -> None:
         guess.follow(features, flows[-1], LIMIT_PX)
     assert flows[0].asked > 170
     assert flows[1].asked == 150  # nothing is looked for twice
+    guess.forget()
+    flows[0].asked = 0
+    guess.follow(features, flows[0], LIMIT_PX)
+    assert flows[0].asked > 170
 
 
 def test_without_distances_flow_is_what_there_is() -> None:
