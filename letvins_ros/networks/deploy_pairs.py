@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a network that matches two images is when it is exported: named arrays in, named arrays out."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -14,15 +15,15 @@ Size = tuple[int, int]  # height, width
 _POINTS = 64, 48  # of an example
 
 
-class DeployedPair(nn.Module):
+class DeployedPair(nn.Module, ABC):
     """Matches of one pair of images that are more confident than `least`, an input of shape (1,)."""
 
     outputs: tuple[str, ...] = ()
     dynamic: ClassVar[Mapping[str, str]] = {}  # inputs whose second side may be any -> its name
 
+    @abstractmethod
     def example(self, size: Size) -> dict[str, Tensor]:
         """Inputs by name, for images of this (height, width), with a low `least`."""
-        raise NotImplementedError
 
 
 class DeployedLoFTR(DeployedPair):
