@@ -4,7 +4,7 @@
 python -m test.ros.show live SOURCE      coverage, latency, lost IMU readings and ATE at the sensor's pace
 python -m test.ros.show kill SOURCE      kill -9 and restart of each node: seconds until odometry is back
 python -m test.ros.show pair SOURCE      two namespaces side by side
-python -m test.ros.show soak SOURCE 30   minutes of repeated playing: memory and latency per minute
+python -m test.ros.show soak SOURCE 30   minutes of repeated playing: memory, latency and CPU time per minute
 """
 
 import os
@@ -95,12 +95,15 @@ def soak(source: Path, minutes: float) -> None:
     with Stack(Path(mkdtemp()), dataset=str(source), repeat=True) as stack, Ear(stack.domain) as ear:
         stack.start(*NODES, "dataset_player")
         ear.wait(lambda: ear.poses, 60, "odometry")
-        began = time.time()
+        began, used = time.time(), {name: cpu_s(process.pid) for name, process in stack.running.items()}
         while time.time() - began < minutes * 60:
             time.sleep(60)
+            before, used = used, {name: cpu_s(process.pid) for name, process in stack.running.items()}
+            each = {name: f"{(used[name] - before[name]) / len(ear.images) * 1e3:.1f}" for name in used}
             memory = {name: round(rss_mb(process.pid), 1) for name, process in stack.running.items()}
             late, status, passed = ear.latencies_s(), ear.statuses[-1][1], (time.time() - began) / 60
             print(f"{passed:.1f} min: MB {memory}, latency ms {percentiles(late)},")
+            print(f"    CPU ms per frame {each},")
             print(f"    poses {len(ear.poses)} of {len(ear.images)}, resets {status.resets}, {load()}", flush=True)
             for heard in (ear.images, ear.poses, ear.statuses):
                 heard.clear()
