@@ -16,6 +16,8 @@ import pytest
 
 from letvins_ros.simulation import simulate
 
+from .domains import own_domain
+
 ROOT = Path(__file__).parents[1]
 NETWORK, WRITES = "%network", ("open", "creat", "mkdir", "rename", "link", "symlink", "truncate")
 CALLS = [NETWORK, "open", "openat", "creat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "link", "linkat"]
@@ -127,7 +129,7 @@ def test_an_export_writes_its_files_and_speaks_to_nobody(tmp_path: Path) -> None
 def test_the_nodes_speak_by_dds_alone_and_write_bag_and_map(
     recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ROS_DOMAIN_ID", str(102 + os.getpid() % 50))
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(own_domain()))
     up = ("up", "--dataset", recording, "--record", "bag", "--save-map", "a.map")
     assert traced(tmp_path, *up) == []
     assert (tmp_path / "a.map").is_file()

@@ -20,6 +20,7 @@ import pytest
 from letvins_ros.loop.map_file import load_map
 from letvins_ros.simulation import simulate
 
+from ..domains import own_domain
 from ..left_over import left_after
 from .survival_check import FILES
 
@@ -156,7 +157,7 @@ def test_a_killed_process_of_a_system_is_told_and_leaves_nobody_behind(
     victim, moment, recording: Path, tmp_path: Path
 ) -> None:
     out = ("--record", tmp_path / "bag", "--save-map", tmp_path / "a.map")
-    up = Started(tmp_path, "up", "--dataset", recording, *out, ROS_DOMAIN_ID=str(152 + os.getpid() % 60))
+    up = Started(tmp_path, "up", "--dataset", recording, *out, ROS_DOMAIN_ID=str(own_domain()))
     while victim not in up.family():
         assert up.process.poll() is None, up.said()
         time.sleep(0.02)

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +25,10 @@ from sensor_msgs.msg import Image
 from letvins_ros.ros.convert import stamp_to_ns
 from letvins_ros.ros.system import PROFILE, System, environment, programs, shared
 
+from ..domains import own_domain
+
 os.environ.setdefault(PROFILE, str(shared("config/fastdds.xml")))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-_domains = count(os.getpid() * 13)
-
-
-def own_domain() -> int:
-    """A DDS domain that no other test uses at this time."""
-    return 1 + next(_domains) % 100
 
 
 def rss_mb(pid: int | str = "self") -> float:

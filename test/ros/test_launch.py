@@ -20,6 +20,7 @@ import yaml
 from letvins_ros.processes import PARENT
 from letvins_ros.ros.system import PROFILE, System, programs
 
+from ..domains import own_domain
 from .stand_ins import stand_ins
 
 ROOT = Path(__file__).parents[2]
@@ -208,7 +209,7 @@ def test_all_that_is_started_ends_with_the_launch(launching, monkeypatch: pytest
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
 def test_nodes_of_ros2_launch_end_with_it(sign) -> None:
     command = ["ros2", "launch", str(ROOT / "launch" / "euroc_stereo_imu.launch.py")]
-    env = os.environ | {"ROS_DOMAIN_ID": "93", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    env = os.environ | {"ROS_DOMAIN_ID": str(own_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     launched = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: len(children(launched.pid)) == 3, 60)

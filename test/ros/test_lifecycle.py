@@ -25,7 +25,8 @@ from letvins_ros.ros.stats import Stats
 from letvins_ros.ros.vio import VioNode
 from letvins_ros.types import ImuSamples
 
-from .harness import own_domain, rss_mb
+from ..domains import own_domain
+from .harness import rss_mb
 
 EUROC = str(Path(__file__).parents[2] / "config" / "euroc" / "stereo_imu.yaml")
 KINDS = [FeatureTrackerNode, VioNode, LoopClosureNode, DatasetPlayerNode]

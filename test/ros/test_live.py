@@ -34,8 +34,9 @@ from letvins_ros.ros.system import environment
 from letvins_ros.ros.up import Process
 from letvins_ros.simulation import simulate
 
+from ..domains import own_domain
 from ..rounds import ROUND_S, one_round
-from .harness import Ear, Stack, own_domain
+from .harness import Ear, Stack
 
 ROOT = Path(__file__).parents[2]
 NODES = ("feature_tracker", "vio", "loop_closure")
@@ -164,6 +165,10 @@ def check_what_is_shown(ear, prefix) -> None:
         (publisher,) = ear.node.get_publishers_info_by_topic(f"{prefix}/{topic['Value']}")
         assert publisher.topic_type.rpartition("/")[2] == kind
         assert topic["Reliability Policy"] == "Best Effort" or publisher.qos_profile.reliability.name == "RELIABLE"
+    (pose,) = [tool for tool in settings["Tools"] if "Topic" in tool]
+    (taker,) = ear.node.get_subscriptions_info_by_topic(f"{prefix}/{pose['Topic']['Value']}")
+    assert pose["Class"] == "rviz_default_plugins/SetInitialPose"
+    assert taker.topic_type == "geometry_msgs/msg/PoseWithCovarianceStamped"
     layout = json.loads((ROOT / "config" / "foxglove.json").read_text())["configById"]
     names = dict(ear.node.get_topic_names_and_types())
     panels = [*layout["3D!letvins"]["topics"], layout["Image!letvins"]["imageMode"]["imageTopic"]]

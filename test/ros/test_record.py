@@ -17,7 +17,8 @@ from letvins_ros.datasets.bags.storage import Storage
 from letvins_ros.ros.convert import header
 from letvins_ros.ros.system import environment
 
-from .harness import Ear, own_domain
+from ..domains import own_domain
+from .harness import Ear
 
 ODOMETRY = "/drone/letvins/odometry"
 
