@@ -34,6 +34,7 @@ class RobotFrames:
         self._published: dict[str, np.ndarray] = {}  # T_base_child by child
         self._began = self._looked = time.monotonic()
         self.mount: Mount | None = None  # None: not known yet
+        self.is_assumed = False  # as nobody has said where the IMU is
 
     def listen(self) -> None:
         """Subscribe to /tf and /tf_static, until the node is deactivated."""
@@ -64,7 +65,9 @@ class RobotFrames:
         for text in self._tree.conflicts():
             self._node.problems.note("tf", text)
         imu_frame = self._node.config.ros.imu_frame or imu_frame
-        if self.mount is None:
+        if not (imu_frame or camera_frames):
+            self._began = now  # no sensor has been heard, whose frame could be known
+        elif self.mount is None or self.is_assumed:
             alone = self._node.count_publishers("/tf_static") < 2  # one is ours
             late = now - self._node.made_at > ALONE_S if alone else now - self._began > WAIT_S
             self.mount = self._find(imu_frame, late)
@@ -78,7 +81,9 @@ class RobotFrames:
         except DataError as error:
             self._node.problems.note("tf", f"{T.header.frame_id} -> {T.child_frame_id}: {error}")
         else:
-            self._tree.add(T.header.frame_id, T.child_frame_id, pose, static=static)
+            own = self._published.get(T.child_frame_id)
+            if own is None or not np.allclose(own, pose, atol=1e-9):  # a node hears what it publishes itself
+                self._tree.add(T.header.frame_id, T.child_frame_id, pose, static=static)
 
     def _find(self, imu_frame: str, late: bool) -> Mount | None:
         """The mount of the configuration, or of /tf, or after a while one whose axes follow the left camera."""
@@ -88,10 +93,12 @@ class RobotFrames:
             source, mount = "the configuration", Mount(pose_from_text(ros.T_base_imu))
         elif known is not None:
             source, mount = "/tf_static", Mount(known)
-        elif late:
+        elif late and self.mount is None:
             source, mount = "its own axes and the left camera's", facing(self._rig.cameras[0].T_body_cam)
         else:
-            return None
+            return self.mount
+        self.is_assumed = known is None and not ros.T_base_imu
+        self._published = {}
         x, y, z = mount.T_base_imu[:3, 3]
         text = f"{ros.base_frame} has the IMU at {x:.3f} {y:.3f} {z:.3f} m, by {source}"
         self._node.get_logger().info(text)

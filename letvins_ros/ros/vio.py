@@ -126,7 +126,10 @@ class VioNode(LetvinsNode):
     # -- the worker's thread ------------------------------------------------------------------------------------------
 
     def step(self) -> bool:
+        was_assumed = self._frames.is_assumed
         self._frames.look(self._imu.frame_id, self._camera_frames)
+        if was_assumed and not self._frames.is_assumed and self._state is not None:
+            self._start_anew("/tf_static has the IMU elsewhere than was assumed")
         self._feed_wheels()
         self._feed_imu()
         if self.config.ros.mend and not self._own and (found := self._opinion.finding) is not None:

@@ -101,7 +101,9 @@ def test_odometry_is_that_of_the_base_where_the_robot_has_it(by_tf: bool, record
         else:
             vio = stack.programs["vio"]
             stack.programs["vio"] = replace(vio, parameters=vio.parameters | {"ros.T_base_imu": MOUNT})
-        stack.start("feature_tracker", "vio", "dataset_player")
+        stack.start("feature_tracker", "vio")
+        ear.wait(lambda: {"vio", "feature_tracker"} <= set(ear.diagnostics), START_S, "both nodes")
+        stack.start("dataset_player")  # now they hear all: the first reading, and /tf_static before it
         player = stack.running["dataset_player"]
         ear.wait(lambda: player.poll() is not None, START_S, "the end of the recording")
         time.sleep(0.5)

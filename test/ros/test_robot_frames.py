@@ -119,6 +119,40 @@ def test_the_mount_of_tf_is_joined_over_other_frames_and_counts_from_when_it_com
     np.testing.assert_allclose(T_BASE_IMU @ T_imu_mast, half, atol=1e-12)
 
 
+def test_nothing_is_assumed_before_a_sensor_is_heard(clock: list[float]) -> None:
+    node, frames = started()
+    node.publishers = 2
+    for _ in range(10):
+        frames.look("", ())
+        clock[0] += robot.WAIT_S
+    frames.look("imu", ())
+    assert (frames.mount, node.sent) == (None, [])
+    node.say("base_link", "imu", T_BASE_IMU)
+    frames.look("imu", ())
+    np.testing.assert_allclose(frames.mount.T_base_imu, T_BASE_IMU)
+
+
+def test_an_assumed_mount_gives_way_to_that_of_tf(clock: list[float]) -> None:
+    node, frames = started()
+    clock[0] += robot.ALONE_S + 0.01
+    frames.look("imu", CAMERAS)
+    assert frames.is_assumed
+    node.heard["/tf_static"] += node.sent  # a node hears itself, and does not believe that
+    clock[0] += robot.LOOK_S
+    frames.look("imu", CAMERAS)
+    assert frames.is_assumed
+    node.say("base_link", "mast", T_BASE_IMU)
+    node.say("mast", "imu", np.eye(4))
+    clock[0] += robot.LOOK_S
+    frames.look("imu", CAMERAS)
+    assert not frames.is_assumed
+    np.testing.assert_allclose(frames.mount.T_base_imu, T_BASE_IMU)
+    assert [T.child_frame_id for T in node.sent[-1].transforms] == ["cam0", "cam1"]
+    T = convert.transform_from_message(node.sent[-1].transforms[0].transform)
+    np.testing.assert_allclose(T, T_BASE_IMU @ EUROC_RIG.cameras[0].T_body_cam, atol=1e-12)
+    assert not any("parents" in text for text in node.told)
+
+
 def test_what_is_published_is_published_once_and_with_what_came_later(clock: list[float]) -> None:
     node, frames = started(T_base_imu="0.5 0.1 0.2 0 0 0 1")
     frames.look("imu", ())
