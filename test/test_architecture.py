@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from .some import some
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "letvins_ros"
 BASE = {
@@ -146,7 +148,7 @@ def names_imported(path: Path, nodes: Iterable[ast.AST]) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {some(node.module)}
     return found
 
 
@@ -194,7 +196,7 @@ def module_imports() -> dict[str, set[str]]:
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 for name in (f"{node.module}.{alias.name}" for alias in node.names):
-                    found.add(name if name in paths else node.module)
+                    found.add(some(name if name in paths else node.module))
         graph[module] = found & paths.keys() - {module}
     return graph
 

@@ -8,6 +8,8 @@ from letvins_ros import geometry
 from letvins_ros.calibration import ImuNoise, read_euroc_rig, read_rig
 from letvins_ros.errors import CalibrationError, ConfigError
 
+from .some import some
+
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 T_BODY_CAM0 = geometry.transform(geometry.exp_so3(np.array([0.1, -0.2, 1.5])), np.array([-0.02, -0.06, 0.01]))
 T_BODY_CAM1 = geometry.transform(geometry.exp_so3(np.array([0.12, -0.19, 1.49])), np.array([-0.02, 0.05, 0.01]))
@@ -324,7 +326,7 @@ def test_vins_configuration_is_read_with_its_camera_files(tmp_path: Path) -> Non
 
 
 def test_vins_noise_per_sample_becomes_a_density(tmp_path: Path) -> None:
-    imu = read_rig(vins_config(tmp_path)).imu
+    imu = some(read_rig(vins_config(tmp_path)).imu)
     assert imu.accel_noise == pytest.approx(0.1 * np.sqrt(1 / 200))
     assert imu.gyro_noise == pytest.approx(0.01 * np.sqrt(1 / 200))
     assert imu.accel_walk == pytest.approx(0.001 * np.sqrt(1 / 200))

@@ -17,17 +17,18 @@ from letvins_ros.calibration import ImuNoise, read_calibration, read_rig
 from letvins_ros.errors import CalibrationError
 
 from . import calibration_readers as readers
+from .some import some
 
 
 @dataclass
 class Truth:
     """What a file says: cameras with the same size, poses on the IMU, noise densities."""
 
-    T: list
-    fxycxy: list
-    D: list
-    size: tuple = (752, 480)
-    noise: tuple = (1.7e-4, 2e-3, 1.9e-5, 3e-3)  # gyro, accel, gyro walk, accel walk
+    T: list[np.ndarray]
+    fxycxy: list[list[float]]
+    D: list[list[float]]
+    size: tuple[int, ...] = (752, 480)
+    noise: tuple[float, ...] = (1.7e-4, 2e-3, 1.9e-5, 3e-3)  # gyro, accel, gyro walk, accel walk; empty: none is said
     offset_s: float = 0.0125
 
 
@@ -389,7 +390,7 @@ def check(rig, t, model) -> None:
         np.testing.assert_allclose(mounted.camera.distortion, D, rtol=1e-12)
         np.testing.assert_allclose(mounted.T_body_cam, T, atol=1e-9)
         assert mounted.time_offset_s == pytest.approx(t.offset_s, abs=1e-9)
-    if t.noise is None:
+    if not t.noise:
         assert rig.imu is None
     else:
         np.testing.assert_allclose([*vars(rig.imu).values()], [*t.noise, 200.0], rtol=1e-9)
@@ -404,7 +405,7 @@ def test_every_style_gives_the_numbers_that_it_says(tmp_path: Path, style, oddit
     if style.startswith(("orb", "euroc", "camera_info")):  # which know none
         t.offset_s = 0.0
     if style.startswith("camera_info"):
-        t.T, t.noise = [np.eye(4)], None
+        t.T, t.noise = [np.eye(4)], ()
     path = writer(tmp_path, t)
     for file in tmp_path.rglob("*.yaml"):
         file.write_text(ODDITIES[oddity](file.read_text()), newline="")
@@ -417,7 +418,7 @@ def read_again(reader, path, coefficients) -> Truth:
     found, noise = reader(path, coefficients)
     sizes, lenses, bent, T, offsets = zip(*found, strict=True)
     assert len({tuple(size) for size in sizes}) == len(set(offsets)) == 1
-    return Truth(list(T), list(lenses), list(bent), tuple(sizes[0]), noise, offsets[0])
+    return Truth(list(T), list(lenses), list(bent), tuple(sizes[0]), noise or (), offsets[0])
 
 
 @pytest.mark.parametrize("style", ["vins mono", "xrslam", "orb-slam3"])
@@ -502,7 +503,7 @@ def test_the_imu_file_of_kalibr_is_known_by_its_content_and_name(tmp_path: Path)
     (tmp_path / "other-imu.yaml").write_text(imu_yaml(truth(2)).replace("0.00017", "0.5"))
     (tmp_path / "camera-imu-notes.yaml").write_text("a: 1\n")
     assert read_rig(path).imu == ImuNoise(*t.noise)
-    assert read_rig(path, tmp_path / "other-imu.yaml").imu.gyro_noise == 0.5
+    assert some(read_rig(path, tmp_path / "other-imu.yaml").imu).gyro_noise == 0.5
 
 
 def test_without_an_imu_file_noise_is_typical_and_said(tmp_path: Path) -> None:

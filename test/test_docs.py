@@ -17,6 +17,8 @@ import yaml
 
 from letvins_ros.config_io import config_from_flat
 
+from .some import some
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
@@ -48,9 +50,9 @@ ROS2 = ("launch", "service call", "param set", "topic echo", "topic hz", "run", 
 
 
 def reference():
-    spec = spec_from_file_location("reference", ROOT / ".ci/reference.py")
+    spec = some(spec_from_file_location("reference", ROOT / ".ci/reference.py"))
     module = module_from_spec(spec)
-    spec.loader.exec_module(module)
+    some(spec.loader).exec_module(module)
     return module
 
 
@@ -126,7 +128,7 @@ def test_a_command_exists(command) -> None:
     if name == "letvins":
         return
     if name == "make":
-        targets = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)[1].split()
+        targets = some(re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M))[1].split()
         assert others[0] in targets
     elif name == "pip":
         assert others[0] == "install"
@@ -138,7 +140,9 @@ def test_a_command_exists(command) -> None:
         assert module, others[1]
         if others[1].startswith("training."):
             options = {word.strip("[]-").replace("-", "_") for word in others if word.strip("[").startswith("--")}
-            assert all(re.search(rf"\b{option}\b", Path(module.origin).read_text()) for option in options), options
+            assert all(re.search(rf"\b{option}\b", Path(some(module.origin)).read_text()) for option in options), (
+                options
+            )
         assert all((ROOT / word).exists() for word in others if word.startswith(("training/", "config/", "test/")))
     elif name.startswith("python"):
         assert (ROOT / others[0]).is_file()

@@ -25,6 +25,8 @@ from letvins_ros.simulation import simulate
 from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.weights import save_weights
 
+from .some import some
+
 
 @contextmanager
 def no_file_above(size):
@@ -97,7 +99,7 @@ def test_a_command_says_it_in_one_line(
     out.mkdir()
     (tmp_path / "config.yaml").write_text(to_yaml(Config(rig=EUROC_RIG)))
     save_map(tmp_path / "a.map", PlaceMap(4), MapInfo.of(EUROC_RIG.cameras[0], True))
-    truth = open_dataset(recording).truth
+    truth = some(open_dataset(recording).truth)
     rows = np.column_stack([truth.stamps_ns * 1e-9, truth.positions, truth.quaternions])
     np.savetxt(tmp_path / "truth.tum", rows, "%.9f")
     places = {"recording": recording, "out": out, "config": tmp_path / "config.yaml", "map": tmp_path / "a.map"}

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 from .left_over import left_after
+from .some import some
 
 SECONDS, FRAMES, MIDDLE = 4.0, 81, 40
 ROOT = Path(__file__).parents[1]
@@ -287,7 +288,7 @@ def test_a_signal_in_the_middle_keeps_what_is_done(sent, hall: Path, tmp_path: P
     out = tmp_path / "out"
     started: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
     with subprocess.Popen(command(hall, "-o", out), **started) as process:
-        first = process.stderr.readline()
+        first = some(process.stderr).readline()
         process.send_signal(sent)
         said, err = process.communicate(timeout=60)
     assert process.returncode == 0, first + err

@@ -13,6 +13,8 @@ from letvins_ros.evaluation.survival import ALIVE
 from letvins_ros.show_tracks import ASSUMED, show_tracks
 from letvins_ros.simulation import simulate
 
+from .some import some
+
 FILES = {"tracks.mp4", "tracks.png", "survival.png", "tracks.json"}
 
 
@@ -33,7 +35,7 @@ def video(recording: Path):
     path = recording.parent / "hall.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (752, 480))
     for image in sorted((recording / "mav0/cam0/data").iterdir()):
-        writer.write(cv2.imread(str(image)))
+        writer.write(some(cv2.imread(str(image))))
     writer.release()
     return path
 
@@ -51,7 +53,7 @@ def test_every_kind_of_source_gives_video_pictures_and_figures(
     assert figures["features_per_frame"] > 80
     assert figures["calibration"] == ("given" if kind == "recording" else ASSUMED)
     assert figures[ALIVE] > 0.5
-    assert cv2.imread(str(tmp_path / "tracks.png")).shape == (480, 752, 3)
+    assert some(cv2.imread(str(tmp_path / "tracks.png"))).shape == (480, 752, 3)
     assert cv2.imread(str(tmp_path / "survival.png")) is not None
     written = cv2.VideoCapture(str(tmp_path / "tracks.mp4"))
     assert (written.get(cv2.CAP_PROP_FRAME_COUNT), written.get(cv2.CAP_PROP_FPS)) == (21, 20)

@@ -17,6 +17,7 @@ import pytest
 from letvins_ros.simulation import simulate
 
 from .domains import own_domain
+from .some import some
 
 ROOT = Path(__file__).parents[1]
 NETWORK, WRITES = "%network", ("open", "creat", "mkdir", "rename", "link", "symlink", "truncate")
@@ -29,7 +30,7 @@ HERE = ("127.", "::1", "239.255.0.")  # the last is DDS's discovery
 def can_trace() -> bool:
     """Whether system calls can be traced here, which some containers forbid."""
     strace = shutil.which("strace")
-    return bool(strace) and not subprocess.run([strace, "-qq", "-e", "none", "true"], check=False).returncode
+    return strace is not None and not subprocess.run([strace, "-qq", "-e", "none", "true"], check=False).returncode
 
 
 needs_trace = pytest.mark.skipif(not can_trace(), reason="strace is not installed, or may not trace")
@@ -60,12 +61,12 @@ def traced(tmp_path, *arguments):
 
 
 def call_of(line):
-    return re.match(r"\d+ +(\w*)", line)[1]
+    return some(re.match(r"\d+ +(\w*)", line))[1]
 
 
 def leaves(line) -> bool:
     """Whether another machine is spoken to, or a name is asked for."""
-    found = ADDRESS.search(line)
+    found = some(ADDRESS.search(line))
     return bool(found) and call_of(line) in ("connect", "sendto", "sendmsg", "sendmmsg") and (
         int(found[1]) in DNS or not (found[2] or found[3]).startswith(HERE)
     )  # fmt: skip

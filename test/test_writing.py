@@ -10,6 +10,8 @@ import pytest
 from letvins_ros.errors import DataError
 from letvins_ros.writing import atomic_path, finish_sets, move_set, sync, to_json, write_atomic
 
+from .some import some
+
 
 def test_a_file_replaces_the_old_one_and_nothing_else_stays(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.txt"
@@ -79,7 +81,7 @@ def test_what_a_killed_writer_left_is_removed_and_nobody_elses(tmp_path: Path) -
     os.utime(left, (0, 0))
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", WRITER, other], **pipes) as writer:
-        seen = writer.stdout.readline().decode()
+        seen = some(writer.stdout).readline().decode()
         assert left.name not in seen and ".b-" in seen
         (live,) = tmp_path.glob(".b-*.part")
         os.utime(live, (0, 0))  # slow, but at work

@@ -35,7 +35,7 @@ class Written:
     exact_pixels: bool = True
     has_imu: bool = True
     own_rig: bool = True
-    origin: tuple = (0.0, 0.0, 0.0)  # of the truth's world, from the axis that the rig turns about
+    origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the truth's world, from the axis that the rig turns about
 
 
 def T_world_cam(seconds):

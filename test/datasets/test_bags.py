@@ -16,6 +16,7 @@ from letvins_ros.config import InputConfig
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError
 
+from ..some import some
 from . import bag_making as making
 from . import recording_layouts as layouts
 from .bag_making import IMAGE, IMU, INFO, START_NS, TF, sequence, stereo_imu
@@ -94,7 +95,7 @@ def test_a_split_recording_is_one(tmp_path: Path, kind) -> None:
         shutil.move(file, folder / f"drive_{i}{file.suffix}")
     dataset = open_dataset(folder)
     assert len(list(dataset.frames())) == 24
-    assert len(dataset.imu) == 480
+    assert len(some(dataset.imu)) == 480
 
 
 @pytest.mark.parametrize("names", [("MH_01", "MH_02"), ("a", "b")])
@@ -131,7 +132,7 @@ def test_of_an_mcap_whose_recorder_was_killed_what_is_there_is_read(tmp_path: Pa
     dataset = open_dataset(file)
     frames = list(dataset.frames())
     assert 0.4 * whole < len(frames) <= whole
-    assert np.array_equal(frames[3].images[0], layouts.image(0, 3))
+    assert np.array_equal(some(frames[3].images[0]), layouts.image(0, 3))
     told = "bag: the file has no end: its recorder was killed or the copy is not complete"
     assert told in dataset.report.counts
 
@@ -225,8 +226,8 @@ def test_topics_can_be_named(tmp_path: Path) -> None:
         open_dataset(path)
     inputs = InputConfig(cam0_topic="/b/right", cam1_topic="/b/left", imu_topic="/y")
     frame = next(open_dataset(path, inputs=inputs).frames())
-    assert np.array_equal(frame.images[0], layouts.image(1, 0))
-    assert np.array_equal(frame.images[1], layouts.image(0, 0))
+    assert np.array_equal(some(frame.images[0]), layouts.image(1, 0))
+    assert np.array_equal(some(frame.images[1]), layouts.image(0, 0))
 
 
 def test_cameras_can_be_chosen_by_number(tmp_path: Path) -> None:
@@ -234,7 +235,7 @@ def test_cameras_can_be_chosen_by_number(tmp_path: Path) -> None:
     path = making.write(tmp_path / "r", records)
     for numbers in ((0, 1), (2, 3), (3, 0), (2,)):
         frame = next(open_dataset(path, inputs=InputConfig(cameras=",".join(map(str, numbers)))).frames())
-        assert all(np.array_equal(a, layouts.image(i, 0)) for a, i in zip(frame.images, numbers, strict=True))
+        assert all(np.array_equal(some(a), layouts.image(i, 0)) for a, i in zip(frame.images, numbers, strict=True))
 
 
 def test_the_five_cameras_and_two_imus_of_a_hilti_bag_are_a_pair_and_its_imu(tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def test_the_five_cameras_and_two_imus_of_a_hilti_bag_are_a_pair_and_its_imu(tmp
     command = "--topic cam0=/alphasense/cam0/image_raw --topic cam1=/alphasense/cam1/image_raw"
     assert f"topics: {command} --topic imu=/alphasense/imu" in dataset.report.notes
     frame = next(open_dataset(tmp_path / "r.bag", inputs=InputConfig(cameras="2,3")).frames())
-    assert np.array_equal(frame.images[0], layouts.image(2, 0))
+    assert np.array_equal(some(frame.images[0]), layouts.image(2, 0))
 
 
 @pytest.mark.parametrize("kind", ["ros1", "mcap"])
@@ -257,7 +258,7 @@ def test_gyro_and_accelerometer_of_a_realsense_are_joined_at_the_times_of_the_gy
         *sequence("/camera/gyro/sample", IMU, making.an_imu(accel=None), 400),
         *sequence("/camera/accel/sample", IMU, making.an_imu(gyro=None, ramp=2.0), 250),
     ]
-    imu = open_dataset(making.write(target(tmp_path, kind), records, kind)).imu
+    imu = some(open_dataset(making.write(target(tmp_path, kind), records, kind)).imu)
     gyro_ns = START_NS + np.arange(480) * 2_500_000
     last_accel_ns = START_NS + 299 * 4_000_000
     assert np.array_equal(imu.stamps_ns, gyro_ns[gyro_ns <= last_accel_ns])
@@ -273,7 +274,7 @@ def test_a_gyro_alone_is_not_an_imu_without_force(tmp_path: Path) -> None:
 
 def test_a_still_noise_free_gyro_is_one(tmp_path: Path) -> None:
     records = [r for r in stereo_imu() if r[2] == IMAGE] + sequence("/imu", IMU, making.an_imu(gyro=(0, 0, 0)), 200)
-    assert len(open_dataset(making.write(tmp_path / "r", records)).imu) == 240
+    assert len(some(open_dataset(making.write(tmp_path / "r", records)).imu)) == 240
 
 
 def test_of_two_pairs_the_one_with_the_clock_of_the_imu_is_read(tmp_path: Path) -> None:
@@ -314,7 +315,7 @@ def test_camera_info_and_tf_static_are_the_calibration_where_none_is_given(tmp_p
     T_head_cam = geometry.inverse(T_imu_base @ T_base_head) @ layouts.T_IMU_CAM
     turn = geometry.quaternion_xyzw(T_head_cam[None, :3, :3])[0]
     transforms += [("head", "cam0", T_head_cam[:3, 3], turn), PAIR]
-    rig = open_dataset(making.write(target(tmp_path, kind), calibrated(infos, transforms), kind)).rig
+    rig = some(open_dataset(making.write(target(tmp_path, kind), calibrated(infos, transforms), kind)).rig)
     left, right = rig.cameras
     np.testing.assert_allclose(left.T_body_cam, layouts.T_IMU_CAM, atol=1e-9)
     np.testing.assert_allclose(right.T_body_cam, layouts.T_IMU_CAM @ layouts.T_CAM_RIGHT, atol=1e-9)
@@ -331,7 +332,7 @@ def test_the_mount_of_a_calibrated_pair_comes_from_its_rectification(tmp_path: P
         making.an_info("cam1", R=R1.ravel().tolist(), baseline=0.25),
     ]
     dataset = open_dataset(making.write(tmp_path / "r", calibrated(infos)))
-    right = dataset.rig.cameras[1].T_body_cam
+    right = some(dataset.rig).cameras[1].T_body_cam
     p_right = np.array([0.3, -0.2, 2.0])
     rectified_left = R0 @ (right[:3, :3] @ p_right + right[:3, 3])
     np.testing.assert_allclose(rectified_left - R1 @ p_right, [0.25, 0, 0], atol=1e-9)
@@ -344,7 +345,7 @@ def test_the_mount_of_a_calibrated_pair_comes_from_its_rectification(tmp_path: P
 def test_rectified_images_are_ideal_pinholes_by_their_projection(tmp_path: Path) -> None:
     matrix = [60.0, 0, 30.0, 0, 61.0, 20.0, 0, 0, 1]
     infos = [making.an_info(f"cam{i}", [0.1, 0, 0, 0, 0], matrix=matrix, baseline=0.1 * i) for i in range(2)]
-    rig = open_dataset(making.write(tmp_path / "r", calibrated(infos, image="image_rect", imu=False))).rig
+    rig = some(open_dataset(making.write(tmp_path / "r", calibrated(infos, image="image_rect", imu=False))).rig)
     assert rig.cameras[0].camera.intrinsics == (60.0, 61.0, 30.0, 20.0)
     assert rig.cameras[0].camera.distortion == ()
     np.testing.assert_allclose(rig.cameras[1].T_body_cam[:3, 3], [0.1, 0, 0])
@@ -370,7 +371,7 @@ def test_where_the_bag_does_not_tell_the_calibration_it_is_told_why(tmp_path: Pa
 
 def test_a_given_calibration_counts_more_than_that_of_the_bag(tmp_path: Path) -> None:
     path = making.write(tmp_path / "r", calibrated([making.an_info("cam0"), making.an_info("cam1")], [MOUNT, PAIR]))
-    given = open_dataset(path).rig
+    given = some(open_dataset(path).rig)
     other = replace(given, cameras=(replace(given.cameras[0], time_offset_s=0.5), given.cameras[1]))
     assert open_dataset(path, other).rig is other
 
@@ -386,7 +387,7 @@ def test_pixels_of_ten_to_sixteen_bits_fill_the_eight_that_are_kept(tmp_path: Pa
     path = making.write(tmp_path / "r", sequence("/cam0/image_raw", IMAGE, picture, 10))
     dataset = open_dataset(path)
     for i, frame in enumerate(dataset.frames()):
-        assert np.array_equal(frame.images[0], layouts.image(0, i))
+        assert np.array_equal(some(frame.images[0]), layouts.image(0, i))
     assert f"/cam0/image_raw: images of 16 bits use {bits}, the upper 8 of these are taken" in dataset.report.notes
 
 
@@ -397,7 +398,7 @@ def test_a_dark_first_image_does_not_tell_how_many_bits_the_camera_uses(tmp_path
         return store.types[IMAGE](making.header(store, stamp_ns), *fields)
 
     path = making.write(tmp_path / "r", sequence("/cam0/image_raw", IMAGE, picture, 10))
-    assert [int(frame.images[0].max()) for frame in open_dataset(path).frames()] == [6] + [250] * (FRAMES - 1)
+    assert [int(some(frame.images[0]).max()) for frame in open_dataset(path).frames()] == [6] + [250] * (FRAMES - 1)
 
 
 def test_imu_readings_in_bursts_are_spread_and_told(tmp_path: Path):
@@ -414,5 +415,5 @@ def test_imu_readings_in_bursts_are_spread_and_told(tmp_path: Path):
     images = [record for record in stereo_imu() if record[1] != "/imu0"]
     records = [stamped_on_arrival(r) for r in images + sequence("/imu0", IMU, turning, 200)]
     dataset = open_dataset(making.write(tmp_path / "r", records))
-    assert np.abs(dataset.imu.stamps_ns - START_NS - 5_000_000 * np.arange(240)).max() < 1000
+    assert np.abs(some(dataset.imu).stamps_ns - START_NS - 5_000_000 * np.arange(240)).max() < 1000
     assert "/imu0: readings come in bursts of 10, spread evenly over the time between" in dataset.report.notes

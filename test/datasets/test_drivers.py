@@ -9,6 +9,7 @@ import pytest
 
 from letvins_ros.datasets import open_dataset
 
+from ..some import some
 from . import bag_making as making
 from . import recording_layouts as layouts
 from .bag_making import IMAGE, IMU, INFO, sequence
@@ -119,8 +120,8 @@ def test_the_bag_of_a_driver_is_read_with_no_option(tmp_path: Path, driver, kind
     assert len(frames) == FRAMES
     for i, frame in enumerate(frames):
         for camera, pixels in enumerate(frame.images):
-            assert np.array_equal(pixels, layouts.image(camera, i))
-    assert len(dataset.imu) > 200
+            assert np.array_equal(some(pixels), layouts.image(camera, i))
+    assert len(some(dataset.imu)) > 200
     calibrated = any(record[1] == "/tf_static" for record in records)
     assert (dataset.rig is not None) == calibrated
     assert not [kind for kind in dataset.report.counts if "damaged" in kind]

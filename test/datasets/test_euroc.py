@@ -11,6 +11,7 @@ import pytest
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError
 
+from ..some import some
 from . import recording_layouts as layouts
 
 N = layouts.N
@@ -107,7 +108,7 @@ def test_a_frame_comes_where_any_pair_has_its_lead(four) -> None:
 
 
 def test_cameras_beyond_the_calibration_are_named(four) -> None:
-    rig = open_dataset(four).rig
+    rig = some(open_dataset(four).rig)
     three = open_dataset(four, replace(rig, cameras=rig.cameras[:3]))
     assert [len(frame.images) for frame in three.frames()] == [3] * N
     assert three.report.counts == {"cam3 is not used, as the calibration has 3 cameras": 1}
@@ -178,8 +179,8 @@ def test_shuffled_rows_are_sorted(folder, sensor: str) -> None:
     dataset, frames = read(folder)
     assert [frame.stamp_ns for frame in frames] == whole.stamps_ns.tolist()
     assert all(np.array_equal(frame.images[1], layouts.image(1, i)) for i, frame in enumerate(frames))
-    assert np.array_equal(dataset.imu.gyro, whole.imu.gyro)
-    assert np.array_equal(dataset.truth.positions, whole.truth.positions)
+    assert np.array_equal(dataset.imu.gyro, some(whole.imu).gyro)
+    assert np.array_equal(dataset.truth.positions, some(whole.truth).positions)
     assert counts(dataset, f"{sensor}/data.csv: rows out of time order") > 1
 
 
@@ -210,7 +211,7 @@ def test_rows_that_are_no_numbers_are_skipped(folder) -> None:
         mav0(folder, "imu0", "data.csv"), lambda rows: [*rows[:5], "hello,1,2,3,4,5,6", "12,a,b", "\0\0\0", *rows[5:]]
     )
     dataset = open_dataset(folder)
-    assert len(dataset.imu) == len(open_dataset(folder).truth)
+    assert len(some(dataset.imu)) == len(some(open_dataset(folder).truth))
     assert counts(dataset, "imu0/data.csv: rows that are torn or not numbers") == 3
     assert example(dataset, "not numbers") == "'hello,1,2,3,4,5,6'"
 
@@ -222,10 +223,10 @@ def test_imu_rows_that_are_not_finite_are_skipped(folder, bad: str):
 
     edit_rows(mav0(folder, "imu0", "data.csv"), spoil)
     dataset = open_dataset(folder)
-    assert np.isfinite(dataset.imu.accel).all()
-    assert len(dataset.imu) == len(dataset.truth) - 2
+    assert np.isfinite(some(dataset.imu).accel).all()
+    assert len(some(dataset.imu)) == len(some(dataset.truth)) - 2
     assert counts(dataset, "NaN or inf") == 2
-    assert example(dataset, "NaN or inf") == str(dataset.truth.stamps_ns[7])
+    assert example(dataset, "NaN or inf") == str(some(dataset.truth).stamps_ns[7])
 
 
 def test_a_gap_in_the_imu_is_reported_with_its_length(folder) -> None:
@@ -246,7 +247,7 @@ def test_truth_rows_without_a_unit_quaternion_are_skipped(folder) -> None:
         lambda rows: [rows[0].split(",")[0] + ",0" * 16, *rows[1:]],
     )
     dataset = open_dataset(folder)
-    assert np.allclose(np.linalg.norm(dataset.truth.quaternions, axis=1), 1)
+    assert np.allclose(np.linalg.norm(some(dataset.truth).quaternions, axis=1), 1)
     assert counts(dataset, "unit quaternion") == 1
 
 
@@ -325,9 +326,9 @@ def test_imu_rows_in_bursts_are_spread_and_told(folder):
             ",".join([stamp, str(0.001 * i), *row[2:]]) for i, (stamp, row) in enumerate(zip(last, cells, strict=True))
         ]
 
-    sound = open_dataset(folder).imu
+    sound = some(open_dataset(folder).imu)
     edit_rows(mav0(folder, "imu0", "data.csv"), burst)
     dataset = open_dataset(folder)
-    assert len(dataset.imu) == len(sound)
-    assert np.abs(dataset.imu.stamps_ns - sound.stamps_ns).max() < 5_000_000
+    assert len(some(dataset.imu)) == len(sound)
+    assert np.abs(some(dataset.imu).stamps_ns - sound.stamps_ns).max() < 5_000_000
     assert "imu0/data.csv: readings come in bursts of 10, spread evenly over the time between" in dataset.report.notes

@@ -9,13 +9,14 @@ from letvins_ros.config import InputConfig
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import LetvinsError
 
+from ..some import some
 from . import listed_layouts as layouts
 from . import recording_layouts
 from .test_listed import replace
 
 
 def test_poses_have_a_scale_each_and_a_world_with_z_up(tmp_path: Path) -> None:
-    truth = open_dataset(layouts.four_seasons(tmp_path).path).truth
+    truth = some(open_dataset(layouts.four_seasons(tmp_path).path).truth)
     expected = recording_layouts.T_world_cam(recording_layouts.frame_seconds()) @ geometry.inverse(
         recording_layouts.T_IMU_CAM
     )
@@ -28,19 +29,19 @@ def test_images_as_taken_are_preferred_where_their_calibration_is_there(tmp_path
     for camera in range(2):
         names = [f"distorted_images/cam{camera}/{stamp}.png" for stamp in layouts.FRAMES_NS]
         layouts.put_images(path, 5 + camera, names)
-    rig = open_dataset(path).rig
+    rig = some(open_dataset(path).rig)
     assert rig.cameras[0].camera.distortion == ()
-    assert np.array_equal(next(open_dataset(path).frames()).images[0], recording_layouts.image(0, 0))
+    assert np.array_equal(some(next(open_dataset(path).frames()).images[0]), recording_layouts.image(0, 0))
     (path.parent / "calibration" / "camchain.yaml").write_text(recording_layouts.kalibr_chain())
-    assert open_dataset(path).rig.cameras[0].camera.model == "pinhole-equidistant"
-    assert np.array_equal(next(open_dataset(path).frames()).images[0], recording_layouts.image(5, 0))
-    assert np.array_equal(next(open_dataset(path, rig).frames()).images[1], recording_layouts.image(1, 0))
+    assert some(open_dataset(path).rig).cameras[0].camera.model == "pinhole-equidistant"
+    assert np.array_equal(some(next(open_dataset(path).frames()).images[0]), recording_layouts.image(5, 0))
+    assert np.array_equal(some(next(open_dataset(path, rig).frames()).images[1]), recording_layouts.image(1, 0))
 
 
 def test_one_camera_can_be_chosen_and_the_calibration_given(tmp_path: Path) -> None:
     path = layouts.four_seasons(tmp_path).path
     right = open_dataset(path, inputs=InputConfig(cameras="1"))
-    assert np.array_equal(next(right.frames()).images[0], recording_layouts.image(1, 0))
+    assert np.array_equal(some(next(right.frames()).images[0]), recording_layouts.image(1, 0))
     rig = open_dataset(path).rig
     (path.parent / "calibration").rename(tmp_path / "elsewhere")
     assert open_dataset(path).rig is None

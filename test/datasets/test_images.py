@@ -8,6 +8,8 @@ import pytest
 from letvins_ros.datasets import images
 from letvins_ros.errors import DataError
 
+from ..some import some
+
 
 def gray(level) -> np.ndarray:
     return np.full((48, 64), level, np.uint8)
@@ -49,8 +51,8 @@ def test_images_of_16_bits_keep_the_upper_eight_of_those_that_the_camera_uses(
     recording = images.open_images(tmp_path)
     for _ in range(2):
         frames = list(recording.frames())
-        assert np.array_equal(frames[0].images[0], shades)
-        assert np.array_equal(frames[19].images[0], shades * 4)
+        assert np.array_equal(some(frames[0].images[0]), shades)
+        assert np.array_equal(some(frames[19].images[0]), shades * 4)
     assert recording.report.notes == [f"cam0: images of 16 bits use {bits}, the upper 8 of these are taken"]
 
 

@@ -9,6 +9,7 @@ from letvins_ros.config import InputConfig
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError
 
+from ..some import some
 from . import recording_layouts as layouts
 
 
@@ -22,8 +23,8 @@ def test_the_body_is_the_left_camera_and_forward_is_the_worlds_x(sequence) -> No
     straight[:, 2, 3] = np.arange(layouts.N)  # along the camera's z axis
     np.savetxt(sequence.parents[1] / "poses" / "07.txt", straight.reshape(-1, 12))
     dataset = open_dataset(sequence)
-    assert np.array_equal(dataset.rig.cameras[0].T_body_cam, np.eye(4))
-    assert np.allclose(dataset.truth.positions, np.outer(np.arange(layouts.N), [1, 0, 0]))
+    assert np.array_equal(some(dataset.rig).cameras[0].T_body_cam, np.eye(4))
+    assert np.allclose(some(dataset.truth).positions, np.outer(np.arange(layouts.N), [1, 0, 0]))
 
 
 def test_test_sequences_have_no_truth(sequence) -> None:
@@ -57,21 +58,21 @@ def test_colour_cameras_are_read_where_there_is_no_gray_and_when_they_are_chosen
     sequence = layouts.kitti(tmp_path).path
     for i in range(2):
         shutil.copytree(sequence / f"image_{i}", sequence / f"image_{i + 2}")
-    chosen = open_dataset(sequence, inputs=InputConfig(cameras="2,3")).rig
+    chosen = some(open_dataset(sequence, inputs=InputConfig(cameras="2,3")).rig)
     assert [mounted.T_body_cam[0, 3] for mounted in chosen.cameras] == [-3.0 / 50, 9.0 / 50]
-    assert [mounted.T_body_cam[0, 3] for mounted in open_dataset(sequence).rig.cameras] == [0.0, layouts.BASELINE]
+    assert [mounted.T_body_cam[0, 3] for mounted in some(open_dataset(sequence).rig).cameras] == [0.0, layouts.BASELINE]
     for i in range(2):
         shutil.rmtree(sequence / f"image_{i}")
-    assert [mounted.T_body_cam[0, 3] for mounted in open_dataset(sequence).rig.cameras] == [-3.0 / 50, 9.0 / 50]
+    assert [mounted.T_body_cam[0, 3] for mounted in some(open_dataset(sequence).rig).cameras] == [-3.0 / 50, 9.0 / 50]
 
 
 def test_poses_may_lie_beside_the_images_and_have_sixteen_columns(tmp_path: Path) -> None:
     sequence = layouts.kitti(tmp_path).path
-    truth = open_dataset(sequence).truth
+    truth = some(open_dataset(sequence).truth)
     rows = np.loadtxt(tmp_path / "poses" / "07.txt")
     (tmp_path / "poses" / "07.txt").unlink()
     np.savetxt(sequence / "poses.txt", np.hstack([rows, np.tile([0, 0, 0, 1], (len(rows), 1))]))
-    np.testing.assert_allclose(open_dataset(sequence).truth.positions, truth.positions)
+    np.testing.assert_allclose(some(open_dataset(sequence).truth).positions, truth.positions)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".PNG"])

@@ -16,6 +16,7 @@ from letvins_ros.errors import DataError, LetvinsError
 from letvins_ros.evaluation.trajectory import read_reference
 from letvins_ros.sensors import fit_to_data
 
+from ..some import some
 from . import listed_layouts as layouts
 from . import recording_layouts
 
@@ -29,9 +30,9 @@ def test_a_tum_rgbd_sequence_has_images_and_truth_but_nothing_to_run_on(tmp_path
     dataset = open_dataset(path)
     frames = list(dataset.frames())
     assert [frame.stamp_ns for frame in frames] == layouts.FRAMES_NS.tolist()
-    assert np.array_equal(frames[3].images[0], recording_layouts.image(0, 3))
+    assert np.array_equal(some(frames[3].images[0]), recording_layouts.image(0, 3))
     assert (dataset.imu, dataset.report.counts) == (None, {})
-    np.testing.assert_allclose(dataset.truth.positions, layouts.T_world_imu_cam()[:, :3, 3], atol=1e-9)
+    np.testing.assert_allclose(some(dataset.truth).positions, layouts.T_world_imu_cam()[:, :3, 3], atol=1e-9)
     assert len(read_reference(path)[0]) == len(layouts.IMU_NS)
     with pytest.raises(LetvinsError, match=r"no calibration\.txt; one camera without IMU can be tracked, not run"):
         fit_to_data(Config(), dataset)
@@ -44,8 +45,8 @@ def test_a_given_calibration_places_truth_and_imu_on_its_body(tmp_path: Path) ->
     assert note in open_dataset(path).report.notes
     rig = read_rig(recording_layouts.euroc(tmp_path / "euroc").path)
     dataset = open_dataset(path, rig)
-    assert len(dataset.imu) == len(layouts.IMU_NS)
-    np.testing.assert_allclose(dataset.truth.positions, layouts.T_WORLD_IMU[:, :3, 3], atol=1e-9)
+    assert len(some(dataset.imu)) == len(layouts.IMU_NS)
+    np.testing.assert_allclose(some(dataset.truth).positions, layouts.T_WORLD_IMU[:, :3, 3], atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +57,11 @@ def test_cameras_can_be_chosen(tmp_path: Path, make, numbers: str) -> None:
     dataset = open_dataset(path, inputs=InputConfig(cameras=numbers))
     frame = next(dataset.frames())
     chosen = [int(number) for number in numbers.split(",")]
-    assert all(np.array_equal(a, recording_layouts.image(i, 0)) for a, i in zip(frame.images, chosen, strict=True))
-    whole = open_dataset(path).rig
-    for camera, i in zip(dataset.rig.cameras, chosen, strict=True):
+    assert all(
+        np.array_equal(some(a), recording_layouts.image(i, 0)) for a, i in zip(frame.images, chosen, strict=True)
+    )
+    whole = some(open_dataset(path).rig)
+    for camera, i in zip(some(dataset.rig).cameras, chosen, strict=True):
         assert np.array_equal(camera.T_body_cam, whole.cameras[i].T_body_cam)
     with pytest.raises(DataError, match=r"has no camera 2; its lists of images are \w+.txt, \w+.txt"):
         open_dataset(path, inputs=InputConfig(cameras="2"))
@@ -67,14 +70,14 @@ def test_cameras_can_be_chosen(tmp_path: Path, make, numbers: str) -> None:
 def test_of_a_uzh_fpv_sequence_rows_may_be_numbered_and_one_camera_is_enough(tmp_path: Path) -> None:
     path = layouts.uzh_fpv(tmp_path).path
     heading, *lines = (path / "groundtruth.txt").read_text().splitlines()
-    expected = open_dataset(path).truth
+    expected = some(open_dataset(path).truth)
     (path / "groundtruth.txt").write_text("\n".join([heading, *(f"{i} {line}" for i, line in enumerate(lines))]))
-    assert np.array_equal(open_dataset(path).truth.positions, expected.positions)
+    assert np.array_equal(some(open_dataset(path).truth).positions, expected.positions)
     move(path, "left_images.txt", "images.txt")  # as of the DAVIS
     (path / "right_images.txt").unlink()
     dataset = open_dataset(path)
     assert {len(frame.images) for frame in dataset.frames()} == {1}
-    assert len(dataset.imu) == len(layouts.IMU_NS)
+    assert len(some(dataset.imu)) == len(layouts.IMU_NS)
 
 
 def test_the_colour_camera_of_openloris_has_its_own_imu(tmp_path: Path) -> None:
@@ -88,23 +91,23 @@ def test_the_colour_camera_of_openloris_has_its_own_imu(tmp_path: Path) -> None:
         text = text.replace("t265_a", "d400_a").replace("Kannala-Brandt", "radial-tangential")
         (path / name).write_text(text)
     dataset = open_dataset(path)
-    (camera,) = dataset.rig.cameras
+    (camera,) = some(dataset.rig).cameras
     assert camera.camera.distortion == (0.003, 0.0007, -0.002, 0.0002, 0.0)
     np.testing.assert_allclose(camera.T_body_cam, recording_layouts.T_IMU_CAM, atol=1e-9)
-    assert dataset.rig.imu.gyro_noise == pytest.approx(5e-6**0.5)
-    assert dataset.rig.imu.accel_walk == pytest.approx(5e-7**0.5)
-    assert len(dataset.imu) == len(layouts.IMU_NS)
+    assert some(some(dataset.rig).imu).gyro_noise == pytest.approx(5e-6**0.5)
+    assert some(some(dataset.rig).imu).accel_walk == pytest.approx(5e-7**0.5)
+    assert len(some(dataset.imu)) == len(layouts.IMU_NS)
 
 
 def test_the_factory_calibration_of_openloris_imus_is_applied(tmp_path: Path) -> None:
     path = layouts.openloris(tmp_path).path
     gyro, accel = layouts.imu()
-    imu = open_dataset(path).imu
+    imu = some(open_dataset(path).imu)
     np.testing.assert_allclose(imu.gyro, gyro, atol=1e-12)
     np.testing.assert_allclose(imu.accel[::4], accel[::4], atol=1e-12)
     sensors = path / "sensors.yaml"
     sensors.write_text(sensors.read_text().replace("imu_intrinsic", "another"))
-    raw = open_dataset(path).imu
+    raw = some(open_dataset(path).imu)
     np.testing.assert_allclose(raw.gyro @ layouts.GYRO[:, :3].T - layouts.GYRO[:, 3], gyro, atol=1e-12)
 
 
@@ -112,13 +115,13 @@ def test_zero_noise_of_openloris_is_no_noise_and_an_imu_without_place_is_not_use
     path = layouts.openloris(tmp_path).path
     sensors, frames = path / "sensors.yaml", path / "trans_matrix.yaml"
     sensors.write_text(re.sub(r"5\.0*4?e-06", "0.", sensors.read_text()))
-    assert open_dataset(path).rig.imu is None
+    assert some(open_dataset(path).rig).imu is None
     frames.write_text(frames.read_text().replace("t265_gyroscope", "another"))
     dataset = open_dataset(path)
     assert dataset.imu is None
     assert any("imu not used: trans_matrix.yaml does not join" in note for note in dataset.report.notes)
-    np.testing.assert_array_equal(dataset.rig.cameras[0].T_body_cam, np.eye(4))
-    np.testing.assert_allclose(dataset.truth.positions, layouts.T_world_imu_cam()[:, :3, 3], atol=1e-9)
+    np.testing.assert_array_equal(some(dataset.rig).cameras[0].T_body_cam, np.eye(4))
+    np.testing.assert_allclose(some(dataset.truth).positions, layouts.T_world_imu_cam()[:, :3, 3], atol=1e-9)
 
 
 def test_files_that_are_missing_or_torn_are_counted(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from letvins_ros.config import InputConfig
 from letvins_ros.datasets import open_dataset
 from letvins_ros.errors import DataError
 
+from ..some import some
 from . import recording_layouts as layouts
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "tartanair_v1_sample" / "P000"
@@ -36,14 +37,14 @@ def test_v1_says_that_its_imu_and_times_are_assumed(v1) -> None:
 def test_the_frame_rate_can_be_given(v1) -> None:
     dataset = open_dataset(v1, frame_rate_hz=20.0)
     assert set(np.diff(dataset.stamps_ns)) == {50_000_000}
-    assert np.allclose(np.linalg.norm(dataset.imu.gyro, axis=1), 2 * layouts.RATE[2], atol=1e-3)
+    assert np.allclose(np.linalg.norm(some(dataset.imu).gyro, axis=1), 2 * layouts.RATE[2], atol=1e-3)
 
 
 def test_v2_keeps_its_own_imu(v2) -> None:
     dataset = open_dataset(v2)
     assert dataset.report.counts == {}
-    assert set(np.diff(dataset.imu.stamps_ns)) == {10_000_000}
-    assert dataset.rig.imu.rate_hz == 100
+    assert set(np.diff(some(dataset.imu).stamps_ns)) == {10_000_000}
+    assert some(some(dataset.rig).imu).rate_hz == 100
 
 
 def test_v2_imu_without_a_finite_row_is_an_error(v2) -> None:
@@ -57,7 +58,7 @@ def test_v2_reads_text_where_there_is_no_binary_file(v2) -> None:
     for file in sorted((v2 / "imu").glob("*.npy")):
         np.savetxt(file.with_suffix(".txt"), np.load(file))
         file.unlink()
-    assert np.array_equal(open_dataset(v2).imu.accel, whole.imu.accel)
+    assert np.array_equal(some(open_dataset(v2).imu).accel, some(whole.imu).accel)
 
 
 def test_v2_without_imu_gets_one_from_its_poses(v2) -> None:
@@ -68,7 +69,7 @@ def test_v2_without_imu_gets_one_from_its_poses(v2) -> None:
 def test_v2_intrinsics_are_those_of_a_square_90_degree_image(v2) -> None:
     for file in v2.glob("image_*/*.png"):
         cv2.imwrite(str(file), np.zeros((640, 640), np.uint8))
-    camera = open_dataset(v2).rig.cameras[0].camera
+    camera = some(open_dataset(v2).rig).cameras[0].camera
     assert camera.intrinsics == (320, 320, 320, 320)
 
 
@@ -80,16 +81,16 @@ def back_camera(v2) -> None:
     for file in (v2 / "image_lcam_front").iterdir():
         path = v2 / "image_lcam_back" / file.name.replace("front", "back")
         path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), 255 - cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
+        cv2.imwrite(str(path), 255 - some(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)))
 
 
 def test_v2_has_further_cameras_by_number_placed_by_their_poses(v2) -> None:
     back_camera(v2)
     dataset = open_dataset(v2, inputs=InputConfig(cameras="0,1,6"))
-    (front, _, back), frame = dataset.rig.cameras, next(iter(dataset.frames()))
+    (front, _, back), frame = some(dataset.rig).cameras, next(iter(dataset.frames()))
     assert np.allclose(back.T_body_cam[:3, :3], np.diag([-1, -1, 1]) @ front.T_body_cam[:3, :3], atol=1e-9)
     assert np.allclose(back.T_body_cam[:3, 3], 0, atol=1e-9)
-    assert np.array_equal(frame.images[2], 255 - frame.images[0])
+    assert np.array_equal(some(frame.images[2]), 255 - some(frame.images[0]))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_without_poses_there_is_neither_truth_nor_imu(v1) -> None:
 def test_without_right_images_the_recording_is_mono_but_for_a_stereo_rig(v1, tmp_path: Path) -> None:
     stereo = open_dataset(v1).rig
     (v1 / "image_right").rename(tmp_path / "gone")
-    assert len(open_dataset(v1).rig.cameras) == 1
+    assert len(some(open_dataset(v1).rig).cameras) == 1
     assert {len(frame.images) for frame in open_dataset(v1).frames()} == {1}
     assert {frame.images[1] is None for frame in open_dataset(v1, stereo).frames()} == {True}
 
@@ -162,15 +163,15 @@ def test_depth_and_poses_of_the_real_sample_carry_one_image_onto_another() -> No
     """The frames are right only if points seen in one image fall on the same brightness in another."""
     dataset = open_dataset(SAMPLE)
     frames = list(dataset.frames())
-    camera, T_body_cam = dataset.rig.cameras[0].camera, dataset.rig.cameras[0].T_body_cam
+    camera, T_body_cam = some(dataset.rig).cameras[0].camera, some(dataset.rig).cameras[0].T_body_cam
     assert camera.intrinsics == (320, 320, 320, 240)
-    T_world_cam = geometry.from_quaternion(dataset.truth.positions, dataset.truth.quaternions) @ T_body_cam
+    T_world_cam = geometry.from_quaternion(some(dataset.truth).positions, some(dataset.truth).quaternions) @ T_body_cam
     v, u = np.mgrid[:480:8, :640:8].reshape(2, -1)
     depth = np.load(SAMPLE / "depth_left" / "000000_left_depth.npy")[v, u]
     points = np.stack([(u - 320) / 320 * depth, (v - 240) / 320 * depth, depth], axis=1)
     moved = geometry.apply(geometry.inverse(T_world_cam[5]) @ T_world_cam[0], points)
     uv = (moved[:, :2] / moved[:, 2:] * 320 + [320, 240]).astype(np.float32)
     inside = ((uv > 0) & (uv < [639, 479])).all(axis=1)
-    there = cv2.remap(frames[5].images[0], uv[:, None], None, cv2.INTER_LINEAR).ravel()[inside]
-    here, before = (frames[i].images[0][v, u][inside].astype(float) for i in (0, 5))
+    there = cv2.remap(some(frames[5].images[0]), uv[:, :1], uv[:, 1:], cv2.INTER_LINEAR).ravel()[inside]
+    here, before = (some(frames[i].images[0])[v, u][inside].astype(float) for i in (0, 5))
     assert np.abs(there - here).mean() < 0.3 * np.abs(before - here).mean()

@@ -13,6 +13,7 @@ from letvins_ros.simulation.imu import START_NS
 from letvins_ros.simulation.rigs import FOUR_CAMERA_RIG as FOUR
 from letvins_ros.types import VioStatus
 
+from ..some import some
 from .synthetic import Quality, add_imu, config_of, estimate, posed, record, run, with_cameras_dark
 
 SECOND = 1_000_000_000
@@ -24,7 +25,7 @@ def rig_of(*cameras) -> Rig:
 
 def ate(recording, states) -> float:
     found = estimate(posed(states))
-    return rms(np.linalg.norm(absolute_error(recording.truth(found.stamps_ns), found).position, axis=1))
+    return some(rms(np.linalg.norm(absolute_error(recording.truth(found.stamps_ns), found).position, axis=1)))
 
 
 def seconds_to_start(states) -> float:

@@ -18,6 +18,8 @@ from letvins_ros.estimation.state import State
 from letvins_ros.estimation.variables import Key, Values
 from letvins_ros.geometry import exp_so3, transform
 
+from ..some import some
+
 FOCAL = 400.0
 GAUSS = RobustPixels(0.5, 1e9, factor=1e9)  # no error is beyond this scale
 SIZES = [(2, 1), (2, 2), (4, 50)]  # frames, landmarks
@@ -421,9 +423,9 @@ def test_the_kernels_need_no_folder_to_keep_what_was_compiled(tmp_path: Path, mo
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     (tmp_path / "__pycache__").touch()  # so that no folder of this name can be made
     copy = shutil.copy(vision_kernels.__file__, tmp_path / "kernels.py")
-    spec = spec_from_file_location("kernels", copy)
+    spec = some(spec_from_file_location("kernels", copy))
     kernels = module_from_spec(spec)
-    spec.loader.exec_module(kernels)
+    some(spec.loader).exec_module(kernels)
     eye, none = np.eye(3), np.zeros(3)
     assert kernels.look(eye, none, np.array([0.0, 3.0, 4.0]), eye, none, np.empty(3), np.empty(3)) == 5.0
     assert not kernels.look.stats.cache_path

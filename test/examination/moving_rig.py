@@ -12,9 +12,13 @@ from letvins_ros.examination import Examiner
 from letvins_ros.geometry import apply, exp_so3, inverse, log_so3, transform
 from letvins_ros.types import ImuSamples, Matches
 
+from ..some import some
+
 RATE_HZ, FRAME_RATE_HZ = 200, 20
 START_NS = 1_600_000_000_000_000_000
 PIXEL_NOISE = 0.1
+
+View = tuple[np.ndarray, np.ndarray]
 
 
 def make_rig() -> Rig:
@@ -62,9 +66,9 @@ def record(seed: int = 0, seconds: float = 10.0, speed: float = 2.0, true_rig: R
     points = rng.uniform([-12, -12, -6], [12, 12, 6], (900, 3))
     times = np.arange(0, seconds, 1 / FRAME_RATE_HZ)
     views = [_view(T, points, rig, true_rig or rig, rng) for T in poses(times, speed)]
-    matches = [_matches(rig, views[max(i - 1, 0)], view) for i, view in enumerate(views)]
+    matches: list[Matches | None] = [_matches(rig, views[max(i - 1, 0)], view) for i, view in enumerate(views)]
     frames_ns = START_NS + np.rint(times * 1e9).astype(np.int64)
-    return Recording(rig, _imu(rng, seconds, speed, rig.imu), frames_ns, matches)
+    return Recording(rig, _imu(rng, seconds, speed, some(rig.imu)), frames_ns, matches)
 
 
 def _imu(rng: np.random.Generator, seconds: float, speed: float, noise: ImuNoise) -> ImuSamples:
@@ -78,7 +82,7 @@ def _imu(rng: np.random.Generator, seconds: float, speed: float, noise: ImuNoise
     return ImuSamples(START_NS + np.rint(t * 1e9).astype(np.int64), gyro, accel)
 
 
-def _view(T_world_body: np.ndarray, points: np.ndarray, rig: Rig, true_rig: Rig, rng: np.random.Generator) -> tuple:
+def _view(T_world_body: np.ndarray, points: np.ndarray, rig: Rig, true_rig: Rig, rng: np.random.Generator) -> View:
     """Which points (N,) both cameras see, and where (2, N, 2) px."""
     uv, seen = [], np.ones(len(points), bool)
     for mounted in true_rig.cameras:
@@ -90,7 +94,7 @@ def _view(T_world_body: np.ndarray, points: np.ndarray, rig: Rig, true_rig: Rig,
     return rows, np.stack(uv)[:, rows]
 
 
-def _matches(rig: Rig, last: tuple, now: tuple) -> Matches:
+def _matches(rig: Rig, last: View, now: View) -> Matches:
     """Two views compared as a tracker that rejects nothing would; distances are known where stereo gives them."""
     _, i, j = np.intersect1d(last[0], now[0], return_indices=True)
     left, right = rig.cameras

@@ -24,6 +24,8 @@ from letvins_ros.networks import fold_of
 from letvins_ros.networks.deploy import Folded, deploy
 from letvins_ros.weights import LETNET2_GRAY, WeightsError, load_weights
 
+from ..some import some
+
 SIZE = (32, 48)
 INPUT, OUTPUT = "input", "output"
 
@@ -129,7 +131,7 @@ def stand_in():
         def create_builder_config(self) -> SimpleNamespace:
             return SimpleNamespace(set_flag=trt.flags.add)
 
-        def build_serialized_network(self, network, config) -> bytes:
+        def build_serialized_network(self, network, config) -> bytes | None:
             built.append(network)
             return None if trt.refuses else str(len(built) - 1).encode()
 
@@ -177,7 +179,7 @@ def images(*shapes):
 
 
 def test_letnet2_is_built_layer_by_layer_and_gives_what_torch_gives(trt) -> None:
-    fold, state = fold_of("letnet2"), load_weights(LETNET2_GRAY)
+    fold, state = some(fold_of("letnet2")), load_weights(LETNET2_GRAY)
     for_channels = lambda channels: Folded(fold(state, channels))  # noqa: E731
     runtime, asked = trt.runtime.open_on_gpu(for_channels), images(SIZE, (*SIZE, 3), (24, 32), SIZE)
     assert (runtime.name, runtime.outputs) == ("tensorrt", ("feature",))
@@ -203,7 +205,7 @@ def test_other_networks_go_by_onnx_and_in_full_precision(trt, name: str, with_pl
 
 
 def test_an_exported_engine_is_of_one_size(trt, tmp_path: Path) -> None:
-    folded = Folded(fold_of("letnet2")(load_weights(LETNET2_GRAY), 1))
+    folded = Folded(some(fold_of("letnet2"))(load_weights(LETNET2_GRAY), 1))
     folded.white = 1.0  # what an exported network takes
     (tmp_path / "n.engine").write_bytes(trt.runtime.build(folded, SIZE))
     runtime = trt.runtime.open_exported(tmp_path / "n.engine")
@@ -214,7 +216,7 @@ def test_an_exported_engine_is_of_one_size(trt, tmp_path: Path) -> None:
 
 
 def test_what_tensorrt_refuses_is_said(trt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folded = Folded(fold_of("letnet2")(load_weights(LETNET2_GRAY), 1))
+    folded = Folded(some(fold_of("letnet2"))(load_weights(LETNET2_GRAY), 1))
     runtime = trt.runtime.open_on_gpu(lambda _: folded)
     runtime(images(SIZE))
     monkeypatch.setattr(Context, "works", False)

@@ -12,7 +12,7 @@ from letvins_ros.geometry import apply, transform, yaw_rotation
 from letvins_ros.loop.closer import LoopCloser
 from letvins_ros.loop.features import KeyframeFeatures
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
-from letvins_ros.types import GnssFixes
+from letvins_ros.types import GnssFixes, Keyframe
 
 from ..geodetic import DATUM, geodetic
 from .walk import BLANK, CAMERA, SECOND, Ring, walk
@@ -65,7 +65,7 @@ def drive(it: LoopCloser, keyframes, fixes: GnssFixes, late_s: float = 0.0) -> n
     return at
 
 
-def way(metres: np.ndarray, seed: int = 0) -> list:
+def way(metres: np.ndarray, seed: int = 0) -> list[Keyframe]:
     return list(walk(STREET, metres, seed=seed, visible=1))
 
 

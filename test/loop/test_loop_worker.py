@@ -23,6 +23,8 @@ from letvins_ros.loop.worker import LoopWorker
 from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.types import Keyframe
 
+from ..some import some
+
 CAMERA = EUROC_RIG.cameras[0]
 ROOT = Path(__file__).parents[2]
 INFO = MapInfo.of(CAMERA, True)
@@ -185,7 +187,7 @@ if __name__ == "__main__":
     time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
-        worker = Path(f"/proc/{int(parent.stdout.readline())}")
+        worker = Path(f"/proc/{int(some(parent.stdout).readline())}")
         time.sleep(3.0)  # until it imports what it needs, or later
         assert worker.exists()
         parent.kill()
@@ -224,11 +226,11 @@ def test_corrections_run_smoothly_between_keyframes() -> None:
     last = exp(np.r_[0, 0, 0.2, 1.0, 0, 0])
     result = result_of([100, 200], [np.eye(4), last])
     before, start, middle, end, after = result.T_map_odom_at([0, 100, 150, 200, 900])
-    np.testing.assert_allclose(before, np.eye(4), atol=1e-12)
-    np.testing.assert_allclose(start, np.eye(4), atol=1e-12)
-    np.testing.assert_allclose(middle, exp(np.r_[0, 0, 0.1, 0.5, 0, 0]), atol=1e-9)
-    np.testing.assert_allclose(end, last, atol=1e-9)
-    np.testing.assert_allclose(after, last, atol=1e-9)
+    np.testing.assert_allclose(some(before), np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(some(start), np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(some(middle), exp(np.r_[0, 0, 0.1, 0.5, 0, 0]), atol=1e-9)
+    np.testing.assert_allclose(some(end), last, atol=1e-9)
+    np.testing.assert_allclose(some(after), last, atol=1e-9)
 
 
 def test_without_a_place_in_the_map_there_is_no_correction() -> None:

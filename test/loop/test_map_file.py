@@ -21,6 +21,7 @@ from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.place_map import PlaceMap
 from letvins_ros.writing import _remove_abandoned
 
+from ..some import some
 from .walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
 
 INFO = MapInfo.of(CAMERA, True, "mode: stereo_imu", source="ring")
@@ -115,7 +116,7 @@ while True:
 def saver(source, path):
     """A process that saves a map over and over."""
     child = subprocess.Popen([sys.executable, "-c", SAVER, str(source), str(path)], stdout=subprocess.PIPE)
-    child.stdout.readline()
+    some(child.stdout).readline()
     return child
 
 

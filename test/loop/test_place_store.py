@@ -18,6 +18,7 @@ from letvins_ros.loop.lance_store import LanceStore
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.place_map import PlaceIndex
 
+from ..some import some
 from .walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
 
 SIZE = 32
@@ -153,10 +154,10 @@ def test_what_a_killed_writer_had_added_is_there_and_no_half_of_another(tmp_path
 
     command = [sys.executable, "-c", WRITER, str(tmp_path / "db"), str(SIZE)]
     writer = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
-    assert writer.stdout.readline() == "0\n"
+    assert some(writer.stdout).readline() == "0\n"
     time.sleep(np.random.default_rng(seed).uniform(0, 0.5))
     writer.kill()
-    told = [0, *map(int, writer.stdout.read().split())]
+    told = [0, *map(int, some(writer.stdout).read().split())]
     writer.wait()
     store = LanceStore.opened(tmp_path / "db", SIZE)
     assert len(store) in (len(told), len(told) + 1)  # the last one may have been added, but not told
@@ -204,12 +205,12 @@ def test_one_process_maps_while_another_localises_in_the_same_store(tmp_path: Pa
     db, file = str(tmp_path / "db"), tmp_path / "ring.map"
     command = [sys.executable, "-c", MAPPER, db, str(file)]
     with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as mapper:
-        assert mapper.stdout.readline() == "saved\n"
+        assert some(mapper.stdout).readline() == "saved\n"
         it = closer_of(db, "localise", load_map(file, info())[0])
-        mapper.stdin.write("go on\n")
-        mapper.stdin.flush()
+        some(mapper.stdin).write("go on\n")
+        some(mapper.stdin).flush()
         answers = lap(it, 0.3, 0.9)  # while the other one maps
-        assert mapper.stdout.readline() == "done\n"
+        assert some(mapper.stdout).readline() == "done\n"
     assert answers[-1].T_map_odom is not None
     assert sum(answer.T_map_odom is not None for answer in answers) > len(answers) / 2
     assert all(answer.node is None for answer in answers)

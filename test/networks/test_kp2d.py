@@ -140,7 +140,7 @@ def v1_state():
     return build("kp2d", version="V1").state_dict()
 
 
-class CfgNode(dict):
+class CfgNode(dict[str, object]):
     """As yacs pickles the authors' configuration."""
 
 

@@ -12,6 +12,8 @@ from letvins_ros.errors import CalibrationError
 from letvins_ros.geometry import exp_so3, inverse, transform
 from letvins_ros.ros.camera_info import T_left_right, camera_of, difference
 
+from ..some import some
+
 
 def info(camera, **changes) -> SimpleNamespace:
     fx, fy, cx, cy = camera.intrinsics
@@ -25,7 +27,7 @@ def info(camera, **changes) -> SimpleNamespace:
 
 @pytest.fixture
 def camera(root: Path) -> Camera:
-    return load_config(root / "config" / "euroc" / "stereo_imu.yaml").rig.cameras[0].camera
+    return some(load_config(root / "config" / "euroc" / "stereo_imu.yaml").rig).cameras[0].camera
 
 
 def test_a_camera_is_what_its_camera_info_says(camera: Camera) -> None:

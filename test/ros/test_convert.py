@@ -16,6 +16,8 @@ from letvins_ros.ros import convert
 from letvins_ros.ros.mount import Mount
 from letvins_ros.types import FrameTracks, VioState
 
+from ..some import some
+
 rng = np.random.default_rng(3)
 NS = 1_403_636_580_763_555_584
 T = transform(exp_so3(np.array([0.3, -1.2, 2.0])), np.array([1.0, -2.0, 3.0]))
@@ -114,7 +116,7 @@ def test_imu_readings_come_back_as_they_were() -> None:
 def test_images_come_back_as_they_were(shape) -> None:
     image = rng.integers(0, 256, shape, dtype=np.uint8)
     message = convert.image_to_message(image, Header(frame_id="cam0"))
-    after = convert.image_from(message, ImageDecoder())
+    after = some(convert.image_from(message, ImageDecoder()))
     if image.ndim == 2:
         np.testing.assert_array_equal(after, image)
     else:
@@ -192,7 +194,7 @@ def test_a_package_of_ros_that_does_not_work_is_not_used(monkeypatch: pytest.Mon
         cached.cache_clear()
     try:
         image = rng.integers(0, 256, (4, 6, 3), dtype=np.uint8)
-        assert convert.image_from(convert.image_to_message(image, Header()), ImageDecoder()).shape == (4, 6)
+        assert some(convert.image_from(convert.image_to_message(image, Header()), ImageDecoder())).shape == (4, 6)
         np.testing.assert_allclose(convert.pose_from_message(convert.pose_to_message(T)), T, atol=1e-12)
     finally:
         for cached in caches:

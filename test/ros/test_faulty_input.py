@@ -19,6 +19,7 @@ from letvins_ros.ros import convert
 from letvins_ros.ros.checks import CURRENT_S
 from letvins_ros.ros.doubt import LEAST_SPEED
 
+from ..some import some
 from .harness import Ear, Stack
 
 START_S = 60
@@ -50,7 +51,7 @@ class Driver:
         while (now := time.monotonic()) < due or (len(self.ear.statuses) <= heard and now < until):
             time.sleep(0.01)
 
-    def fly(self, fault, is_told) -> float:
+    def fly(self, fault, is_told) -> float | None:
         """Send until the fault has been told for a while, or the recording ends; when it was told, s after it began."""
         sent, told_s = 0, None
         late = deque[Any]()
@@ -87,7 +88,7 @@ class Driver:
                 told_s = self.now_s - AT_S
             if told_s is not None and self.now_s - AT_S > told_s + GROWS_S:
                 break
-        return told_s
+        return some(told_s)
 
     def _image(self, camera, image, stamp_ns):
         return convert.image_to_message(image, convert.header(stamp_ns, f"cam{camera}"))

@@ -17,6 +17,7 @@ from letvins_ros.ros import convert
 from letvins_ros.ros.gnss import fix_message, fix_row
 
 from ..geodetic import DATUM, geodetic
+from ..some import some
 from .harness import Ear, Stack
 
 T_ENU_WORLD = transform(yaw_rotation(2.0), np.array([300.0, 200.0, 5.0]))
@@ -28,7 +29,7 @@ def with_gnss(recording: Path, folder: Path) -> Path:
     (folder / "mav0").mkdir(parents=True)
     for part in (recording / "mav0").iterdir():
         (folder / "mav0" / part.name).symlink_to(part)
-    truth = source.truth
+    truth = some(source.truth)
     rows = np.arange(0, len(truth), max(1, round(len(truth) / (5 * 6.0))))
     places = geodetic(apply(T_ENU_WORLD, truth.positions[rows]))
     (folder / "mav0" / "gnss0").mkdir()
@@ -58,9 +59,12 @@ def test_map_takes_gnss_and_odom_never_jumps(recording: Path, tmp_path: Path) ->
         ear.wait(lambda: "47.37" in ear.diagnostics.get("loop_closure", {}).get("datum", ""), 90, "an aligned map")
         stack.running["dataset_player"].wait(timeout=60)
         ear.wait(lambda: True, 1, "")
-    truth = open_dataset(recording).truth
+    truth = some(open_dataset(recording).truth)
     stamps = sorted(in_map.keys() & in_odom.keys())
-    true = apply(T_ENU_WORLD, np.stack([np.interp(stamps, truth.stamps_ns, column) for column in truth.positions.T], 1))
+    true = apply(
+        T_ENU_WORLD,
+        np.stack([np.interp(stamps, truth.stamps_ns, column) for column in truth.positions.T], 1),
+    )
     at = np.array([[p.x, p.y, p.z] for p in (in_map[ns].pose.pose.position for ns in stamps)])
     errors = np.linalg.norm(at - true, axis=1)
     assert errors[0] > 100  # the map is odom until it is aligned

@@ -14,6 +14,7 @@ from tf2_msgs.msg import TFMessage
 from letvins_ros.datasets import open_dataset
 from letvins_ros.ros import convert
 
+from ..some import some
 from .harness import Ear, Stack, call
 
 START_S = 60
@@ -30,7 +31,7 @@ def camera_info(camera, frame, scale=1.0):
 
 
 def test_nodes_wait_for_their_calibration_on_topics_and_then_run(recording: Path, tmp_path: Path) -> None:
-    cameras = open_dataset(recording).rig.cameras
+    cameras = some(open_dataset(recording).rig).cameras
     with (
         Stack(tmp_path, dataset=str(recording), repeat=True, rate=0.5) as stack,
         Ear(stack.domain, images=False) as ear,

@@ -14,6 +14,8 @@ from letvins_ros.ros.frames import CURRENT_S, FrameTree, apart
 from letvins_ros.ros.mount import Mount, facing
 from letvins_ros.types import VioState, VioStatus
 
+from ..some import some
+
 rng = np.random.default_rng(4)
 TURNED = Mount(from_quaternion(np.array([0.5, -0.1, 0.2]), np.array([0.0, 0.0, np.sqrt(0.5), np.sqrt(0.5)])))
 ANY = Mount(transform(exp_so3(rng.standard_normal(3)), rng.standard_normal(3)))
@@ -80,7 +82,7 @@ def test_the_bases_twist_covariance_is_that_of_small_errors(mount) -> None:
 
 
 def test_eurocs_base_looks_ahead_with_z_up(root: Path) -> None:
-    camera = load_config(root / "config" / "euroc" / "stereo_imu.yaml").rig.cameras[0]
+    camera = some(load_config(root / "config" / "euroc" / "stereo_imu.yaml").rig).cameras[0]
     R = facing(camera.T_body_cam).T_base_imu[:3, :3]
     np.testing.assert_array_equal(R, [[0, 0, 1], [0, -1, 0], [1, 0, 0]])  # the camera looks along z, x is up
     np.testing.assert_allclose(R @ camera.T_body_cam[:3, 2], [1, 0, 0], atol=0.03)
@@ -105,17 +107,17 @@ def test_a_pose_is_read_from_text() -> None:
     assert RosConfig(T_base_imu="0 0 0 0 0 0 1")
 
 
-def some(i) -> np.ndarray:
+def pose(i) -> np.ndarray:
     return transform(exp_so3(np.full(3, 0.1 * i)), np.array([i, 0.0, 0.0]))
 
 
 def test_static_transforms_are_joined_both_ways() -> None:
     tree = FrameTree()
-    tree.add("base_link", "mast", some(1), static=True)
-    tree.add("/mast", "imu", some(2), static=True)
-    tree.add("mast", "cam0", some(3), static=True)
-    np.testing.assert_allclose(tree.static("base_link", "imu"), some(1) @ some(2))
-    np.testing.assert_allclose(tree.static("imu", "cam0"), inverse(some(2)) @ some(3))
+    tree.add("base_link", "mast", pose(1), static=True)
+    tree.add("/mast", "imu", pose(2), static=True)
+    tree.add("mast", "cam0", pose(3), static=True)
+    np.testing.assert_allclose(some(tree.static("base_link", "imu")), pose(1) @ pose(2))
+    np.testing.assert_allclose(some(tree.static("imu", "cam0")), inverse(pose(2)) @ pose(3))
     assert tree.static("base_link", "wheel") is None
     np.testing.assert_array_equal(tree.static("imu", "imu"), np.eye(4))
 
@@ -123,13 +125,13 @@ def test_static_transforms_are_joined_both_ways() -> None:
 def test_a_frame_with_two_parents_is_named_while_both_are_heard() -> None:
     now = [0.0]
     tree = FrameTree(lambda: now[0])
-    tree.add("odom", "base_link", some(1), static=False)
-    tree.add("base_link", "imu", some(1), static=True)
+    tree.add("odom", "base_link", pose(1), static=False)
+    tree.add("base_link", "imu", pose(1), static=True)
     assert tree.conflicts() == []
-    tree.add("wheel_odom", "base_link", some(2), static=False)
+    tree.add("wheel_odom", "base_link", pose(2), static=False)
     assert tree.conflicts() == ["base_link has the parents odom and wheel_odom, tf allows one"]
     now[0] += CURRENT_S
-    tree.add("odom", "base_link", some(1), static=False)
+    tree.add("odom", "base_link", pose(1), static=False)
     assert tree.conflicts() == []
     assert tree.parents("imu") == ["base_link"]
 

@@ -23,6 +23,7 @@ from letvins_ros.geometry import from_quaternion, inverse, pose_from_text
 from letvins_ros.ros import convert
 from letvins_ros.types import VioStatus
 
+from ..some import some
 from .harness import Ear, Stack
 
 START_S = 60
@@ -71,11 +72,11 @@ class Frames:
 def computed_offline(recording, tracks, T_base_imu):
     """Pose (4, 4) and velocity (6,) of the base by the stamps of frames with these tracks, by the estimator alone."""
     dataset, fed, found = open_dataset(recording), 0, {}
-    estimator = VioEstimator(Config(), dataset.rig)
+    estimator = VioEstimator(Config(), some(dataset.rig))
     for frame in tracks:
-        end = int(np.searchsorted(dataset.imu.stamps_ns, estimator.imu_time(frame.stamp_ns))) + 1
+        end = int(np.searchsorted(some(dataset.imu).stamps_ns, estimator.imu_time(frame.stamp_ns))) + 1
         if end > fed:
-            estimator.add_imu(dataset.imu[fed:end])
+            estimator.add_imu(some(dataset.imu)[fed:end])
             fed = end
         state = estimator.process(frame).state
         if state.status is VioStatus.INITIALISING:
@@ -131,7 +132,7 @@ def test_odometry_is_that_of_the_base_where_the_robot_has_it(by_tf: bool, record
 
 
 def test_the_speed_of_wheels_is_taken(recording: Path, tmp_path: Path) -> None:
-    truth = open_dataset(recording).truth
+    truth = some(open_dataset(recording).truth)
     seconds = truth.stamps_ns * 1e-9
     v_world = np.gradient(truth.positions, seconds, axis=0)
     T_world_body = from_quaternion(truth.positions, truth.quaternions)

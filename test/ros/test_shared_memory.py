@@ -8,6 +8,8 @@ from pathlib import Path
 
 from letvins_ros.ros.shared_memory import fresh_ports, remove_abandoned
 
+from ..some import some
+
 HOLD = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, 2); print(flush=True); time.sleep(20)"
 
 
@@ -24,7 +26,7 @@ def test_segments_that_no_process_holds_are_removed_and_no_others(tmp_path: Path
     strange = tmp_path / "fastrtps_port7412_el"
     strange.touch()
     with subprocess.Popen([sys.executable, "-c", HOLD, str(held[1])], stdout=subprocess.PIPE) as holder:
-        holder.stdout.readline()
+        some(holder.stdout).readline()
         assert remove_abandoned(tmp_path) == 1
         assert set(tmp_path.iterdir()) == {*held, *young, strange}
         holder.kill()

@@ -22,6 +22,8 @@ from letvins_ros.ros.mount import facing
 from letvins_ros.ros.resolve import resolve
 from letvins_ros.ros.system import PROFILE, System, environment, programs
 
+from ..some import some
+
 ROOT = Path(__file__).parents[2]
 NODES = {"feature_tracker", "vio", "loop_closure", "dataset_player", "autopilot"}
 EUROC = str(ROOT / "config" / "euroc" / "stereo_imu.yaml")
@@ -57,7 +59,7 @@ def test_a_player_comes_with_a_dataset() -> None:
 def test_a_nodes_file_is_changed_by_its_other_parameters() -> None:
     given = {"config": EUROC, "tracker.method": "letnet2", "autostart": False, "qos_overrides./clock.depth": 1}
     config = resolve(given, "/drone")
-    assert config.rig.cameras[0].camera.width == 752
+    assert some(config.rig).cameras[0].camera.width == 752
     assert config.tracker.method == "letnet2"
     assert (config.ros.odom_frame, config.ros.map_frame) == ("drone/odom", "drone/map")
     assert resolve(given).ros.odom_frame == "odom"
@@ -71,8 +73,10 @@ def test_frames_that_were_named_get_no_prefix() -> None:
 
 def test_a_calibration_that_is_not_given_is_that_of_the_recording(recording: Path) -> None:
     config = resolve({"player.source": str(recording)})
-    assert len(config.rig.cameras) == 2
-    assert config.rig.cameras[0].camera.intrinsics == open_dataset(recording).rig.cameras[0].camera.intrinsics
+    assert len(some(config.rig).cameras) == 2
+    assert (
+        some(config.rig).cameras[0].camera.intrinsics == some(open_dataset(recording).rig).cameras[0].camera.intrinsics
+    )
     assert resolve({"player.source": str(recording)}, needs_rig=False).rig is None
 
 
@@ -110,7 +114,7 @@ def test_every_argument_of_the_launch_files_is_described() -> None:
 def test_every_node_is_installed_and_has_a_main(name) -> None:
     tree = ast.parse((ROOT / "letvins_ros" / "ros" / f"{name}.py").read_text())
     assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
-    installed = re.search(r"foreach\(node ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text())
+    installed = some(re.search(r"foreach\(node ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text()))
     assert name in installed[1].split()
 
 
@@ -147,7 +151,7 @@ def test_an_example_of_a_camera_has_two_or_leaves_them_to_the_topics(path) -> No
 
 
 def test_the_zeds_base_is_its_imus_axes() -> None:
-    rig = load_config(ROOT / "config" / "cameras" / "zed_2i.yaml").rig
+    rig = some(load_config(ROOT / "config" / "cameras" / "zed_2i.yaml").rig)
     np.testing.assert_array_equal(facing(rig.cameras[0].T_body_cam).T_base_imu, np.eye(4))
     np.testing.assert_allclose(rig.cameras[0].T_body_cam[:3, 3] - rig.cameras[1].T_body_cam[:3, 3], [0, 0.12, 0])
 

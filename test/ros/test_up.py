@@ -16,6 +16,8 @@ from letvins_ros.ros import up
 from letvins_ros.ros.system import System
 from letvins_ros.ros.up import Process
 
+from ..some import some
+
 ROOT = Path(__file__).parents[2]
 READY = "print('ready', flush=True)"
 WAIT = """
@@ -82,7 +84,7 @@ def runs(pid) -> bool:
 
 
 def watch(processes) -> Process:
-    return up._watch(processes, threading.Event())
+    return some(up._watch(processes, threading.Event()))
 
 
 def test_what_a_process_says_has_its_name_before_it(start, capfd: pytest.CaptureFixture[str]) -> None:
@@ -187,7 +189,7 @@ def test_children_end_with_a_parent_that_was_killed_also_those_that_ignore_signa
     command = [sys.executable, "-c", PARENT_PROCESS, "steady", "deaf"]
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as parent:
-        pids = next(line.split()[1:] for line in parent.stdout if line.startswith("children"))
+        pids = next(line.split()[1:] for line in some(parent.stdout) if line.startswith("children"))
         assert all(map(runs, pids))
         parent.kill()
     wait(lambda: not any(map(runs, pids)), 3.0)

@@ -8,6 +8,8 @@ from letvins_ros.estimation.costs.body_velocity import BodyVelocity
 from letvins_ros.geometry import transform
 from letvins_ros.ros.wheels import UNKNOWN_STD, Wheels
 
+from ..some import some
+
 MS = 1_000_000
 
 
@@ -55,6 +57,6 @@ def test_before_its_place_is_known_it_measures_nothing(added) -> None:
     assert not wheels.mounted
     wheels.add([message(10 * MS)])
     assert not added
-    assert wheels.costs(None, None) == []
+    assert wheels.costs(some(None), some(None)) == []
     wheels.mount(transform(np.eye(3), np.ones(3)))
     assert wheels.mounted

@@ -72,7 +72,7 @@ def test_features_do_not_slide_over_what_turns_and_nears(pattern):
             angle, scale = 0.004 * i, 1 + 0.003 * i
             c, s = scale * np.cos(angle), scale * np.sin(angle)
             image, truth = changed(pattern, np.array([[c, -s], [s, c]]), np.array([0.0, 0.0]))
-            led, _, _ = cv2.calcOpticalFlowPyrLK(before, image, uv, None, winSize=(15, 15))
+            led, _, _ = cv2.calcOpticalFlowPyrLK(before, image, uv, uv.copy(), winSize=(15, 15))
             uv, state, _ = follow(state, image, led)
             before = image
         inside = ((truth > 15) & (truth < [305, 225])).all(1)

@@ -32,7 +32,9 @@ def positions_true_later(hall, uv, earlier, later, camera=0):
     earlier, later = earlier + FIRST, later + FIRST
     left = hall.rig.cameras[0].camera
     maps = uv.astype(np.float32)
-    depth = 1 / cv2.remap(hall.view(earlier, 0).inverse_depth, maps[:, None, :], None, cv2.INTER_LINEAR)[:, 0]
+    depth = (
+        1 / cv2.remap(hall.view(earlier, 0).inverse_depth, maps[:, None, 0], maps[:, None, 1], cv2.INTER_LINEAR)[:, 0]
+    )
     rays = left.unproject(uv)
     points = rays / rays[:, 2:] * depth[:, None]
     T_later_earlier = inverse(hall.T_world_cam(later, camera)) @ hall.T_world_cam(earlier, 0)

@@ -23,6 +23,7 @@ from training.data.inputs import MOST, Inputs, Skipping, check_inputs
 from training.guards import InterruptedRunError, NotFiniteError, finite_layers
 from training.recipes.letnet2 import Letnet2Recipe
 
+from ..some import some
 from .tiny import RECIPES, write_photos
 
 pytest.importorskip("h5py")
@@ -280,7 +281,7 @@ def test_a_photograph_that_is_cut_off_is_found_before_the_first_step(tmp_path, e
 
     write_photos(tmp_path)
     path = tmp_path / f"train/more.{ending}"
-    cv2.imwrite(str(path), cv2.imread(str(tmp_path / "train/0.png")))
+    cv2.imwrite(str(path), some(cv2.imread(str(tmp_path / "train/0.png"))))
     check_inputs(Inputs(list_images(tmp_path / "train"), []))
     cut(path)
     with pytest.raises(DataError, match=rf"more\.{ending}: is cut off; 1 of 3 photographs are like this"):
@@ -296,7 +297,7 @@ def test_what_is_no_photograph_is_found_before_the_first_step(tmp_path, content)
         check_inputs(Inputs([tmp_path / "a.jpg"], []))
 
 
-class Torn(torch.utils.data.Dataset):
+class Torn(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     """Some of its samples cannot be read."""
 
     def __init__(self, length, bad):

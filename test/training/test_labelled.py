@@ -14,6 +14,7 @@ from training.data.pairs import PairOptions
 from training.losses import dense
 from training.tasks.segmentation import confusion, depth_figures, segmentation_figures
 
+from ..some import some
 from .pictures import picture
 
 h5py = pytest.importorskip("h5py")
@@ -36,11 +37,11 @@ def coco(tmp_path_factory):
 def test_cocos_unlabelled_pixels_stay_ignored_and_groups_are_those_of_the_table(coco):
     sample = open_labelled("coco", coco, "train", 28)[0]
     assert sample.image.shape == (90, 120, 3)
-    assert sorted(set(sample.labels.ravel())) == [1, 21, 255]
+    assert sorted(set(some(sample.labels).ravel())) == [1, 21, 255]
     table = coco_table(28)
     assert [table[i] for i in (0, 8, 24, 160, 182, 255)] == [0, 1, 3, 27, 25, 255]
     assert len(set(table[:183]) - {255}) == 28
-    assert sorted(set(open_labelled("coco", coco, "val", 183)[1].labels.ravel())) == [2, 156, 255]
+    assert sorted(set(some(open_labelled("coco", coco, "val", 183)[1].labels).ravel())) == [2, 156, 255]
 
 
 def test_cocos_27_and_171_classes_are_those_of_the_literature():
@@ -82,7 +83,7 @@ def test_cityscapes_has_its_nineteen_classes(tmp_path):
         cv2.imwrite(str(tmp_path / kind / "val" / "bonn" / file), content)
     data = open_labelled("cityscapes", tmp_path, "val", 28)
     assert (len(data), data.classes) == (1, 19)
-    assert [int(data[0].labels[row, 0]) for row in (0, 15, 30)] == [0, 18, 255]
+    assert [int(some(data[0].labels)[row, 0]) for row in (0, 15, 30)] == [0, 18, 255]
 
 
 def test_nyu_is_read_from_its_matlab_file_by_the_standard_split(tmp_path):
@@ -96,7 +97,7 @@ def test_nyu_is_read_from_its_matlab_file_by_the_standard_split(tmp_path):
     train, test = open_labelled("nyu", tmp_path, "train", 0), open_labelled("nyu", tmp_path, "val", 0)
     assert (len(train), len(test)) == (1, 2)
     assert np.array_equal(train[0].image, images[2].transpose(2, 1, 0))
-    assert np.array_equal(test[1].depth, depths[1].T)
+    assert np.array_equal(some(test[1].depth), depths[1].T)
     item = LabelledPairs(train, 1, 0, PairOptions((48, 64)))[0]
     assert item["depth_a"].shape == item["depth_b"].shape == (1, 48, 64)
     assert train[0].labels is None
@@ -121,7 +122,7 @@ def test_nyu_has_40_or_13_classes_by_its_published_mappings(tmp_path, classes, e
     savemat(tmp_path / "classMapping40.mat", {"mapClass": to_40, "className": np.array(["wall"] * 40, object)})
     savemat(tmp_path / "class13Mapping.mat", {"classMapping13": {"labels13": ["bed"] * 13, "to": to_13}})
     data = open_labelled("nyu", tmp_path, "val", classes)
-    found = data[0].labels
+    found = some(data[0].labels)
     assert (data.classes, found.shape) == (classes, (48, 64))
     assert [int(found[0, column]) for column in (40, 5, 15, 25)] == expected
 
@@ -134,7 +135,7 @@ def test_scene_parse_has_150_classes_and_others_that_count_nowhere(tmp_path):
         (tmp_path / kind / "validation").mkdir(parents=True)
         cv2.imwrite(str(tmp_path / kind / "validation" / name), content)
     data = open_labelled("scene_parse", tmp_path, "val", 150)
-    assert data[0].labels[0].tolist() == [255, 0, 149]
+    assert some(data[0].labels)[0].tolist() == [255, 0, 149]
     assert data[0].image.shape == (6, 3, 3)
 
 
@@ -154,8 +155,8 @@ def test_a_folder_of_ones_own_has_labels_and_depth_where_maps_of_a_photographs_n
     put_folder(tmp_path, "train", "a/3")
     data = open_labelled("folder", tmp_path, "train", 4)
     assert [path.stem for path in data.items] == ["1", "2"]
-    assert np.array_equal(data[0].labels, labels)
-    assert np.allclose(data[0].depth, 0.5)
+    assert np.array_equal(some(data[0].labels), labels)
+    assert np.allclose(some(data[0].depth), 0.5)
     assert data[1].depth is None
     item = LabelledPairs(data, 1, 0, PairOptions((48, 64), 3, KP2D))[0]
     assert set(item["labels_a"].unique().tolist()) <= {3, 255}

@@ -22,6 +22,7 @@ from training.tasks.pairs import Choice, KeypointMatcher, Prediction, lucas_kana
 from training.tasks.protocols import KP2D, SUPERPOINT, corner_error, our_protocol, our_row
 from training.tasks.two_view import odometry_summary, pose_summary, two_view_figures
 
+from ..some import some
 from .pictures import picture
 
 H = np.array([[0.95, 0.08, 6.0], [-0.06, 1.02, 4.0], [1e-4, -5e-5, 1.0]])
@@ -126,10 +127,10 @@ def test_hpatches_are_read_and_their_homographies_scaled(tmp_path):
     assert [p.name for p in pairs][:2] == ["i_dome_1_2", "i_dome_1_3"]
     assert len(pairs) == 10
     assert all(p.image_a.shape == (240, 320, 3) for p in pairs)
-    seen = warp(pairs[1].image_a, pairs[1].H_b_a, (240, 320)).astype(float)
+    seen = warp(pairs[1].image_a, some(pairs[1].H_b_a), (240, 320)).astype(float)
     inner = (slice(40, 200), slice(40, 280))
     assert np.abs(seen[inner] - pairs[1].image_b[inner]).mean() < 4
-    assert np.isfinite(transfer(pairs[1].H_b_a, np.array([[160.0, 120.0]]))).all()
+    assert np.isfinite(transfer(some(pairs[1].H_b_a), np.array([[160.0, 120.0]]))).all()
     assert parts([p.name for p in pairs])["light"] == [f"i_dome_1_{i}" for i in range(2, 7)]
     with pytest.raises(DataError, match="hpatches-sequences-release"):
         list(hpatches_pairs(tmp_path / "i_dome", (240, 320)))

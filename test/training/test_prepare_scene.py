@@ -19,6 +19,7 @@ from training.data.prepare_scene import prepare
 from training.data.reconstruct import Way, reconstruct
 from training.data.scene_info import read_scene_info
 
+from ..some import some
 from .pictures import picture
 
 pytest.importorskip("h5py")
@@ -143,7 +144,7 @@ def test_of_several_models_the_largest_is_taken(model, tmp_path):
 
 def test_depth_between_points_is_that_of_the_walls(model):
     view = read_model(model / "sparse")[1]
-    depth = from_points(view, SIZE)
+    depth = some(from_points(view, SIZE))
     known = depth > 0
     assert known.mean() > 0.6
     assert np.mean(np.abs(depth - render(1)[1])[known] < 0.05 * render(1)[1][known]) > 0.75
@@ -165,7 +166,7 @@ def test_stereo_is_read_column_by_column_and_loses_its_outliers(model, tmp_path)
     path = tmp_path / "stereo/depth_maps/1.png.geometric.bin"
     path.write_bytes(b"320&240&1&" + depth.astype("<f4").tobytes())
     assert read_depth_map(path)[5, 7] == 0
-    cleaned = from_stereo(tmp_path, view)
+    cleaned = some(from_stereo(tmp_path, view))
     assert (cleaned[0, :3] == 0).all()
     assert (cleaned[100] == depth[100]).all()
     path.write_bytes(b"320&240&1&abc")
@@ -181,7 +182,7 @@ def test_a_model_becomes_a_scene_of_usable_pairs(model, tmp_path):
     assert (tmp_path / "trainvaltest_list/train_list.txt").read_text() == "walls_train\n"
     scene = read_scene_info(split_scenes(tmp_path, "train")[0])
     assert len(usable_pairs(scene)) == counts["train"] == round(0.8 * sum(within))
-    assert cv2.imread(str(tmp_path / scene.image_paths[0])).shape == (*SIZE, 3)
+    assert some(cv2.imread(str(tmp_path / scene.image_paths[0]))).shape == (*SIZE, 3)
     assert read_depth(tmp_path / scene.depth_paths[0]).shape == SIZE
     prepare(model, tmp_path, "walls")
     assert (tmp_path / "trainvaltest_list/train_list.txt").read_text() == "walls_train\n"
@@ -205,7 +206,7 @@ def distorted(image, k1):
     K = np.array([[FOCAL, 0, 159.5], [0, FOCAL, 119.5], [0, 0, 1]])
     pixels = np.mgrid[: SIZE[0], : SIZE[1]][::-1].reshape(2, -1).T.astype(np.float32)
     uv = cv2.undistortPoints(pixels[:, None], K, np.array([k1, 0, 0, 0.0]), P=K).reshape(*SIZE, 2)
-    return cv2.remap(image, uv, None, cv2.INTER_LINEAR)
+    return cv2.remap(image, uv[..., 0], uv[..., 1], cv2.INTER_LINEAR)
 
 
 def with_tracks(folder):
@@ -229,12 +230,13 @@ def test_a_distorted_model_of_ones_own_is_undistorted_and_made_smaller(model, tm
     (tmp_path / "model/sparse/1/cameras.txt").write_text(f"1 OPENCV 320 240 {FOCAL} {FOCAL} 160 120 0.2 0 0 0\n")
     prepare_scene.main(tmp_path / "photos", tmp_path / "out", "walls", tmp_path / "model", 160, None)
     scene = read_scene_info(split_scenes(tmp_path / "out", "train")[0])
-    image = cv2.imread(str(tmp_path / "out" / scene.image_paths[1]))
+    image = some(cv2.imread(str(tmp_path / "out" / scene.image_paths[1])))
     assert max(image.shape) == 160
     K = scene.intrinsics[1]
     x, y = np.meshgrid(np.arange(image.shape[1]), np.arange(image.shape[0]))
     uv = np.stack([(x - K[0, 2]) / K[0, 0] * FOCAL + 159.5, (y - K[1, 2]) / K[1, 1] * FOCAL + 119.5], -1)
-    there = cv2.remap(cv2.GaussianBlur(render(1)[0], (0, 0), 1), uv.astype(np.float32), None, cv2.INTER_LINEAR)
+    maps = uv.astype(np.float32)
+    there = cv2.remap(cv2.GaussianBlur(render(1)[0], (0, 0), 1), maps[..., 0], maps[..., 1], cv2.INTER_LINEAR)
     inner = np.s_[20:-20, 20:-20]
     assert np.abs(there[inner].astype(float) - image[inner]).mean() < 6
 

@@ -22,6 +22,7 @@ from training.data.images import to_tensor
 from training.recipes.magicpoint import make_superpoint
 from training.weights import to_numpy
 
+from ..some import some
 from .pictures import picture
 from .tiny import RECIPES
 
@@ -137,8 +138,8 @@ def coco(photo_folder, tmp_path_factory):
     for split in ("train", "val"):
         (root / f"{split}2017").mkdir()
         (root / "stuffthingmaps" / f"{split}2017").mkdir(parents=True)
-        image = cv2.imread(str(photo_folder / split / "1.png"))
-        image[:, :160] //= 3  # type: ignore[misc]
+        image = some(cv2.imread(str(photo_folder / split / "1.png")))
+        image[:, :160] = image[:, :160] // 3
         labels = np.full(image.shape[:2], 119, np.uint8)
         labels[:, :150], labels[:, 150:170] = 156, 255
         cv2.imwrite(str(root / f"{split}2017" / "000000000001.jpg"), image)
@@ -270,7 +271,7 @@ def test_adaptation_takes_what_a_list_names_and_draws_it(photo_folder, tmp_path)
     adapt(photos, tmp_path / "out", "orb", 2, 48, 64, 0.0, 50, 1, "cpu", names, True)
     made = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
     assert made == ["a/0.npz", "a/0.png", "a/b/1.npz", "a/b/1.png", "c/3.npz", "c/3.png"]
-    assert cv2.imread(str(tmp_path / "out/c/3.png")).shape == (48, 64, 3)
+    assert some(cv2.imread(str(tmp_path / "out/c/3.png"))).shape == (48, 64, 3)
     names.write_text("a\nd\n")
     with pytest.raises(DataError, match=r"list\.txt: 1 of 2 lines are no photographs of .*photos: d"):
         adapt(photos, tmp_path / "out", "orb", 2, 48, 64, 0.0, 50, 1, "cpu", names)

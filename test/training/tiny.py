@@ -78,7 +78,7 @@ def write_scenes(root: Path) -> None:
             write_depth(root / split / f"{i}.h5", np.full((96, 128), 4.0, np.float32))
         photos, depths = ([f"{split}/{i}.{ending}" for i in range(2)] for ending in ("png", "h5"))
         T_cam_world = np.stack([transform(np.eye(3), np.array([-0.5 * i, 0, 0])) for i in range(2)])
-        info = SceneInfo(photos, depths, np.stack([K, K]), T_cam_world, np.array([[0, 1]]), np.array([0.5]))
+        info = SceneInfo([*photos], [*depths], np.stack([K, K]), T_cam_world, np.array([[0, 1]]), np.array([0.5]))
         write_scene_info(root / split / f"{split}.npz", info)
         (root / "scene_info").mkdir(exist_ok=True)
         (root / f"scene_info/{split}.npz").symlink_to(root / split / f"{split}.npz")
