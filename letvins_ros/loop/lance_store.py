@@ -15,7 +15,10 @@ from letvins_ros.errors import ConfigError, DataError
 
 TABLE = "places"
 EXACT_UP_TO = 50_000  # places; above, lists of 8-bit vectors
-LISTS, PROBES = 1024, 32
+LIST_SIZE = (
+    256  # places: LanceDB splits and joins lists to stay near it; of a fixed number of lists it makes a few large ones
+)
+PROBES = 32  # lists that a query looks at
 DISTANCE = "cosine"  # of unit vectors, 1 - their product; "dot" puts most places into a few lists
 REFINED = 10  # times the answers wanted, compared again in 32 bits
 MERGE_AFTER = 256  # additions: each is a file of its own
@@ -63,20 +66,23 @@ class LanceStore:
         self._list(len(numbers))
 
     def query(self, place: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        search = self._table.search(np.asarray(place, np.float32)).distance_type(DISTANCE).limit(count)
-        found = search.nprobes(PROBES).refine_factor(REFINED).select(["number", "_distance"]).to_arrow()
+        found = self._search(place, count).to_arrow()
         return found["number"].to_numpy(), 1 - found["_distance"].to_numpy()
 
     def remove(self, numbers: np.ndarray) -> None:
         if len(numbers):
             self._table.delete(f"number IN ({', '.join(map(str, numbers.tolist()))})")
 
+    def _search(self, place: np.ndarray, count: int) -> Any:
+        search = self._table.search(np.asarray(place, np.float32)).distance_type(DISTANCE).limit(count)
+        return search.nprobes(PROBES).refine_factor(REFINED).select(["number", "_distance"])
+
     def _list(self, added: int) -> None:
         """Group the places once there are many; those that come later are grouped when files are merged."""
         if not self._has_lists and added and len(self) > EXACT_UP_TO:
             from lancedb.index import IvfSq
 
-            self._table.create_index("place", config=IvfSq(distance_type=DISTANCE, num_partitions=LISTS))
+            self._table.create_index("place", config=IvfSq(distance_type=DISTANCE, target_partition_size=LIST_SIZE))
             self._has_lists = True
 
 

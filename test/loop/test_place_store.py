@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Both stores of places; that of LanceDB where it is installed: `pip install -e '.[store]'`."""
 
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from ..some import some
 from .walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
 
 SIZE = 32
+COMPARED = re.compile(r"index_comparisons=([\d.]+)( K)?")
 needs_lance = pytest.mark.skipif(find_spec("lancedb") is None, reason="LanceDB is not installed")
 
 
@@ -88,7 +90,7 @@ def grouped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from letvins_ros.loop import lance_store
 
     def of(**limits):
-        for name, value in {"EXACT_UP_TO": 1000, "LISTS": 8, **limits}.items():
+        for name, value in {"EXACT_UP_TO": 1000, "LIST_SIZE": 250, **limits}.items():
             monkeypatch.setattr(lance_store, name, value)
         store, places = lance(tmp_path / "db"), vectors(2000)
         for part in np.array_split(np.arange(2000), 4):
@@ -110,6 +112,15 @@ def test_places_that_come_after_the_lists_join_them_however_few_additions_bring_
     store, _ = grouped(UNLISTED=600)
     (index,) = store._table.list_indices()
     assert store._table.index_stats(index.name).num_unindexed_rows == 0
+
+
+@needs_lance
+def test_lists_stay_short_when_places_join_them(grouped) -> None:
+    """By what LanceDB says of a query that looks at one list: how many places it was compared with."""
+    store, places = grouped(LIST_SIZE=100, PROBES=1, UNLISTED=400)
+    plans = [store._search(places[i], 1).analyze_plan() for i in range(0, 2000, 100)]
+    compared = [float(number) * (1000 if kilo else 1) for plan in plans for number, kilo in COMPARED.findall(plan)]
+    assert 50 < sum(compared) / len(plans) < 300
 
 
 @needs_lance
