@@ -4,10 +4,14 @@
 import numpy as np
 import pytest
 
-from letvins_ros.examination import EXPLAIN_S
+from letvins_ros.config import Config, RosConfig
+from letvins_ros.examination import EXPLAIN_S, Finding
 from letvins_ros.repairs import EARLY_S
+from letvins_ros.ros.live_opinion import LiveRepairs
 from letvins_ros.second_opinion import LEAST_S, SUSPICIOUS, FirstSeconds
 from letvins_ros.types import FrameTracks
+
+from .examination.moving_rig import make_rig
 
 
 def asked(contradictions, wanted=True):
@@ -34,3 +38,25 @@ def test_it_is_never_due_without_a_contradiction_in_the_first_seconds():
     assert asked(np.full(300, SUSPICIOUS)) == []
     assert asked(np.where(t > EARLY_S - EXPLAIN_S, SUSPICIOUS + 1, 0)) == []
     assert asked(np.full(300, SUSPICIOUS + 1), wanted=False) == []
+
+
+SCALE = Finding("accel_scale", "5 % too large", 1.0, {"scale": 0.95})
+
+
+def test_a_node_takes_over_once_what_the_tracker_and_the_opinion_say():
+    repairs = LiveRepairs(Config(), make_rig())
+    assert not repairs.tracker_says((), 1.0, 1.0) and not repairs.opinion_says()
+    assert repairs.tracker_says(("accel_in_g",), 1.0, 9.8) and not repairs.tracker_says(("accel_in_g",), 1.0, 9.8)
+    repairs.opinion.finding = SCALE
+    assert repairs.opinion_says() and not repairs.opinion_says()
+    assert repairs.current.accel_scale == pytest.approx(0.95 * 9.8)
+    assert (repairs.codes(), repairs.unmended) == (["accel_in_g", "accel_scale"], None)
+    assert repairs.tracker_says((), 1.0, 1.0)
+    assert (repairs.current.accel_scale, repairs.codes()) == (0.95, ["accel_scale"])
+
+
+def test_a_node_that_is_not_to_mend_only_tells():
+    repairs = LiveRepairs(Config(ros=RosConfig(mend=False)), make_rig())
+    repairs.opinion.finding = SCALE
+    assert not repairs.opinion_says()
+    assert (repairs.current.accel_scale, repairs.codes(), repairs.unmended) == (1.0, [], SCALE)

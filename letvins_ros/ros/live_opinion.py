@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why IMU and images contradict each other, asked in a process of its own while the nodes run; needs no ROS."""
+"""What is wrong with the set-up, asked in a process of its own and mended while the nodes run; needs no ROS."""
 
 import threading
 from collections.abc import Iterable
@@ -13,6 +13,7 @@ from letvins_ros.calibration import Rig
 from letvins_ros.config import Config
 from letvins_ros.examination import EXPLAINING, Finding
 from letvins_ros.helper_process import start_helper
+from letvins_ros.repairs import Repairs
 from letvins_ros.second_opinion import FirstSeconds
 from letvins_ros.types import FrameTracks, ImuSamples
 
@@ -58,3 +59,41 @@ class LiveOpinion:
             if asked_for is self._first:  # nothing has begun anew since
                 self.finding = finding
         process.wait()
+
+
+class LiveRepairs:
+    """What the tracker and a second opinion have found wrong, as far as it is mended."""
+
+    def __init__(self, config: Config, rig: Rig) -> None:
+        self._config, self._rig = config, rig
+        self.opinion, self.current = LiveOpinion(config, rig), Repairs()
+        self._own, self._of_tracker = list[Finding](), Repairs()
+        self._tracker_codes = tuple[str, ...]()
+
+    def tracker_says(self, codes: tuple[str, ...], gyro_scale: float, accel_scale: float) -> bool:
+        """Take over what the tracker mends, with the scales of the readings; whether that is new."""
+        if codes == self._tracker_codes:
+            return False
+        self._tracker_codes, self._of_tracker = codes, Repairs(gyro_scale=gyro_scale, accel_scale=accel_scale)
+        self._update()
+        return True
+
+    def opinion_says(self) -> bool:
+        """Take over what the second opinion has found, where nodes are to mend it; whether that is new."""
+        if not self._config.ros.mend or self._own or self.opinion.finding is None:
+            return False
+        self._own = [self.opinion.finding]
+        self._update()
+        return True
+
+    @property
+    def unmended(self) -> Finding | None:
+        """What the second opinion has found, where it is left as it is."""
+        return None if self._own else self.opinion.finding
+
+    def codes(self) -> list[str]:
+        """Of all that is mended, by the tracker or here."""
+        return [*self._tracker_codes, *(finding.code for finding in self.current.mended)]
+
+    def _update(self) -> None:
+        self.current = self._of_tracker.after(self._own, self._config, self._rig)

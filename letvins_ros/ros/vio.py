@@ -12,13 +12,11 @@ from std_srvs.srv import Trigger
 
 from letvins_ros.calibration import TYPICAL_IMU
 from letvins_ros.estimation import VioEstimator, compile_kernels
-from letvins_ros.examination import Finding
 from letvins_ros.msg import FeatureTracks
-from letvins_ros.repairs import Repairs
 from letvins_ros.ros import convert
 from letvins_ros.ros.checks import MENDED, StampGate
 from letvins_ros.ros.imu_inbox import ImuStream
-from letvins_ros.ros.live_opinion import LiveOpinion
+from letvins_ros.ros.live_opinion import LiveRepairs
 from letvins_ros.ros.node import LetvinsNode
 from letvins_ros.ros.qos import IMU_DEPTH
 from letvins_ros.ros.robot import RobotFrames
@@ -77,9 +75,7 @@ class VioNode(LetvinsNode):
         self._output, self._frames = VioOutput(self, noise, self._session_ns), RobotFrames(self, rig)
         self._camera_frames: list[str] = []
         self._tracker_problems, self._tracks_doubtful = list[str](), False
-        self._mended, self._scales = tuple[str, ...](), (1.0, 1.0)  # by the tracker
-        self._repairs, self._opinion = Repairs(), LiveOpinion(self.config, rig)
-        self._rig, self._own = rig, list[Finding]()  # what this node has mended
+        self._repairs = LiveRepairs(self.config, rig)
         self.serve(Trigger, "~/reset", self._reset)
 
     def activate(self) -> None:
@@ -132,9 +128,8 @@ class VioNode(LetvinsNode):
             self._start_anew("/tf_static has the IMU elsewhere than was assumed")
         self._feed_wheels()
         self._feed_imu()
-        if self.config.ros.mend and not self._own and (found := self._opinion.finding) is not None:
-            self._own = [found]
-            self._mend()
+        if self._repairs.opinion_says():
+            self._begin_mended()
         waiting = self._queue.first()
         if waiting is None or not self._ready(waiting):
             return False
@@ -143,9 +138,8 @@ class VioNode(LetvinsNode):
             return True
         if waiting.restarted and not self._fresh:
             self._start_anew("the images' time has gone back")
-        if waiting.mended != self._mended:
-            self._mended, self._scales = waiting.mended, waiting.scales
-            self._mend()
+        if self._repairs.tracker_says(waiting.mended, *waiting.scales):
+            self._begin_mended()
         if self._reset_wanted:
             self._start_anew(self._reset_wanted)
             self._reset_wanted = ""
@@ -159,14 +153,14 @@ class VioNode(LetvinsNode):
 
     def _feed_imu(self) -> None:
         new, restarted = self._imu.take(self._take_imu())
-        new = self._repairs.of_imu(new)
+        new = self._repairs.current.of_imu(new)
         if restarted:
             self._estimator.forget_imu()
             if not self._fresh:
                 self._start_anew("the IMU's time has gone back")
         if new is None:
             return
-        self._opinion.add_imu(new)
+        self._repairs.opinion.add_imu(new)
         if self._estimator.add_imu(new):
             self.problems.note("imu values", "readings absurdly large or out of order, dropped")
         mount = self._frames.mount
@@ -217,7 +211,7 @@ class VioNode(LetvinsNode):
     def _process(self, waiting: Waiting) -> None:
         self._fresh, self._processed_at = False, time.monotonic()
         step = self._estimator.process(waiting.tracks)
-        self._opinion.add_frame(waiting.tracks, self._estimator.contradiction, self._tracker_problems)
+        self._repairs.opinion.add_frame(waiting.tracks, self._estimator.contradiction, self._tracker_problems)
         state = self._state = step.state
         self._tell_reset(state.resets, state.reason)
         mount, gyro = self._frames.mount, self._estimator.mean_gyro(state.stamp_ns)
@@ -231,19 +225,16 @@ class VioNode(LetvinsNode):
     def _start_anew(self, reason: str) -> None:
         if self._wheels is not None and self._wheels.mounted:
             self._wheels.forget()
-        self._opinion.begin_anew()
+        self._repairs.opinion.begin_anew()
         self._fresh = True  # images and IMU both go back where a recording begins again: one reset
         self._tell_reset(self._estimator.reset(reason), reason)
 
-    def _mend(self) -> None:
-        """Take over what the tracker and this have found wrong with the set-up; what came before is of no use."""
-        gyro_scale, accel_scale = self._scales
-        of_tracker = Repairs(gyro_scale=gyro_scale, accel_scale=accel_scale)
-        self._repairs = of_tracker.after(self._own, self.config, self._rig)
-        if self._repairs.refine_mounts:
+    def _begin_mended(self) -> None:
+        """Start anew with the set-up as it is mended now; what came before is of no use."""
+        if self._repairs.current.refine_mounts:
             self._estimator.refine_mounts()
         self._estimator.forget_imu()
-        codes = [*self._mended, *(finding.code for finding in self._repairs.mended)]
+        codes = self._repairs.codes()
         self._start_anew(f"mended: {', '.join(codes)}" if codes else "a tracker that mends nothing")
 
     def _tell_reset(self, resets: int, reason: str) -> None:
@@ -256,9 +247,9 @@ class VioNode(LetvinsNode):
 
     def each_second(self, reason: str) -> None:
         """Say what a second opinion has found; publish the status where no frame does it, as none can be processed."""
-        for finding in self._repairs.mended:
+        for finding in self._repairs.current.mended:
             self.problems.note(f"{finding.code}{MENDED}", finding.message)
-        if (found := self._opinion.finding) is not None and not self._own:
+        if (found := self._repairs.unmended) is not None:
             self.problems.note(found.code, found.message, sure=True)
         if time.monotonic() - self._processed_at > SILENT_S:
             self._output.silence(self._state, reason, [reason, *self.problems.current()])
