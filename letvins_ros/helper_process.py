@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from multiprocessing.connection import Connection
 
 from letvins_ros.processes import PARENT, end_with_named_parent
@@ -12,12 +14,13 @@ from letvins_ros.processes import PARENT, end_with_named_parent
 _INTERRUPT = {signal.SIGINT}
 
 
-def start_helper(module: str, pipe: Connection) -> "subprocess.Popen[bytes]":
-    """Run a module, which speaks by this end of a pipe, sees the same modules and ends with this process.
+def start_helper(serve: Callable[[Connection], None], pipe: Connection, nice: int = 0) -> "subprocess.Popen[bytes]":
+    """Call a module's function with this end of a pipe in a new process, which ends with this one.
 
     It must be called in a thread that lasts as long as the new process.
     """
-    command = [sys.executable, "-P", "-m", module, str(pipe.fileno())]
+    what = (str(pipe.fileno()), serve.__module__, serve.__name__, str(nice))
+    command = [sys.executable, "-P", "-m", "letvins_ros.helper_process", *what]
     own = {PARENT: str(os.getpid()), "PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPT)  # for the child, until it ignores Ctrl-C
     try:
@@ -26,9 +29,15 @@ def start_helper(module: str, pipe: Connection) -> "subprocess.Popen[bytes]":
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def helper_pipe() -> Connection:
-    """In the new process, before heavy imports: the pipe to the parent, to which a Ctrl-C is left."""
+def main() -> None:
+    """In the new process: heavy imports come once it is certain that it ends with its parent, which gets the Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPT)
     end_with_named_parent()
-    return Connection(int(sys.argv[1]))
+    pipe, module, name, nice = sys.argv[1:]
+    os.nice(int(nice))
+    getattr(import_module(module), name)(Connection(int(pipe)))
+
+
+if __name__ == "__main__":
+    main()

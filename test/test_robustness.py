@@ -313,7 +313,7 @@ def family(pid):
     """A process and its children, by the name of what they do."""
     children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
     return {"run": pid} | {
-        name: child for child in children for name in ("worker_process",)
+        name: child for child in children for name in ("loop.serving",)
         if name.encode() in Path(f"/proc/{child}/cmdline").read_bytes()
     }  # fmt: skip
 
@@ -324,11 +324,11 @@ def test_a_killed_loop_closer_costs_only_loops_and_map(delay_s: float, hall: Pat
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
     with subprocess.Popen(command(hall, *arguments, "--realtime"), **pipes) as process:
         until = time.monotonic() + 60
-        while "worker_process" not in family(process.pid):
+        while "loop.serving" not in family(process.pid):
             assert time.monotonic() < until
             time.sleep(0.02)
         time.sleep(delay_s)
-        os.kill(family(process.pid)["worker_process"], signal.SIGKILL)
+        os.kill(family(process.pid)["loop.serving"], signal.SIGKILL)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 1
     message = "the results lack loops and map: loop closure failed: its process ended with SIGKILL"
@@ -344,7 +344,7 @@ def test_a_killed_loop_closer_costs_only_loops_and_map(delay_s: float, hall: Pat
 def test_a_killed_run_leaves_no_process(hall: Path, tmp_path: Path) -> None:
     with subprocess.Popen(command(hall, "-o", tmp_path / "out"), stderr=subprocess.DEVNULL, env=ENVIRONMENT) as process:
         until = time.monotonic() + 60
-        while "worker_process" not in family(process.pid):
+        while "loop.serving" not in family(process.pid):
             assert time.monotonic() < until
             time.sleep(0.02)
         pids = family(process.pid).values()

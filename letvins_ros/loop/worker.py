@@ -22,7 +22,7 @@ from letvins_ros.errors import LetvinsError, Rejected
 from letvins_ros.helper_process import start_helper
 from letvins_ros.loop.log import LoopResult
 from letvins_ros.loop.map_file import MapInfo
-from letvins_ros.loop.serving import DONE
+from letvins_ros.loop.serving import DONE, serve
 from letvins_ros.types import GnssFixes, Keyframe
 from letvins_ros.writing import check_writable
 
@@ -45,7 +45,7 @@ class LoopWorker:
         if config.save_map:
             check_writable(Path(config.save_map))
         ours, theirs = Pipe()
-        self._process = start_helper("letvins_ros.loop.worker_process", theirs)
+        self._process = start_helper(serve, theirs)
         theirs.close()
         self._to_send: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._received: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -4,7 +4,7 @@
 import threading
 from collections.abc import Iterable
 from contextlib import suppress
-from multiprocessing.connection import Pipe
+from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ from letvins_ros.config import Config
 from letvins_ros.examination import EXPLAINING, Finding
 from letvins_ros.helper_process import start_helper
 from letvins_ros.repairs import Repairs
-from letvins_ros.second_opinion import FirstSeconds
+from letvins_ros.second_opinion import FirstSeconds, second_opinion
 from letvins_ros.types import FrameTracks, ImuSamples
+
+NICE = 10  # the nodes go first
 
 
 class LiveOpinion:
@@ -51,7 +53,7 @@ class LiveOpinion:
     def _ask(self, asked_for: FirstSeconds, question: Any) -> None:
         """Wait for the process, whose failure harms nobody."""
         ours, theirs = Pipe()
-        process = start_helper("letvins_ros.ros.opinion_process", theirs)
+        process = start_helper(_answer, theirs, NICE)
         theirs.close()
         with ours, suppress(EOFError, OSError):
             ours.send(question)
@@ -59,6 +61,11 @@ class LiveOpinion:
             if asked_for is self._first:  # nothing has begun anew since
                 self.finding = finding
         process.wait()
+
+
+def _answer(pipe: Connection) -> None:
+    """In its own process: answer the one question."""
+    pipe.send(second_opinion(*pipe.recv()))
 
 
 class LiveRepairs:

@@ -66,7 +66,7 @@ class Started:
                 found["letvins"] = self.process.pid
             elif words:  # of one that has ended there are none
                 names = [name for name in NODES if name in words]
-                names += ["loops"] * ("letvins_ros.loop.worker_process" in words)
+                names += ["loops"] * ("letvins_ros.loop.serving" in words)
                 found[names[0] if names else "other"] = int(folder.name)
         return found
 
