@@ -151,7 +151,9 @@ def _show_skipped(figures: dict[str, Any]) -> None:
 
 @app.command()
 def evaluate(  # noqa: PLR0913  (as many options as the command has)
-    estimates: Annotated[list[Path], typer.Argument(metavar="ESTIMATE...", help="Trajectories in TUM format.")],
+    estimates: Annotated[
+        list[Path], typer.Argument(metavar="ESTIMATE...", help="Trajectories in TUM format, or bags with odometry.")
+    ],
     reference: Annotated[
         Path, typer.Argument(metavar="REFERENCE", help="Ground truth in TUM format, or a recording with ground truth.")
     ],
@@ -165,6 +167,10 @@ def evaluate(  # noqa: PLR0913  (as many options as the command has)
         bool, typer.Option("--estimate-offset", help="Estimate the time offset, up to 1 s around --offset.")
     ] = False,
     scale: Annotated[bool, typer.Option("--scale", help="Sim(3) instead of SE(3) alignment.")] = False,
+    topic: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Topic of estimates that are bags.", show_default="letvins/odometry"),
+    ] = None,
 ) -> None:
     """Compare trajectories with ground truth, after SE(3) alignment."""
     from letvins_ros.evaluation.evaluate import Comparing, evaluate_all
@@ -172,7 +178,7 @@ def evaluate(  # noqa: PLR0913  (as many options as the command has)
     from letvins_ros.evaluation.run_metrics import summary
     from letvins_ros.terminal import aligned, columns
 
-    how = Comparing(max_diff, offset, find_offset, scale)
+    how = Comparing(max_diff, offset, find_offset, scale, topic)
     if len(estimates) == 1:
         metrics = compare(estimates[0], reference, out, how)
         print(aligned(summary(metrics)))

@@ -19,8 +19,8 @@ from letvins_ros.evaluation.trajectory import (
     associate,
     at_times,
     between,
+    read_estimate,
     read_reference,
-    read_tum,
     take,
 )
 from letvins_ros.types import Trajectory
@@ -35,13 +35,14 @@ class Comparing:
     offset_s: float = 0.0  # added to the estimate's stamps
     find_offset: bool = False  # and what is found to fit best
     with_scale: bool = False  # Sim(3) instead of SE(3) alignment
+    topic: str | None = None  # of an estimate that is a bag; None: the nodes' odometry
 
 
 _PLAIN = Comparing()
 
 
 def evaluate(estimate: Path, reference: Path, out: Path | None = None, how: Comparing = _PLAIN) -> dict[str, Any]:
-    """Absolute and relative errors of a TUM file against a TUM file, an EuRoC csv or a dataset, after alignment.
+    """Absolute and relative errors of a TUM file or a bag against a TUM file, an EuRoC csv or a dataset, aligned.
 
     Of the two the one with more poses is interpolated at the times of the other; gaps over 0.5 s are left out.
     coverage is the share of a dataset's frames that have a pose and truth, null where the reference is only a file.
@@ -86,7 +87,7 @@ def _names(paths: Sequence[Path]) -> dict[str, Path]:
 
 def _compare(estimate: Path, reference: Path, how: Comparing) -> tuple[dict[str, Any], AbsoluteError]:
     report = ReadReport()
-    (truth, frames), estimated = read_reference(reference, report), read_tum(estimate, report)
+    (truth, frames), estimated = read_reference(reference, report), read_estimate(estimate, how.topic, report)
     offset_s = how.offset_s
     if how.find_offset:
         offset_s += estimate_offset(truth, _shifted(estimated, offset_s))

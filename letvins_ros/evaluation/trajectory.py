@@ -8,6 +8,7 @@ import numpy as np
 
 from letvins_ros import geometry
 from letvins_ros.datasets import ReadReport, open_dataset
+from letvins_ros.datasets.bag_poses import read_poses
 from letvins_ros.datasets.bags import storage
 from letvins_ros.datasets.stamps import decimal, to_nanoseconds
 from letvins_ros.datasets.table import read_truth
@@ -92,6 +93,13 @@ def _number(text: str) -> Decimal:
     if number is None:
         raise ValueError(text)
     return number
+
+
+def read_estimate(path: Path, topic: str | None = None, report: ReadReport | None = None) -> Trajectory:
+    """The poses of a TUM file, or of a topic of a bag, by default the nodes' odometry. Raises DataError."""
+    if not storage.recognises(path):
+        return read_tum(path, report)
+    return _checked(path, *read_poses(path, topic))
 
 
 def read_reference(path: Path, report: ReadReport | None = None) -> tuple[Trajectory, int | None]:
