@@ -32,6 +32,7 @@ class RobotFrames:
         self._statics = node.advertise(self._messages.TFMessage, "/tf_static", LATCHED) if self._messages else None
         self._take: dict[bool, Callable[[], Iterable[Any]]] = {}  # static or not
         self._published: dict[str, np.ndarray] = {}  # T_base_child by child
+        self._wrong = set[str]()  # children published by an assumed mount, which others may still hold
         self._began = self._looked = time.monotonic()
         self.mount: Mount | None = None  # None: not known yet
         self.is_assumed = False  # as nobody has said where the IMU is
@@ -98,7 +99,7 @@ class RobotFrames:
         else:
             return self.mount
         self.is_assumed = known is None and not ros.T_base_imu
-        self._published = {}
+        self._wrong, self._published = set(self._published), {}
         x, y, z = mount.T_base_imu[:3, 3]
         text = f"{ros.base_frame} has the IMU at {x:.3f} {y:.3f} {z:.3f} m, by {source}"
         self._node.get_logger().info(text)
@@ -112,9 +113,10 @@ class RobotFrames:
             sensors[name] = mount.T_base_imu @ camera.T_body_cam
         named = {name: T for name, T in sensors.items() if name not in ("", ros.base_frame)}
         self._say_where_apart(named)
-        missing = {n: T for n, T in named.items() if n not in self._published and not self._tree.parents(n)}
+        free = {n for n in named if n not in self._published and not self._tree.parents(n)}
+        missing = {n: T for n, T in named.items() if n in free | self._wrong}
         if missing and ros.publish_static_tf and self._statics is not None:
-            self._published |= missing
+            self._published, self._wrong = self._published | missing, set()
             stamp_ns = self._node.get_clock().now().nanoseconds
             transforms = [
                 convert.transform_to_message(T, stamp_ns, ros.base_frame, name) for name, T in self._published.items()

@@ -34,6 +34,10 @@ class Wheels:
         self._T_imu_wheel = T_imu_wheel
         self.forget()
 
+    def unmount(self) -> None:
+        """Measure nothing until its place is told anew."""
+        self._sensor = None
+
     def forget(self) -> None:
         """Drop all readings: those that come are of another time."""
         self._sensor, self._last_ns = BodyVelocity(self._T_imu_wheel), -1

@@ -131,6 +131,24 @@ def test_odometry_is_that_of_the_base_where_the_robot_has_it(by_tf: bool, record
     assert sensors == ({"mast", "cam0", "cam1"} if by_tf else {"imu", "cam0", "cam1"})
 
 
+def test_a_base_that_is_told_late_is_that_of_the_odometry_from_then_on(recording: Path, tmp_path: Path) -> None:
+    T_base_imu = pose_from_text(MOUNT)
+    with Stack(tmp_path, dataset=str(recording), repeat=True) as stack, Ear(stack.domain, images=False) as ear:
+        frames = Frames(ear)
+        stack.start("feature_tracker", "vio", "dataset_player")
+        ear.wait(lambda: len(ear.poses) > 3, START_S, "odometry")
+        assert "by its own axes and the left camera's" in stack.log("vio")
+        frames.publish("base_link", "imu", T_base_imu, static=True)
+        ear.wait(lambda: ear.statuses[-1][1].resets, START_S, "odometry anew")
+        anew_ns = convert.stamp_to_ns(ear.statuses[-1][1].header.stamp)
+        ear.wait(lambda: max(set(ear.poses) & set(frames.keyframes)) > anew_ns, START_S, "a keyframe of it")
+        stack.stop()
+    stamp = max(set(ear.poses) & set(frames.keyframes))
+    T_odom_base = frames.keyframes[stamp] @ inverse(T_base_imu)
+    np.testing.assert_allclose(ear.poses[stamp][1][:3], T_odom_base[:3, 3], atol=1e-6)
+    assert stack.log("vio").count("/tf_static has the IMU elsewhere than was assumed; odom starts anew") == 1
+
+
 def test_the_speed_of_wheels_is_taken(recording: Path, tmp_path: Path) -> None:
     truth = some(open_dataset(recording).truth)
     seconds = truth.stamps_ns * 1e-9

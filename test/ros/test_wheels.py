@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,8 +8,6 @@ import pytest
 from letvins_ros.estimation.costs.body_velocity import BodyVelocity
 from letvins_ros.geometry import transform
 from letvins_ros.ros.wheels import UNKNOWN_STD, Wheels
-
-from ..some import some
 
 MS = 1_000_000
 
@@ -57,6 +56,10 @@ def test_before_its_place_is_known_it_measures_nothing(added) -> None:
     assert not wheels.mounted
     wheels.add([message(10 * MS)])
     assert not added
-    assert wheels.costs(some(None), some(None)) == []
+    frame: Any = None  # not looked at
+    assert wheels.costs(frame, frame) == []
     wheels.mount(transform(np.eye(3), np.ones(3)))
     assert wheels.mounted
+    wheels.unmount()
+    wheels.add([message(20 * MS)])
+    assert (wheels.mounted, added) == (False, [])
