@@ -7,9 +7,12 @@ from letvins_ros.calibration import ImuNoise
 from letvins_ros.config import EstimatorConfig
 
 USUAL_CHI2 = 0.7  # of an interval at the solved states, in flights whose IMU is as calibrated: 0.4 to 0.8
-LARGEST = 1e4  # factor on the variances: an IMU of a hundred times its noise tells nothing beside the images
+LARGEST = 1e8  # factor on the variances: an IMU of 10,000 times its noise tells nothing beside the images
 CONTRADICTED = 1000.0  # in the mean of a second: recordings without fault have up to 150, what is wrong 50,000
+LASTING = 100.0  # what contradicts lasts for seconds, which are so many intervals: it adds up, where noise cancels
 SLOWNESS_S = 1.0  # in which the factor comes near to what the frames show
+MOST_SHARE = 0.2  # of one frame: none alone decides
+FAR = 2.0  # a window that shows so many times the factor is no chance: the IMU pulls the images along
 
 
 class ShownNoise:
@@ -23,26 +26,30 @@ class ShownNoise:
         """follow: whether the IMU's weight is to fall; not where something else may explain what is left."""
         self._follow = follow
         self._given, self._scales = given, (config.gyro_noise_scale, config.accel_noise_scale)
-        self._measured, self._factor = (0.0, 0.0), 1.0
+        self._measured, self.factor = (0.0, 0.0), 1.0
         self._read_ns, self._share = 0, 0.0
         self.contradiction = 1.0  # the factor that would explain what is left, mean of about a second
 
     def read(self, measured: tuple[float, float], stamp_ns: int) -> None:
         """Take the densities of the noise in the readings up to a frame, as `ImuBuffer.noise` has them."""
         self._measured = measured
-        self._share = min((stamp_ns - self._read_ns) * 1e-9 / SLOWNESS_S, 0.2)  # no frame alone decides
+        self._share = min((stamp_ns - self._read_ns) * 1e-9 / SLOWNESS_S, MOST_SHARE)
         self._read_ns = stamp_ns
 
     def solved(self, chi2: float) -> None:
         """Take the mean chi-square of the window's intervals, with the noise as it has been."""
-        shown = chi2 * self._factor / USUAL_CHI2
+        shown = chi2 * self.factor / USUAL_CHI2
         self.contradiction += self._share * (shown - self.contradiction)
-        if self._follow:
-            self._factor += self._share * (min(max(shown, 1.0), LARGEST) - self._factor)
+        if not self._follow:
+            return
+        shown *= LASTING if self.contradiction > CONTRADICTED else 1.0
+        target = min(max(shown, 1.0), LARGEST)
+        is_far = not 1 / FAR < target / self.factor < FAR
+        self.factor += (MOST_SHARE if is_far else self._share) * (target - self.factor)
 
     def now(self) -> ImuNoise:
         """The noise of an interval that ends now."""
         given = (self._given.gyro_noise, self._given.accel_noise)
         pairs = zip(given, self._measured, self._scales, strict=True)
-        gyro, accel = (max(calibrated, read) * scale * self._factor**0.5 for calibrated, read, scale in pairs)
+        gyro, accel = (max(calibrated, read) * scale * self.factor**0.5 for calibrated, read, scale in pairs)
         return replace(self._given, gyro_noise=gyro, accel_noise=accel)

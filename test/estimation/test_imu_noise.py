@@ -2,7 +2,7 @@
 import pytest
 
 from letvins_ros.config import EstimatorConfig
-from letvins_ros.estimation.imu_noise import CONTRADICTED, LARGEST, USUAL_CHI2, ShownNoise
+from letvins_ros.estimation.imu_noise import CONTRADICTED, LARGEST, LASTING, USUAL_CHI2, ShownNoise
 from letvins_ros.simulation.rigs import EUROC_IMU
 
 PLAIN = EstimatorConfig(gyro_noise_scale=1.0, accel_noise_scale=1.0)
@@ -35,7 +35,22 @@ def test_vibration_counts_where_it_is_more_than_calibrated() -> None:
 @pytest.mark.parametrize(("chi2", "times"), [(9 * USUAL_CHI2, 3.0), (1e6, LARGEST**0.5)])
 def test_a_contradiction_is_answered_within_seconds_by_the_noise_that_explains_it(chi2, times) -> None:
     assert after(6.0, chi2).gyro_noise == pytest.approx(times * EUROC_IMU.gyro_noise, rel=0.05)
-    assert after(0.1, chi2).gyro_noise < 0.5 * times * EUROC_IMU.gyro_noise
+    assert after(0.05, chi2).gyro_noise < 0.6 * times * EUROC_IMU.gyro_noise  # one frame
+
+
+def test_what_contradicts_for_seconds_counts_as_more_than_noise() -> None:
+    """An error that lasts adds up, where noise of the same size cancels."""
+    factor = {times: followed(6.0, times * USUAL_CHI2).factor for times in (CONTRADICTED / 2, 2 * CONTRADICTED)}
+    assert factor[CONTRADICTED / 2] == pytest.approx(CONTRADICTED / 2, rel=0.01)
+    assert factor[2 * CONTRADICTED] == pytest.approx(2 * CONTRADICTED * LASTING, rel=0.01)
+
+
+def test_an_imu_that_agrees_again_is_trusted_again() -> None:
+    shown = followed(3.0, 1e6)
+    for i in range(200):  # the mean over a second forgets a million in seven
+        shown.read((0.0, 0.0), (60 + i) * FRAME_NS)
+        shown.solved(USUAL_CHI2 / shown.factor)
+    assert shown.factor < 2
 
 
 @pytest.mark.parametrize("follow", [True, False])

@@ -103,6 +103,14 @@ def test_a_room_that_moves_is_told_and_what_the_images_see_holds(at_rest, name: 
     assert outcome.ate_m < 0.003
 
 
+@pytest.mark.parametrize("name", [name for name in DISTURBANCES if name.startswith("platform")])
+def test_a_flight_in_a_room_that_moves_is_as_exact_as_the_images_alone(hall, clean_stereo, name: str) -> None:
+    recording = Recording(hall)
+    DISTURBANCES[name](recording)
+    _, outcome = run(recording)
+    assert outcome.ate_m < clean_stereo.ate_m
+
+
 def test_after_an_interruption_nothing_more_is_flown(monkeypatch):
     flown = list[Any]()
 
