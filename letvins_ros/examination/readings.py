@@ -11,7 +11,7 @@ KEPT_S = 20.0
 
 
 class Readings:
-    """Readings of the last seconds, with the angle that the gyro has turned since they began."""
+    """Readings of the last seconds."""
 
     def __init__(self) -> None:
         self._chunks: deque[ImuSamples] = deque()
@@ -37,8 +37,12 @@ class Readings:
         """Readings of the last so many seconds."""
         if not self._chunks:
             return ImuSamples(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros((0, 3)))
-        oldest = self._chunks[-1].stamps_ns[-1] - int(last_s * 1e9)
-        chunks = [chunk for chunk in self._chunks if chunk.stamps_ns[-1] >= oldest]
-        stamps, gyro, accel = (np.concatenate([getattr(c, n) for c in chunks]) for n in ("stamps_ns", "gyro", "accel"))
-        begin = int(np.searchsorted(stamps, oldest))
-        return ImuSamples(stamps[begin:], gyro[begin:], accel[begin:])
+        if len(self._chunks) > 1:
+            joined = (np.concatenate([getattr(c, n) for c in self._chunks]) for n in ("stamps_ns", "gyro", "accel"))
+            self._chunks = deque([_newest(ImuSamples(*joined), KEPT_S)])
+        return _newest(self._chunks[0], last_s)
+
+
+def _newest(samples: ImuSamples, last_s: float) -> ImuSamples:
+    begin = int(np.searchsorted(samples.stamps_ns, samples.stamps_ns[-1] - int(last_s * 1e9)))
+    return ImuSamples(samples.stamps_ns[begin:], samples.gyro[begin:], samples.accel[begin:])

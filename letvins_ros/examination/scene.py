@@ -2,8 +2,7 @@
 """Whether the scene goes on from one frame to the next, or is another one: a camera that was carried, or a cut."""
 
 from collections import deque
-
-import numpy as np
+from statistics import median
 
 from letvins_ros.types import Matches
 
@@ -27,7 +26,7 @@ class Scene:
             self._shares.clear()
             return False
         self.kept = len(matches.before) / before
-        self.usual = float(np.median(self._shares)) if len(self._shares) == KEPT_FRAMES else 0.0
+        self.usual = median(self._shares) if len(self._shares) == KEPT_FRAMES else 0.0
         if self.kept < SUDDEN * self.usual:
             self._shares.clear()
             return True

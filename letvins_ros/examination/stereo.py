@@ -73,7 +73,8 @@ class StereoExam:
         if not frames:
             return []
         uv = np.concatenate(frames, axis=1).astype(float)
-        if len(_rays(self._left, self._right, uv)[0]) < LEAST_MATCHES or self._fits(uv):
+        rays = _rays(self._left, self._right, uv)
+        if len(rays[0]) < LEAST_MATCHES or self._fits(*rays):
             return []
         given = fit_stereo(self._left, self._right, uv)
         faults = stereo_faults(given, self._left, since_s) or self._apart_in_time(frames, since_s)
@@ -84,9 +85,8 @@ class StereoExam:
                 return [_exchanged(given, swapped, since_s)]
         return faults
 
-    def _fits(self, uv: np.ndarray) -> bool:
-        """Whether most matches (2, M, 2) px are near their lines and in front: then nothing needs to be looked for."""
-        a, b = _rays(self._left, self._right, uv)
+    def _fits(self, a: np.ndarray, b: np.ndarray) -> bool:
+        """Whether most matches (M, 3) are near their lines and in front: then nothing needs to be looked for."""
         T = inverse(self._right.T_body_cam) @ self._left.T_body_cam
         off_px = float(np.median(np.abs(_errors(T, a, b, np.zeros(6))))) * self._right.camera.focal_px
         return off_px < LEAST_OFF_PX and float(_ahead(T, a, b).mean()) >= MOST_AHEAD
