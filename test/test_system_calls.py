@@ -66,8 +66,8 @@ def call_of(line):
 
 def leaves(line) -> bool:
     """Whether another machine is spoken to, or a name is asked for."""
-    found = some(ADDRESS.search(line))
-    return bool(found) and call_of(line) in ("connect", "sendto", "sendmsg", "sendmmsg") and (
+    found = ADDRESS.search(line)
+    return found is not None and call_of(line) in ("connect", "sendto", "sendmsg", "sendmmsg") and (
         int(found[1]) in DNS or not (found[2] or found[3]).startswith(HERE)
     )  # fmt: skip
 

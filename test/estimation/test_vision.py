@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
@@ -429,3 +432,21 @@ def test_the_kernels_need_no_folder_to_keep_what_was_compiled(tmp_path: Path, mo
     eye, none = np.eye(3), np.zeros(3)
     assert kernels.look(eye, none, np.array([0.0, 3.0, 4.0]), eye, none, np.empty(3), np.empty(3)) == 5.0
     assert not kernels.look.stats.cache_path
+
+
+LOOK = """
+import numpy as np
+from letvins_ros.estimation.costs.vision_kernels import look
+look(np.eye(3), np.zeros(3), np.ones(3), np.eye(3), np.zeros(3), np.empty(3), np.empty(3))
+"""
+
+
+def test_an_installed_package_keeps_what_was_compiled_elsewhere(root: Path, tmp_path: Path) -> None:
+    """What pip did not put there it leaves there: a folder without modules, which hides an editable installation."""
+    installed, home = tmp_path / "site-packages", tmp_path / "home"
+    shutil.copytree(root / "letvins_ros", installed / "letvins_ros", ignore=shutil.ignore_patterns("__pycache__"))
+    others = {name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR")}
+    env = {**others, "HOME": str(home), "PYTHONPATH": str(installed), "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([sys.executable, "-c", LOOK], env=env, cwd=tmp_path, check=True)
+    assert not list(installed.rglob("*.nb?"))
+    assert list((home / ".cache/letvins_ros").rglob("*.nbc"))
