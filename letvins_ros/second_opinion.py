@@ -15,7 +15,7 @@ from letvins_ros.geometry import inverse, log_so3
 from letvins_ros.repairs import EARLY_S
 from letvins_ros.types import FrameTracks, ImuSamples, VioStatus
 
-SUSPICIOUS = 50.0  # contradiction from which it is asked for; recordings without fault have up to a hundred
+SUSPICIOUS = 20.0  # contradiction from which it is asked for; recordings without fault have up to 60
 LEAST_S = 7.0  # of tracks: mounts show in turns and accelerations, of which a second may have none
 EXPLAINED = 15.0  # contradiction below which the unknowns explain it: four times the IMU's noise
 TRIED_SCALES, CLOSE_SCALE = (0.8, 1.2), 0.003  # of the accelerations, to find the best so closely
