@@ -37,7 +37,7 @@ class Distortion:
                 for i, k in enumerate(self.radial, start=1):
                     coefficients += [k * (2 * i * slope + 1), 0.0]
             found = np.polynomial.Polynomial(coefficients).trim(_NEGLIGIBLE).roots()
-            roots += [float(r.real) for r in np.atleast_1d(found) if abs(r.imag) < 1e-9 and r.real > 0]
+            roots += [float(r.real) for r in np.atleast_1d(found).astype(complex) if abs(r.imag) < 1e-9 and r.real > 0]
         return min(roots, default=np.inf)
 
     def _rational_eigenvalue(self, slope: int, pull: float) -> list[float]:

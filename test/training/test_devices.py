@@ -20,7 +20,8 @@ def test_mixing_is_refused_and_factories_obey():
         there = Elsewhere(torch.ones(3))
         assert isinstance(there + 1, Elsewhere)
         assert isinstance(torch.arange(3, device=there.device) * there, Elsewhere)
-        assert not isinstance((there * 2).cpu(), Elsewhere)
+        doubled: torch.Tensor = there * 2
+        assert not isinstance(doubled.cpu(), Elsewhere)
         with pytest.raises(RuntimeError, match="on meta and on the CPU"):
             there + torch.ones(3)
 

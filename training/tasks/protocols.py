@@ -139,7 +139,7 @@ def _right_of_shown(points: np.ndarray, H: np.ndarray, shape: tuple[int, ...]) -
     """Of keypoints with their partners (N, 4), H taking partners back: share right of those that end in the image."""
     back = transfer(H, points[:, 2:])
     shown = ((back >= 0) & (back <= np.array(shape[1::-1]) - 1)).all(axis=1)
-    return float(np.sum(_right(back, points[:, :2]) & shown) / max(shown.sum(), 1))
+    return float(np.sum(_right(back, points[:, :2]) & shown) / max(int(shown.sum()), 1))
 
 
 def _homographies(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
