@@ -8,7 +8,7 @@ from letvins_ros.config import EstimatorConfig
 
 USUAL_CHI2 = 0.7  # of an interval at the solved states, in flights whose IMU is as calibrated: 0.4 to 0.8
 LARGEST = 1e8  # factor on the variances: an IMU of 10,000 times its noise tells nothing beside the images
-CONTRADICTED = 200.0  # in the mean of a second: recordings without fault have up to 60, what is wrong some 1,000 to 100,000
+CONTRADICTED = 200.0  # in the mean of a second: recordings without fault have up to 60, faults 1,000 to 100,000
 LASTING = 100.0  # what contradicts lasts for seconds, which are so many intervals: it adds up, where noise cancels
 SLOWNESS_S = 1.0  # in which the factor comes near to what the frames show
 MOST_SHARE = 0.2  # of one frame: none alone decides
