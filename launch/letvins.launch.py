@@ -91,7 +91,10 @@ def _start(context: LaunchContext) -> list[Any]:
     if given["bag"]:
         command = ["ros2", "bag", "play", given["bag"], "--rate", str(given["rate"]), "--clock", "--delay", "1"]
         watch = _Watch("ros2 bag play")
-        actions += watch.over(ExecuteProcess(cmd=command, output="screen", prefix=ENDS_WITH_US, on_exit=watch.ended))
+        play = ExecuteProcess(
+            cmd=command, name="bag_player", output="screen", prefix=ENDS_WITH_US, on_exit=watch.ended
+        )  # fmt: skip
+        actions += watch.over(play)
     return actions + rviz
 
 

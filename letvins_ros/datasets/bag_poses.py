@@ -13,8 +13,8 @@ OURS = "letvins/odometry"
 _TYPES = ("nav_msgs/msg/Odometry", "geometry_msgs/msg/PoseWithCovarianceStamped", "geometry_msgs/msg/PoseStamped")
 
 
-def read_poses(path: Path, topic: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Stamps (N,) and rows x y z qx qy qz qw (N, 7) of a topic, by default the nodes' odometry, or the only one.
+def read_poses(path: Path, topic: str | None) -> tuple[np.ndarray, np.ndarray, str]:
+    """Stamps (N,), rows x y z qx qy qz qw (N, 7) and name of a topic, by default the nodes' odometry, or the only one.
 
     Raises DataError that lists the topics where that leaves several, or none.
     """
@@ -25,7 +25,7 @@ def read_poses(path: Path, topic: str | None) -> tuple[np.ndarray, np.ndarray]:
     whole = [(stamp_ns, message.pose) for stamp_ns, message in read if stamp_ns is not None and message is not None]
     found = [(stamp_ns, getattr(pose, "pose", pose)) for stamp_ns, pose in whole]  # with a covariance beside it
     rows = [[p.x, p.y, p.z, q.x, q.y, q.z, q.w] for p, q in ((pose.position, pose.orientation) for _, pose in found)]
-    return np.array([stamp_ns for stamp_ns, _ in found], np.int64), np.array(rows).reshape(-1, 7)
+    return np.array([stamp_ns for stamp_ns, _ in found], np.int64), np.array(rows).reshape(-1, 7), name
 
 
 def _chosen(path: Path, types: dict[str, str], topic: str | None) -> str:

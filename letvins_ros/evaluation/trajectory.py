@@ -99,7 +99,10 @@ def read_estimate(path: Path, topic: str | None = None, report: ReadReport | Non
     """The poses of a TUM file, or of a topic of a bag, by default the nodes' odometry. Raises DataError."""
     if not storage.recognises(path):
         return read_tum(path, report)
-    return _checked(path, *read_poses(path, topic))
+    stamps_ns, rows, name = read_poses(path, topic)
+    if report:
+        report.note(f"{path.name}: {name}; where the truth is of another frame than it, only the positions compare")
+    return _checked(path, stamps_ns, rows)
 
 
 def read_reference(path: Path, report: ReadReport | None = None) -> tuple[Trajectory, int | None]:

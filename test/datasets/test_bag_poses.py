@@ -6,6 +6,7 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from letvins_ros.datasets import ReadReport
 from letvins_ros.errors import DataError
 from letvins_ros.evaluation.trajectory import read_estimate
 
@@ -41,7 +42,8 @@ def recorded(path, kinds):
     ],
 )
 def test_an_estimate_may_be_a_bag_with_odometry(kinds, topic, place, tmp_path: Path) -> None:
-    read = read_estimate(recorded(tmp_path / "bag", kinds), topic)
+    read = read_estimate(recorded(tmp_path / "bag", kinds), topic, report := ReadReport())
+    assert f"bag: {list(kinds)[place]}; where the truth is of another frame" in report.notes[0]
     assert read.stamps_ns.tolist() == [10**9, 2 * 10**9]
     np.testing.assert_array_equal(read.positions, POSES[:, :3] + [place, 0, 0])
     np.testing.assert_array_equal(read.quaternions, POSES[:, 3:])
