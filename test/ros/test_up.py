@@ -83,8 +83,8 @@ def runs(pid) -> bool:
         return False
 
 
-def watch(processes) -> Process:
-    return some(up._watch(processes, threading.Event()))
+def watch(processes) -> Process | None:
+    return up._watch(processes, threading.Event())
 
 
 def test_what_a_process_says_has_its_name_before_it(start, capfd: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +124,7 @@ def test_a_failed_process_ends_the_others_with_its_code_and_its_last_words_are_t
     start, capfd: pytest.CaptureFixture[str]
 ) -> None:
     nodes = start("wordy", "failing", ready=False)
-    failed = watch(nodes)
+    failed = some(watch(nodes))
     assert failed is nodes[1]
     assert up.stop(nodes, failed) == 3
     last = capfd.readouterr().out.splitlines()[-1]
