@@ -23,7 +23,9 @@ class Readings:
         good = (samples.stamps_ns > before) & np.isfinite(samples.gyro).all(1) & np.isfinite(samples.accel).all(1)
         if not good.any():
             return
-        self._chunks.append(ImuSamples(samples.stamps_ns[good], samples.gyro[good], samples.accel[good]))
+        if not good.all():
+            samples = ImuSamples(samples.stamps_ns[good], samples.gyro[good], samples.accel[good])
+        self._chunks.append(samples)
         oldest = self._chunks[-1].stamps_ns[-1] - int(KEPT_S * 1e9)
         while self._chunks[0].stamps_ns[-1] < oldest:
             self._chunks.popleft()

@@ -48,6 +48,8 @@ class StereoExam:
 
     def __init__(self, left: MountedCamera, right: MountedCamera) -> None:
         self._left, self._right = left, right
+        self._T = inverse(right.T_body_cam) @ left.T_body_cam
+        self._E = _essential(self._T, np.zeros(6))
         self._pool: deque[np.ndarray] = deque(maxlen=KEPT_FRAMES)
         self._without, self._frames = 0, 0
 
@@ -87,14 +89,12 @@ class StereoExam:
 
     def _fits(self, a: np.ndarray, b: np.ndarray) -> bool:
         """Whether most matches (M, 3) are near their lines and in front: then nothing needs to be looked for."""
-        T = inverse(self._right.T_body_cam) @ self._left.T_body_cam
-        off_px = float(np.median(np.abs(_errors(T, a, b, np.zeros(6))))) * self._right.camera.focal_px
-        return off_px < LEAST_OFF_PX and float(_ahead(T, a, b).mean()) >= MOST_AHEAD
+        near = np.abs(_sampson(self._E, a, b)) < LEAST_OFF_PX / self._right.camera.focal_px
+        return float(near.mean()) > 0.5 and float(_ahead(self._T, a, b).mean()) >= MOST_AHEAD
 
     def _apart_in_time(self, frames: list[np.ndarray], since_s: float) -> list[Finding]:
         """Whether the matches of each frame are off together, by what the body turns between left and right image."""
-        T = inverse(self._right.T_body_cam) @ self._left.T_body_cam
-        errors = [_errors(T, *_rays(self._left, self._right, uv), np.zeros(6)) for uv in frames]
+        errors = [_errors(self._T, *_rays(self._left, self._right, uv), np.zeros(6)) for uv in frames]
         errors = [e for e in errors if len(e)]  # beyond a lens, pixels have no direction
         if not errors:
             return []
@@ -187,12 +187,20 @@ def fit_stereo(left: MountedCamera, right: MountedCamera, uv: np.ndarray) -> Ste
 
 def _errors(T_right_left: np.ndarray, a: np.ndarray, b: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Signed Sampson angles (M,) rad under a correction x (6,): rotation, baseline's direction, focal logarithm."""
+    narrow = a * np.array([1.0, 1.0, np.exp(x[5])])
+    return _sampson(_essential(T_right_left, x), narrow / np.linalg.norm(narrow, axis=1, keepdims=True), b)
+
+
+def _essential(T_right_left: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The essential matrix (3, 3) under a correction x (6,), whose last number it does not depend on."""
     R, t = exp_so3(x[:3]) @ T_right_left[:3, :3], T_right_left[:3, 3] / np.linalg.norm(T_right_left[:3, 3])
     across = np.linalg.svd(t[None])[2][1:]
-    E = skew(exp_so3(x[3:5] @ across) @ t) @ R
-    narrow = a * np.array([1.0, 1.0, np.exp(x[5])])
-    narrow = narrow / np.linalg.norm(narrow, axis=1, keepdims=True)
-    lines_b, lines_a = narrow @ E.T, b @ E
+    return np.asarray(skew(exp_so3(x[3:5] @ across) @ t) @ R)
+
+
+def _sampson(E: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Signed Sampson angles (M,) rad of directions (M, 3) of length 1."""
+    lines_b, lines_a = a @ E.T, b @ E
     algebraic = (lines_b * b).sum(1)
     slope = (lines_b**2).sum(1) + (lines_a**2).sum(1) - 2 * algebraic**2
     return np.asarray(algebraic / np.sqrt(np.maximum(slope, 1e-12)))
@@ -214,4 +222,5 @@ def _rays(
 def _ahead(T_right_left: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Which matches (M,) bool are in front of both cameras."""
     R, t = T_right_left[:3, :3], T_right_left[:3, 3]
-    return np.asarray((np.cross(b, a @ R.T) * np.cross(b, t)).sum(1) < 0)
+    turned = a @ R.T  # (b x turned) . (b x t) < 0, by Lagrange's identity
+    return np.asarray((b * b).sum(1) * (turned @ t) < (b @ t) * (turned * b).sum(1))
