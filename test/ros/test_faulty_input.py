@@ -149,7 +149,7 @@ def test_a_fault_in_flight_is_told_within_three_seconds_and_the_covariance_grows
             and any(re.match(FAULTS[fault], warning) for warning in status.warnings)
             and status.doubtful
             and status.quality < 50
-            and re.search(FAULTS[fault], ear.diagnostics["feature_tracker"]["message"])
+            and re.search(FAULTS[fault], ear.diagnostics.get("feature_tracker", {}).get("message", ""))
         )
 
     told_s = driver.fly(fault, is_told)
