@@ -94,7 +94,7 @@ class StereoExam:
 
     def _apart_in_time(self, frames: list[np.ndarray], since_s: float) -> list[Finding]:
         """Whether the matches of each frame are off together, by what the body turns between left and right image."""
-        errors = [_errors(self._T, *_rays(self._left, self._right, uv), np.zeros(6)) for uv in frames]
+        errors = [_sampson(self._E, *_rays(self._left, self._right, uv)) for uv in frames]
         errors = [e for e in errors if len(e)]  # beyond a lens, pixels have no direction
         if not errors:
             return []

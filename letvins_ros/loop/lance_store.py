@@ -15,9 +15,8 @@ from letvins_ros.errors import ConfigError, DataError
 
 TABLE = "places"
 EXACT_UP_TO = 50_000  # places; above, lists of 8-bit vectors
-LIST_SIZE = (
-    256  # places: LanceDB splits and joins lists to stay near it; of a fixed number of lists it makes a few large ones
-)
+# Places: LanceDB splits and joins lists to stay near it; of a fixed number of lists it makes a few large ones.
+LIST_SIZE = 256
 PROBES = 32  # lists that a query looks at
 DISTANCE = "cosine"  # of unit vectors, 1 - their product; "dot" puts most places into a few lists
 REFINED = 10  # times the answers wanted, compared again in 32 bits

@@ -124,10 +124,11 @@ class VioNode(LetvinsNode):
     def step(self) -> bool:
         was_assumed = self._frames.is_assumed
         self._frames.look(self._imu.frame_id, self._camera_frames)
-        if was_assumed and not self._frames.is_assumed and self._wheels is not None:
-            self._wheels.unmount()
-        if was_assumed and not self._frames.is_assumed and self._state is not None:
-            self._start_anew("/tf_static has the IMU elsewhere than was assumed")
+        if was_assumed and not self._frames.is_assumed:
+            if self._wheels is not None:
+                self._wheels.unmount()
+            if self._state is not None:
+                self._start_anew("/tf_static has the IMU elsewhere than was assumed")
         self._feed_wheels()
         self._feed_imu()
         if self._repairs.opinion_says():
