@@ -5,9 +5,12 @@
 imported here, and the nodes resolve configuration and calibration themselves. `letvins up` does the same without it.
 """
 
+import atexit
 import os
+import re
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from launch.actions import (
     OpaqueFunction,
     RegisterEventHandler,
     SetEnvironmentVariable,
+    TimerAction,
 )  # fmt: skip
 from launch.event_handlers import OnProcessIO
 from launch.events import Shutdown
@@ -33,6 +37,8 @@ PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 PARENT = "LETVINS_PARENT"  # names for a node the process with which it is to end
 ENDS_WITH_US = "setpriv --pdeathsig TERM" if shutil.which("setpriv") else None  # prefix of other programs that are to
 RESPAWN_DELAY_S, RESPAWNS = 0.1, 10
+PLAYERS = ("dataset_player", "ros2 bag play")
+SETTLE_S = 1.5  # what the nodes still publish when the recording has ended
 TEXTS = {
     "config": ("", "configuration (yaml) with the calibration; of a dataset's own where empty"),
     "dataset": ("", "recording to play: folder or bag, as for `letvins run`"),
@@ -52,7 +58,7 @@ TEXTS = {
     "gnss_topic": ("gnss", "topic of the GNSS fixes, where loop.gnss takes them into the map"),
 }
 SWITCHES = {
-    "repeat": (False, "play the dataset again and again"),
+    "repeat": (False, "play the dataset or bag again and again"),
     "localise": (False, "only localise in the map, add nothing to it"),
     "loop": (True, "start loop_closure, which publishes map->odom"),
     "use_sim_time": (False, "take the time from /clock"),
@@ -90,6 +96,7 @@ def _start(context: LaunchContext) -> list[Any]:
         actions += _node("dataset_player", given, _parameters(given) | _player(given))
     if given["bag"]:
         command = ["ros2", "bag", "play", given["bag"], "--rate", str(given["rate"]), "--clock", "--delay", "1"]
+        command += ["--loop"] * given["repeat"]
         watch = _Watch("ros2 bag play")
         play = ExecuteProcess(
             cmd=command, name="bag_player", output="screen", prefix=ENDS_WITH_US, on_exit=watch.ended
@@ -182,8 +189,8 @@ class _Watch:
         if context.is_shutdown:
             return []
         if code == 0:
-            played = self._name == "dataset_player"
-            return [EmitEvent(event=Shutdown(reason="the recording has ended"))] if played else []
+            end = EmitEvent(event=Shutdown(reason="the recording has ended"))
+            return [TimerAction(period=SETTLE_S, actions=[end])] if self._name in PLAYERS else []
         how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
         if code < 0 < self._respawns:
             self._respawns -= 1
@@ -196,9 +203,19 @@ def _rviz(context: LaunchContext, namespace: str) -> Node:
         ExecutableInPackage(package="rviz2", executable="rviz2").perform(context)
     except (LookupError, SubstitutionFailure):
         raise ValueError("rviz is true, but rviz2 is not installed: sudo apt install ros-$ROS_DISTRO-rviz2") from None
-    prefix = namespace.strip("/")
-    frame = ["-f", f"{prefix}/map"] if prefix else []
-    arguments = ["-d", str(CONFIG / "letvins.rviz"), *frame]
     return Node(
-        package="rviz2", executable="rviz2", namespace=namespace, arguments=arguments, prefix=ENDS_WITH_US
+        package="rviz2", executable="rviz2", namespace=namespace, arguments=["-d", _rviz_file(namespace.strip("/"))],
+        prefix=ENDS_WITH_US,
     )  # fmt: skip
+
+
+def _rviz_file(prefix: str) -> str:
+    """config/letvins.rviz; with a prefix a copy, for as long as the launch lasts, that has it before the frames."""
+    file = CONFIG / "letvins.rviz"
+    if not prefix:
+        return str(file)
+    folder = tempfile.mkdtemp(prefix="letvins_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    copy = Path(folder) / file.name
+    copy.write_text(re.sub(r"( Frame: )(?=\w)", rf"\1{prefix}/", file.read_text()))
+    return str(copy)

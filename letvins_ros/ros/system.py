@@ -25,7 +25,7 @@ class System:
     bag: str = _argument("", "ROS 2 bag to play with `ros2 bag play`")
     autopilot: str = _argument("", "pass odometry on to an autopilot: px4 or mavros")
     rate: float = _argument(1.0, "speed of playing")
-    repeat: bool = _argument(False, "play the dataset again and again")
+    repeat: bool = _argument(False, "play the dataset or bag again and again")
     load_map: str = _argument(
         "", "map file to start with; map->odom comes once the place is recognised, or given by /initialpose"
     )

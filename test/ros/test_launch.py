@@ -132,18 +132,26 @@ def test_an_argument_that_cannot_be_used_is_named_before_anything_starts(given, 
         launching(ROOT / "launch" / "letvins.launch.py", **given)
 
 
-@pytest.mark.parametrize(("namespace", "frame"), [("", "map"), ("drone", "drone/map"), ("/drone", "drone/map")])
-def test_rviz_is_started_in_the_namespace_with_its_map_as_fixed_frame(
-    namespace: str, frame: str, launching, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("namespace", "prefix"), [("", ""), ("drone", "drone/"), ("/drone", "drone/")])
+def test_rviz_is_started_in_the_namespace_with_its_frames(
+    namespace: str, prefix: str, launching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launch_ros = sys.modules["launch_ros.substitutions"]
     monkeypatch.setattr(launch_ros.ExecutableInPackage, "perform", lambda self, context: "/opt/rviz2")
+    monkeypatch.setattr("atexit.register", lambda remove, folder, **_: removed.append((remove, folder)))
+    removed = list[Any]()
     _, actions = launching(ROOT / "launch" / "letvins.launch.py", config=EUROC, rviz="true", namespace=namespace)
     started = nodes(actions)["rviz2"]
-    file = Path(started["arguments"][1])
-    fixed = yaml.safe_load(file.read_text())["Visualization Manager"]["Global Options"]["Fixed Frame"]
-    assert started["namespace"] == namespace
-    assert dict(zip(*[iter(started["arguments"])] * 2, strict=True)).get("-f", fixed) == frame
+    option, file = started["arguments"]
+    shown = yaml.safe_load(Path(file).read_text())["Visualization Manager"]
+    assert (option, started["namespace"]) == ("-d", namespace)
+    assert shown["Global Options"]["Fixed Frame"] == f"{prefix}map"
+    assert shown["Views"]["Current"]["Target Frame"] == f"{prefix}base_link"
+    assert shown["Displays"][0]["Reference Frame"] == "<Fixed Frame>"
+    assert len(removed) == bool(prefix)
+    for remove, folder in removed:
+        remove(folder)
+        assert not Path(file).exists()
 
 
 def watch_of(actions, name):
@@ -181,11 +189,25 @@ def test_a_killed_node_is_started_again_some_times_where_that_is_wanted(launchin
         on_exit(ended(-9), RUNNING)
 
 
-def test_the_end_of_the_recording_ends_the_launch(launching) -> None:
-    actions = launching(ROOT / "launch" / "letvins.launch.py", dataset=str(ROOT), respawn="true")[1]
-    assert not nodes(actions)["dataset_player"]["respawn"]
-    (event,) = watch_of(actions, "dataset_player")[0](ended(0), RUNNING)
+@pytest.mark.parametrize("name", ["dataset", "bag"])
+def test_the_end_of_the_recording_ends_the_launch(name: str, launching) -> None:
+    actions = launching(ROOT / "launch" / "letvins.launch.py", respawn="true", **{name: str(ROOT)})[1]
+    started = [action.keywords for action in actions if action.kind in ("Node", "ExecuteProcess")]
+    (player,) = [process for process in started if process["name"] in ("dataset_player", "bag_player")]
+    assert not player.get("respawn")
+    (later,) = player["on_exit"](ended(0), RUNNING)
+    (event,) = later.keywords["actions"]
+    assert later.keywords["period"] > 0  # for what the nodes still have to do
     assert event.keywords["event"].kind == "Shutdown"
+    assert watch_of(actions, "vio")[0](ended(0), RUNNING) == []
+
+
+@pytest.mark.parametrize("repeat", ["false", "true"])
+def test_a_bag_is_played_again_and_again_where_that_is_wanted(repeat: str, launching) -> None:
+    actions = launching(ROOT / "launch" / "letvins.launch.py", bag=EUROC, repeat=repeat)[1]
+    (command,) = [action.keywords["cmd"] for action in actions if action.kind == "ExecuteProcess"]
+    assert command[:4] == ["ros2", "bag", "play", EUROC]
+    assert ("--loop" in command) == (repeat == "true")
 
 
 def test_all_that_is_started_ends_with_the_launch(launching, monkeypatch: pytest.MonkeyPatch) -> None:
