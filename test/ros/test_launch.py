@@ -138,8 +138,8 @@ def test_rviz_is_started_in_the_namespace_with_its_frames(
 ) -> None:
     launch_ros = sys.modules["launch_ros.substitutions"]
     monkeypatch.setattr(launch_ros.ExecutableInPackage, "perform", lambda self, context: "/opt/rviz2")
-    monkeypatch.setattr("atexit.register", lambda remove, folder, **_: removed.append((remove, folder)))
     removed = list[Any]()
+    monkeypatch.setattr("atexit.register", lambda remove, folder, **_: removed.append((remove, folder)))
     _, actions = launching(ROOT / "launch" / "letvins.launch.py", config=EUROC, rviz="true", namespace=namespace)
     started = nodes(actions)["rviz2"]
     option, file = started["arguments"]
