@@ -30,7 +30,7 @@ from letvins_ros.loop.log import LoopResult
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.worker import LoopWorker
 from letvins_ros.repairs import EARLY_S, Repairs
-from letvins_ros.second_opinion import FirstSeconds, second_opinion
+from letvins_ros.second_opinion import FirstSeconds, Opinion, second_opinion
 from letvins_ros.sensors import fit_to_data
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.tracking.follower import Follower
@@ -172,12 +172,12 @@ class _Pass:
 
     def _look_again(self, first: Sequence[FrameTracks]) -> None:
         """Take a second opinion where IMU and images contradict each other, and nothing found so far explains it."""
-        examiner = self._odometry.examiner
-        if self._imu is None or any(finding.code in EXPLAINING for finding in examiner.findings()):
-            return
-        opinion = second_opinion(first, self._imu, self.config, self.rig, self._first.suspected_s)
-        if opinion is not None:
-            examiner.add_finding(opinion)
+        examiner, opinion = self._odometry.examiner, Opinion()
+        if self._imu is not None and not any(finding.code in EXPLAINING for finding in examiner.findings()):
+            opinion = second_opinion(first, self._imu, self.config, self.rig, self._first.suspected_s)
+        self._first.answered(opinion)
+        if opinion.finding is not None:
+            examiner.add_finding(opinion.finding)
 
     def _process(self, frame: ImageFrame) -> FrameResult:
         tracks, step, tracker_ms, estimator_ms = self._odometry.process(frame)

@@ -2,7 +2,7 @@
 """Why IMU and images contradict each other: the first seconds are estimated once more, with more unknowns."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -30,13 +30,22 @@ SETTLED = 0.3  # of a change, by which it may differ halfway: what the motion do
 Cameras = tuple[MountedCamera, ...]
 
 
+@dataclass(frozen=True)
+class Opinion:
+    """What a second opinion says."""
+
+    finding: Finding | None = None
+    later: bool = False  # whether more frames are needed: there is too little motion yet, or mounts have not settled
+
+
 class FirstSeconds:
-    """Keeps the first seconds of tracks until a second opinion about them is due, or no more."""
+    """Keeps the first seconds of tracks until second opinions about them are due, or no more."""
 
     def __init__(self, wanted: bool) -> None:
         """wanted: whether there may ever be one."""
         self._tracks: list[FrameTracks] | None = [] if wanted else None
-        self.suspected_s = np.inf  # since when it is needed, s from the first frame
+        self.suspected_s = np.inf  # since when one is needed, s from the first frame
+        self._next_s, self._asked = LEAST_S, False
 
     @property
     def wanted(self) -> bool:
@@ -44,30 +53,40 @@ class FirstSeconds:
         return self._tracks is not None
 
     def add(self, tracks: FrameTracks, contradiction: float) -> list[FrameTracks]:
-        """Take a frame and the contradiction after it; all frames so far when the second opinion is due, once."""
-        if self._tracks is None:
+        """Take a frame and the contradiction after it; all frames so far when a second opinion is due.
+
+        After it there is none until that one is `answered`.
+        """
+        kept = self._tracks
+        if kept is None:
             return []
-        self._tracks.append(tracks)
-        now_s = (tracks.stamp_ns - self._tracks[0].stamp_ns) * 1e-9
+        kept.append(tracks)
+        now_s = (tracks.stamp_ns - kept[0].stamp_ns) * 1e-9
         if contradiction > SUSPICIOUS:
             self.suspected_s = min(self.suspected_s, now_s)
-        due_s = max(self.suspected_s + EXPLAIN_S, LEAST_S)
-        if now_s < min(due_s, EARLY_S):
+        if now_s >= EARLY_S:
+            self._tracks = None
             return []
-        kept, self._tracks = self._tracks, None
-        return kept if now_s < EARLY_S else []
+        if self._asked or now_s < max(self.suspected_s + EXPLAIN_S, self._next_s):
+            return []
+        self._asked, self._next_s = True, now_s + EXPLAIN_S
+        return kept.copy()
+
+    def answered(self, opinion: Opinion) -> None:
+        """Another one becomes due where more frames are needed."""
+        self._asked = False
+        if not opinion.later:
+            self._tracks = None
 
 
-def second_opinion(
-    tracks: Sequence[FrameTracks], imu: ImuSamples, config: Config, rig: Rig, since_s: float
-) -> Finding | None:
-    """What of the set-up explains the contradiction, None where nothing does; tracks are those of the first frames."""
+def second_opinion(tracks: Sequence[FrameTracks], imu: ImuSamples, config: Config, rig: Rig, since_s: float) -> Opinion:
+    """What of the set-up explains the contradiction, if anything does; tracks are those of the first frames."""
     if not _moving(tracks):
-        return None
+        return Opinion(later=True)
     config = replace(config, estimator=replace(config.estimator, estimate_extrinsics=True))
     given, halfway, cameras = _left_over(tracks, imu, config, rig)
     if not np.isfinite(given) or (given < EXPLAINED and not any(_moved(rig.cameras, cameras))):
-        return None
+        return Opinion()
     from scipy.optimize import minimize_scalar  # 20 MB that few runs need
 
     def left(scale: float) -> float:  # smaller accelerations leave less of whatever is wrong with them
@@ -78,8 +97,11 @@ def second_opinion(
     scale, least = float(best.x), float(best.fun)
     if abs(scale - 1) > LEAST_SCALE and least < min(EXPLAINED, LESS * given):
         text = f"IMU and images agree with {scale:.3f} times the accelerations"
-        return Finding("accel_scale", text, since_s, {"scale": scale})
-    return _of_mounts(rig.cameras, halfway, cameras, since_s) if given < EXPLAINED else None
+        return Opinion(Finding("accel_scale", text, since_s, {"scale": scale}))
+    if given >= EXPLAINED:
+        return Opinion()
+    mounts = _of_mounts(rig.cameras, halfway, cameras, since_s)
+    return Opinion(mounts, later=mounts is None)
 
 
 def _moving(tracks: Sequence[FrameTracks]) -> bool:
@@ -116,7 +138,10 @@ def _moved(given: Cameras, found: Cameras) -> tuple[bool, bool]:
 
 
 def _of_mounts(given: Cameras, halfway: Cameras, found: Cameras, since_s: float) -> Finding | None:
-    """How the first two cameras stand against each other; turns of both against the IMU are the examiner's."""
+    """How the first two cameras stand against each other, None while that goes on changing.
+
+    Turns of both against the IMU are the examiner's.
+    """
     (longer, turn), (longer_before, turn_before) = _change(given, found), _change(given, halfway)
     angle_rad = float(np.linalg.norm(turn))
     far, turned = _moved(given, found)

@@ -8,19 +8,21 @@ from letvins_ros.config import Config, RosConfig
 from letvins_ros.examination import EXPLAIN_S, Finding
 from letvins_ros.repairs import EARLY_S
 from letvins_ros.ros.live_opinion import LiveRepairs
-from letvins_ros.second_opinion import LEAST_S, SUSPICIOUS, FirstSeconds
+from letvins_ros.second_opinion import LEAST_S, SUSPICIOUS, FirstSeconds, Opinion
 from letvins_ros.types import FrameTracks
 
 from .examination.moving_rig import make_rig
 
 
-def asked(contradictions, wanted=True):
-    """When, s, and about how many frames, of ten a second."""
-    first, when = FirstSeconds(wanted), []
+def asked(contradictions, wanted=True, answers=()):
+    """When, s, and about how many frames, of ten a second; after the answers none is given."""
+    first, when, answers = FirstSeconds(wanted), [], iter(answers)
     for i, contradiction in enumerate(contradictions):
         tracks = FrameTracks(i * 10**8, np.zeros(0, int), np.zeros((2, 0, 2), np.float32), np.zeros(0, np.int32))
         if kept := first.add(tracks, contradiction):
             when.append((i / 10, len(kept)))
+            if answer := next(answers, None):
+                first.answered(answer)
     return when
 
 
@@ -31,6 +33,14 @@ def test_it_is_due_once_some_time_after_the_contradiction(since_s):
     ((when_s, frames),) = asked(np.where(t >= since_s, SUSPICIOUS + 1, 0))
     assert when_s == pytest.approx(due_s, abs=0.11)
     assert frames == round(when_s * 10) + 1
+
+
+def test_it_is_due_again_while_more_frames_are_needed_in_the_first_seconds():
+    always, later = np.full(300, SUSPICIOUS + 1), Opinion(later=True)
+    times = np.arange(LEAST_S, EARLY_S, EXPLAIN_S)
+    assert [when_s for when_s, _ in asked(always, answers=[later] * 9)] == pytest.approx(times, abs=0.11 * len(times))
+    assert len(asked(always, answers=[later, Opinion()])) == 2
+    assert len(asked(always, answers=[later])) == 2  # the second is not answered
 
 
 def test_it_is_never_due_without_a_contradiction_in_the_first_seconds():

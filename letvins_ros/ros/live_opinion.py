@@ -14,7 +14,7 @@ from letvins_ros.config import Config
 from letvins_ros.examination import EXPLAINING, Finding
 from letvins_ros.helper_process import start_helper
 from letvins_ros.repairs import Repairs
-from letvins_ros.second_opinion import FirstSeconds, second_opinion
+from letvins_ros.second_opinion import FirstSeconds, Opinion, second_opinion
 from letvins_ros.types import FrameTracks, ImuSamples
 
 NICE = 10  # the nodes go first
@@ -42,7 +42,9 @@ class LiveOpinion:
     def add_frame(self, tracks: FrameTracks, contradiction: float, problems: Iterable[str]) -> None:
         """Tracks, what the estimator says after them, and what is known to be wrong, as "code: text"."""
         first = self._first.add(tracks, contradiction)
-        if first and self._imu and not any(problem.partition(":")[0] in EXPLAINING for problem in problems):
+        if first and (not self._imu or any(problem.partition(":")[0] in EXPLAINING for problem in problems)):
+            self._first.answered(Opinion())
+        elif first:
             stamps, gyro, accel = zip(*((one.stamps_ns, one.gyro, one.accel) for one in self._imu), strict=True)
             imu = ImuSamples(np.concatenate(stamps), np.concatenate(gyro), np.concatenate(accel))
             question = (first, imu, self._config, self._rig, self._first.suspected_s)
@@ -57,9 +59,10 @@ class LiveOpinion:
         theirs.close()
         with ours, suppress(EOFError, OSError):
             ours.send(question)
-            finding = ours.recv()
+            opinion = ours.recv()
             if asked_for is self._first:  # nothing has begun anew since
-                self.finding = finding
+                self.finding = opinion.finding
+                asked_for.answered(opinion)
         process.wait()
 
 
