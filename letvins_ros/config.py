@@ -124,7 +124,9 @@ class EstimatorConfig(Section):
     min_tracks: int = param(10, "minimum tracks for a visual update", low=3, high=500)
     zero_motion: bool = param(True, "zero-velocity update while IMU and images both show no motion")
     estimate_extrinsics: bool = param(False, "estimate the camera extrinsics online")
-    estimate_time_offset: bool = param(False, "estimate the time offset between camera and IMU online")
+    estimate_time_offset: bool = param(
+        True, "refine the time offset between camera and IMU online, about the calibrated one"
+    )
     init_window_s: float = param(
         0.3, "length of data for initialising gravity, biases and velocity", unit="s", low=0.1, high=10
     )

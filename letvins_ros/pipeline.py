@@ -87,9 +87,8 @@ class Odometry:
         tracks = self.tracker.process(frame, turn, self.estimator.initialised)
         tracked = time.perf_counter()
         step = self.estimator.process(tracks)
-        imu_time_ns = self.estimator.imu_time(frame.stamp_ns)
         contradicted = step.state.reason == APART
-        self.examiner.add_frame(self.tracker.matches, frame.stamp_ns, imu_time_ns, self.tracker.stuck[0], contradicted)
+        self.examiner.add_frame(self.tracker.matches, frame.stamp_ns, self.tracker.stuck[0], contradicted)
         return Processed(tracks, step, (tracked - start) * 1e3, (time.perf_counter() - tracked) * 1e3)
 
 
@@ -228,6 +227,7 @@ class _Pass:
         if record.frames and not record.posed():
             last = record.frames[-1].state
             report.add(f"frames without pose: {last.reason if last else ''}", self._dataset.name, len(record.frames))
+        record.calibration = self._refined()
         examiner, mended = self._odometry.examiner, self._repairs.mended
         _examine_rows(examiner, self._dataset)
         found = without_consequences([*mended, *examiner.findings()])
@@ -235,6 +235,16 @@ class _Pass:
         self.view.warn(f"{finding.code}: {finding.message}" for finding in found)
         self.view.close()
         return record
+
+    def _refined(self) -> dict[str, Any]:
+        """What the estimator has refined of the calibration."""
+        config, cameras = self.config.estimator, self._odometry.estimator.cameras
+        refined: dict[str, Any] = {}
+        if config.estimate_time_offset and self.config.mode != "stereo":
+            refined["time_offset_s"] = cameras[0].time_offset_s
+        if config.estimate_extrinsics:
+            refined["T_body_cam"] = [camera.T_body_cam.tolist() for camera in cameras]
+        return refined
 
     def _frames_with_imu(self) -> Iterator[ImageFrame]:
         """Frames, each after the IMU readings up to its time; at the sensor's pace if so asked."""

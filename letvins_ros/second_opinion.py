@@ -15,7 +15,7 @@ from letvins_ros.geometry import inverse, log_so3
 from letvins_ros.repairs import EARLY_S
 from letvins_ros.types import FrameTracks, ImuSamples, VioStatus
 
-SUSPICIOUS = 20.0  # contradiction from which it is asked for; recordings without fault have up to 60
+SUSPICIOUS = 10.0  # contradiction from which it is asked for; simulated rooms without fault seldom have as much
 LEAST_S = 7.0  # of tracks: mounts show in turns and accelerations, of which a second may have none
 EXPLAINED = 15.0  # contradiction below which the unknowns explain it: four times the IMU's noise
 TRIED_SCALES, CLOSE_SCALE = (0.8, 1.2), 0.003  # of the accelerations, to find the best so closely
@@ -27,6 +27,8 @@ LEAST_BASELINE = 0.015
 LEAST_TURN_RAD = np.radians(0.1)  # of the cameras against each other: 0.8 px at 460 px focal length
 SETTLED = 0.3  # of a change, by which it may differ halfway: what the motion does not tell goes on and on
 
+UNSETTLED = "imu_contradicted"  # code of what is explained but not measured yet
+
 Cameras = tuple[MountedCamera, ...]
 
 
@@ -36,6 +38,11 @@ class Opinion:
 
     finding: Finding | None = None
     later: bool = False  # whether more frames are needed: there is too little motion yet, or mounts have not settled
+
+    @property
+    def settled(self) -> bool:
+        """Whether it can be acted upon."""
+        return self.finding is not None and not self.later
 
 
 class FirstSeconds:
@@ -100,8 +107,7 @@ def second_opinion(tracks: Sequence[FrameTracks], imu: ImuSamples, config: Confi
         return Opinion(Finding("accel_scale", text, since_s, {"scale": scale}))
     if given >= EXPLAINED:
         return Opinion()
-    mounts = _of_mounts(rig.cameras, halfway, cameras, since_s)
-    return Opinion(mounts, later=mounts is None)
+    return _of_mounts(rig.cameras, halfway, cameras, since_s)
 
 
 def _moving(tracks: Sequence[FrameTracks]) -> bool:
@@ -137,8 +143,8 @@ def _moved(given: Cameras, found: Cameras) -> tuple[bool, bool]:
     return abs(longer) > LEAST_BASELINE, bool(np.linalg.norm(turn) > LEAST_TURN_RAD)
 
 
-def _of_mounts(given: Cameras, halfway: Cameras, found: Cameras, since_s: float) -> Finding | None:
-    """How the first two cameras stand against each other, None while that goes on changing.
+def _of_mounts(given: Cameras, halfway: Cameras, found: Cameras, since_s: float) -> Opinion:
+    """How the first two cameras stand against each other; only that they do so differently, while it goes on changing.
 
     Turns of both against the IMU are the examiner's.
     """
@@ -147,14 +153,15 @@ def _of_mounts(given: Cameras, halfway: Cameras, found: Cameras, since_s: float)
     far, turned = _moved(given, found)
     far &= abs(longer - longer_before) < SETTLED * abs(longer)
     turned &= bool(np.linalg.norm(turn - turn_before) < SETTLED * angle_rad)
-    if not (far or turned):
-        return None
     about = ", ".join(f"{value:.2f}" for value in np.degrees(turn))
     text = (
         f"IMU and images agree with the cameras {abs(longer):.1%} {'farther from' if longer > 0 else 'nearer to'} each"
         f" other, and turned against each other by ({about}) degrees about x, y, z of the right one"
     )
-    return Finding("stereo_mount", text, since_s, {"baseline": 1 + longer, "angle_deg": float(np.degrees(angle_rad))})
+    if far or turned:
+        numbers = {"baseline": 1 + longer, "angle_deg": float(np.degrees(angle_rad))}
+        return Opinion(Finding("stereo_mount", text, since_s, numbers))
+    return Opinion(Finding(UNSETTLED, f"{text}, or so", since_s), later=True)
 
 
 def _change(given: Cameras, found: Cameras) -> tuple[float, np.ndarray]:

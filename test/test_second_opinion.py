@@ -57,7 +57,7 @@ def test_a_node_takes_over_once_what_the_tracker_and_the_opinion_say():
     repairs = LiveRepairs(Config(), make_rig())
     assert not repairs.tracker_says((), 1.0, 1.0) and not repairs.opinion_says()
     assert repairs.tracker_says(("accel_in_g",), 1.0, 9.8) and not repairs.tracker_says(("accel_in_g",), 1.0, 9.8)
-    repairs.opinion.finding = SCALE
+    repairs.opinion.answer = Opinion(SCALE)
     assert repairs.opinion_says() and not repairs.opinion_says()
     assert repairs.current.accel_scale == pytest.approx(0.95 * 9.8)
     assert (repairs.codes(), repairs.unmended) == (["accel_in_g", "accel_scale"], None)
@@ -67,6 +67,6 @@ def test_a_node_takes_over_once_what_the_tracker_and_the_opinion_say():
 
 def test_a_node_that_is_not_to_mend_only_tells():
     repairs = LiveRepairs(Config(ros=RosConfig(mend=False)), make_rig())
-    repairs.opinion.finding = SCALE
+    repairs.opinion.answer = Opinion(SCALE)
     assert not repairs.opinion_says()
     assert (repairs.current.accel_scale, repairs.codes(), repairs.unmended) == (1.0, [], SCALE)

@@ -73,10 +73,10 @@ def calibration_values(cameras: tuple[MountedCamera, ...]) -> Values:
     return Values(mounts | {TIME_OFFSET: TimeOffset(cameras[0].time_offset_s)})
 
 
-def refined_keys(config: EstimatorConfig, cameras: int) -> tuple[AnyKey, ...]:
-    """What of the calibration is estimated, as the configuration asks."""
+def refined_keys(config: EstimatorConfig, cameras: int, with_imu: bool) -> tuple[AnyKey, ...]:
+    """What of the calibration is estimated, as the configuration asks; images alone know of no other clock."""
     mounts = [Key(Mount, i) for i in range(cameras)] if config.estimate_extrinsics else []
-    return (*mounts, *([TIME_OFFSET] if config.estimate_time_offset else []))
+    return (*mounts, *([TIME_OFFSET] if config.estimate_time_offset and with_imu else []))
 
 
 def calibration_prior(values: Values, keys: tuple[AnyKey, ...]) -> LinearCost:

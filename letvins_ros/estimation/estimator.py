@@ -24,6 +24,7 @@ from letvins_ros.estimation.sensor import Sensor
 from letvins_ros.estimation.standstill import StandstillDetector
 from letvins_ros.estimation.state import STATE_SIZE as N
 from letvins_ros.estimation.state import State
+from letvins_ros.estimation.variables import AnyKey
 from letvins_ros.estimation.window import Solution, Window
 from letvins_ros.geometry import apply, inverse, orthonormal
 from letvins_ros.imu import BRIDGED_GAP_S, ImuBuffer, ImuSteps
@@ -59,7 +60,7 @@ class VioEstimator:
             raise CalibrationError(f"mode {config.mode} needs the IMU's noise in the calibration")
         self._given_noise = None if config.mode == "stereo" else rig.imu
         self._noise = self._given_noise  # as it shows up to the last frame
-        self._refined = refined_keys(self._config, len(self._given_cameras))
+        self._refined = self._refined_keys()
         self._imu = ImuBuffer()
         self._resets = 0
         self._keyframes = 0
@@ -118,7 +119,10 @@ class VioEstimator:
     def refine_mounts(self) -> None:
         """Refine the cameras' mounts from the next reset on."""
         self._config = replace(self._config, estimate_extrinsics=True)
-        self._refined = refined_keys(self._config, len(self._given_cameras))
+        self._refined = self._refined_keys()
+
+    def _refined_keys(self) -> tuple[AnyKey, ...]:
+        return refined_keys(self._config, len(self._given_cameras), self._given_noise is not None)
 
     def reset(self, reason: str) -> int:
         """Start anew with the next frame, going on at the last pose; how many resets there have been."""

@@ -4,6 +4,7 @@
 import time
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +72,7 @@ class RunRecord:
     interrupted: bool = False
     warnings: list[dict[str, str | float]] = field(default_factory=list)  # code, message, since_s, remedy of each
     missing: str = ""  # which results there are not, and why
+    calibration: dict[str, Any] = field(default_factory=dict)  # what was refined of it, as it is at the end
     frames: list[FrameResult] = field(default_factory=list)
     _started: tuple[float, float] = field(default_factory=_clocks)
     _ended: tuple[float, float] = field(default_factory=_clocks)

@@ -74,6 +74,7 @@ class Examiner:
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self._R_body_cam = rig.cameras[0].T_body_cam[:3, :3]
+        self._offset_ns = round(rig.cameras[0].time_offset_s * 1e9)  # as given, whatever the estimator makes of it
         self._readings, self._turns = Readings(), deque[tuple[int, int, np.ndarray]]()
         self._pairs: list[tuple[int, int, Matches]] = []  # whose rotation is to be found
         pair = [rig.cameras[i] for i in rig.groups[0]]
@@ -90,10 +91,8 @@ class Examiner:
         """Readings as they came, before anything is mended."""
         self._readings.add(samples)
 
-    def add_frame(
-        self, matches: Matches | None, stamp_ns: int, imu_time_ns: int, stuck: int = 0, contradicted: bool = False
-    ) -> None:
-        """Matches of a frame, None where it has none; its stamp, and the same on the IMU's clock.
+    def add_frame(self, matches: Matches | None, stamp_ns: int, stuck: int = 0, contradicted: bool = False) -> None:
+        """Matches of a frame, None where it has none, and its stamp.
 
         stuck: how many images so far repeated the one before while the body turned. contradicted: whether the estimator
         finds that IMU and images tell of different motions.
@@ -114,7 +113,7 @@ class Examiner:
             text = "IMU and images tell of different motions, by more than their noise"
             self.add_finding(Finding("imu_contradicted", text, now_s), now_s)
         if matches is not None:
-            self._add_turn(matches, imu_time_ns)
+            self._add_turn(matches, stamp_ns + self._offset_ns)
             if self._scene.changed(matches):
                 kept, usual = self._scene.kept, self._scene.usual
                 text = f"{kept:.0%} of the features were found again in the next frame, {usual:.0%} in those before"

@@ -20,7 +20,7 @@ REMEDIES = {  # code: what to do about it; docs/warnings.md explains each
     "imu_mount": "calibrate T_body_cam of the cameras anew",
     "gyro_scale": "check the gyro's scale factor, and the focal length of the left camera",
     "gyro_disagrees": "check that IMU and cameras are on one rigid body and that their stamps are of one clock",
-    "time_offset": "set time_offset_s of the cameras to this value, or estimator.estimate_time_offset: true",
+    "time_offset": "set time_offset_s of the cameras to this value",
     "cameras_exchanged": "exchange the topics or folders of the left and the right camera",
     "stereo_mount": "calibrate T_body_cam of the two cameras against each other anew",
     "stereo_focal": "check intrinsics and image size of both cameras",

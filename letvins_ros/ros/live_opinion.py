@@ -26,12 +26,12 @@ class LiveOpinion:
     def __init__(self, config: Config, rig: Rig) -> None:
         self._config, self._rig = config, rig
         self._possible = config.mode != "stereo" and not config.estimator.estimate_extrinsics
-        self.finding: Finding | None = None  # for good
+        self.answer = Opinion()  # for good where it is settled
         self.begin_anew()
 
     def begin_anew(self) -> None:
         """Forget what has come: what comes is of another time."""
-        self._first = FirstSeconds(self._possible and self.finding is None)
+        self._first = FirstSeconds(self._possible and not self.answer.settled)
         self._imu: list[ImuSamples] = []
 
     def add_imu(self, samples: ImuSamples) -> None:
@@ -59,10 +59,10 @@ class LiveOpinion:
         theirs.close()
         with ours, suppress(EOFError, OSError):
             ours.send(question)
-            opinion = ours.recv()
+            answer = ours.recv()
             if asked_for is self._first:  # nothing has begun anew since
-                self.finding = opinion.finding
-                asked_for.answered(opinion)
+                self.answer = answer
+                asked_for.answered(answer)
         process.wait()
 
 
@@ -90,16 +90,17 @@ class LiveRepairs:
 
     def opinion_says(self) -> bool:
         """Take over what the second opinion has found, where nodes are to mend it; whether that is new."""
-        if not self._config.ros.mend or self._own or self.opinion.finding is None:
+        finding = self.opinion.answer.finding
+        if not self._config.ros.mend or self._own or finding is None or not self.opinion.answer.settled:
             return False
-        self._own = [self.opinion.finding]
+        self._own = [finding]
         self._update()
         return True
 
     @property
     def unmended(self) -> Finding | None:
         """What the second opinion has found, where it is left as it is."""
-        return None if self._own else self.opinion.finding
+        return None if self._own else self.opinion.answer.finding
 
     def codes(self) -> list[str]:
         """Of all that is mended, by the tracker or here."""

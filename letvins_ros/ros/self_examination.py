@@ -20,7 +20,6 @@ class SelfExamination:
 
     def __init__(self, config: Config, rig: Rig, problems: Problems) -> None:
         self._config, self._rig, self._problems = config, rig, problems
-        self._offset_ns = round(rig.cameras[0].time_offset_s * 1e9)
         self._examiner, self._told_at = Examiner(rig), 0.0
         self.repairs = Repairs()  # of what reaches the tracker and this
 
@@ -34,7 +33,7 @@ class SelfExamination:
 
     def add_frame(self, tracker: FeatureTracker, stamp_ns: int) -> bool:
         """What the tracker has found in the frame of this stamp; whether the set-up is mended from the next one on."""
-        self._examiner.add_frame(tracker.matches, stamp_ns, stamp_ns + self._offset_ns, tracker.stuck[0])
+        self._examiner.add_frame(tracker.matches, stamp_ns, tracker.stuck[0])
         if time.monotonic() - self._told_at < TELL_S:
             return False
         self._told_at = time.monotonic()

@@ -51,7 +51,7 @@ class Recording:
             examiner.add_imu(ImuSamples(self.imu.stamps_ns[fed:end], self.imu.gyro[fed:end], self.imu.accel[fed:end]))
             fed = max(end, fed)
             stuck += matches is None
-            examiner.add_frame(matches, stamp, stamp, stuck)
+            examiner.add_frame(matches, stamp, stuck)
         return examiner
 
     def codes(self) -> list[str]:
