@@ -162,15 +162,19 @@ class VioEstimator:
         steps = self._steps_since(self._last, stamp_ns)
         return None if steps.largest_gap_s > BRIDGED_GAP_S else steps.rotation(self._last.state.gyro_bias)
 
-    def predict(self, stamp_ns: int) -> VioState | None:
-        """The state at an IMU time after the last frame, by the IMU alone; None before there is a first state."""
+    def predict(self, imu_ns: int) -> VioState | None:
+        """The state at an IMU time after the last frame, by the IMU alone; None before there is a first state.
+
+        Its stamp is on the cameras' clock, as that of every state.
+        """
         last, good = self._last, self._output_state
         if good is None or last is None or self._noise is None or not self.initialised:
             return None
-        steps = self._steps_since(last, stamp_ns)
+        steps = self._imu.steps(last.imu_ns, imu_ns)
         pim = preintegrate(steps, self._noise, good.accel_bias, good.gyro_bias)
         state = self._good.predicted(pim)
         covariance = propagated(good.covariance, state.R, steps, self._noise, good.accel_bias)
+        stamp_ns = imu_ns - self.imu_time(0)
         return replace(
             good, stamp_ns=stamp_ns, T_odom_body=state.T_odom_body, velocity_odom=state.v, covariance=covariance
         )

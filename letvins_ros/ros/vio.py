@@ -217,7 +217,7 @@ class VioNode(LetvinsNode):
         self._repairs.opinion.add_frame(waiting.tracks, self._estimator.contradiction, self._tracker_problems)
         state = self._state = step.state
         self._tell_reset(state.resets, state.reason)
-        mount, gyro = self._frames.mount, self._estimator.mean_gyro(state.stamp_ns)
+        mount, gyro = self._frames.mount, self._estimator.mean_gyro(self._estimator.imu_time(state.stamp_ns))
         self._output.doubt(state, gyro, self._tracks_doubtful or self.problems.may_spoil_motion())
         if state.status is not Status.INITIALISING and mount is not None:
             self._output.pose(state, gyro, mount)

@@ -292,7 +292,7 @@ def test_readings_that_are_no_numbers_are_left_out(hall):
 
 
 def test_prediction_between_frames_leads_to_the_next_frame_and_knows_less_and_less(hall):
-    estimator = VioEstimator(config_of("stereo_imu"), EUROC_RIG)
+    estimator = VioEstimator(config_of("stereo_imu", estimate_time_offset=False), EUROC_RIG)
     for i in range(39):
         state = step(estimator, hall, i, "stereo_imu")
     now, after = hall.tracks[38].stamp_ns, hall.tracks[39].stamp_ns
@@ -342,6 +342,21 @@ def test_a_camera_clock_that_is_late_by_its_known_offset_changes_nothing(hall, h
     estimator.add_imu(hall.imu)
     states = [estimator.process(one).state for one in tracks]
     np.testing.assert_allclose(states[-1].T_odom_body, hall_states[-1].T_odom_body, atol=1e-6)
+
+
+def test_a_prediction_is_at_the_time_of_the_reading_and_its_stamp_on_the_cameras_clock(hall):
+    late = 20_000_000
+    cameras = tuple(replace(camera, time_offset_s=late / SECOND) for camera in EUROC_RIG.cameras)
+    config, predicted = config_of("stereo_imu", estimate_time_offset=False), []
+    for behind, rig in ((0, EUROC_RIG), (late, replace(EUROC_RIG, cameras=cameras))):
+        estimator = VioEstimator(config, rig)
+        estimator.add_imu(hall.imu)
+        for one in hall.tracks[:30]:
+            estimator.process(replace(one, stamp_ns=one.stamp_ns - behind))
+        predicted.append(some(estimator.predict(hall.tracks[29].stamp_ns + 30_000_000)))
+    right, of_late = predicted
+    assert right.stamp_ns - of_late.stamp_ns == late
+    np.testing.assert_allclose(of_late.T_odom_body, right.T_odom_body, atol=1e-6)
 
 
 # -- refinement -------------------------------------------------------------------------------------------------------
