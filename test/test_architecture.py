@@ -282,6 +282,7 @@ def test_scripts_say_their_licence():
         ".ci/venv",
         ".ci/colcon",
         ".ci/release",
+        ".ci/subjects",
         ".ci/tf2_msgs.cmake",
     ):
         assert "SPDX-License-Identifier: Apache-2.0" in (ROOT / name).read_text(), name
