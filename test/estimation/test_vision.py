@@ -246,6 +246,18 @@ def test_a_landmark_behind_its_camera_costs_a_constant_and_pulls_at_nothing() ->
     assert np.isfinite(behind.landmark_steps(np.ones(12))).all()
 
 
+def test_behind_is_what_lies_more_than_a_right_angle_from_where_it_was_seen() -> None:
+    """Landmarks all around, seen in any direction."""
+    rng = np.random.default_rng(18)
+    mounts, poses, points = random_mounts(rng), random_poses(rng, 2), rng.normal(0, 5, (50, 3))
+    seen = observe(rng, poses, mounts, points)
+    towards = rng.normal(0, 1, seen.bearing.shape)
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    elsewhere = Observations(seen.frame, seen.camera, seen.landmark, towards, resolution(towards))
+    errors = ImageCost(elsewhere, mounts, GAUSS).at(poses, poses, points).errors
+    np.testing.assert_array_equal(errors == BEHIND_PX, np.sum(seen.bearing * towards, axis=1) <= 0)
+
+
 def test_beyond_the_scale_a_sighting_pulls_the_less_the_worse_it_is():
     seen, mounts, poses, points = problem(11, 2, 1, noise_px=0.0, off=0.0)
 
