@@ -20,7 +20,7 @@ from letvins_ros.config_params import Parameter, own_parameters, subsections  # 
 
 ROS = ROOT / "letvins_ros" / "ros"
 NODES = {  # and the files that make their topics
-    "feature_tracker": ("feature_tracker.py",),
+    "feature_tracker": ("feature_tracker.py", "camera_input.py"),
     "vio": ("vio.py", "vio_output.py", "robot.py"),
     "loop_closure": ("loop_closure.py",),
     "dataset_player": ("dataset_player.py",),

@@ -13,7 +13,7 @@ from letvins_ros.calibration_files.camera_info import camera_from_info, mount_fr
 from letvins_ros.calibration_files.values import Plain, named
 from letvins_ros.datasets.bags.decode import CAMERA_INFO, TRANSFORMS, decode
 from letvins_ros.datasets.bags.storage import Bag
-from letvins_ros.datasets.frame_tree import FrameTree
+from letvins_ros.datasets.fixed_frames import FixedFrames
 from letvins_ros.datasets.topics import RECTIFIED, Topics
 from letvins_ros.errors import CalibrationError
 
@@ -27,9 +27,9 @@ class BagRig:
     reason: str = ""  # why there is none, or no place of the IMU
 
 
-def _frames(transforms: Iterable[Any]) -> FrameTree:
+def _frames(transforms: Iterable[Any]) -> FixedFrames:
     """The tree of tf's frames."""
-    tree = FrameTree()
+    tree = FixedFrames()
     for one in transforms:
         p, q = one.transform.translation, one.transform.rotation
         turn = np.array([q.x, q.y, q.z, q.w])
@@ -130,7 +130,7 @@ def _rectifying(topic: str, info: Any) -> np.ndarray:
     return T
 
 
-def _mount(frames: FrameTree, names: list[str], infos: list[Any], topics: Topics, i: int) -> np.ndarray | None:
+def _mount(frames: FixedFrames, names: list[str], infos: list[Any], topics: Topics, i: int) -> np.ndarray | None:
     """T_left_camera (4, 4) of camera i: by tf_static, else from the matrices of the calibrated pair."""
     if i == 0:
         return np.eye(4)

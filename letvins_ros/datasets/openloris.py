@@ -10,7 +10,7 @@ import numpy as np
 
 from letvins_ros.calibration import ImuNoise, Rig, rig_from_dict
 from letvins_ros.calibration_files.values import Plain, named, number, numbers, rigid, value
-from letvins_ros.datasets.frame_tree import FrameTree
+from letvins_ros.datasets.fixed_frames import FixedFrames
 from letvins_ros.datasets.placed import Placed
 from letvins_ros.datasets.sequence import Size
 from letvins_ros.errors import CalibrationError
@@ -67,9 +67,9 @@ def _intrinsic(sensors: Plain, name: str) -> np.ndarray:
         return np.reshape(numbers(sensor, "imu_intrinsic", 12), (3, 4))
 
 
-def _frames(path: Path) -> FrameTree:
+def _frames(path: Path) -> FixedFrames:
     """The transforms of trans_matrix.yaml, each of a child in its parent."""
-    tree, rows = FrameTree(), load_yaml(path, lenient=True).get("trans_matrix")
+    tree, rows = FixedFrames(), load_yaml(path, lenient=True).get("trans_matrix")
     with named(path):
         if not isinstance(rows, list):
             raise CalibrationError("trans_matrix must be a list of transforms")

@@ -5,7 +5,6 @@ Between two such keyframes the chain is one factor, exact to first order, so tha
 number of loops, not on the path length. Corrections are distributed over the keyframes between by their covariances.
 """
 
-from bisect import bisect_right, insort
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from letvins_ros.errors import Rejected
 from letvins_ros.geometry import apply, inverse
-from letvins_ros.loop.chains import Chains, stacked
+from letvins_ros.loop.chains import Chains, KeyPoses, stacked
 from letvins_ros.loop.fixes import Fix, align
 from letvins_ros.loop.motion import Motion, log, mahalanobis
 from letvins_ros.loop.solving import Loop, fix_factor, motion_factor, solved
@@ -36,8 +35,7 @@ class PoseGraph:
     def __init__(self) -> None:
         self.loops: list[Loop] = []
         self.chains = Chains()
-        self._keys: list[int] = []  # sorted; the first keyframe of every session in the map, and where loops end
-        self._T_map: dict[int, np.ndarray] = {}  # of the keys
+        self._keys = KeyPoses(self.chains)  # of the first keyframe of every session in the map, and where loops end
         self._solved = 0  # loops that the solution knows
         self.datum: np.ndarray | None = None  # (3,) degrees, m; the map lies east, north, up of it. None: not aligned
         self._fixes: dict[int, Fix] = {}  # by keyframe, at most one each
@@ -51,8 +49,8 @@ class PoseGraph:
         loops = [np.r_[loop.a, loop.b, loop.trusted] for loop in self.loops]
         return {
             **self.chains.state(),
-            "key": np.array(self._keys, np.int64),
-            "T_map_key": stacked([self._T_map[key] for key in self._keys], 4),
+            "key": np.array(self._keys.nodes, np.int64),
+            "T_map_key": self._keys.T_map(),
             "loop": np.array(loops, np.int64).reshape(-1, 3),
             "T_loop": stacked([loop.motion.T_a_b for loop in self.loops], 4),
             "loop_covariance": stacked([loop.motion.covariance for loop in self.loops], 6),
@@ -61,7 +59,7 @@ class PoseGraph:
 
     def _gnss_state(self) -> dict[str, np.ndarray]:
         """Fixes are worth keeping only with the datum that they refer to."""
-        fixes = [] if self.datum is None else [fix for node, fix in sorted(self._fixes.items()) if node in self._T_map]
+        fixes = [] if self.datum is None else [fix for node, fix in sorted(self._fixes.items()) if node in self._keys]
         rows = np.array([np.r_[fix.arm, fix.p_map, fix.std] for fix in fixes], float).reshape(-1, 9)
         return {
             "datum": np.zeros((0, 3)) if self.datum is None else self.datum[None],
@@ -76,8 +74,7 @@ class PoseGraph:
         """The graph that `state` describes."""
         graph = PoseGraph()
         graph.chains = Chains.from_state(state)
-        graph._keys = state["key"].tolist()
-        graph._T_map = dict(zip(graph._keys, state["T_map_key"], strict=True))
+        graph._keys = KeyPoses(graph.chains, dict(zip(state["key"].tolist(), state["T_map_key"], strict=True)))
         motions = map(Motion, state["T_loop"], state["loop_covariance"])
         ends = state["loop"].tolist()
         graph.loops = [Loop(a, b, motion, bool(use)) for (a, b, use), motion in zip(ends, motions, strict=True)]
@@ -92,30 +89,25 @@ class PoseGraph:
         """Add the first keyframe of a session; without T_map it is not in the map until `place_session`."""
         node = self.chains.begin(T_odom)
         if T_map is not None:
-            self._make_key(node, T_map)
+            self._keys.add(node, T_map)
         return node
 
     def extend(self, T_odom: np.ndarray, motion: Motion) -> int:
         """Append a keyframe to the session of the last one."""
         return self.chains.extend(T_odom, motion)
 
-    def is_mapped(self, node: int) -> bool:
-        """Whether the keyframe's session has a place in the map."""
-        i = bisect_right(self._keys, node) - 1
-        return i >= 0 and self.chains.joined(self._keys[i], node)
-
     def place_session(self, loop: Loop) -> None:
         """Place the session of b, which is not in the map, by a loop from a, which is."""
         first = self.chains.sessions.index(self.chains.sessions[loop.b])
         T_b_first = inverse(self.chains.T_odom[loop.b]) @ self.chains.T_odom[first]
-        self._make_key(first, self.pose(loop.a) @ loop.motion.T_a_b @ T_b_first)
+        self._keys.add(first, self.pose(loop.a) @ loop.motion.T_a_b @ T_b_first)
 
     def append(self, other: "PoseGraph", T_map_other: np.ndarray) -> None:
         """Append another graph; T_map_other (4, 4) is the pose of its map in this one."""
         first = len(self)
         self.chains.append(other.chains)
-        for key in other._keys:
-            self._make_key(first + key, T_map_other @ other._T_map[key])
+        for key in other._keys.nodes:
+            self._keys.add(first + key, T_map_other @ other.pose(key))
         self._solved += len(other.loops)
         self.loops[:0] = [Loop(first + o.a, first + o.b, o.motion, o.trusted) for o in other.loops]
         if self.datum is not None and other.datum is not None and np.array_equal(self.datum, other.datum):
@@ -131,43 +123,22 @@ class PoseGraph:
         T, covariance = self.chains.motions(np.array([a]), np.array([b]))
         return Motion(T[0], covariance[0])
 
+    def is_mapped(self, node: int) -> bool:
+        """Whether the keyframe's session has a place in the map."""
+        return self._keys.cover(node)
+
     def pose(self, node: int) -> np.ndarray:
         """T_map of a keyframe (4, 4) in the last solution; beyond the last loop it follows odometry."""
-        i = bisect_right(self._keys, node) - 1
-        key = self._keys[i]
-        if key == node:
-            return self._T_map[node]
-        after = self._keys[i + 1] if i + 1 < len(self._keys) else None
-        if after is None or not self.chains.joined(after, node):
-            return np.asarray(self._T_map[key] @ inverse(self.chains.T_odom[key]) @ self.chains.T_odom[node])
-        return np.asarray(self._between(key, after, range(node, node + 1))[0])
+        return self._keys.pose(node)
 
     def poses(self) -> np.ndarray:
         """T_map of every keyframe (N, 4, 4), NaN where its session is not in the map."""
-        out = np.full((len(self), 4, 4), np.nan)
-        ends = [*self._keys[1:], len(self)][: len(self._keys)]
-        for key, after in zip(self._keys, ends, strict=True):
-            if after < len(self) and self.chains.joined(after, key):
-                out[key:after] = self._between(key, after, range(key, after))
-                continue
-            last = bisect_right(self.chains.sessions, self.chains.sessions[key])
-            T = np.stack(self.chains.T_odom[key:last])
-            out[key:last] = self._T_map[key] @ inverse(T[0]) @ T
-        return out
-
-    def _between(self, a: int, b: int, nodes: range) -> np.ndarray:
-        """T_map (n, 4, 4) of nodes between key a and the next key b."""
-        return self.chains.between(a, b, nodes, self._T_map[a], self._T_map[b])
-
-    def _make_key(self, node: int, T_map: np.ndarray) -> None:
-        if node not in self._T_map:
-            insort(self._keys, node)
-            self._T_map[node] = T_map
+        return self._keys.poses()
 
     def add_loop(self, loop: Loop) -> None:
         """Add a loop between keyframes that are in the map, to be used by `solve`."""
         for node in (loop.a, loop.b):
-            self._make_key(node, self.pose(node))
+            self._keys.add(node, self.pose(node))
         self.loops.append(loop)
 
     def add_fix(self, node: int, p_chain: np.ndarray, p_map: np.ndarray, std: np.ndarray) -> bool:
@@ -184,7 +155,7 @@ class PoseGraph:
         known = self._fixes.get(node)
         self._fixes[node] = fix if known is None else known.joined(fix, arm)
         if self.datum is not None and self.is_mapped(node):
-            self._make_key(node, self.pose(node))
+            self._keys.add(node, self.pose(node))
             self._thin_fixes()
         return True
 
@@ -206,7 +177,7 @@ class PoseGraph:
         session = self.chains.sessions[-1]
         fixes = [fix for node, fix in sorted(self._fixes.items()) if self.chains.sessions[node] == session]
         mapped = self.is_mapped(len(self) - 1)
-        if not fixes or (mapped and self.datum is not None) or (not mapped and self._keys and self.datum is None):
+        if not fixes or (mapped and self.datum is not None) or (not mapped and self._keys.nodes and self.datum is None):
             return False
         T = np.stack([self.pose(fix.node) if mapped else self.chains.T_chain[fix.node] for fix in fixes])
         p = np.stack([apply(T, fix.arm[None])[0] for T, fix in zip(T, fixes, strict=True)])
@@ -214,12 +185,12 @@ class PoseGraph:
         if T_datum is None:
             return False
         self.datum = datum
-        self._T_map = {key: T_datum @ T_map for key, T_map in self._T_map.items()}
+        self._keys.move(T_datum)
         if not mapped:
             first = self.chains.sessions.index(session)
-            self._make_key(first, T_datum @ self.chains.T_chain[first])
+            self._keys.add(first, T_datum @ self.chains.T_chain[first])
         for fix in fixes:
-            self._make_key(fix.node, self.pose(fix.node))
+            self._keys.add(fix.node, self.pose(fix.node))
         self._thin_fixes()
         return True
 
@@ -233,7 +204,7 @@ class PoseGraph:
         return agree and len(new) < MAX_UNSOLVED and (self.datum is None or len(fixes) < MAX_UNSOLVED_FIXES)
 
     def _chi2(self, loop: Loop) -> float:
-        T_a_b = inverse(self._T_map[loop.a]) @ self._T_map[loop.b]
+        T_a_b = inverse(self.pose(loop.a)) @ self.pose(loop.b)
         return mahalanobis(log(inverse(loop.motion.T_a_b) @ T_a_b), loop.motion.covariance)
 
     def solve(self) -> Rejected | None:
@@ -241,61 +212,55 @@ class PoseGraph:
 
         Where the solver fails, nothing is changed.
         """
-        fixes = [] if self.datum is None else [fix for node, fix in self._fixes.items() if node in self._T_map]
+        fixes = [] if self.datum is None else [fix for node, fix in self._fixes.items() if node in self._keys]
         if not self.loops and not fixes:
             return None
         if len(self.loops) > MAX_LOOPS:
             self._prune_loops()
         for _ in range(REWEIGHTED if fixes else 1):
-            before = np.stack([self._T_map[key][:3, 3] for key in self._keys])
+            before = self._keys.T_map()
             failed = self._solve(fixes)
             if failed is not None:
                 return failed
-            moved = np.stack([self._T_map[key][:3, 3] for key in self._keys]) - before
-            if np.abs(moved).max() < SETTLED_M:
+            moved = self._keys.T_map() - before
+            if np.abs(moved[:, :3, 3]).max() < SETTLED_M:
                 break
         return None
 
     def _solve(self, fixes: Sequence[Fix]) -> Rejected | None:
         """One solution, the fixes weighted by the one before."""
         graph, initial = self._odometry_factors(), gtsam.Values()
-        for key in self._keys:
-            initial.insert(key, gtsam.Pose3(self._T_map[key]))
+        for key in self._keys.nodes:
+            initial.insert(key, gtsam.Pose3(self.pose(key)))
         recent = min(len(self.loops) - self._solved + UNDECIDED, len(self.loops))
         settled, undecided = self.loops[: len(self.loops) - recent], self.loops[len(self.loops) - recent :]
         for loop in settled:
             if loop.trusted:
                 graph.add(motion_factor(loop.a, loop.b, loop.motion))
         for fix in fixes:
-            graph.add(fix_factor(fix, self._T_map[fix.node]))
+            graph.add(fix_factor(fix, self.pose(fix.node)))
         try:
             solution = solved(graph, undecided, initial)
         except RuntimeError as error:
             return Rejected(f"the solver failed: {str(error).splitlines()[0]}")
-        for key in self._keys:
-            self._T_map[key] = solution.atPose3(key).matrix()
+        self._keys.replace([solution.atPose3(key).matrix() for key in self._keys.nodes])
         self._solved, self._unsolved_fixes = len(self.loops), []
         return None
 
     def _odometry_factors(self) -> gtsam.NonlinearFactorGraph:
         """Odometry between keys, and a prior on each session's first key."""
         graph = gtsam.NonlinearFactorGraph()
-        chained = [(a, b) for a, b in pairwise(self._keys) if self.chains.joined(a, b)]
+        chained = [(a, b) for a, b in pairwise(self._keys.nodes) if self.chains.joined(a, b)]
         if chained:
             ends = np.array(chained)
             for (a, b), *motion in zip(chained, *self.chains.motions(ends[:, 0], ends[:, 1]), strict=True):
                 graph.add(motion_factor(a, b, Motion(*motion)))
-        for key in self._first_keys():
+        for key in self._keys.first_ones():
             # the first one fixes the map; a later session must not float when all its loops are outliers
             first_std = np.full(6, FIRST_STD) if self.datum is None else UPRIGHT_STD
-            noise = gtsam.noiseModel.Diagonal.Sigmas(first_std if key == self._keys[0] else np.full(6, LATER_STD))
-            graph.add(gtsam.PriorFactorPose3(key, gtsam.Pose3(self._T_map[key]), noise))
+            noise = gtsam.noiseModel.Diagonal.Sigmas(first_std if key == self._keys.nodes[0] else np.full(6, LATER_STD))
+            graph.add(gtsam.PriorFactorPose3(key, gtsam.Pose3(self.pose(key)), noise))
         return graph
-
-    def _first_keys(self) -> list[int]:
-        """Each session's first key."""
-        known = [-1, *(self.chains.sessions[key] for key in self._keys)]
-        return [key for key, (before, session) in zip(self._keys, pairwise(known), strict=True) if session != before]
 
     def _prune_loops(self) -> None:
         """Keep at most MAX_LOOPS loops: of two between nearly the same keyframes, one is removed."""
@@ -310,9 +275,7 @@ class PoseGraph:
     def _drop_unused_keys(self) -> None:
         """Keep the keyframes where loops end, those with fixes, and each session's first."""
         ends = {node for loop in self.loops for node in (loop.a, loop.b)}
-        fixes = self._fixes if self.datum is not None else {}
-        self._keys = sorted(ends.union(self._first_keys(), self._T_map.keys() & fixes.keys()))
-        self._T_map = {key: self._T_map[key] for key in self._keys}
+        self._keys.keep(ends.union(self._keys.first_ones(), self._fixes if self.datum is not None else ()))
 
     def _separation(self, known: Loop, other: Loop) -> float:
         """Distance in keyframes between the ends of two loops; 0 where the other one is an outlier."""

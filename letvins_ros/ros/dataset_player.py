@@ -41,15 +41,15 @@ class DatasetPlayerNode(LetvinsNode):
         player = self.config.player
         if not player.source:
             raise DataError("player.source names no recording; for example -p player.source:=/data/MH_01_easy")
-        self.dataset: Dataset = open_dataset(Path(player.source), self.config.rig, inputs=self.config.input)
-        cameras = 2 if self.dataset.rig is None else len(self.dataset.rig.cameras)
-        self.images = [self.advertise(Image, f"cam{i}/image_raw") for i in range(cameras)]
-        self.imu = self.advertise(Imu, "imu", QoSProfile(depth=IMU_DEPTH))
-        self.gnss = self.advertise(NavSatFix, "gnss") if self.dataset.gnss is not None else None
-        self.prefix = f"{self.get_namespace().strip('/')}/".lstrip("/")  # of the frames, as of those of the other nodes
-        self.clock = self.advertise(Clock, "/clock")
+        self._dataset: Dataset = open_dataset(Path(player.source), self.config.rig, inputs=self.config.input)
+        cameras = 2 if self._dataset.rig is None else len(self._dataset.rig.cameras)
+        self._images = [self.advertise(Image, f"cam{i}/image_raw") for i in range(cameras)]
+        self._readings = self.advertise(Imu, "imu", QoSProfile(depth=IMU_DEPTH))
+        self._fixes = self.advertise(NavSatFix, "gnss") if self._dataset.gnss is not None else None
+        self._prefix = f"{self.get_namespace().strip('/')}/".lstrip("/")  # of the frames, as the other nodes have it
+        self._clock_out = self.advertise(Clock, "/clock")
         turns = self.config.tracker.gyro_prediction and self.config.mode != "stereo"  # the tracker takes the IMU too
-        self.listeners, self.playing = player.listeners or 1 + turns, ""
+        self._listeners, self._waits = player.listeners or 1 + turns, ""
 
     def activate(self) -> None:
         self._messages = self._play()
@@ -66,7 +66,7 @@ class DatasetPlayerNode(LetvinsNode):
             next(self._messages)
         except StopIteration:
             if not self.finished.is_set():
-                self.get_logger().info(f"{self.dataset.name}: played")
+                self.get_logger().info(f"{self._dataset.name}: played")
                 self.finished.set()
             return False
         return True
@@ -96,23 +96,23 @@ class DatasetPlayerNode(LetvinsNode):
         player = self.config.player
         until = time.monotonic() + player.wait_s
         while time.monotonic() < until and not self._has_subscribers():
-            self.playing = f"waiting for a listener to cam0/image_raw and {self.listeners} to imu"
+            self._waits = f"waiting for a listener to cam0/image_raw and {self._listeners} to imu"
             time.sleep(0.02)
             yield
         time.sleep(SETTLE_S)
-        self.playing = ""
+        self._waits = ""
 
     def _has_subscribers(self) -> bool:
-        wanted = self.listeners if self.dataset.imu is not None else 0
-        return bool(self.images[0].get_subscription_count() and self.imu.get_subscription_count() >= wanted)
+        wanted = self._listeners if self._dataset.imu is not None else 0
+        return bool(self._images[0].get_subscription_count() and self._readings.get_subscription_count() >= wanted)
 
     def _events(self) -> Iterator[Event]:
         """Frames and, in between, the readings one by one."""
-        player, imu, gnss = self.config.player, self.dataset.imu, self.dataset.gnss
+        player, imu, gnss = self.config.player, self._dataset.imu, self._dataset.gnss
         stamps = np.zeros(0, np.int64) if imu is None else imu.stamps_ns
-        start_ns = int(self.dataset.stamps_ns[0]) + round(player.start_s * 1e9)
+        start_ns = int(self._dataset.stamps_ns[0]) + round(player.start_s * 1e9)
         sent = int(np.searchsorted(stamps, start_ns - 100_000_000))
-        for frame in self.dataset.frames(player.start_s, player.duration_s or None):
+        for frame in self._dataset.frames(player.start_s, player.duration_s or None):
             end = int(np.searchsorted(stamps, frame.stamp_ns, side="right"))
             for i in range(sent, end):
                 yield int(stamps[i]), slice(i, i + 1)
@@ -133,27 +133,27 @@ class DatasetPlayerNode(LetvinsNode):
             return
         stamp_ns = event.stamp_ns + shift_ns
         if self.config.player.clock:
-            self.clock.publish(Clock(clock=convert.ns_to_stamp(stamp_ns)))
-        for i, (image, publisher) in enumerate(zip(event.images, self.images, strict=False)):
+            self._clock_out.publish(Clock(clock=convert.ns_to_stamp(stamp_ns)))
+        for i, (image, publisher) in enumerate(zip(event.images, self._images, strict=False)):
             if image is not None:
-                publisher.publish(convert.image_to_message(image, convert.header(stamp_ns, f"{self.prefix}cam{i}")))
+                publisher.publish(convert.image_to_message(image, convert.header(stamp_ns, f"{self._prefix}cam{i}")))
         self.stats.count("frames")
 
     def _send_imu(self, i: int, shift_ns: int) -> None:
-        imu = self.dataset.imu
+        imu = self._dataset.imu
         if imu is not None:
             stamp_ns = int(imu.stamps_ns[i]) + shift_ns
-            self.imu.publish(convert.imu_to_message(stamp_ns, imu.gyro[i], imu.accel[i], f"{self.prefix}imu"))
+            self._readings.publish(convert.imu_to_message(stamp_ns, imu.gyro[i], imu.accel[i], f"{self._prefix}imu"))
             self.stats.count("imu")
 
     def _send_fixes(self, fixes: GnssFixes, shift_ns: int) -> None:
-        if self.gnss is not None:
+        if self._fixes is not None:
             for stamp_ns, place, std in zip(fixes.stamps_ns.tolist(), fixes.geodetic, fixes.std, strict=True):
-                self.gnss.publish(fix_message(stamp_ns + shift_ns, place, std, f"{self.prefix}gnss"))
+                self._fixes.publish(fix_message(stamp_ns + shift_ns, place, std, f"{self._prefix}gnss"))
                 self.stats.count("gnss")
 
     def state_of(self) -> tuple[str, dict[str, str]]:
-        return self.playing, {}
+        return self._waits, {}
 
 
 def _from_command_line() -> list[Parameter]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from letvins_ros.datasets.fixed_frames import FixedFrames
 from letvins_ros.geometry import inverse, log_so3
 
 CURRENT_S = 3.0  # a parent not heard of for so long is past; a static one never is
@@ -17,15 +18,14 @@ class FrameTree:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._parents: dict[str, dict[str, float]] = {}  # of a child, with when each was heard of last
-        self._static: dict[str, dict[str, np.ndarray]] = {}  # T_a_b (4, 4) by a, then b, both ways
+        self._static = FixedFrames()
 
     def add(self, parent: str, child: str, T_parent_child: np.ndarray, *, static: bool) -> None:
         """Take a transform (4, 4)."""
         parent, child = parent.lstrip("/"), child.lstrip("/")
         self._parents.setdefault(child, {})[parent] = np.inf if static else self._clock()
         if static:
-            self._static.setdefault(parent, {})[child] = T_parent_child
-            self._static.setdefault(child, {})[parent] = inverse(T_parent_child)
+            self._static.add(parent, child, T_parent_child)
 
     def parents(self, child: str) -> list[str]:
         """The frames that a frame hangs on now; tf2 allows one."""
@@ -39,14 +39,7 @@ class FrameTree:
 
     def static(self, a: str, b: str) -> np.ndarray | None:
         """T_a_b (4, 4) through static transforms, None where they do not join the two."""
-        reached, open_ends = {a: np.eye(4)}, [a]
-        while open_ends and b not in reached:
-            here = open_ends.pop()
-            for there, T in self._static.get(here, {}).items():
-                if there not in reached:
-                    reached[there] = reached[here] @ T
-                    open_ends.append(there)
-        return reached.get(b)
+        return self._static.between(a, b)
 
 
 def apart(T: np.ndarray, other: np.ndarray) -> tuple[float, float]:

@@ -16,12 +16,10 @@ from letvins_ros.ros import convert
 from letvins_ros.ros.doubt import Doubt
 from letvins_ros.ros.mount import Mount
 from letvins_ros.ros.node import LetvinsNode
-from letvins_ros.ros.paths import ThinnedPath
+from letvins_ros.ros.paths import PathOutput
 from letvins_ros.types import Keyframe as CoreKeyframe
 from letvins_ros.types import VioState
 from letvins_ros.types import VioStatus as Status
-
-PATH_PERIOD_S = 1.0
 
 
 class VioOutput:
@@ -30,11 +28,10 @@ class VioOutput:
     def __init__(self, node: LetvinsNode, noise: ImuNoise, session_ns: int) -> None:
         self._node, self._noise, self._session_ns = node, noise, session_ns
         self._send_transform = node.broadcaster()
-        self._path, self._path_at = ThinnedPath(node.config.ros.path_poses), 0.0
         self._odometry = node.advertise(Odometry, "letvins/odometry")
         self._poses = node.advertise(PoseWithCovarianceStamped, "letvins/pose")
         self._imu_odometry = node.advertise(Odometry, "letvins/imu_odometry")
-        self._paths = node.advertise(Path, "letvins/path")
+        self._path = PathOutput(node.config.ros, node.advertise(Path, "letvins/path"))
         self._points = node.advertise(PointCloud2, "letvins/points")
         self._keyframes = node.advertise(Keyframe, "letvins/keyframe")
         self._statuses = node.advertise(VioStatus, "letvins/status")
@@ -57,11 +54,7 @@ class VioOutput:
         if self._poses.get_subscription_count():
             self._poses.publish(PoseWithCovarianceStamped(header=odometry.header, pose=odometry.pose))
         self._node.stats.count("odometry")
-        self._path.add(state.stamp_ns, T_odom_base)
-        due = time.monotonic() - self._path_at > PATH_PERIOD_S
-        if ros.publish_path and due and self._paths.get_subscription_count():
-            self._path_at = time.monotonic()
-            self._paths.publish(self._path.message(ros.odom_frame, state.stamp_ns))
+        self._path.add(state.stamp_ns, ros.odom_frame, T_odom_base)
         if ros.publish_odom_tf:
             T = convert.transform_to_message(T_odom_base, state.stamp_ns, ros.odom_frame, ros.base_frame)
             self._send_transform(T)

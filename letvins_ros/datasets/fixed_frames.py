@@ -6,7 +6,7 @@ import numpy as np
 from letvins_ros import geometry
 
 
-class FrameTree:
+class FixedFrames:
     """Transforms between named frames, each given relative to another one."""
 
     def __init__(self) -> None:
