@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 CHECK = Path(__file__).parents[1] / ".ci/subjects"
-pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="needs git")
 
 
 def git(folder: Path, *words: str) -> str:
@@ -35,6 +34,8 @@ def long_ones(folder: Path, since: str) -> list[str]:
 
 @pytest.fixture
 def history(tmp_path: Path) -> Path:
+    if not shutil.which("git"):
+        pytest.skip("needs git")
     git(tmp_path, "init", "-q", "-b", "main", "history")
     commit(tmp_path / "history", "before the rule " + "x" * 60)
     return tmp_path / "history"
