@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Velocity and position sensors beside cameras and IMU, on simulated data."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,7 @@ from letvins_ros.simulation.rigs import EUROC_IMU, EUROC_RIG
 from letvins_ros.simulation.trajectory import R_HEADING_BODY, SplineTrajectory, control_times
 from letvins_ros.types import VioState, VioStatus
 
+from ..some import some
 from .simulated_sensors import exact_velocity, simulate_position, simulate_velocity
 from .synthetic import Quality, Recording, add_imu, config_of, follow, posed, record, wall_points
 
@@ -112,6 +115,35 @@ def test_a_wrong_gyro_bias_is_corrected_to_first_order(hall) -> None:
     values = values_of(frames)
     exact, corrected = (cost.linearised(values, values).g[3:6] for cost in costs)
     np.testing.assert_allclose(corrected, exact, atol=0.05 * np.abs(exact).max())
+
+
+def test_a_wrong_gyro_bias_turns_by_half_of_a_step_while_the_step_lasts(hall) -> None:
+    """All of the time between the frames is one step."""
+    frames, costs, bias = two_frames(hall, 2), [], np.array([0.02, -0.01, 0.015])
+    steps = some(frames[1].steps)
+    frames[1].steps = ImuSteps(np.array([steps.duration_s]), steps.gyro.mean(0)[None], steps.accel.mean(0)[None])
+    for at in (bias, np.zeros(3)):  # where the readings are turned
+        sensor = BodyVelocity(T_BODY_WHEEL)
+        sensor.add(readings_of(hall))
+        frames[0].state = replace(frames[0].state, gyro_bias=at)
+        costs.append(sensor.costs(*frames)[0])
+    values = values_of(frames)
+    right = values | Values({frames[0].key: replace(frames[0].state, gyro_bias=bias)})
+    exact, corrected = (cost.linearised(right, right).g for cost in costs)
+    uncorrected = costs[1].linearised(values, values).g
+    assert np.abs(corrected - exact).max() < 0.05 * np.abs(uncorrected - exact).max()
+
+
+def test_each_velocity_reading_stands_for_the_time_until_the_next(hall) -> None:
+    frames, sensor = two_frames(hall, 1), BodyVelocity(T_BODY_WHEEL)
+    at = np.array([frames[0].imu_ns - SECOND // 50, frames[1].imu_ns + SECOND // 50])
+    std = np.full((2, 3), 0.1)  # the interpolated readings are not exact
+    sensor.add(VelocityReadings(at, exact_velocity(hall.trajectory, T_BODY_WHEEL, at)[:, :3], std))
+    (displacement,) = sensor.costs(*frames)
+    values = values_of(frames)
+    variance = 0.1**2 * some(frames[1].steps).duration_s * (at[1] - at[0]) * 1e-9
+    information = displacement.linearised(values, values).H[18:21, 18:21]  # of the second frame's position
+    np.testing.assert_allclose(information * variance, np.eye(3), atol=0.01)
 
 
 def test_readings_that_do_not_cover_the_frames_give_no_cost(hall) -> None:
