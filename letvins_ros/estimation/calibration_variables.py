@@ -14,6 +14,8 @@ from letvins_ros.estimation.variables import AnyKey, Key, Values, Variable, gtsa
 from letvins_ros.geometry import orthonormal
 
 ROTATION_STD, POSITION_STD, TIME_OFFSET_STD = 0.02, 0.02, 0.01  # rad, m, s: trust in the given calibration
+MOUNT_STD = np.repeat([ROTATION_STD, POSITION_STD], 3)
+ABSURD = 10.0  # standard deviations: no calibration is so wrong, but an estimate that is lost may say so
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,16 +83,20 @@ def refined_keys(config: EstimatorConfig, cameras: int, with_imu: bool) -> tuple
 
 def calibration_prior(values: Values, keys: tuple[AnyKey, ...]) -> LinearCost:
     """How sure the given calibration is of what is refined."""
-    of_mount = np.repeat([ROTATION_STD, POSITION_STD], 3)
-    std = [of_mount if key.kind is Mount else np.array([TIME_OFFSET_STD]) for key in keys]
+    std = [MOUNT_STD if key.kind is Mount else np.array([TIME_OFFSET_STD]) for key in keys]
     H = np.diag(1 / np.concatenate([*std, np.zeros(0)]) ** 2)
     return LinearCost(keys, values.only(keys), Quadratic(H, np.zeros(len(H))))
 
 
 def calibrated(cameras: tuple[MountedCamera, ...], values: Values) -> tuple[MountedCamera, ...]:
-    """The cameras with the mounts and the time offset of these values."""
+    """The cameras with the mounts and the time offset of these values; as they were where one of these is absurd."""
+    given, mounts = calibration_values(cameras), [Key(Mount, i) for i in range(len(cameras))]
+    steps = [given[key].step_to(values[key]) / MOUNT_STD for key in mounts]
+    steps.append(given[TIME_OFFSET].step_to(values[TIME_OFFSET]) / TIME_OFFSET_STD)
+    if not (np.abs(np.concatenate(steps)) < ABSURD).all():
+        return cameras
     offset_s = values[TIME_OFFSET].seconds
     return tuple(
-        replace(camera, T_body_cam=values[Key(Mount, i)].T_body_cam, time_offset_s=offset_s)
-        for i, camera in enumerate(cameras)
+        replace(camera, T_body_cam=values[key].T_body_cam, time_offset_s=offset_s)
+        for key, camera in zip(mounts, cameras, strict=True)
     )

@@ -31,6 +31,7 @@ from letvins_ros.imu import BRIDGED_GAP_S, ImuBuffer, ImuSteps
 from letvins_ros.types import FrameTracks, ImuSamples, Keyframe, VioState, VioStatus
 
 OUTLIER_PX = 3.0
+START_ROUNDS, START_STEPS = 6, 10  # of the first solution, which fixes where the prior is linearised
 CLOCK_BACK_S = 1.0  # a frame so long before the last one is of a new time, a smaller step back is disorder
 MAX_UNSPANNED_S = 0.5  # at 3 m/s^2 a third of a metre that nothing has seen
 DOUBTFUL_SHARE = 0.1  # of landmarks beyond it: the solver may not have converged yet, and steps on so many times
@@ -251,10 +252,12 @@ class VioEstimator:
         for before, after in pairwise(first):
             self._measure(before, after)
         self._window.add_landmarks()
-        for _ in range(2):
-            solution = self._window.solve(10)
+        for done in range(START_ROUNDS):
+            solution = self._window.solve(START_STEPS)
             self._window.refix_prior()
             self._window.forget_landmarks(self._window.ids[solution.errors > OUTLIER_PX])
+            if done and solution.steps < START_STEPS:  # settled, with the outliers of the first round left out
+                break
         fault = self._health.fault(first[-1].state, solution.errors, OUTLIER_PX)
         if fault:
             return self._reset(frame, fault)
