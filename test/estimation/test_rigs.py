@@ -80,11 +80,18 @@ def test_two_cameras_without_overlap_start_as_one_does_and_know_their_scale() ->
     assert ate(recording, states) < 0.03
 
 
-@pytest.mark.parametrize(("dark", "waits"), [((0, 1), False), ((1,), False), ((0, 1, 3), True)])
-def test_it_starts_with_what_there_is(hall, dark, waits: bool) -> None:
+@pytest.mark.parametrize(
+    ("dark", "waits", "most_m"),
+    [
+        ((0, 1), False, 0.012),
+        ((1,), False, 0.012),  # 0.03 where the first solution is taken before it has settled
+        ((0, 1, 3), True, 0.03),
+    ],
+)
+def test_it_starts_with_what_there_is(hall, dark, waits: bool, most_m: float) -> None:
     states = run(with_cameras_dark(hall, dark, 0.0, 6.0), config_of("stereo_imu"))
     assert (seconds_to_start(states) >= 1.5) == waits
-    assert ate(hall, states) < 0.012  # 0.03 where the first solution is taken before it has settled
+    assert ate(hall, states) < most_m
 
 
 def test_a_rest_is_seen_by_any_camera() -> None:
