@@ -3,12 +3,13 @@
 
 import numpy as np
 
+from letvins_ros.simulation.motion import MotionProfile
 from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
 
 ROUND_S = 24.0
 
 
-def one_round(motion, room, duration_s, rng) -> SplineTrajectory:
+def one_round(motion: MotionProfile, room: np.ndarray, duration_s: float, rng: np.random.Generator) -> SplineTrajectory:
     """A round that ends as it began, in motion."""
     turn = 2 * np.pi * control_times(duration_s) / ROUND_S
     x, y = (room[0] / 2 - 2) * np.cos(turn), (room[1] / 2 - 2) * np.sin(turn)

@@ -166,7 +166,7 @@ def run_fresh(code: str) -> str:
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_one_way(path):
+def test_imports_point_one_way(path: Path) -> None:
     own = part(path)
     allowed = BASE if own in BASE else BASE | ALLOWED[own] | {own}
     assert parts_imported(path) <= allowed
@@ -176,7 +176,7 @@ TRAINING_FILES = sorted(path for path in (ROOT / "training").rglob("*.py") if pa
 
 
 @pytest.mark.parametrize("path", TRAINING_FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_of_training_point_one_way(path):
+def test_imports_of_training_point_one_way(path: Path) -> None:
     own = path.relative_to(ROOT / "training").parts[0].removesuffix(".py")
     names = {name.split(".")[1] for name in imports(path) if name.startswith("training.")}
     assert names <= TRAINING[own] | {own}
@@ -201,12 +201,12 @@ def module_imports() -> dict[str, set[str]]:
     return graph
 
 
-def test_no_module_imports_itself_by_way_of_others():
+def test_no_module_imports_itself_by_way_of_others() -> None:
     TopologicalSorter(module_imports()).prepare()  # raises CycleError with the modules of the cycle
 
 
 @pytest.mark.parametrize("folder", ["letvins_ros", "training"])
-def test_only_the_ros_folder_knows_ros_and_nothing_installed_knows_training_or_tests(folder):
+def test_only_the_ros_folder_knows_ros_and_nothing_installed_knows_training_or_tests(folder: str) -> None:
     for path in (ROOT / folder).rglob("*.py"):
         tops = {name.partition(".")[0] for name in imports(path)}
         if not path.is_relative_to(PACKAGE / "ros"):
@@ -216,7 +216,7 @@ def test_only_the_ros_folder_knows_ros_and_nothing_installed_knows_training_or_t
             assert "training" not in tops, path
 
 
-def test_the_core_needs_no_ros():
+def test_the_core_needs_no_ros() -> None:
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in PACKAGE.rglob("*.py")
@@ -238,24 +238,24 @@ print("imported")
     assert run_fresh(code) == "imported\n"
 
 
-def test_the_command_line_imports_nothing_heavy():
+def test_the_command_line_imports_nothing_heavy() -> None:
     code = f"import sys; import letvins_ros.cli; print([name for name in {HEAVY} if name in sys.modules])"
     assert run_fresh(code) == "[]\n"
 
 
-def test_the_pipeline_imports_no_torch_and_no_plots_and_not_the_pytest_that_gtsam_demands():
+def test_the_pipeline_imports_no_torch_and_no_plots_and_not_the_pytest_that_gtsam_demands() -> None:
     names = ("torch", "matplotlib", "pytest", "_pytest")
     code = f"import sys; import letvins_ros.pipeline; print([name for name in {names} if name in sys.modules])"
     assert run_fresh(code) == "[]\n"
 
 
 @pytest.mark.skipif(not find_spec("rclpy") or not find_spec("letvins_ros.msg"), reason="the messages are not built")
-def test_the_tracker_node_loads_nothing_of_the_estimator_or_the_loop_closer():
+def test_the_tracker_node_loads_nothing_of_the_estimator_or_the_loop_closer() -> None:
     loaded = f"[name for name in {NOT_FOR_TRACKING} if name in sys.modules]"
     assert run_fresh(f"import sys; import letvins_ros.ros.feature_tracker; print({loaded})") == "[]\n"
 
 
-def test_the_tracker_node_needs_no_module_that_loads_the_estimator_or_the_loop_closer():
+def test_the_tracker_node_needs_no_module_that_loads_the_estimator_or_the_loop_closer() -> None:
     """The same without ROS: what is imported at the top of files, from one to the next."""
     seen, waiting = set(), ["letvins_ros.ros.feature_tracker"]
     while waiting:
@@ -270,11 +270,11 @@ def test_the_tracker_node_needs_no_module_that_loads_the_estimator_or_the_loop_c
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_says_its_licence_first(path):
+def test_a_file_says_its_licence_first(path: Path) -> None:
     assert path.read_text().startswith("# SPDX-License-Identifier: Apache-2.0\n")
 
 
-def test_scripts_say_their_licence():
+def test_scripts_say_their_licence() -> None:
     for name in (
         "Makefile",
         "CMakeLists.txt",
@@ -288,20 +288,20 @@ def test_scripts_say_their_licence():
         assert "SPDX-License-Identifier: Apache-2.0" in (ROOT / name).read_text(), name
 
 
-def test_only_the_command_line_prints():
+def test_only_the_command_line_prints() -> None:
     for path in PACKAGE.rglob("*.py"):
         calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
         prints = any(isinstance(f, ast.Name) and f.id == "print" for f in calls)
         assert not prints or path.name in ("cli.py", "cli_files.py", "cli_process.py"), path
 
 
-def test_the_version_is_the_same_everywhere():
+def test_the_version_is_the_same_everywhere() -> None:
     from letvins_ros import __version__
 
     assert f"<version>{__version__}</version>" in (ROOT / "package.xml").read_text()
 
 
-def test_nothing_new_lies_at_the_top():
+def test_nothing_new_lies_at_the_top() -> None:
     known = set(
         "letvins_ros launch config examples msg srv training test package.xml setup.py README.md CMakeLists.txt"
         " pyproject.toml CHANGELOG.md CITATION.cff CONTRIBUTING.md QUALITY_DECLARATION.md SECURITY.md"

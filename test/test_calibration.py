@@ -19,7 +19,7 @@ T_BODY_CAM1 = geometry.transform(geometry.exp_so3(np.array([0.12, -0.19, 1.49]))
 NOISE = {"gyro_noise": 1.7e-4, "accel_noise": 2e-3, "gyro_walk": 1.9e-5, "accel_walk": 3e-3, "rate_hz": 200.0}
 
 
-def some_rig(mask=None, mask_path="") -> Rig:
+def some_rig(mask: np.ndarray | None = None, mask_path: str = "") -> Rig:
     left = Camera("pinhole-radtan", 8, 6, (4.0, 4.0, 3.5, 2.5), (-0.1, 0.01, 1e-4, -2e-4))
     right = Camera("double-sphere", 8, 6, (-0.2, 0.6, 4.0, 4.0, 3.5, 2.5))
     cameras = (MountedCamera(left, T_BODY_CAM0, 0.003, mask, mask_path), MountedCamera(right, T_BODY_CAM1))
@@ -92,7 +92,7 @@ def test_a_rotation_rounded_to_few_digits_is_mended() -> None:
         (T_BODY_CAM0[:3], "camera0: T_body_cam must hold 16 numbers, got 12"),
     ],
 )
-def test_a_matrix_that_is_no_rigid_transform_is_refused(T, message: str) -> None:
+def test_a_matrix_that_is_no_rigid_transform_is_refused(T: np.ndarray, message: str) -> None:
     plain = rig_to_dict(some_rig())
     plain["camera0"]["T_body_cam"] = np.ravel(T).tolist()
     with pytest.raises(CalibrationError, match=message):
@@ -100,7 +100,7 @@ def test_a_matrix_that_is_no_rigid_transform_is_refused(T, message: str) -> None
 
 
 @pytest.mark.parametrize("T", [np.eye(3), np.eye(4) * 2, np.full((4, 4), np.nan)])
-def test_a_camera_cannot_be_mounted_with_a_pose_that_is_not_rigid(T) -> None:
+def test_a_camera_cannot_be_mounted_with_a_pose_that_is_not_rigid(T: np.ndarray) -> None:
     with pytest.raises(CalibrationError, match="T_body_cam is no rigid transform"):
         MountedCamera(some_rig().cameras[0].camera, T)
 
@@ -117,7 +117,9 @@ def test_impossible_rigs_are_refused() -> None:
         replace(left, time_offset_s=np.nan)
 
 
-def mounted(yaw_deg, place=(0.0, 0.0, 0.0), focal_px=300.0) -> MountedCamera:
+def mounted(
+    yaw_deg: float, place: tuple[float, float, float] = (0.0, 0.0, 0.0), focal_px: float = 300.0
+) -> MountedCamera:
     """A camera of 640 x 480 whose optical axis (z of a body with y down) is turned about y."""
     turn = geometry.exp_so3(np.array([0.0, np.deg2rad(yaw_deg), 0.0]))
     camera = Camera("pinhole-radtan", 640, 480, (focal_px, focal_px, 319.5, 239.5))
@@ -142,7 +144,9 @@ FRONT, FRONT_RIGHT, BACK, BACK_RIGHT, SIDE = (
         ((FRONT, mounted(20, (0.2, 0, 0)), FRONT_RIGHT), ((0, 2), (1,))),  # the best pair of three
     ],
 )
-def test_the_cameras_that_share_most_of_their_views_are_pairs(cameras, groups) -> None:
+def test_the_cameras_that_share_most_of_their_views_are_pairs(
+    cameras: tuple[MountedCamera, ...], groups: tuple[tuple[int, ...], ...]
+) -> None:
     assert Rig(cameras, None).groups == groups
 
 

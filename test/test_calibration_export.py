@@ -37,21 +37,21 @@ HOLDS = {  # style: what it can describe
 MAIN = {"kalibr": "camchain-imucam.yaml", "vins": "vins.yaml", "basalt": "calib.json", "camera_info": "cam0.yaml"}
 
 
-def rig(kind) -> Rig:
+def rig(kind: str) -> Rig:
     model, intrinsics, distortion = CAMERAS[kind]
     camera = Camera(model, 752, 480, intrinsics, distortion)
     cameras = (MountedCamera(camera, LEFT, 0.01), MountedCamera(camera, RIGHT, 0.01))
     return Rig(cameras, ImuNoise(1.7e-4, 2e-3, 1.9e-5, 3e-3))
 
 
-def written(folder, style, kind):
+def written(folder: Path, style: str, kind: str) -> Path:
     for name, text in export(rig(kind), style).items():
         (folder / name).write_text(text)
     return folder / MAIN[style]
 
 
 @pytest.mark.parametrize(("style", "kind"), [(style, kind) for style in HOLDS for kind in CAMERAS])
-def test_what_is_exported_is_read_back_as_it_was_or_refused(tmp_path: Path, style, kind) -> None:
+def test_what_is_exported_is_read_back_as_it_was_or_refused(tmp_path: Path, style: str, kind: str) -> None:
     if kind not in HOLDS[style]:
         with pytest.raises(CalibrationError, match=r"camera0: (Kalibr|VINS-Fusion|Basalt|camera_info).* (has|have)"):
             export(rig(kind), style)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from letvins_ros import geometry
-from letvins_ros.calibration import ImuNoise, read_euroc_rig, read_rig
+from letvins_ros.calibration import ImuNoise, Rig, read_euroc_rig, read_rig
 from letvins_ros.errors import CalibrationError, ConfigError
 
 from .some import some
@@ -22,17 +22,17 @@ gyroscope_random_walk: 1.9e-5
 """
 
 
-def write(path, text):
+def write(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
 
 
-def rows(T) -> str:
+def rows(T: np.ndarray) -> str:
     return "\n".join(f"  - [{', '.join(map(repr, row))}]" for row in T.tolist())
 
 
-def assert_same_poses(rig) -> None:
+def assert_same_poses(rig: Rig) -> None:
     np.testing.assert_allclose(rig.cameras[0].T_body_cam, T_BODY_CAM0, atol=1e-12)
     if len(rig.cameras) > 1:
         np.testing.assert_allclose(rig.cameras[1].T_body_cam, T_BODY_CAM1, atol=1e-12)
@@ -41,7 +41,7 @@ def assert_same_poses(rig) -> None:
 # EuRoC
 
 
-def euroc_camera(T_BS, extra="") -> str:
+def euroc_camera(T_BS: np.ndarray, extra: str = "") -> str:
     values = ",\n    ".join(", ".join(map(repr, row)) for row in T_BS.tolist())
     return f"""\
 # General sensor definitions.
@@ -62,7 +62,7 @@ distortion_coefficients: [-0.28340811, 7.395907e-2, 0.00019359, 1.76187114e-05]
 {extra}"""
 
 
-def euroc_folder(root, T_base_imu=None):
+def euroc_folder(root: Path, T_base_imu: np.ndarray | None = None) -> Path:
     """T_BS of a sensor takes its points to the base, which is the IMU unless T_base_imu says otherwise."""
     T_base_imu = np.eye(4) if T_base_imu is None else T_base_imu
     write(root / "mav0" / "cam0" / "sensor.yaml", euroc_camera(T_base_imu @ T_BODY_CAM0))
@@ -146,7 +146,9 @@ def test_the_real_euroc_files_are_read() -> None:
 # Kalibr
 
 
-def kalibr_camera(name, T_cam_imu, /, model="pinhole", distortion="radtan", **changed) -> str:
+def kalibr_camera(
+    name: str, T_cam_imu: np.ndarray, /, model: str = "pinhole", distortion: str = "radtan", **changed: str
+) -> str:
     intrinsics = {"pinhole": "", "omni": "0.9, ", "ds": "-0.2, 0.6, "}[model] + "300.0, 301.0, 320.0, 240.0"
     coefficients = "[]" if distortion == "none" else "[0.01, 0.002, 3e-4, -4e-4]"
     lines = {
@@ -162,7 +164,7 @@ def kalibr_camera(name, T_cam_imu, /, model="pinhole", distortion="radtan", **ch
     return f"{name}:\n" + "".join(f"  {key}: {value}\n" for key, value in lines.items() if value)
 
 
-def camchain(path, **changed):
+def camchain(path: Path, **changed: str) -> Path:
     cam0 = kalibr_camera("cam0", geometry.inverse(T_BODY_CAM0), **changed)
     return write(path, cam0 + kalibr_camera("cam1", geometry.inverse(T_BODY_CAM1), **changed))
 
@@ -244,12 +246,12 @@ def test_a_broken_kalibr_file_is_named_with_camera_and_key(tmp_path: Path) -> No
 # VINS-Fusion
 
 
-def opencv_matrix(name, T) -> str:
+def opencv_matrix(name: str, T: np.ndarray) -> str:
     data = ",\n\t   ".join(", ".join(map(repr, row)) for row in T.tolist())
     return f"{name}: !!opencv-matrix\n   rows: 4\n   cols: 4\n   dt: d\n   data: [{data}]\n"
 
 
-def vins_config(folder, cameras=2, imu=1):
+def vins_config(folder: Path, cameras: int = 2, imu: int = 1) -> Path:
     text = f"""%YAML:1.0
 
 #common parameters

@@ -2,7 +2,7 @@
 """Calibrations in the published form of other programs, with the oddities of real files."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from letvins_ros import geometry
-from letvins_ros.calibration import ImuNoise, read_calibration, read_rig
+from letvins_ros.calibration import ImuNoise, Rig, read_calibration, read_rig
 from letvins_ros.errors import CalibrationError
 
 from . import calibration_readers as readers
@@ -32,7 +32,7 @@ class Truth:
     offset_s: float = 0.0125
 
 
-def truth(seed, coefficients=4, cameras=2) -> Truth:
+def truth(seed: int, coefficients: int = 4, cameras: int = 2) -> Truth:
     rng = np.random.default_rng(seed)
     left = geometry.transform(geometry.exp_so3(rng.normal(size=3)), rng.normal(0, 0.1, 3))
     shift = [geometry.transform(geometry.exp_so3(rng.normal(0, 0.01, 3)), np.array([0.1 * i, 0, 0])) for i in range(4)]
@@ -43,21 +43,21 @@ def truth(seed, coefficients=4, cameras=2) -> Truth:
     )
 
 
-def matrix(name, M) -> str:
+def matrix(name: str, M: np.ndarray) -> str:
     data = ",\n          ".join(", ".join(f"{x:.17g}" for x in row) for row in M)
     rows, cols = np.shape(M)
     return f"{name}: !!opencv-matrix\n   rows: {rows}\n   cols: {cols}\n   dt: d\n   data: [{data}]\n"
 
 
-def quaternion(T):
+def quaternion(T: np.ndarray) -> list[float]:
     return geometry.quaternion_xyzw(T[None, :3, :3])[0].tolist()
 
 
-def named_values(names, values, indent="   ") -> str:
+def named_values(names: Sequence[str], values: Sequence[float], indent: str = "   ") -> str:
     return "".join(f"{indent}{name}: {value!r}\n" for name, value in zip(names, values, strict=True))
 
 
-def vins_mono(folder, t, fisheye=False):
+def vins_mono(folder: Path, t: Truth, fisheye: bool = False) -> Path:
     names = ("mu", "mv", "u0", "v0") if fisheye else ("fx", "fy", "cx", "cy")
     bent = named_values(("k2", "k3", "k4", "k5") if fisheye else ("k1", "k2", "p1", "p2"), t.D[0])
     projection = (bent if fisheye else "") + named_values(names, t.fxycxy[0])
@@ -92,12 +92,12 @@ td: {t.offset_s}
     return folder / "vins.yaml"
 
 
-def xrslam(folder, t, T_body_imu=None):
+def xrslam(folder: Path, t: Truth, T_body_imu: np.ndarray | None = None) -> Path:
     T_bi = np.eye(4) if T_body_imu is None else T_body_imu
     T_bc = T_bi @ t.T[0]
     g, a, gw, aw = (x * x for x in t.noise)
 
-    def covariance(name, v) -> str:
+    def covariance(name: str, v: float) -> str:
         return f"    {name}: [\n      {v!r}, 0.0, 0.0,\n      0.0, {v!r}, 0.0,\n      0.0, 0.0, {v!r}]\n"
 
     text = f"""%YAML:1.0
@@ -131,7 +131,7 @@ cam0:
     return folder / "euroc_sensor.yaml"
 
 
-def orbslam3(folder, t, fisheye=False):
+def orbslam3(folder: Path, t: Truth, fisheye: bool = False) -> Path:
     coefficients = ("k1", "k2", "k3", "k4") if fisheye else ("k1", "k2", "p1", "p2")
     cameras = "".join(
         named_values(
@@ -168,7 +168,7 @@ ORBextractor.nFeatures: 1200
     return folder / "EuRoC.yaml"
 
 
-def okvis(folder, t, kind="radialtangential"):
+def okvis(folder: Path, t: Truth, kind: str = "radialtangential") -> Path:
     cameras = "".join(
         f"""     - {{T_SC:
         [{", ".join(repr(float(x)) for x in T.ravel())}],
@@ -220,7 +220,7 @@ BASALT = {
 }
 
 
-def basalt(folder, t, kind="kb4"):
+def basalt(folder: Path, t: Truth, kind: str = "kb4") -> Path:
     names = [name for part in BASALT[kind] for name in part]
     pose_names = ("px", "py", "pz", "qx", "qy", "qz", "qw")
     g, a, gw, aw = t.noise
@@ -243,11 +243,11 @@ def basalt(folder, t, kind="kb4"):
     return folder / "calib.json"
 
 
-def rows(T) -> str:
+def rows(T: np.ndarray) -> str:
     return "".join(f"    - [{', '.join(repr(float(x)) for x in row)}]\n" for row in T)
 
 
-def imu_yaml(t, top=""):
+def imu_yaml(t: Truth, top: str = "") -> str:
     g, a, gw, aw = t.noise
     indent = "  " if top else ""
     names = (
@@ -259,7 +259,9 @@ def imu_yaml(t, top=""):
     return top + named_values([*names, "update_rate"], [g, a, gw, aw, 200.0], indent)
 
 
-def chain(t, key="T_cam_imu", model="pinhole", distortion="radtan", lens=()) -> str:
+def chain(
+    t: Truth, key: str = "T_cam_imu", model: str = "pinhole", distortion: str = "radtan", lens: Sequence[float] = ()
+) -> str:
     text = "%YAML:1.0 # need to specify the file type at the top!\n\n"
     for i, (T, D, f) in enumerate(zip(t.T, t.D, t.fxycxy, strict=True)):
         pose = geometry.inverse(T) if key == "T_cam_imu" else T
@@ -277,13 +279,13 @@ def chain(t, key="T_cam_imu", model="pinhole", distortion="radtan", lens=()) -> 
     return text
 
 
-def kalibr(folder, t, **about):
+def kalibr(folder: Path, t: Truth, **about: Any) -> Path:
     (folder / "rig-camchain-imucam.yaml").write_text(chain(t, **about))
     (folder / "rig-imu.yaml").write_text(imu_yaml(t))
     return folder / "rig-camchain-imucam.yaml"
 
 
-def openvins(folder, t):
+def openvins(folder: Path, t: Truth) -> Path:
     (folder / "kalibr_imucam_chain.yaml").write_text(chain(t, "T_imu_cam"))
     (folder / "kalibr_imu_chain.yaml").write_text("%YAML:1.0\n\n" + imu_yaml(t, "imu0:\n  T_i_b:\n" + rows(np.eye(4))))
     (folder / "estimator_config.yaml").write_text(
@@ -295,7 +297,7 @@ def openvins(folder, t):
     return folder / "estimator_config.yaml"
 
 
-def vins_fusion(folder, t):
+def vins_fusion(folder: Path, t: Truth) -> Path:
     for i, (f, D) in enumerate(zip(t.fxycxy, t.D, strict=True)):
         bent, lens = named_values(("k1", "k2", "p1", "p2"), D), named_values(("fx", "fy", "cx", "cy"), f)
         (folder / f"cam{i}_pinhole.yaml").write_text(
@@ -315,11 +317,11 @@ def vins_fusion(folder, t):
     return folder / "euroc_stereo_imu_config.yaml"
 
 
-def euroc(folder, t):
+def euroc(folder: Path, t: Truth) -> Path:
     """The base is not the IMU."""
     T_base_imu = truth(98).T[0]
 
-    def mount(T) -> str:
+    def mount(T: np.ndarray) -> str:
         data = ",\n         ".join(", ".join(repr(float(x)) for x in row) for row in T)
         return f"T_BS:\n  cols: 4\n  rows: 4\n  data: [{data}]\n"
 
@@ -338,11 +340,11 @@ def euroc(folder, t):
     return folder
 
 
-def camera_info_alone(folder, t):
+def camera_info_alone(folder: Path, t: Truth) -> Path:
     f = t.fxycxy[0]
-    K = [[f[0], 0, f[2]], [0, f[1], f[3]], [0, 0, 1]]
+    K = np.array([[f[0], 0, f[2]], [0, f[1], f[3]], [0, 0, 1]])
     model = "plumb_bob" if len(t.D[0]) == 5 else "rational_polynomial"
-    P = [[*row, 0] for row in K]
+    P = np.hstack([K, np.zeros((3, 1))])
     (folder / "left.yaml").write_text(camera_info("left", K, t.D[0], np.eye(3), P, model))
     return folder / "left.yaml"
 
@@ -381,7 +383,7 @@ ODDITIES = {
 }
 
 
-def check(rig, t, model) -> None:
+def check(rig: Rig, t: Truth, model: str) -> None:
     assert len(rig.cameras) == len(t.T)
     for mounted, T, f, D in zip(rig.cameras, t.T, t.fxycxy, t.D, strict=True):
         assert mounted.camera.model == model
@@ -398,7 +400,7 @@ def check(rig, t, model) -> None:
 
 @pytest.mark.parametrize("oddity", ODDITIES)
 @pytest.mark.parametrize("style", STYLES)
-def test_every_style_gives_the_numbers_that_it_says(tmp_path: Path, style, oddity) -> None:
+def test_every_style_gives_the_numbers_that_it_says(tmp_path: Path, style: str, oddity: str) -> None:
     """Those that were written, and those that a reader finds which shares no code with the package."""
     writer, coefficients, cameras, model, reader = STYLES[style]
     t = truth(len(style), coefficients, cameras)
@@ -414,11 +416,11 @@ def test_every_style_gives_the_numbers_that_it_says(tmp_path: Path, style, oddit
     check(rig, read_again(reader, path, coefficients), model)
 
 
-def read_again(reader, path, coefficients) -> Truth:
+def read_again(reader: Callable[[Path, int], readers.Reading], path: Path, coefficients: int) -> Truth:
     found, noise = reader(path, coefficients)
     sizes, lenses, bent, T, offsets = zip(*found, strict=True)
     assert len({tuple(size) for size in sizes}) == len(set(offsets)) == 1
-    return Truth(list(T), list(lenses), list(bent), tuple(sizes[0]), noise or (), offsets[0])
+    return Truth(list(T), list(lenses), list(bent), tuple(sizes[0]), tuple(noise or ()), offsets[0])
 
 
 @pytest.mark.parametrize("style", ["vins mono", "xrslam", "orb-slam3"])
@@ -441,7 +443,9 @@ def test_the_files_above_are_such_as_opencv_reads(tmp_path: Path, style: str) ->
     ("kind", "lens", "ours"),
     [("ds", [-0.2, 0.6], "double-sphere"), ("eucm", [0.6, 1.1], "eucm"), ("fov", [0.9], "fov"), ("ucm", [0.4], "eucm")],
 )
-def test_wide_lenses_of_basalt_have_their_own_parameters(tmp_path: Path, kind: str, lens, ours: str) -> None:
+def test_wide_lenses_of_basalt_have_their_own_parameters(
+    tmp_path: Path, kind: str, lens: list[float], ours: str
+) -> None:
     t = truth(3)
     t.D = [lens, lens]
     camera = read_rig(basalt(tmp_path, t, kind)).cameras[0].camera
@@ -460,7 +464,7 @@ def test_wide_lenses_of_basalt_have_their_own_parameters(tmp_path: Path, kind: s
     ],
 )
 def test_wide_lenses_of_kalibr_have_their_own_parameters(
-    tmp_path: Path, model: str, distortion: str, lens, D, ours: str
+    tmp_path: Path, model: str, distortion: str, lens: list[float], D: list[float], ours: str
 ) -> None:
     t = truth(3)
     t.D = [D, D]
@@ -524,8 +528,10 @@ def test_sizes_that_differ_between_cameras_or_files_are_named(tmp_path: Path) ->
 # camera_info
 
 
-def camera_info(side, K, D, R, P, model="plumb_bob") -> str:
-    def plain(M):
+def camera_info(
+    side: str, K: np.ndarray, D: Sequence[float], R: np.ndarray, P: np.ndarray, model: str = "plumb_bob"
+) -> str:
+    def plain(M: Any) -> dict[str, Any]:
         return {"rows": len(M), "cols": len(M[0]), "data": [float(x) for x in np.ravel(M)]}
 
     return yaml.safe_dump(

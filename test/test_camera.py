@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -66,18 +67,18 @@ CAMERAS = {
 each_camera = pytest.mark.parametrize("camera", CAMERAS.values(), ids=CAMERAS)
 
 
-def pixel_grid(camera, columns=17, rows=13) -> np.ndarray:
+def pixel_grid(camera: Camera, columns: int = 17, rows: int = 13) -> np.ndarray:
     u, v = np.meshgrid(np.linspace(0, camera.width - 1, columns), np.linspace(0, camera.height - 1, rows))
     return np.column_stack([u.ravel(), v.ravel()])
 
 
-def directions(count, seed=3):
+def directions(count: int, seed: int = 3) -> np.ndarray:
     p = np.random.default_rng(seed).normal(size=(count, 3))
     return p / np.linalg.norm(p, axis=1, keepdims=True)
 
 
 @each_camera
-def test_projection_inverts_unprojection_up_to_the_corners(camera) -> None:
+def test_projection_inverts_unprojection_up_to_the_corners(camera: Camera) -> None:
     uv = pixel_grid(camera)
     bearings = camera.unproject(uv)
     seen = ~np.isnan(bearings).any(axis=1)
@@ -94,7 +95,7 @@ def test_real_lenses_see_with_every_pixel(name: str) -> None:
 
 
 @each_camera
-def test_no_direction_of_the_whole_sphere_is_silently_wrong(camera) -> None:
+def test_no_direction_of_the_whole_sphere_is_silently_wrong(camera: Camera) -> None:
     p = directions(20_000)
     uv, valid = camera.project(p)
     assert 0.01 < valid.mean() < 0.9
@@ -104,7 +105,7 @@ def test_no_direction_of_the_whole_sphere_is_silently_wrong(camera) -> None:
 
 
 @each_camera
-def test_jacobian_equals_finite_differences(camera) -> None:
+def test_jacobian_equals_finite_differences(camera: Camera) -> None:
     p = directions(4000) * np.linspace(0.3, 20, 4000)[:, None]
     p = p[camera.project(p)[1]]
     uv, J = camera.project_jacobian(p)
@@ -119,7 +120,7 @@ def test_jacobian_equals_finite_differences(camera) -> None:
 
 
 @each_camera
-def test_the_optical_axis_has_a_finite_jacobian_and_focal_length(camera) -> None:
+def test_the_optical_axis_has_a_finite_jacobian_and_focal_length(camera: Camera) -> None:
     uv, J = camera.project_jacobian(np.array([[0.0, 0.0, 2.0], [1e-9, 0.0, 2.0]]))
     np.testing.assert_allclose(uv, [camera.intrinsics[-2:]] * 2, atol=1e-6)
     np.testing.assert_allclose(J[0], J[1], atol=1e-6)
@@ -130,7 +131,7 @@ def test_the_optical_axis_has_a_finite_jacobian_and_focal_length(camera) -> None
 
 
 @pytest.mark.parametrize("camera", [EUROC, RADTAN5, RATIONAL])
-def test_radtan_projects_as_opencv(camera) -> None:
+def test_radtan_projects_as_opencv(camera: Camera) -> None:
     p = camera.unproject(pixel_grid(camera)) * 4.0
     K = np.array(
         [[camera.intrinsics[0], 0, camera.intrinsics[2]], [0, camera.intrinsics[1], camera.intrinsics[3]], [0, 0, 1]]
@@ -140,7 +141,7 @@ def test_radtan_projects_as_opencv(camera) -> None:
 
 
 @pytest.mark.parametrize("camera", [EUROC, RADTAN5, RATIONAL])
-def test_radtan_unprojects_as_opencv(camera) -> None:
+def test_radtan_unprojects_as_opencv(camera: Camera) -> None:
     uv = pixel_grid(camera)
     K = np.array(
         [[camera.intrinsics[0], 0, camera.intrinsics[2]], [0, camera.intrinsics[1], camera.intrinsics[3]], [0, 0, 1]]
@@ -207,7 +208,7 @@ def test_double_sphere_projects_as_the_paper() -> None:
 
 
 @pytest.mark.parametrize("camera", [EUCM, EUCM_LOW])
-def test_eucm_projects_as_the_paper(camera) -> None:
+def test_eucm_projects_as_the_paper(camera: Camera) -> None:
     """Khomutenko 2016, eq. 5 to 8: perspective division by alpha rho + (1 - alpha) z, point by point."""
     alpha, beta, fx, fy, cx, cy = camera.intrinsics
     p = directions(500) + np.array([0, 0, 1.2])
@@ -237,7 +238,7 @@ def test_fov_projects_as_the_paper() -> None:
 
 
 @each_camera
-def test_points_behind_the_camera_and_at_its_centre_are_invalid(camera) -> None:
+def test_points_behind_the_camera_and_at_its_centre_are_invalid(camera: Camera) -> None:
     behind = np.array([[0.0, 0.0, -1.0], [1e-3, -1e-3, -1.0]])
     nowhere = np.array([[0.0, 0.0, 0.0], [np.nan, 0.0, 1.0]])
     assert not camera.project(behind)[1].any()
@@ -279,7 +280,7 @@ def test_pixels_count_as_seen_from_edge_to_edge() -> None:
 
 @each_camera
 @pytest.mark.parametrize("count", [0, 1, 2, 50])
-def test_every_number_of_points_gives_what_each_gives_alone(camera, count: int) -> None:
+def test_every_number_of_points_gives_what_each_gives_alone(camera: Camera, count: int) -> None:
     uv = pixel_grid(camera)[:count].astype(np.float32)
     bearings = camera.unproject(uv)
     assert bearings.shape == (count, 3) and bearings.dtype == np.float64
@@ -300,7 +301,7 @@ def test_inputs_are_left_as_they_are() -> None:
     np.testing.assert_array_equal(p, p_before)
 
 
-PINHOLE = {"model": "pinhole-radtan", "width": 4, "height": 2, "intrinsics": (1.0, 1.0, 0.0, 0.0)}
+PINHOLE: dict[str, Any] = {"model": "pinhole-radtan", "width": 4, "height": 2, "intrinsics": (1.0, 1.0, 0.0, 0.0)}
 
 
 @pytest.mark.parametrize(
@@ -327,6 +328,6 @@ PINHOLE = {"model": "pinhole-radtan", "width": 4, "height": 2, "intrinsics": (1.
         ),
     ],
 )
-def test_parameters_that_make_no_sense_are_refused(wrong, message: str) -> None:
+def test_parameters_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(CalibrationError, match=message):
         Camera(**(PINHOLE | wrong))

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from letvins_ros import __version__, cli
+from letvins_ros.config import Config
 from letvins_ros.errors import DataError
 from letvins_ros.pipeline import RunOptions
 
@@ -27,12 +29,14 @@ METRICS: dict[str, object] = {
 
 
 @pytest.fixture
-def letvins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+def letvins(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Callable[..., tuple[Any, str, str]]]:
     """Run the command in an empty folder; gives exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
     before = signal.getsignal(signal.SIGTERM)
 
-    def call(*arguments):
+    def call(*arguments: object) -> tuple[Any, str, str]:
         monkeypatch.setattr(sys, "argv", ["letvins", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
             cli.main()
@@ -43,14 +47,16 @@ def letvins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 
 @pytest.fixture
-def pipeline(monkeypatch: pytest.MonkeyPatch):
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Stands in for the pipeline; holds the arguments of its last run."""
     fake: Any = types.ModuleType("letvins_ros.pipeline")
     fake.RunOptions = RunOptions
     fake.metrics = METRICS
     fake.failure = None
 
-    def run_offline(source, out, config, options, progress):
+    def run_offline(
+        source: Path, out: Path, config: Config, options: RunOptions, progress: Callable[[int, int], None]
+    ) -> dict[str, Any]:
         fake.called = types.SimpleNamespace(source=source, out=out, config=config, options=options)
         progress(7, 7)
         if fake.failure:
@@ -63,7 +69,9 @@ def pipeline(monkeypatch: pytest.MonkeyPatch):
     return fake
 
 
-def test_topics_and_cameras_are_keys_of_the_configuration(letvins, pipeline) -> None:
+def test_topics_and_cameras_are_keys_of_the_configuration(
+    letvins: Callable[..., tuple[Any, str, str]], pipeline: Any
+) -> None:
     code, _, _ = letvins(
         "run", "x", "-o", "out", "--topic", "cam0=/left/image", "--topic", "imu=/i", "--cameras", "1,0"
     )
@@ -73,7 +81,7 @@ def test_topics_and_cameras_are_keys_of_the_configuration(letvins, pipeline) -> 
 
 
 @pytest.mark.parametrize("text", ["cam4=/x", "/x", "cam0="])
-def test_a_topic_for_no_role_is_told(letvins, text: str) -> None:
+def test_a_topic_for_no_role_is_told(letvins: Callable[..., tuple[Any, str, str]], text: str) -> None:
     code, _, told = letvins("run", "x", "--topic", text)
     assert code == 1
     assert (
@@ -82,7 +90,9 @@ def test_a_topic_for_no_role_is_told(letvins, text: str) -> None:
     )
 
 
-def test_calibrations_are_imported_with_a_choice_of_cameras_and_exported(letvins, tmp_path: Path, root: Path) -> None:
+def test_calibrations_are_imported_with_a_choice_of_cameras_and_exported(
+    letvins: Callable[..., tuple[Any, str, str]], tmp_path: Path, root: Path
+) -> None:
     rows = "[1, 0, 0, {x}], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]"
     cameras = "".join(
         f"cam{i}: {{T_cam_imu: [{rows.format(x=-0.1 * i)}], camera_model: pinhole, distortion_model: none,"
@@ -98,7 +108,9 @@ def test_calibrations_are_imported_with_a_choice_of_cameras_and_exported(letvins
     assert '"fx": 403.0' in (tmp_path / "out" / "calib.json").read_text()
 
 
-def test_several_trajectories_are_evaluated_in_one_table(letvins, tmp_path: Path) -> None:
+def test_several_trajectories_are_evaluated_in_one_table(
+    letvins: Callable[..., tuple[Any, str, str]], tmp_path: Path
+) -> None:
     rows = [f"{i * 0.1:.3f} {i * 0.5} {i % 3} 0 0 0 0 1\n" for i in range(40)]
     (tmp_path / "truth.tum").write_text("".join(rows))
     (tmp_path / "good.tum").write_text("".join(rows[::2]))
@@ -115,12 +127,12 @@ def test_several_trajectories_are_evaluated_in_one_table(letvins, tmp_path: Path
     assert next(line for line in out.splitlines() if line.startswith("ATE, RMSE")).split()[2:] == ["0.0000", "m"]
 
 
-def shell(*arguments, **options):
+def shell(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "letvins_ros.cli", *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, **options)
 
 
-def test_help_comes_within_half_a_second(root: Path):
+def test_help_comes_within_half_a_second(root: Path) -> None:
     def cpu_seconds() -> float:  # of finished children; other work on the machine does not count
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return usage.ru_utime + usage.ru_stime
@@ -135,13 +147,13 @@ def test_help_comes_within_half_a_second(root: Path):
     assert min(times) < 0.5
 
 
-def test_the_version_is_told(letvins) -> None:
+def test_the_version_is_told(letvins: Callable[..., tuple[Any, str, str]]) -> None:
     code, out, err = letvins("--version")
     assert (code, err) == (0, "")
     assert re.fullmatch(rf"letvins {re.escape(__version__)} \(commit ([0-9a-f]{{12}}(-dirty)?|unknown)\)\n", out)
 
 
-def test_help_is_shown_when_nothing_is_asked(letvins) -> None:
+def test_help_is_shown_when_nothing_is_asked(letvins: Callable[..., tuple[Any, str, str]]) -> None:
     assert "Usage: letvins" in letvins()[1]
 
 
@@ -150,7 +162,7 @@ COMMANDS = ["run", "evaluate", "track", "simulate", "demo", "benchmark", "selfte
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command, letvins) -> None:
+def test_every_command_explains_itself(command: str, letvins: Callable[..., tuple[Any, str, str]]) -> None:
     code, out, err = letvins(*command.split(), "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: letvins {command}")
@@ -181,7 +193,9 @@ def test_every_command_explains_itself(command, letvins) -> None:
         ("weights check nowhere.pth", "nowhere.pth: no such weights file"),
     ],
 )
-def test_a_user_error_is_one_line_and_exit_code_1(arguments: str, message: str, letvins) -> None:
+def test_a_user_error_is_one_line_and_exit_code_1(
+    arguments: str, message: str, letvins: Callable[..., tuple[Any, str, str]]
+) -> None:
     code, out, err = letvins(*arguments.split())
     assert code == 1
     assert out == ""
@@ -190,13 +204,13 @@ def test_a_user_error_is_one_line_and_exit_code_1(arguments: str, message: str, 
     assert err.count("\n") == 1
 
 
-def test_a_bug_is_not_hidden(letvins, pipeline) -> None:
+def test_a_bug_is_not_hidden(letvins: Callable[..., tuple[Any, str, str]], pipeline: Any) -> None:
     pipeline.failure = ZeroDivisionError("bug")
     with pytest.raises(ZeroDivisionError):
         letvins("run", "somewhere")
 
 
-def test_without_memory_the_error_is_one_line(letvins, pipeline) -> None:
+def test_without_memory_the_error_is_one_line(letvins: Callable[..., tuple[Any, str, str]], pipeline: Any) -> None:
     pipeline.failure = MemoryError()
     code, _, err = letvins("run", "somewhere")
     assert (code, err.splitlines()[-1]) == (1, "error: out of memory")
@@ -213,7 +227,9 @@ def test_too_little_address_space_is_refused_before_a_native_library_crashes() -
 
 
 @pytest.mark.parametrize("arguments", [("run", "data"), ("run", "/"), ("track", "data"), ("demo",)])
-def test_a_working_folder_that_is_gone_is_told(arguments, tmp_path: Path, root: Path) -> None:
+def test_a_working_folder_that_is_gone_is_told(
+    arguments: tuple[str, str] | tuple[str], tmp_path: Path, root: Path
+) -> None:
     (tmp_path / "gone").mkdir()
     env = os.environ | {"PYTHONPATH": str(root)}
     done = shell(*arguments, cwd=tmp_path / "gone", env=env, preexec_fn=(tmp_path / "gone").rmdir)
@@ -222,12 +238,14 @@ def test_a_working_folder_that_is_gone_is_told(arguments, tmp_path: Path, root: 
     assert "working folder does not exist any more" in done.stderr or "/: no recording" in done.stderr, done.stderr
 
 
-def test_config_show_prints_the_default_file(letvins, root: Path) -> None:
+def test_config_show_prints_the_default_file(letvins: Callable[..., tuple[Any, str, str]], root: Path) -> None:
     assert letvins("config", "show")[1] == (root / "config" / "default.yaml").read_text()
     assert "seed: 5 " in letvins("config", "show", "--set", "seed=5")[1]
 
 
-def test_config_check_accepts_what_config_import_writes(letvins, root: Path, tmp_path: Path) -> None:
+def test_config_check_accepts_what_config_import_writes(
+    letvins: Callable[..., tuple[Any, str, str]], root: Path, tmp_path: Path
+) -> None:
     from letvins_ros.config_io import load_config
 
     folder = tmp_path / "mav0" / "cam0"
@@ -243,7 +261,9 @@ def test_config_check_accepts_what_config_import_writes(letvins, root: Path, tmp
     assert (config.mode, some(config.rig).cameras[0].camera.intrinsics) == ("mono_imu", (458.0, 457.0, 367.0, 248.0))
 
 
-def test_run_hands_its_options_on_and_shows_the_figures(letvins, pipeline, tmp_path: Path) -> None:
+def test_run_hands_its_options_on_and_shows_the_figures(
+    letvins: Callable[..., tuple[Any, str, str]], pipeline: Any, tmp_path: Path
+) -> None:
     options = "--set tracker=letnet2 --set seed=4 --start 1.5 --duration 3 --no-loop --realtime -o out".split()
     code, out, err = letvins("run", "some/where", *options)
     assert code == 0
@@ -262,7 +282,12 @@ def test_run_hands_its_options_on_and_shows_the_figures(letvins, pipeline, tmp_p
     ("source", "name"), [("data/V1_01/mav0", "V1_01"), ("data/V1_01", "V1_01"), (".", "here"), ("a.bag", "a")]
 )
 def test_results_go_to_a_folder_named_after_the_source_and_latest_points_there(
-    source: str, name: str, letvins, pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: str,
+    name: str,
+    letvins: Callable[..., tuple[Any, str, str]],
+    pipeline: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -276,7 +301,9 @@ def test_results_go_to_a_folder_named_after_the_source_and_latest_points_there(
     assert len(list(Path("results").iterdir())) == 3  # two runs, one link
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_the_run(letvins, pipeline) -> None:
+def test_a_folder_that_cannot_be_written_is_told_before_the_run(
+    letvins: Callable[..., tuple[Any, str, str]], pipeline: Any
+) -> None:
     Path("file").touch()
     code, _, err = letvins("run", "somewhere", "-o", "file/out")
     assert (code, err) == (1, "error: file/out: cannot write results there: Not a directory\n")
@@ -288,7 +315,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_run(letvins, pipelin
 
 
 def test_the_results_that_a_killed_run_was_replacing_are_put_in_place_and_told(
-    letvins, pipeline, tmp_path: Path
+    letvins: Callable[..., tuple[Any, str, str]], pipeline: Any, tmp_path: Path
 ) -> None:
     moving = tmp_path / "out" / ".metrics.json.moving"
     moving.mkdir(parents=True)
@@ -300,7 +327,7 @@ def test_the_results_that_a_killed_run_was_replacing_are_put_in_place_and_told(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["trajectory.tum"]
 
 
-def test_a_failed_run_leaves_no_empty_folder(letvins, pipeline) -> None:
+def test_a_failed_run_leaves_no_empty_folder(letvins: Callable[..., tuple[Any, str, str]], pipeline: Any) -> None:
     pipeline.failure = DataError("somewhere: no recording\nthat is known")
     code, _, err = letvins("run", "somewhere", "-o", "out")
     assert (code, err.splitlines()[-1]) == (1, "error: somewhere: no recording that is known")
@@ -310,14 +337,16 @@ def test_a_failed_run_leaves_no_empty_folder(letvins, pipeline) -> None:
     assert Path("mine").exists()
 
 
-def test_ctrl_c_with_nothing_to_keep_is_one_line_and_exit_code_130(letvins, pipeline) -> None:
+def test_ctrl_c_with_nothing_to_keep_is_one_line_and_exit_code_130(
+    letvins: Callable[..., tuple[Any, str, str]], pipeline: Any
+) -> None:
     pipeline.failure = KeyboardInterrupt()
     code, _, err = letvins("run", "somewhere")
     assert (code, err.splitlines()[-1]) == (130, "error: interrupted")
     assert list(Path("results").iterdir()) == []
 
 
-def test_ctrl_c_with_results_says_what_was_kept(letvins, pipeline) -> None:
+def test_ctrl_c_with_results_says_what_was_kept(letvins: Callable[..., tuple[Any, str, str]], pipeline: Any) -> None:
     pipeline.metrics = {**METRICS, "interrupted": True}
     code, out, _ = letvins("run", "somewhere", "-o", "out")
     assert code == 0
@@ -335,11 +364,11 @@ def test_a_full_disk_and_a_closed_pipe_end_without_traceback(sink: str, told: st
 
 
 def test_demo_keeps_its_simulated_sequence_for_the_next_time(
-    letvins, pipeline, monkeypatch: pytest.MonkeyPatch
+    letvins: Callable[..., tuple[Any, str, str]], pipeline: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
 
-    def simulate(out, scenario, duration_s, seed, progress) -> None:
+    def simulate(out: Path, scenario: str, duration_s: float, seed: int, progress: Callable[[int, int], None]) -> None:
         out.mkdir(parents=True)
         calls.append(out)
 
@@ -351,7 +380,9 @@ def test_demo_keeps_its_simulated_sequence_for_the_next_time(
     assert Path("results/latest").resolve() == pipeline.called.out.resolve()
 
 
-def test_simulate_writes_a_folder_and_evaluate_finds_no_error_in_the_truth(letvins) -> None:
+def test_simulate_writes_a_folder_and_evaluate_finds_no_error_in_the_truth(
+    letvins: Callable[..., tuple[Any, str, str]],
+) -> None:
     assert letvins("simulate", "sim", "--duration", 1, "--scenario", "hall")[0] == 0
     from letvins_ros.datasets import open_dataset
     from letvins_ros.evaluation.trajectory import write_tum

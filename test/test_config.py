@@ -13,7 +13,7 @@ from letvins_ros.calibration import ImuNoise, MountedCamera, Rig, rig_to_dict
 from letvins_ros.camera import Camera
 from letvins_ros.config import Config, EstimatorConfig, TrackerConfig
 from letvins_ros.config_io import load_config, to_yaml
-from letvins_ros.config_params import Section, parameters
+from letvins_ros.config_params import Parameter, Section, parameters
 from letvins_ros.errors import ConfigError
 
 from .some import some
@@ -27,7 +27,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def another_value(parameter):
+def another_value(parameter: Parameter) -> Any:
     """A value that is allowed but not the default."""
     if parameter.kind is bool:
         return not parameter.default
@@ -39,7 +39,7 @@ def another_value(parameter):
         return "47.5, 8.5, 400"
     if parameter.kind is str:
         return "some: text # with 'signs'"
-    value = parameter.default * 2 or 1
+    value: Any = parameter.default * 2 or 1
     return parameter.low if parameter.high is not None and value > parameter.high else value
 
 
@@ -59,14 +59,14 @@ def test_default_yaml_is_what_the_tree_says(root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_default_keeps_its_own_rule_and_has_a_meaning(name) -> None:
+def test_a_default_keeps_its_own_rule_and_has_a_meaning(name: str) -> None:
     parameter = KNOWN[name]
     assert parameter.convert(parameter.default) == parameter.default
     assert type(parameter.default) is parameter.kind
     assert parameter.meaning
 
 
-def test_every_field_is_a_parameter_a_section_or_the_rig():
+def test_every_field_is_a_parameter_a_section_or_the_rig() -> None:
     def unknown(section: Any, prefix: str = "") -> list[str]:
         found = []
         for f in fields(section):
@@ -81,7 +81,7 @@ def test_every_field_is_a_parameter_a_section_or_the_rig():
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_a_changed_value_survives_writing_and_reading(name, tmp_path: Path) -> None:
+def test_a_changed_value_survives_writing_and_reading(name: str, tmp_path: Path) -> None:
     value = another_value(KNOWN[name])
     path = written(tmp_path, yaml.safe_dump({"/**": {"ros__parameters": {name: value}}}))
     config = load_config(path)
@@ -90,7 +90,7 @@ def test_a_changed_value_survives_writing_and_reading(name, tmp_path: Path) -> N
 
 
 def test_a_shipped_configuration_loads_and_holds_only_what_ros_accepts(root: Path) -> None:
-    def check(value) -> None:
+    def check(value: object) -> None:
         if isinstance(value, dict):
             assert all(isinstance(key, str) for key in value)
             for v in value.values():
@@ -234,7 +234,7 @@ def test_a_section_with_a_value_out_of_bounds_cannot_be_made() -> None:
 
 
 @pytest.mark.parametrize("value", ["1" * 400, "-9223372036854775809", "1e400", ".nan"])
-def test_a_number_that_no_parameter_can_hold_is_refused(value) -> None:
+def test_a_number_that_no_parameter_can_hold_is_refused(value: str) -> None:
     for key in ("seed", "tracker.max_features"):
         with pytest.raises(ConfigError, match=key):
             load_config(None, [f"{key}={value}"])

@@ -10,6 +10,7 @@ import textwrap
 import tomllib
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -49,14 +50,14 @@ OTHERS = (
 ROS2 = ("launch", "service call", "param set", "topic echo", "topic hz", "run", "bag play", "bag record")
 
 
-def reference():
+def reference() -> ModuleType:
     spec = some(spec_from_file_location("reference", ROOT / ".ci/reference.py"))
     module = module_from_spec(spec)
     some(spec.loader).exec_module(module)
     return module
 
 
-def blocks(language):
+def blocks(language: str) -> list[Any]:
     """The code blocks of a language, in documents whose blocks nothing else executes."""
     found = []
     for path in DOCUMENTS:
@@ -69,7 +70,7 @@ def blocks(language):
     return found
 
 
-def commands():
+def commands() -> list[Any]:
     return [
         pytest.param(command, id=f"{block.id}: {command[:50]}")
         for block in blocks("")
@@ -80,7 +81,7 @@ def commands():
 
 
 @pytest.mark.parametrize("page", reference().PAGES)
-def test_a_page_written_from_the_code_is_current(page) -> None:
+def test_a_page_written_from_the_code_is_current(page: str) -> None:
     assert (ROOT / page).read_text() == reference().PAGES[page](), "run: python .ci/reference.py"
 
 
@@ -101,7 +102,7 @@ def test_no_code_block_is_written_by_indenting_it() -> None:
 
 
 @pytest.mark.parametrize("text", blocks("python"))
-def test_a_python_block_runs(text, tmp_path: Path) -> None:
+def test_a_python_block_runs(text: str, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(
         [sys.executable, "-c", text], check=False, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200
@@ -110,7 +111,7 @@ def test_a_python_block_runs(text, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
-def test_a_yaml_block_holds_keys_that_exist(text) -> None:
+def test_a_yaml_block_holds_keys_that_exist(text: str) -> None:
     given = yaml.safe_load(text)
     if "/**" in given:
         given = given["/**"]["ros__parameters"]
@@ -121,7 +122,7 @@ def test_a_yaml_block_holds_keys_that_exist(text) -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_a_command_exists(command) -> None:
+def test_a_command_exists(command: str) -> None:
     """Options of letvins, launch arguments, services and parameters are looked at in test/ros/test_documents.py."""
     first, *others = shlex.split(re.sub(r"[<>]", "", command))
     name = Path(first).name

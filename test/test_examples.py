@@ -27,9 +27,9 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(code, *arguments) -> str:
+def run(code: list[object], *arguments: object) -> str:
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *code, *map(str, arguments)]
+    command = [sys.executable, *map(str, [*code, *arguments])]
     ran = subprocess.run(command, check=False, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout

@@ -27,12 +27,12 @@ class Block(NamedTuple):
         return name if mark in ("#", "---") and name.endswith((".py", ".yaml")) else ""
 
 
-def blocks(section):
+def blocks(section: str) -> list[Block]:
     found = re.findall(r"^( *)```(\w+)\n(.*?)^\1```$", section, re.M | re.S)
     return [Block(language, re.sub(f"^{indent}", "", text, flags=re.M)) for indent, language, text in found]
 
 
-def change(path, diff) -> None:
+def change(path: Path, diff: str) -> None:
     """Replace lines as a diff says, which has no line numbers: its context must be in the file, once."""
     lines = diff.splitlines()[1:]
     before, after = (
@@ -44,7 +44,7 @@ def change(path, diff) -> None:
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_a_section_does_what_it_says(name, tmp_path: Path) -> None:
+def test_a_section_does_what_it_says(name: str, tmp_path: Path) -> None:
     for folder in COPIED:
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     scripts = []
@@ -65,14 +65,14 @@ def test_a_section_does_what_it_says(name, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_a_section_counts_its_files(name) -> None:
+def test_a_section_counts_its_files(name: str) -> None:
     told = re.search(r"\*\*(\d+) files?\*\*", SECTIONS[name])
     assert told, f"{name} does not say how many files it touches"
     assert int(told[1]) == len({block.file for block in blocks(SECTIONS[name])} - {""})
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_new_files_are_written_as_the_package_is(name, tmp_path: Path) -> None:
+def test_new_files_are_written_as_the_package_is(name: str, tmp_path: Path) -> None:
     for block in blocks(SECTIONS[name]):
         if block.language == "python":
             path = tmp_path / (block.file or "script.py")

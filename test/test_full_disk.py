@@ -7,6 +7,7 @@ run, test_export the exported networks, training's test_guards its checkpoints, 
 
 import resource
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from .some import some
 
 
 @contextmanager
-def no_file_above(size):
+def no_file_above(size: int) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -45,25 +46,25 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def content(folder):
+def content(folder: Path) -> dict[Path, bytes]:
     """Every file below a folder, temporary ones too."""
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def saved_map(path, recording) -> None:
+def saved_map(path: Path, recording: Path) -> None:
     save_map(path, PlaceMap(4), MapInfo.of(EUROC_RIG.cameras[0], True, "x" * 3000))
 
 
-def saved_weights(path, recording) -> None:
+def saved_weights(path: Path, recording: Path) -> None:
     save_weights(path, {"a": np.ones(1000, np.float32)})
 
 
-def simulated(path, recording) -> None:
+def simulated(path: Path, recording: Path) -> None:
     path.unlink()
     simulate(path, "hall", 0.2, 0)
 
 
-def written_bag(path, recording) -> None:
+def written_bag(path: Path, recording: Path) -> None:
     path.unlink()
     write_bag(open_dataset(recording), path, "ros1")
 
@@ -71,7 +72,7 @@ def written_bag(path, recording) -> None:
 @pytest.mark.parametrize(
     "writer", [saved_map, saved_weights, simulated, written_bag], ids=lambda writer: writer.__name__
 )
-def test_a_writer_leaves_what_was_there(writer, recording: Path, tmp_path: Path) -> None:
+def test_a_writer_leaves_what_was_there(writer: Callable[[Path, Path], None], recording: Path, tmp_path: Path) -> None:
     path = tmp_path / "out.bag"
     path.write_text("old")
     with no_file_above(2000), pytest.raises(DataError, match=r"cannot write .*out\.bag: File too large"):
@@ -93,7 +94,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_says_it_in_one_line(
-    command, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -9,19 +9,19 @@ from letvins_ros.errors import DataError
 SIZES = [1, 2, 50]
 
 
-def vectors(n, size=1.0, seed=0):
+def vectors(n: int, size: float = 1.0, seed: int = 0) -> np.ndarray:
     """Random directions (n, 3) of one length."""
     v = np.random.default_rng(seed).normal(size=(n, 3))
     return size * v / np.linalg.norm(v, axis=1, keepdims=True)
 
 
-def random_transforms(n, seed=0) -> np.ndarray:
+def random_transforms(n: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     return geometry.transform(geometry.exp_so3(rng.normal(size=(n, 3))), rng.normal(0, 5, (n, 3)))
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_skew_times_a_vector_is_the_cross_product(n) -> None:
+def test_skew_times_a_vector_is_the_cross_product(n: int) -> None:
     a, b = vectors(n, 2.0, 1), vectors(n, 3.0, 2)
     np.testing.assert_allclose((geometry.skew(a) @ b[..., None])[..., 0], np.cross(a, b), atol=1e-14)
 
@@ -34,7 +34,7 @@ def test_exp_is_the_matrix_exponential_of_skew(angle: float) -> None:
 
 @pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-8, 1e-4, 0.5, 3.0, np.pi - 1e-4, np.pi - 1e-7])
 @pytest.mark.parametrize("n", SIZES)
-def test_log_undoes_exp_from_zero_to_nearly_half_a_turn(n, angle) -> None:
+def test_log_undoes_exp_from_zero_to_nearly_half_a_turn(n: int, angle: float) -> None:
     v = vectors(n, angle)
     np.testing.assert_allclose(geometry.log_so3(geometry.exp_so3(v)), v, rtol=1e-7, atol=1e-15)
 
@@ -54,7 +54,7 @@ def test_exp_and_log_keep_the_shape_of_a_batch() -> None:
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_a_transform_times_its_inverse_is_the_identity(n) -> None:
+def test_a_transform_times_its_inverse_is_the_identity(n: int) -> None:
     T = random_transforms(n)
     eye = np.broadcast_to(np.eye(4), T.shape)
     np.testing.assert_allclose(geometry.inverse(T) @ T, eye, atol=1e-12)
@@ -63,7 +63,7 @@ def test_a_transform_times_its_inverse_is_the_identity(n) -> None:
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_apply_is_the_homogeneous_product_of_each_point(n) -> None:
+def test_apply_is_the_homogeneous_product_of_each_point(n: int) -> None:
     T, p = random_transforms(n), np.random.default_rng(3).normal(size=(n, 7, 3))
     by_hand = [[(T[i] @ np.append(q, 1.0))[:3] for q in p[i]] for i in range(n)]
     np.testing.assert_allclose(geometry.apply(T, p), by_hand, atol=1e-13)
@@ -71,7 +71,7 @@ def test_apply_is_the_homogeneous_product_of_each_point(n) -> None:
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_quaternions_return_the_rotation_with_w_not_negative(n) -> None:
+def test_quaternions_return_the_rotation_with_w_not_negative(n: int) -> None:
     T = random_transforms(n, seed=4)
     q = geometry.quaternion_xyzw(T[:, :3, :3])
     assert (q[:, 3] >= 0).all()
@@ -99,13 +99,13 @@ def test_alignment_of_a_plane_of_points_is_a_rotation_and_no_mirror_image() -> N
     assert np.linalg.det(mirrored[:3, :3]) == pytest.approx(1)
 
 
-def test_no_small_move_of_the_alignment_of_noisy_points_is_better():
+def test_no_small_move_of_the_alignment_of_noisy_points_is_better() -> None:
     rng = np.random.default_rng(8)
     p_b = rng.normal(0, 2, (30, 3))
     p_a = geometry.apply(random_transforms(1)[0], p_b) + rng.normal(0, 0.3, (30, 3))
     best = geometry.align_se3(p_a, p_b)
 
-    def cost(T):
+    def cost(T: np.ndarray) -> float:
         return np.square(p_a - geometry.apply(T, p_b)).sum()
 
     for d in 1e-3 * np.vstack([np.eye(6), -np.eye(6)]):
@@ -113,7 +113,7 @@ def test_no_small_move_of_the_alignment_of_noisy_points_is_better():
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-6, 1.0, 3.0, np.pi - 1e-3])
-def test_the_smallest_rotation_between_directions_turns_by_their_angle(angle) -> None:
+def test_the_smallest_rotation_between_directions_turns_by_their_angle(angle: float) -> None:
     for a, axis in zip(vectors(10, 2.0, 9), vectors(10, 1.0, 10), strict=True):
         across = np.cross(a, axis) / np.linalg.norm(np.cross(a, axis))
         b = 5 * geometry.exp_so3(angle * across) @ a
@@ -125,7 +125,7 @@ def test_the_smallest_rotation_between_directions_turns_by_their_angle(angle) ->
 
 @pytest.mark.parametrize("a", [*np.eye(3), *-np.eye(3), *vectors(5, 1.0, 11)])
 @pytest.mark.parametrize("off", [0.0, 1e-9, 1e-6, 2e-5, 5e-5, 1e-4])
-def test_nearly_opposite_directions_are_half_a_turn_apart(a, off: float) -> None:
+def test_nearly_opposite_directions_are_half_a_turn_apart(a: np.ndarray, off: float) -> None:
     b = -a + off * np.roll(a, 1)
     R = geometry.rotation_between(a, b)
     np.testing.assert_allclose(R @ a, b / np.linalg.norm(b), atol=1e-4)
@@ -152,7 +152,7 @@ def test_orthonormal_leaves_rotations_and_squares_the_error_of_the_others() -> N
         ((1e-9, 0, 0, 0), "length zero"),
     ],
 )
-def test_a_quaternion_that_is_no_rotation_is_refused(quaternion, problem: str) -> None:
+def test_a_quaternion_that_is_no_rotation_is_refused(quaternion: tuple[float, ...], problem: str) -> None:
     many = np.array([(0, 0, 0, 1), quaternion], float)
     with pytest.raises(DataError, match=problem):
         geometry.from_quaternion(np.zeros((2, 3)), many)
@@ -164,13 +164,13 @@ def test_a_turn_about_z_is_the_exponential_of_that_vector(angle: float) -> None:
     np.testing.assert_allclose(geometry.yaw_rotation(angle), geometry.exp_so3(np.array([0, 0, angle])), atol=1e-15)
 
 
-def rigid_exp(twist):
+def rigid_exp(twist: np.ndarray) -> np.ndarray:
     """The transform of a twist (rotation, position)."""
     return expm(np.block([[geometry.skew(twist[:3]), twist[3:, None]], [np.zeros((1, 4))]]))
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_the_adjoint_takes_twists_through_a_transform(n) -> None:
+def test_the_adjoint_takes_twists_through_a_transform(n: int) -> None:
     T_a_b, twists = random_transforms(n), np.random.default_rng(12).normal(0, 0.5, (n, 6))
     A = geometry.adjoint(T_a_b)
     for i in range(n):
@@ -189,14 +189,14 @@ def test_alignment_with_scale_recovers_both(n: int, scale: float) -> None:
 
 
 @pytest.mark.parametrize("mirror", [1.0, -1.0])
-def test_no_other_scale_fits_noisy_points_better(mirror: float):
+def test_no_other_scale_fits_noisy_points_better(mirror: float) -> None:
     """A mirror image makes the last singular value count against the scale."""
     rng = np.random.default_rng(8)
     p_b = rng.normal(1, 2, (30, 3)) * [1, 2, 3]
     p_a = 2 * geometry.apply(random_transforms(1)[0], p_b * [mirror, 1, 1]) + rng.normal(0, 0.3, (30, 3))
     best, T = geometry.align_sim3(p_a, p_b)
 
-    def cost(scale, T_a_b):
+    def cost(scale: float, T_a_b: np.ndarray) -> float:
         return np.square(p_a - geometry.apply(T_a_b, scale * p_b)).sum()
 
     for factor in (0.999, 1.001):

@@ -13,13 +13,13 @@ SECOND = 1_000_000_000
 MS = 1_000_000
 
 
-def ramp(stamps_ns) -> ImuSamples:
+def ramp(stamps_ns: np.ndarray | list[int]) -> ImuSamples:
     """Readings that are linear in time, so that interpolation is exact."""
     t = (np.asarray(stamps_ns) - START_NS)[:, None] * 1e-9
     return ImuSamples(np.asarray(stamps_ns), t * [1.0, 2.0, 3.0], 5 + t * [-1.0, 0.5, 0.0])
 
 
-def buffer_of(samples, keep_s=20.0) -> ImuBuffer:
+def buffer_of(samples: ImuSamples, keep_s: float = 20.0) -> ImuBuffer:
     buffer = ImuBuffer(keep_s)
     buffer.append(samples)
     return buffer
@@ -126,7 +126,7 @@ def test_the_gyro_alone_gives_the_rotation_less_its_bias() -> None:
 
 
 @pytest.mark.parametrize("nothing", [ImuBuffer().steps(0, SECOND), buffer_of(ramp([0, SECOND])).steps(SECOND, SECOND)])
-def test_no_steps_have_the_shapes_of_others(nothing) -> None:
+def test_no_steps_have_the_shapes_of_others(nothing: ImuSteps) -> None:
     assert (nothing.gyro.shape, nothing.accel.shape) == ((0, 3), (0, 3))
 
 
@@ -147,7 +147,7 @@ def test_readings_of_twenty_seconds_are_kept_if_nothing_else_is_said() -> None:
 
 
 @pytest.mark.parametrize(("gyro", "accel"), [(ABSURD_GYRO, 0.0), (0.0, -ABSURD_ACCEL)])
-def test_a_reading_that_no_sensor_gives_is_dropped_and_the_others_stay(gyro, accel) -> None:
+def test_a_reading_that_no_sensor_gives_is_dropped_and_the_others_stay(gyro: float, accel: float) -> None:
     buffer = buffer_of(ramp(START_NS + np.arange(0, 31, 10) * MS))
     absurd = ImuSamples(np.array([START_NS + 40 * MS]), np.full((1, 3), gyro), np.full((1, 3), accel))
     assert buffer.append(absurd) == 1
@@ -159,7 +159,7 @@ def test_one_reading_covers_the_time_around_it() -> None:
     assert buffer.covers(START_NS - MS, START_NS + MS)
 
 
-def spoiled(row, value, n=9):
+def spoiled(row: int, value: float, n: int = 9) -> tuple[np.ndarray, np.ndarray]:
     """Readings (n, 3) of a fast turn with a little noise, one of them a spike in the second axis."""
     values = np.array([30.0, 20.0, 10.0]) + 0.1 * np.random.default_rng(0).normal(size=(n, 3))
     spoiled = values.copy()

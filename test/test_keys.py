@@ -15,7 +15,7 @@ from letvins_ros.keys import check_keys, fits, kind_text
         ("a", (int, list), False), ("a", Literal["a", "b"], True), ("c", Literal["a", "b"], False), ({}, Any, True),
     ],
 )  # fmt: skip
-def test_a_value_fits_its_kind(value, kind, expected: bool) -> None:
+def test_a_value_fits_its_kind(value: object, kind: Any, expected: bool) -> None:
     assert fits(value, kind) is expected
 
 
@@ -34,6 +34,6 @@ def test_kinds_are_told_in_words() -> None:
         ({"name": ""}, r"^parts\[0\]\.name is missing$"),
     ],
 )
-def test_a_wrong_mapping_is_named_by_its_key(content, message: str) -> None:
+def test_a_wrong_mapping_is_named_by_its_key(content: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_keys(content, "parts[0].", {"name": str, "size": float}, ["name"])

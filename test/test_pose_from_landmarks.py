@@ -8,7 +8,7 @@ from letvins_ros.pose_from_landmarks import MIN_INLIERS, pose_from_landmarks
 LIMIT = 0.005
 
 
-def scene(seed, n=60, wrong=0):
+def scene(seed: int, n: int = 60, wrong: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     T_odom_cam = transform(exp_so3(rng.normal(0, 0.3, 3)), rng.normal(0, 3, 3))
     p_cam = np.column_stack([rng.uniform(-3, 3, (n, 2)), rng.uniform(4, 30, n)])

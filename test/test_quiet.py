@@ -4,6 +4,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,6 +35,9 @@ sys.addaudithook(_note)
 """
 
 
+Watched = Callable[..., tuple[list[str], list[Path]]]
+
+
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("quiet") / "hall"
@@ -42,7 +46,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def watched(tmp_path: Path):
+def watched(tmp_path: Path) -> Watched:
     """Run a Python module with a new home; gives what it and its children wrote, or whom they called."""
     (tmp_path / "witness").mkdir()
     (tmp_path / "witness" / "sitecustomize.py").write_text(WITNESS)
@@ -61,7 +65,7 @@ def watched(tmp_path: Path):
         "PYTHONDONTWRITEBYTECODE": "1",
     }
 
-    def run(*command):
+    def run(*command: object) -> tuple[list[str], list[Path]]:
         done = subprocess.run(
             [sys.executable, *map(str, command)], env=env, cwd=tmp_path, check=False, capture_output=True, text=True
         )
@@ -76,11 +80,11 @@ def watched(tmp_path: Path):
     return run
 
 
-def letvins(*arguments):
+def letvins(*arguments: object) -> tuple[object, ...]:
     return "-m", "letvins_ros.cli", *arguments
 
 
-def test_the_witness_sees_what_it_should(watched) -> None:
+def test_the_witness_sees_what_it_should(watched: Watched) -> None:
     code = """
 import pathlib, socket, urllib.request
 (pathlib.Path.home() / "identity").write_text("x")
@@ -96,21 +100,21 @@ except OSError:
 
 @pytest.mark.parametrize("method", ["lk", "letnet2"])
 def test_a_run_opens_no_connection_and_writes_only_results(
-    watched, recording: Path, method: str, tmp_path: Path
+    watched: Watched, recording: Path, method: str, tmp_path: Path
 ) -> None:
     arguments = letvins("run", recording, "-o", tmp_path / "out" / "run", "--set", f"tracker.method={method}")
     assert watched(*arguments) == ([], [])
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
-def test_a_run_that_converts_a_network_is_as_quiet(watched, recording: Path, tmp_path: Path) -> None:
+def test_a_run_that_converts_a_network_is_as_quiet(watched: Watched, recording: Path, tmp_path: Path) -> None:
     arguments = letvins("run", recording, "-o", tmp_path / "out" / "run", "--duration", "1", "--no-loop")
     assert watched(*arguments, "--set", "tracker.method=kp2dtiny", "--set", "loop.describer=kp2dtiny") == ([], [])
 
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
 @pytest.mark.parametrize("suffix", [".xml", ".onnx", ".param"])
-def test_an_export_is_as_quiet(watched, suffix: str, tmp_path: Path) -> None:
+def test_an_export_is_as_quiet(watched: Watched, suffix: str, tmp_path: Path) -> None:
     needed = {".onnx": "onnxscript", ".param": "pnnx"}.get(suffix, "openvino")
     if find_spec(needed) is None:
         pytest.skip(f"{needed} is not installed")

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
+from letvins_ros.camera import Camera
 
 from .left_over import left_after
 from .some import some
@@ -29,11 +32,11 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
 
 
-def command(*arguments):
+def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "letvins_ros.cli", "run", *map(str, arguments)]
 
 
-def run(*arguments):
+def run(*arguments: object) -> tuple[int, str, str]:
     """Exit code, stdout, stderr; fails where the command hangs. Loops are left to the runs that are interrupted."""
     options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 200, "env": ENVIRONMENT}
     done = subprocess.run(command("--no-loop", *arguments), check=False, **options)
@@ -41,7 +44,7 @@ def run(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
-def metrics_of(source, out, *options):
+def metrics_of(source: Path, out: Path, *options: object) -> dict[str, Any]:
     """metrics.json of a run that must succeed; what it skipped must have been said too."""
     code, said, err = run(source, "-o", out, *options)
     assert code == 0, err
@@ -55,7 +58,7 @@ def metrics_of(source, out, *options):
     return metrics
 
 
-def error_of(*arguments):
+def error_of(*arguments: object) -> str:
     """The one line that a run ends in which cannot do its work."""
     code, said, err = run(*arguments)
     assert code == 1
@@ -72,13 +75,12 @@ def error_of(*arguments):
 @pytest.fixture(scope="session")
 def hall(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound recording of small images, made by the first worker that wants it."""
-    from letvins_ros.camera import Camera
     from letvins_ros.simulation import Equipment, Simulation
     from letvins_ros.simulation.files import new_folder
     from letvins_ros.simulation.rigs import EUROC_RIG
     from letvins_ros.simulation.write_euroc import write_euroc
 
-    def half(camera) -> Camera:
+    def half(camera: Camera) -> Camera:
         return Camera(camera.model, 376, 240, tuple(f / 2 for f in camera.intrinsics), camera.distortion)
 
     rig = replace(EUROC_RIG, cameras=tuple(replace(c, camera=half(c.camera)) for c in EUROC_RIG.cameras))
@@ -101,21 +103,21 @@ def source(hall: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def rows_of(source, sensor):
+def rows_of(source: Path, sensor: str) -> tuple[str, list[str]]:
     """Heading and rows of a sensor's table."""
     heading, *rows = (source / "mav0" / sensor / "data.csv").read_text().splitlines(keepends=True)
     return heading, rows
 
 
-def write_rows(source, sensor, heading, rows) -> None:
+def write_rows(source: Path, sensor: str, heading: str, rows: list[str]) -> None:
     (source / "mav0" / sensor / "data.csv").write_text(heading + "".join(rows))
 
 
-def images_of(source, camera):
+def images_of(source: Path, camera: str) -> list[Path]:
     return sorted((source / "mav0" / camera / "data").iterdir())
 
 
-def replace_image(path, content) -> None:
+def replace_image(path: Path, content: bytes | np.ndarray) -> None:
     """Put other content in an image's place: an array, or bytes that are no image."""
     path.unlink()
     if isinstance(content, bytes):
@@ -124,7 +126,7 @@ def replace_image(path, content) -> None:
         cv2.imwrite(str(path), content)
 
 
-def blacken(source, begin, end) -> None:
+def blacken(source: Path, begin: int, end: int) -> None:
     for camera in ("cam0", "cam1"):
         paths = images_of(source, camera)
         black = np.zeros_like(cv2.imread(str(paths[0]), cv2.IMREAD_GRAYSCALE))
@@ -275,7 +277,7 @@ def test_a_kitti_sequence_runs_in_stereo_mode(source: Path, tmp_path: Path) -> N
 
 
 @pytest.fixture
-def interruptible():
+def interruptible() -> Iterator[None]:
     """Ctrl-C reaches what is started here, even where the tests themselves run in the background and ignore it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
@@ -284,7 +286,7 @@ def interruptible():
 
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_the_middle_keeps_what_is_done(sent, hall: Path, tmp_path: Path) -> None:
+def test_a_signal_in_the_middle_keeps_what_is_done(sent: signal.Signals, hall: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     started: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
     with subprocess.Popen(command(hall, "-o", out), **started) as process:
@@ -309,7 +311,7 @@ RESULTS = {
 }
 
 
-def family(pid):
+def family(pid: int) -> dict[str, int]:
     """A process and its children, by the name of what they do."""
     children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
     return {"run": pid} | {
@@ -404,33 +406,33 @@ def test_an_output_folder_may_have_any_name_in_any_locale(hall: Path, tmp_path: 
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 
-def _nothing(mav0) -> None:
+def _nothing(mav0: Path) -> None:
     shutil.rmtree(mav0)
 
 
-def _no_left(mav0) -> None:
+def _no_left(mav0: Path) -> None:
     shutil.rmtree(mav0 / "cam0" / "data")
 
 
-def _no_calibration(mav0) -> None:
+def _no_calibration(mav0: Path) -> None:
     for camera in ("cam0", "cam1"):
         (mav0 / camera / "sensor.yaml").unlink()
 
 
-def _calibration_torn(mav0) -> None:
+def _calibration_torn(mav0: Path) -> None:
     (mav0 / "cam0" / "sensor.yaml").write_text("T_BS: {data: [1, 0\n")
 
 
-def _calibration_of_another_size(mav0) -> None:
+def _calibration_of_another_size(mav0: Path) -> None:
     path = mav0 / "cam0" / "sensor.yaml"
     path.write_text(path.read_text().replace("[376, 240]", "[752, 480]"))
 
 
-def _no_reading(mav0) -> None:
+def _no_reading(mav0: Path) -> None:
     (mav0 / "imu0" / "data.csv").write_text("#timestamp [ns]\n")
 
 
-def _one_camera_only(mav0) -> None:
+def _one_camera_only(mav0: Path) -> None:
     shutil.rmtree(mav0 / "imu0")
     shutil.rmtree(mav0 / "cam1")
 
@@ -447,7 +449,9 @@ def _one_camera_only(mav0) -> None:
         (_one_camera_only, "imu: none in the recording; two cameras, or one and an IMU, are needed"),
     ],
 )
-def test_a_recording_that_cannot_be_run_ends_in_one_line(damage, message: str, source: Path, tmp_path: Path) -> None:
+def test_a_recording_that_cannot_be_run_ends_in_one_line(
+    damage: Callable[[Path], None], message: str, source: Path, tmp_path: Path
+) -> None:
     damage(source / "mav0")
     assert message in error_of(source, "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()

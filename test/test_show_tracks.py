@@ -18,7 +18,7 @@ from .some import some
 FILES = {"tracks.mp4", "tracks.png", "survival.png", "tracks.json"}
 
 
-def ignore(done, total) -> None:
+def ignore(done: int, total: int) -> None:
     pass
 
 
@@ -31,7 +31,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def video(recording: Path):
+def video(recording: Path) -> Path:
     path = recording.parent / "hall.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (752, 480))
     for image in sorted((recording / "mav0/cam0/data").iterdir()):
@@ -42,7 +42,7 @@ def video(recording: Path):
 
 @pytest.mark.parametrize("kind", ["recording", "folder", "video"])
 def test_every_kind_of_source_gives_video_pictures_and_figures(
-    kind: str, recording: Path, video, tmp_path: Path
+    kind: str, recording: Path, video: Path, tmp_path: Path
 ) -> None:
     sources = {"recording": recording, "folder": recording / "mav0/cam0/data", "video": video}
     seen = []
@@ -70,7 +70,7 @@ def test_images_of_odd_size_are_drawn_too(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_keeps_what_is_done(recording: Path, tmp_path: Path) -> None:
-    def interrupt(done, total) -> None:
+    def interrupt(done: int, total: int) -> None:
         if done == 5:
             raise KeyboardInterrupt
 

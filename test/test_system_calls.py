@@ -43,7 +43,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def traced(tmp_path, *arguments):
+def traced(tmp_path: Path, *arguments: object) -> list[str]:
     """Run `letvins` with a new home; the lines of strace that a user would not expect of it."""
     home, log = tmp_path / "home", tmp_path / "trace"
     home.mkdir()
@@ -60,11 +60,11 @@ def traced(tmp_path, *arguments):
     return [line for line in told if leaves(line) or writes_elsewhere(line, tmp_path)]
 
 
-def call_of(line):
+def call_of(line: str) -> str:
     return some(re.match(r"\d+ +(\w*)", line))[1]
 
 
-def leaves(line) -> bool:
+def leaves(line: str) -> bool:
     """Whether another machine is spoken to, or a name is asked for."""
     found = ADDRESS.search(line)
     return found is not None and call_of(line) in ("connect", "sendto", "sendmsg", "sendmmsg") and (
@@ -72,7 +72,7 @@ def leaves(line) -> bool:
     )  # fmt: skip
 
 
-def writes_elsewhere(line, tmp_path) -> bool:
+def writes_elsewhere(line: str, tmp_path: Path) -> bool:
     """Whether something is written outside of the folder and of the caches in the home folder below it."""
     call = call_of(line)
     if not call.startswith(WRITES) or " = -1 " in line:

@@ -79,14 +79,16 @@ MISFITS = [
 
 
 @pytest.mark.parametrize("kind", PLAIN)
-def test_what_fits_together_is_taken_as_it_is(kind) -> None:
+def test_what_fits_together_is_taken_as_it_is(kind: type) -> None:
     for name, value in vars(made := kind(**PLAIN[kind])).items():
         assert value is PLAIN[kind].get(name, value)
     assert getattr(made, "__len__", lambda: N)() == N
 
 
 @pytest.mark.parametrize(("kind", "name", "value", "message"), MISFITS)
-def test_an_array_of_another_shape_is_refused_with_its_name_and_both_shapes(kind, name, value, message) -> None:
+def test_an_array_of_another_shape_is_refused_with_its_name_and_both_shapes(
+    kind: type, name: str, value: np.ndarray, message: str
+) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{name} must be {message}")):
         kind(**{**PLAIN[kind], name: value})
 

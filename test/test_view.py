@@ -21,13 +21,13 @@ def no_viewer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view, "_viewer_runs", lambda: False)
 
 
-def tracks(i) -> FrameTracks:
+def tracks(i: int) -> FrameTracks:
     uv = np.full((2, 3, 2), 10.0 + i, np.float32)
     uv[1, 0] = np.nan  # the right camera does not see the first feature
     return FrameTracks(START_NS + i * FRAME_NS, np.arange(3), uv, np.full(3, i, np.int32))
 
 
-def state(i, resets=0) -> VioState:
+def state(i: int, resets: int = 0) -> VioState:
     T = np.eye(4)
     T[0, 3] = i
     covariance = np.diag(np.repeat([0.01, 0.04, 0.09, 0.16, 0.25], 3))
@@ -37,7 +37,7 @@ def state(i, resets=0) -> VioState:
     )
 
 
-def keyframe(i) -> Keyframe:
+def keyframe(i: int) -> Keyframe:
     T, points = state(i).T_odom_body, np.array([[1.0, 2.0, 3.0], [np.nan] * 3])
     return Keyframe(
         i, START_NS + i * FRAME_NS, T, np.eye(6), np.zeros((0, 4, 4)), np.eye(6), np.arange(2),
@@ -45,7 +45,7 @@ def keyframe(i) -> Keyframe:
     )  # fmt: skip
 
 
-def recorded(path):
+def recorded(path: Path) -> dict[str, Any]:
     """Rows of every entity of a recording, by component."""
     found: dict[Any, Any] = {}
     for chunk in rerun.chunk.RrdReader(str(path)).stream().to_chunks():
@@ -56,7 +56,7 @@ def recorded(path):
 
 
 @pytest.fixture
-def recording(tmp_path: Path):
+def recording(tmp_path: Path) -> dict[str, Any]:
     shown = open_view(tmp_path / "a.rrd", SMALL_RIG)
     image = np.zeros((240, 376), np.uint8)
     for i in range(FRAMES):
@@ -69,7 +69,7 @@ def recording(tmp_path: Path):
     return recorded(tmp_path / "a.rrd")
 
 
-def test_cameras_are_recorded_with_their_images_and_tracks(recording) -> None:
+def test_cameras_are_recorded_with_their_images_and_tracks(recording: dict[str, Any]) -> None:
     assert len(recording["/odom/body/cam0"]["EncodedImage:blob"]) == FRAMES
     assert len(recording["/odom/body/cam1"]["EncodedImage:blob"]) == FRAMES - 1
     left, right = (recording[f"/odom/body/cam{i}/tracks"]["Points2D:positions"] for i in range(2))
@@ -79,7 +79,7 @@ def test_cameras_are_recorded_with_their_images_and_tracks(recording) -> None:
     assert recording["/odom/body/cam0"]["Pinhole:resolution"] == [[[lens.width, lens.height]]]
 
 
-def test_the_motion_is_recorded_with_its_covariance_and_biases_over_time(recording) -> None:
+def test_the_motion_is_recorded_with_its_covariance_and_biases_over_time(recording: dict[str, Any]) -> None:
     body = recording["/odom/body"]
     assert [T[0][0] for T in body["Transform3D:translation"]] == list(range(FRAMES))
     times = np.array(body["time"], "datetime64[ns]").astype(np.int64)
@@ -89,14 +89,14 @@ def test_the_motion_is_recorded_with_its_covariance_and_biases_over_time(recordi
         np.testing.assert_allclose(recording[f"/plots/{name}"]["Scalars:scalars"], np.full((FRAMES, 3), value))
 
 
-def test_trajectory_landmarks_map_and_loops_are_recorded(recording) -> None:
+def test_trajectory_landmarks_map_and_loops_are_recorded(recording: dict[str, Any]) -> None:
     np.testing.assert_allclose(recording["/odom/trajectory"]["LineStrips3D:strips"][1], [[[0, 0, 0], [2, 0, 0]]])
     assert recording["/odom/landmarks"]["Points3D:positions"][1] == [[3.0, 2.0, 3.0]]
     assert recording["/map/keyframes"]["Points3D:positions"] == [[[0, 0, 0], [2, 0, 0]]]
     assert recording["/map/loops"]["LineStrips3D:strips"] == [[[[0, 0, 0], [2, 0, 0]]]]
 
 
-def test_each_warning_and_reset_is_recorded_once(recording) -> None:
+def test_each_warning_and_reset_is_recorded_once(recording: dict[str, Any]) -> None:
     texts = [text for (text,) in recording["/warnings"]["TextLog:text"]]
     assert sorted(texts) == ["accel_in_g: they look like g", "reset 1: odom starts anew"]
 

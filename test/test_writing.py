@@ -2,6 +2,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def test_a_folder_appears_at_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_after_an_error_the_old_file_stays_and_nothing_new(tmp_path: Path, error) -> None:
+def test_after_an_error_the_old_file_stays_and_nothing_new(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "a"
     path.write_text("old")
     with pytest.raises(error), atomic_path(path) as part:
@@ -106,7 +107,7 @@ NEW, OLD = {"net.bin", "net.param", "new"}, {"net.bin", "net.param", "old"}
 
 
 @pytest.fixture
-def two_sets(tmp_path: Path):
+def two_sets(tmp_path: Path) -> tuple[Path, Path]:
     """A folder with files of a set and one of its own, and those of the next set."""
     folder, part = tmp_path / "out", tmp_path / "part"
     for place, names in ((folder, {*OLD, "own"}), (part, NEW)):
@@ -116,20 +117,20 @@ def two_sets(tmp_path: Path):
     return folder, part
 
 
-def owners(folder):
+def owners(folder: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in folder.glob("[!.]*") if path.name != "own"}
 
 
 @pytest.mark.parametrize("moment", range(12))
 def test_two_sets_of_files_never_stand_side_by_side_and_one_is_kept(
-    moment: int, two_sets, monkeypatch: pytest.MonkeyPatch
-):
+    moment: int, two_sets: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whenever the process ends: without `last` a set is incomplete, with it all there is belongs to it."""
     folder, part = two_sets
     steps = iter(range(100))
 
-    def until_then(method):
-        def step(*arguments, **options):
+    def until_then(method: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **options: Any) -> Any:
             if next(steps) == moment:
                 raise Killed
             return method(*arguments, **options)
@@ -155,7 +156,7 @@ def test_two_sets_of_files_never_stand_side_by_side_and_one_is_kept(
 
 
 def test_the_next_set_finishes_what_a_killed_process_has_left(
-    two_sets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_sets: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, part = two_sets
     with monkeypatch.context() as patched:

@@ -41,7 +41,7 @@ def test_nothing_but_plain_values_is_constructed(text: str) -> None:
         parse_yaml(text, "here", lenient=True)
 
 
-def _bomb(levels, width=10, kind="list") -> str:
+def _bomb(levels: int, width: int = 10, kind: str = "list") -> str:
     """Aliases of aliases: few bytes that stand for width ** levels values."""
     lines = ["a0: &a0 [1, 2]" if kind == "list" else "a0: &a0 {k: 1}"]
     for i in range(1, levels):
@@ -72,7 +72,7 @@ def test_aliases_that_stand_for_very_many_values_are_refused_at_once(kind: str) 
         ("a: \0", "not valid YAML: unacceptable character"),
     ],
 )
-def test_yaml_that_no_configuration_holds_is_refused_in_one_line(text, complaint: str) -> None:
+def test_yaml_that_no_configuration_holds_is_refused_in_one_line(text: str, complaint: str) -> None:
     with pytest.raises(ConfigError, match=f"x\\.yaml.*{complaint}") as caught:
         parse_yaml(text, "x.yaml")
     assert "\n" not in str(caught.value)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags as real drivers write them: their topics, types and habits, with small images."""
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,9 +10,16 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 
 from .recording_layouts import HEIGHT, WIDTH, image
 
+Make = Callable[[Typestore, int, int], Any]  # the message of a store, from its number and stamp
+Record = tuple[
+    int, str, str, Make, int, int
+]  # when recorded, topic, type, what makes the message, its number and stamp
+Numbers = np.ndarray | Sequence[float]
+Transform = tuple[str, str, Numbers, Numbers]  # parent, child, position, quaternion
 START_NS = 1_600_000_000_000_000_000
 IMAGE, IMU, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/Imu", "sensor_msgs/msg/CameraInfo"
 TF, POSE = "tf2_msgs/msg/TFMessage", "geometry_msgs/msg/PoseStamped"
@@ -21,24 +30,26 @@ EYE = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
 STORES[True].register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms\n", TF))
 
 
-def sequence(topic, kind, make, rate_hz, seconds=1.2, recorded_late_ns=0):
+def sequence(
+    topic: str, kind: str, make: Make, rate_hz: float, seconds: float = 1.2, recorded_late_ns: int = 0
+) -> list[Record]:
     """Records of one topic: when recorded, topic, type, what makes the message of its store and stamp."""
     stamps = START_NS + np.arange(round(rate_hz * seconds)) * round(1e9 / rate_hz)
     return [(int(s) + recorded_late_ns, topic, kind, make, i, int(s)) for i, s in enumerate(stamps)]
 
 
-def header(store, stamp_ns, frame=""):
-    fields = store.types["std_msgs/msg/Header"].__dataclass_fields__
+def header(store: Typestore, stamp_ns: int, frame: str = "") -> Any:
+    kind: Any = store.types["std_msgs/msg/Header"]
     time = store.types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9))
-    return store.types["std_msgs/msg/Header"](*([0] if "seq" in fields else []), time, frame)
+    return kind(*([0] if "seq" in kind.__dataclass_fields__ else []), time, frame)
 
 
-def xyz(store, values, kind="Vector3"):
+def xyz(store: Typestore, values: Numbers, kind: str = "Vector3") -> Any:
     return store.types[f"geometry_msgs/msg/{kind}"](*map(float, values))
 
 
-def a_picture(camera=0, encoding="mono8", frame="", clock_ns=0):
-    def make(store, i, stamp_ns):
+def a_picture(camera: int = 0, encoding: str = "mono8", frame: str = "", clock_ns: int = 0) -> Make:
+    def make(store: Typestore, i: int, stamp_ns: int) -> Any:
         pixels = image(camera, i)
         return store.types[IMAGE](
             header(store, stamp_ns + clock_ns if stamp_ns else 0, frame),
@@ -48,10 +59,16 @@ def a_picture(camera=0, encoding="mono8", frame="", clock_ns=0):
     return make
 
 
-def an_imu(gyro=(0.1, 0.2, 0.3), accel=(0.0, 0.0, 9.81), frame="imu", clock_ns=0, ramp=0.0):
+def an_imu(
+    gyro: tuple[float, float, float] | None = (0.1, 0.2, 0.3),
+    accel: tuple[float, float, float] | None = (0.0, 0.0, 9.81),
+    frame: str = "imu",
+    clock_ns: int = 0,
+    ramp: float = 0.0,
+) -> Make:
     """gyro or accel None: zeros, as drivers fill them in; ramp: growth of the force along x per second."""
 
-    def make(store, i, stamp_ns):
+    def make(store: Typestore, i: int, stamp_ns: int) -> Any:
         force = np.array(accel or (0, 0, 0), float)
         force[0] += ramp * (stamp_ns - START_NS) / 1e9
         turn = store.types["geometry_msgs/msg/Quaternion"](0.0, 0.0, 0.0, 1.0)
@@ -64,8 +81,15 @@ def an_imu(gyro=(0.1, 0.2, 0.3), accel=(0.0, 0.0, 9.81), frame="imu", clock_ns=0
     return make
 
 
-def an_info(frame="", D=(), model="plumb_bob", R=EYE, baseline=0.0, matrix=K):
-    def make(store, i, stamp_ns):
+def an_info(
+    frame: str = "",
+    D: Sequence[float] = (),
+    model: str = "plumb_bob",
+    R: Sequence[float] = EYE,
+    baseline: float = 0.0,
+    matrix: Sequence[float] = K,
+) -> Make:
+    def make(store: Typestore, i: int, stamp_ns: int) -> Any:
         P = [matrix[0], 0, matrix[2], -matrix[0] * baseline, 0, matrix[4], matrix[5], 0, 0, 0, 1, 0]
         roi = store.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
         numbers = [np.array(x, float) for x in (D, matrix, R, P)]
@@ -74,10 +98,10 @@ def an_info(frame="", D=(), model="plumb_bob", R=EYE, baseline=0.0, matrix=K):
     return make
 
 
-def a_tf(*transforms):
+def a_tf(*transforms: Transform) -> Make:
     """transforms: parent, child, position, quaternion x y z w."""
 
-    def make(store, i, stamp_ns):
+    def make(store: Typestore, i: int, stamp_ns: int) -> Any:
         made = []
         for parent, child, position, turn in transforms:
             pose = store.types["geometry_msgs/msg/Transform"](xyz(store, position), xyz(store, turn, "Quaternion"))
@@ -87,7 +111,13 @@ def a_tf(*transforms):
     return make
 
 
-def write(path, records, kind="mcap", prepare=lambda writer: None, strange=()):
+def write(
+    path: Path,
+    records: list[Record],
+    kind: str = "mcap",
+    prepare: Callable[[Any], object] = lambda writer: None,
+    strange: Sequence[tuple[str, str, str]] = (),
+) -> Path:
     """path: the .bag file for ros1, else a folder. strange: topic, type, definition of a topic with junk in it."""
     ros1 = kind == "ros1"
     store = STORES[ros1]
@@ -107,7 +137,9 @@ def write(path, records, kind="mcap", prepare=lambda writer: None, strange=()):
     return path
 
 
-def stereo_imu(left="/cam0/image_raw", right="/cam1/image_raw", imu="/imu0", seconds=1.2):
+def stereo_imu(
+    left: str = "/cam0/image_raw", right: str = "/cam1/image_raw", imu: str = "/imu0", seconds: float = 1.2
+) -> list[Record]:
     return [
         *sequence(left, IMAGE, a_picture(0), 10, seconds),
         *sequence(right, IMAGE, a_picture(1), 10, seconds),

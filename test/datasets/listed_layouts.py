@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The motion of `recording_layouts` as ETH3D, UZH-FPV, OpenLORIS-Scene, 4Seasons and TartanGround publish theirs."""
 
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -36,36 +40,38 @@ GYRO = np.array([[0.996, 0.002, 0.0, 0.003], [0.0, 1.004, -0.001, -0.004], [0.0,
 ACCEL = np.array([[1.02, 0.004, 0.03, -0.03], [0.007, 1.01, 0.01, -0.11], [0.002, -0.01, 1.0, 0.08]])
 
 
-def seconds(stamp_ns) -> str:
+def seconds(stamp_ns: int) -> str:
     return f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}"
 
 
-def numbers(values) -> str:
+def numbers(values: np.ndarray) -> str:
     return " ".join(repr(float(x)) for x in np.ravel(values))
 
 
-def rows(heading, stamps, *columns):
+def rows(heading: str, stamps: Iterable[str | int], *columns: np.ndarray) -> str:
     """One row a stamp, which may be a text."""
     texts = [stamp if isinstance(stamp, str) else seconds(int(stamp)) for stamp in stamps]
     values = np.hstack(columns)
     return heading + "".join(f"{text} {numbers(row)}\n" for text, row in zip(texts, values, strict=True))
 
 
-def poses(T) -> np.ndarray:
+def poses(T: np.ndarray) -> np.ndarray:
     return np.hstack([T[:, :3, 3], geometry.quaternion_xyzw(T[:, :3, :3])])
 
 
-def put_list(path, name, files, heading="# timestamp filename\n", numbered=False) -> None:
+def put_list(
+    path: Path, name: str, files: list[str], heading: str = "# timestamp filename\n", numbered: bool = False
+) -> None:
     lines = [f"{seconds(int(stamp))} {file}\n" for stamp, file in zip(FRAMES_NS, files, strict=True)]
     (path / name).write_text(heading + "".join(f"{i} {line}" if numbered else line for i, line in enumerate(lines)))
 
 
-def put_images(path, camera, names) -> None:
+def put_images(path: Path, camera: int, names: list[str]) -> None:
     for i, name in enumerate(names):
         put_image(path / name, image(camera, i))
 
 
-def tum_rgbd(path) -> Written:
+def tum_rgbd(path: Path) -> Written:
     """One colour camera, its depth, an accelerometer, and the camera's poses."""
     names = [f"rgb/{seconds(int(stamp))[:-3]}.png" for stamp in FRAMES_NS]
     put_images(path, 0, names)
@@ -77,15 +83,15 @@ def tum_rgbd(path) -> Written:
     return Written(path, has_imu=False, own_rig=False)
 
 
-def T_world_imu_cam():
+def T_world_imu_cam() -> np.ndarray:
     return T_WORLD_IMU @ T_IMU_CAM
 
 
-def imu():
+def imu() -> tuple[np.ndarray, np.ndarray]:
     return imu_readings(T_WORLD_IMU[0], len(IMU_NS))
 
 
-def eth3d(path) -> Written:
+def eth3d(path: Path) -> Written:
     tum_rgbd(path)
     put_images(path, 1, [f"rgb2/{i}.png" for i in range(N)])
     put_list(path, "rgb2.txt", [f"rgb2/{i}.png" for i in range(N)])
@@ -96,7 +102,7 @@ def eth3d(path) -> Written:
     return Written(path, has_imu=False)
 
 
-def uzh_fpv(path) -> Written:
+def uzh_fpv(path: Path) -> Written:
     for camera, side in enumerate(("left", "right")):
         names = [f"img/image_{camera}_{i}.png" for i in range(N)]
         put_images(path, camera, names)
@@ -110,11 +116,11 @@ def uzh_fpv(path) -> Written:
     return Written(path)
 
 
-def opencv_yaml(path, content) -> None:
+def opencv_yaml(path: Path, content: dict[str, Any]) -> None:
     """What OpenCV writes: mappings, lists of mappings, matrices, numbers and texts."""
     storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
 
-    def put(name, value) -> None:
+    def put(name: str, value: Any) -> None:
         if isinstance(value, dict | list):
             storage.startWriteStruct(name, cv2.FileNode_MAP if isinstance(value, dict) else cv2.FileNode_SEQ)
             for key, item in value.items() if isinstance(value, dict) else (("", item) for item in value):
@@ -128,7 +134,7 @@ def opencv_yaml(path, content) -> None:
     storage.release()
 
 
-def openloris(path) -> Written:
+def openloris(path: Path) -> Written:
     cameras, transforms = {}, []
     for i in range(2):
         name = f"fisheye{i + 1}"
@@ -162,11 +168,11 @@ def openloris(path) -> Written:
     return Written(path)
 
 
-def comma_pose(T) -> str:
+def comma_pose(T: np.ndarray) -> str:
     return ",".join(repr(float(x)) for x in poses(T[None])[0])
 
 
-def four_seasons(path, kind="undistorted_images") -> Written:
+def four_seasons(path: Path, kind: str = "undistorted_images") -> Written:
     recording, calibration = path / "recording_2020-03-24_17-36-22", path / "calibration"
     for camera in range(2):
         put_images(recording / kind / f"cam{camera}", camera, [f"{stamp}.png" for stamp in FRAMES_NS])
@@ -194,7 +200,7 @@ def four_seasons(path, kind="undistorted_images") -> Written:
     return Written(recording)
 
 
-def tartanground(path):
+def tartanground(path: Path) -> Written:
     trajectory = path / "Hospital" / "Data_omni" / "P0000"
     trajectory.mkdir(parents=True)
     (trajectory / "P0000_metadata.json").write_text('{"robot_height": 0.6}')
@@ -203,7 +209,7 @@ def tartanground(path):
     return tartanair_v2(trajectory)
 
 
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[[Path], Written]] = {
     "eth3d": eth3d,
     "uzh-fpv": uzh_fpv,
     "openloris": openloris,

@@ -4,9 +4,11 @@
 The rig turns about the world's z axis at a constant rate, so that its IMU reads constants known in closed form.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -38,26 +40,26 @@ class Written:
     origin: tuple[float, float, float] = (0.0, 0.0, 0.0)  # of the truth's world, from the axis that the rig turns about
 
 
-def T_world_cam(seconds):
+def T_world_cam(seconds: np.ndarray | float) -> np.ndarray:
     turn = geometry.transform(geometry.exp_so3(np.multiply.outer(seconds, RATE)), np.zeros((*np.shape(seconds), 3)))
     return turn @ geometry.transform(R_WORLD_CAM_START, np.array([1.5, 0.4, 0.8]))
 
 
-def frame_seconds(n=N) -> np.ndarray:
+def frame_seconds(n: int = N) -> np.ndarray:
     return np.arange(n) * (PERIOD_NS / 1e9)
 
 
-def image(camera, i) -> np.ndarray:
+def image(camera: int, i: int) -> np.ndarray:
     small = np.random.default_rng(100 * camera + i).integers(0, 256, (HEIGHT // 8, WIDTH // 8), dtype=np.uint8)
     return cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
 
 
-def put_image(path, pixels) -> None:
+def put_image(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), pixels)
 
 
-def put_csv(path, stamps, rows, heading="#timestamp") -> None:
+def put_csv(path: Path, stamps: Iterable[object], rows: Iterable[Iterable[Any]], heading: str = "#timestamp") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [
         ",".join([str(s), *(x if isinstance(x, str) else repr(float(x)) for x in row)])
@@ -66,14 +68,14 @@ def put_csv(path, stamps, rows, heading="#timestamp") -> None:
     path.write_text("\n".join([heading, *lines]) + "\n")
 
 
-def imu_readings(T_world_imu_start, n, gravity=9.81):
+def imu_readings(T_world_imu_start: np.ndarray, n: int, gravity: float = 9.81) -> tuple[np.ndarray, np.ndarray]:
     """Constant rate and specific force of a body that circles the z axis."""
     R, p = T_world_imu_start[:3, :3], T_world_imu_start[:3, 3]
     force = np.array([-(RATE[2] ** 2) * p[0], -(RATE[2] ** 2) * p[1], gravity])
     return np.tile(R.T @ RATE, (n, 1)), np.tile(R.T @ force, (n, 1))
 
 
-def sensor_yaml(T_body_cam) -> str:
+def sensor_yaml(T_body_cam: np.ndarray) -> str:
     data = ", ".join(repr(float(x)) for x in T_body_cam.ravel())
     return (
         f"sensor_type: camera\nT_BS:\n  cols: 4\n  rows: 4\n  data: [{data}]\nrate_hz: 10\n"
@@ -91,7 +93,9 @@ IMU_YAML = (
 )
 
 
-def write_asl(mav0, suffix, truth_folder, convert=lambda pixels: pixels) -> None:
+def write_asl(
+    mav0: Path, suffix: str, truth_folder: str, convert: Callable[[np.ndarray], np.ndarray] = lambda pixels: pixels
+) -> None:
     stamps = START_NS + PERIOD_NS * np.arange(N)
     for camera in range(2):
         names = [f"{stamp}{suffix}" for stamp in stamps]
@@ -106,7 +110,7 @@ def write_asl(mav0, suffix, truth_folder, convert=lambda pixels: pixels) -> None
     put_csv(mav0 / truth_folder / "data.csv", imu_stamps, np.hstack([T_world_imu[:, :3, 3], quaternions, more]))
 
 
-def euroc(path, suffix=".png", flat=False) -> Written:
+def euroc(path: Path, suffix: str = ".png", flat: bool = False) -> Written:
     mav0 = path if flat else path / "mav0"
     write_asl(mav0, suffix, "state_groundtruth_estimate0")
     (mav0 / "cam0" / "sensor.yaml").write_text(sensor_yaml(T_IMU_CAM))
@@ -115,7 +119,7 @@ def euroc(path, suffix=".png", flat=False) -> Written:
     return Written(path, exact_pixels=suffix == ".png")
 
 
-def euroc_flat_jpg(path):
+def euroc_flat_jpg(path: Path) -> Written:
     return euroc(path, ".jpg", flat=True)
 
 
@@ -131,14 +135,14 @@ def kalibr_chain() -> str:
     return chain
 
 
-def tum_vi(path) -> Written:
+def tum_vi(path: Path) -> Written:
     write_asl(path / "mav0", ".png", "mocap0", lambda pixels: pixels.astype(np.uint16) * 256 + 77)
     (path / "dso").mkdir()
     (path / "dso" / "camchain.yaml").write_text(kalibr_chain())
     return Written(path)
 
 
-def write_tartanair(path, cameras, pose_file) -> None:
+def write_tartanair(path: Path, cameras: tuple[str, str], pose_file: str) -> None:
     for camera, name in enumerate(cameras):
         for i in range(N):
             put_image(path / f"image_{name}" / f"{i:06d}_{name}.png", image(camera, i))
@@ -147,12 +151,12 @@ def write_tartanair(path, cameras, pose_file) -> None:
     np.savetxt(path / pose_file, np.hstack([T[:, :3, 3] @ NED, quaternions]))
 
 
-def tartanair_v1(path) -> Written:
+def tartanair_v1(path: Path) -> Written:
     write_tartanair(path, ("left", "right"), "pose_left.txt")
     return Written(path)
 
 
-def tartanair_v2(path) -> Written:
+def tartanair_v2(path: Path) -> Written:
     write_tartanair(path, ("lcam_front", "rcam_front"), "pose_lcam_front.txt")
     T_world_nedcam = T_world_cam(0.0) @ geometry.transform(R_NEDCAM_CAM.T, np.zeros(3))
     gyro, accel = imu_readings(T_world_nedcam, (N - 1) * 10)
@@ -164,7 +168,7 @@ def tartanair_v2(path) -> Written:
     return Written(path)
 
 
-def kitti(path) -> Written:
+def kitti(path: Path) -> Written:
     sequence = path / "sequences" / "07"
     for camera in range(2):
         for i in range(N):
@@ -182,11 +186,11 @@ T_VELO_IMU = geometry.transform(geometry.exp_so3(np.array([0.01, -0.02, 0.03])),
 R_RECT = geometry.exp_so3(np.array([0.01, -0.015, 0.005]))
 
 
-def calibration_line(key, numbers) -> str:
+def calibration_line(key: str, numbers: Sequence[float] | np.ndarray) -> str:
     return f"{key}: {' '.join(f'{x:.15e}' for x in np.ravel(numbers))}\n"
 
 
-def kitti_raw(path, rectified=True, imu_step=1) -> Written:
+def kitti_raw(path: Path, rectified: bool = True, imu_step: int = 1) -> Written:
     """A drive of a day; the OXTS's axes are those of the IMU, which circles the z axis of a world east-north-up."""
     day, drive = (
         path / "2011_09_26",
@@ -194,7 +198,7 @@ def kitti_raw(path, rectified=True, imu_step=1) -> Written:
     )
     stamps = START_NS + PERIOD_NS * np.arange(N)
 
-    def text(stamp) -> str:
+    def text(stamp: int) -> str:
         return f"{datetime.fromtimestamp(stamp // 10**9, UTC):%Y-%m-%d %H:%M:%S}.{stamp % 10**9:09d}\n"
 
     for camera in range(2):
@@ -221,7 +225,7 @@ def kitti_raw(path, rectified=True, imu_step=1) -> Written:
     return Written(drive, origin=tuple((T_world_cam(0.0) @ geometry.inverse(T_IMU_CAM))[:3, 3].tolist()))
 
 
-def write_oxts(folder, stamps, text) -> None:
+def write_oxts(folder: Path, stamps: np.ndarray, text: Callable[[int], str]) -> None:
     T = T_world_cam((stamps - START_NS) / 1e9) @ geometry.inverse(T_IMU_CAM)
     gyro, accel = imu_readings(T[0], len(stamps))
     earth, latitude0, longitude0 = 6378137.0, np.radians(49.0), np.radians(8.4)
@@ -238,13 +242,13 @@ def write_oxts(folder, stamps, text) -> None:
         (folder / "data" / f"{i:010d}.txt").write_text(" ".join(f"{x:.15g}" for x in row) + "\n")
 
 
-def bag(path, kind, name) -> Written:
+def bag(path: Path, kind: Literal["ros1", "sqlite3", "mcap"], name: str) -> Written:
     source = open_dataset(euroc(path / "euroc").path)
     write_bag(source, path / name, kind)
     return Written(path / name, own_rig=False)
 
 
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[[Path], Written]] = {
     "euroc": euroc,
     "euroc without mav0, jpg": euroc_flat_jpg,
     "tum_vi": tum_vi,

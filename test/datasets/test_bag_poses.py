@@ -14,7 +14,7 @@ STORE = get_typestore(Stores.ROS2_HUMBLE)
 POSES = np.array([[1.0, 2.0, 3.0, 0.0, 0.0, 0.6, 0.8], [4.0, 5.0, 6.0, 0.0, 0.0, 0.0, 1.0]])
 
 
-def recorded(path, kinds):
+def recorded(path: Path, kinds: dict[str, str]) -> Path:
     """A bag in which each topic has POSES at 1 and 2 s, further ahead in x by the topic's place among them."""
     kind = {name.rpartition("/")[2]: made for name, made in STORE.types.items()}
     with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
@@ -41,7 +41,9 @@ def recorded(path, kinds):
         ({"/vrpn/robot/pose": "PoseStamped"}, None, 0),
     ],
 )
-def test_an_estimate_may_be_a_bag_with_odometry(kinds, topic, place, tmp_path: Path) -> None:
+def test_an_estimate_may_be_a_bag_with_odometry(
+    kinds: dict[str, str], topic: str | None, place: int, tmp_path: Path
+) -> None:
     read = read_estimate(recorded(tmp_path / "bag", kinds), topic, report := ReadReport())
     assert f"bag: {list(kinds)[place]}; where the truth is of another frame" in report.notes[0]
     assert read.stamps_ns.tolist() == [10**9, 2 * 10**9]
@@ -50,7 +52,7 @@ def test_an_estimate_may_be_a_bag_with_odometry(kinds, topic, place, tmp_path: P
 
 
 @pytest.mark.parametrize("topic", [None, "/letvins/odometry"])
-def test_a_bag_that_does_not_tell_which_poses_are_meant_lists_them(topic, tmp_path: Path) -> None:
+def test_a_bag_that_does_not_tell_which_poses_are_meant_lists_them(topic: str | None, tmp_path: Path) -> None:
     bag = recorded(tmp_path / "bag", {"/a": "Odometry", "/b": "PoseStamped"})
     listed = r"choose with --topic from /a \(nav_msgs/msg/Odometry\), /b \(geometry_msgs/msg/PoseStamped\)"
     with pytest.raises(DataError, match=listed):

@@ -2,18 +2,21 @@
 """Bags as they come from drivers and recorders, and what can be wrong with them."""
 
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from backports import zstd
 from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import CompressionFormat, CompressionMode
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, Writer
+from rosbags.typesys.store import Typestore
 
 from letvins_ros import geometry
 from letvins_ros.config import InputConfig
-from letvins_ros.datasets import open_dataset
+from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.errors import DataError
 
 from ..some import some
@@ -26,23 +29,23 @@ ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 FRAMES = 12  # of making.stereo_imu
 
 
-def target(folder, kind):
+def target(folder: Path, kind: str) -> Path:
     return folder / "r.bag" if kind == "ros1" else folder / "r"
 
 
-def check_whole(dataset, frames=FRAMES) -> None:
+def check_whole(dataset: Dataset, frames: int = FRAMES) -> None:
     read = list(dataset.frames())
     assert len(read) == frames
     for i, frame in enumerate(read):
-        assert all(np.array_equal(frame.images[camera], layouts.image(camera, i % FRAMES)) for camera in range(2))
-    assert len(dataset.imu) == 20 * frames
+        assert all(np.array_equal(some(frame.images[camera]), layouts.image(camera, i % FRAMES)) for camera in range(2))
+    assert len(some(dataset.imu)) == 20 * frames
 
 
 # What recorders do
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_topics_of_unknown_broken_or_idl_definitions_are_no_concern_of_ours(tmp_path: Path, kind) -> None:
+def test_topics_of_unknown_broken_or_idl_definitions_are_no_concern_of_ours(tmp_path: Path, kind: str) -> None:
     strange = [
         ("/vendor/a", "vendor_msgs/msg/A", "int32 x\nvendor_msgs/Unknown[] more\n"),
         ("/vendor/b", "vendor_msgs/msg/B", "this is = no [definition at all"),
@@ -54,7 +57,7 @@ def test_topics_of_unknown_broken_or_idl_definitions_are_no_concern_of_ours(tmp_
 @pytest.mark.parametrize("kind", ["sqlite3", "mcap"])
 @pytest.mark.parametrize("mode", ["FILE", "MESSAGE"])
 def test_compressed_ros2_bags_are_read(tmp_path: Path, kind: str, mode: str) -> None:
-    def compressed(writer) -> None:
+    def compressed(writer: Writer) -> None:
         writer.set_compression(CompressionMode[mode], CompressionFormat.ZSTD)
 
     path = making.write(tmp_path / "r", stereo_imu(), kind, compressed)
@@ -73,18 +76,18 @@ def test_chunks_in_mcap_may_be_compressed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["BZ2", "LZ4"])
 def test_compressed_ros1_bags_are_read(tmp_path: Path, how: str) -> None:
-    def compressed(writer) -> None:
+    def compressed(writer: Writer1) -> None:
         writer.set_compression(Writer1.CompressionFormat[how])
 
     check_whole(open_dataset(making.write(tmp_path / "r.bag", stereo_imu(), "ros1", compressed)))
 
 
-def storage_of(folder):
+def storage_of(folder: Path) -> Path:
     return next(file for file in folder.iterdir() if file.suffix != ".yaml")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_split_recording_is_one(tmp_path: Path, kind) -> None:
+def test_a_split_recording_is_one(tmp_path: Path, kind: str) -> None:
     records, folder = stereo_imu(seconds=2.4), tmp_path / "split"
     folder.mkdir()
     half = START_NS + 1_200_000_000
@@ -100,7 +103,9 @@ def test_a_split_recording_is_one(tmp_path: Path, kind) -> None:
 
 @pytest.mark.parametrize("names", [("MH_01", "MH_02"), ("a", "b")])
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_recordings_in_a_folder_are_an_error_that_names_both(tmp_path: Path, kind, names) -> None:
+def test_two_recordings_in_a_folder_are_an_error_that_names_both(
+    tmp_path: Path, kind: str, names: tuple[str, str]
+) -> None:
     folder = tmp_path / "two"
     folder.mkdir()
     for i, name in enumerate(names):
@@ -112,11 +117,11 @@ def test_two_recordings_in_a_folder_are_an_error_that_names_both(tmp_path: Path,
         open_dataset(folder)
 
 
-def packed_chunks(writer) -> None:
+def packed_chunks(writer: Writer) -> None:
     writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
 
 
-def many_chunks(folder, prepare=lambda writer: None, seconds=60.0):
+def many_chunks(folder: Path, prepare: Callable[[Writer], object] = lambda writer: None, seconds: float = 60.0) -> Path:
     """An mcap file of several chunks."""
     records = [*sequence("/cam0/image_raw", IMAGE, making.a_picture(), 10, seconds)]
     records += sequence("/imu0", IMU, making.an_imu(), 100, seconds)
@@ -170,7 +175,9 @@ def test_of_a_cut_off_packed_file_what_can_be_unpacked_is_read(tmp_path: Path) -
         ("a.mcap.zstd", b"RIFF" * 20, "is damaged: nothing of it can be unpacked"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told_in_one_sentence(tmp_path: Path, name: str, content, message: str) -> None:
+def test_a_file_that_cannot_be_read_is_told_in_one_sentence(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=rf"{name}: ({message})"):
         open_dataset(tmp_path / name)
@@ -292,7 +299,12 @@ MOUNT = ("imu", "cam0", layouts.T_IMU_CAM[:3, 3], Q)
 PAIR = ("cam0", "cam1", (layouts.BASELINE, 0, 0), (0, 0, 0, 1))
 
 
-def calibrated(infos, transforms=(), image="image_raw", imu=True):
+def calibrated(
+    infos: Sequence[making.Make],
+    transforms: Sequence[making.Transform] = (),
+    image: str = "image_raw",
+    imu: bool = True,
+) -> list[making.Record]:
     records = [
         r for i in range(2) for r in sequence(f"/cam{i}/{image}", IMAGE, making.a_picture(i, frame=f"cam{i}"), 10)
     ]
@@ -363,7 +375,9 @@ def test_rectified_images_are_ideal_pinholes_by_their_projection(tmp_path: Path)
         ),
     ],
 )
-def test_where_the_bag_does_not_tell_the_calibration_it_is_told_why(tmp_path: Path, infos, reason: str) -> None:
+def test_where_the_bag_does_not_tell_the_calibration_it_is_told_why(
+    tmp_path: Path, infos: list[making.Make], reason: str
+) -> None:
     dataset = open_dataset(making.write(tmp_path / "r", calibrated(infos, [MOUNT])))
     assert dataset.rig is None
     assert any(reason in note for note in dataset.report.notes)
@@ -377,8 +391,8 @@ def test_a_given_calibration_counts_more_than_that_of_the_bag(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
-def test_pixels_of_ten_to_sixteen_bits_fill_the_eight_that_are_kept(tmp_path: Path, bits: int):
-    def picture(store, i, stamp_ns):
+def test_pixels_of_ten_to_sixteen_bits_fill_the_eight_that_are_kept(tmp_path: Path, bits: int) -> None:
+    def picture(store: Typestore, i: int, stamp_ns: int) -> Any:
         pixels = np.asarray(layouts.image(0, i), np.uint16) << (bits - 8)
         row = np.hstack([pixels, np.zeros((len(pixels), 3), np.uint16)]).view(np.uint8)
         fields = (layouts.HEIGHT, layouts.WIDTH, "mono16", 0, row.shape[1], row.ravel())
@@ -391,8 +405,8 @@ def test_pixels_of_ten_to_sixteen_bits_fill_the_eight_that_are_kept(tmp_path: Pa
     assert f"/cam0/image_raw: images of 16 bits use {bits}, the upper 8 of these are taken" in dataset.report.notes
 
 
-def test_a_dark_first_image_does_not_tell_how_many_bits_the_camera_uses(tmp_path: Path):
-    def picture(store, i, stamp_ns):
+def test_a_dark_first_image_does_not_tell_how_many_bits_the_camera_uses(tmp_path: Path) -> None:
+    def picture(store: Typestore, i: int, stamp_ns: int) -> Any:
         pixels = np.full((layouts.HEIGHT, layouts.WIDTH), 100 if i == 0 else 4000, np.uint16)
         fields = (layouts.HEIGHT, layouts.WIDTH, "mono16", 0, 2 * layouts.WIDTH, pixels.view(np.uint8).ravel())
         return store.types[IMAGE](making.header(store, stamp_ns), *fields)
@@ -401,15 +415,15 @@ def test_a_dark_first_image_does_not_tell_how_many_bits_the_camera_uses(tmp_path
     assert [int(some(frame.images[0]).max()) for frame in open_dataset(path).frames()] == [6] + [250] * (FRAMES - 1)
 
 
-def test_imu_readings_in_bursts_are_spread_and_told(tmp_path: Path):
+def test_imu_readings_in_bursts_are_spread_and_told(tmp_path: Path) -> None:
     burst_ns = 50_000_000  # ten readings
 
-    def stamped_on_arrival(record):
-        recorded, topic, *rest, stamp = record
+    def stamped_on_arrival(record: making.Record) -> making.Record:
+        recorded, topic, kind, make, i, stamp = record
         arrived = START_NS + ((stamp - START_NS) // burst_ns + 1) * burst_ns - 5_000_000
-        return (recorded, topic, *rest, arrived if topic == "/imu0" else stamp)
+        return recorded, topic, kind, make, i, arrived if topic == "/imu0" else stamp
 
-    def turning(store, i, stamp_ns):
+    def turning(store: Typestore, i: int, stamp_ns: int) -> Any:
         return making.an_imu(gyro=(0.001 * i, 0, 0))(store, i, stamp_ns)
 
     images = [record for record in stereo_imu() if record[1] != "/imu0"]

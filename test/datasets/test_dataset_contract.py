@@ -21,7 +21,7 @@ LAYOUTS = layouts.LAYOUTS | listed_layouts.LAYOUTS
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)
-def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+def written(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> layouts.Written:
     return LAYOUTS[request.param](tmp_path_factory.mktemp("recording"))
 
 
@@ -31,12 +31,12 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Rig:
 
 
 @pytest.fixture
-def dataset(written, rig: Rig) -> Dataset:
+def dataset(written: layouts.Written, rig: Rig) -> Dataset:
     return open_dataset(written.path, None if written.own_rig else rig)
 
 
-def T_world_body(dataset, stamps_ns) -> np.ndarray:
-    truth = dataset.truth
+def T_world_body(dataset: Dataset, stamps_ns: np.ndarray) -> np.ndarray:
+    truth = some(dataset.truth)
     rows = np.searchsorted(truth.stamps_ns, stamps_ns)
     assert (np.abs(truth.stamps_ns[rows] - stamps_ns) < 1000).all()
     return geometry.from_quaternion(truth.positions[rows], truth.quaternions[rows])
@@ -49,7 +49,7 @@ def test_frames_come_in_time_order_at_the_stamps_that_were_promised(dataset: Dat
     assert np.allclose(np.diff(dataset.stamps_ns), layouts.PERIOD_NS, atol=1000)
 
 
-def test_images_are_those_that_were_written_left_first(dataset: Dataset, written) -> None:
+def test_images_are_those_that_were_written_left_first(dataset: Dataset, written: layouts.Written) -> None:
     for i, frame in enumerate(dataset.frames()):
         assert len(frame.images) == 2
         for camera, pixels in enumerate(frame.images):
@@ -87,7 +87,7 @@ def test_the_right_camera_sits_a_baseline_to_the_right_of_the_left_one(dataset: 
     assert np.allclose(geometry.inverse(left) @ right, layouts.T_CAM_RIGHT, atol=1e-9)
 
 
-def test_the_imu_reads_what_the_motion_makes_it_read(dataset: Dataset, written) -> None:
+def test_the_imu_reads_what_the_motion_makes_it_read(dataset: Dataset, written: layouts.Written) -> None:
     if not written.has_imu:
         assert dataset.imu is None
         return
@@ -108,13 +108,13 @@ def test_nothing_is_reported_of_a_sound_recording_but_what_was_assumed(dataset: 
     } == set()
 
 
-def test_a_rig_of_one_camera_reads_the_left_images_only(written, rig: Rig) -> None:
+def test_a_rig_of_one_camera_reads_the_left_images_only(written: layouts.Written, rig: Rig) -> None:
     own = some(open_dataset(written.path, None if written.own_rig else rig).rig)
     mono = open_dataset(written.path, Rig(own.cameras[:1], own.imu))
     assert {len(frame.images) for frame in mono.frames()} == {1}
 
 
-def test_colour_images_are_rgb(written, rig: Rig) -> None:
+def test_colour_images_are_rgb(written: layouts.Written, rig: Rig) -> None:
     frame = next(open_dataset(written.path, None if written.own_rig else rig, color=True).frames())
     assert some(frame.images[0]).shape == (layouts.HEIGHT, layouts.WIDTH, 3)
 

@@ -2,10 +2,12 @@
 """Bags with all that real drivers publish: topics, types, encodings, and messages of their own packages."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from rosbags.typesys.store import Typestore
 
 from letvins_ros.datasets import open_dataset
 
@@ -19,10 +21,10 @@ FRAMES = 12
 JUNK = "uint8[] data\n"
 
 
-def picture(camera, encoding):
+def picture(camera: int, encoding: str) -> making.Make:
     """The image of a camera in an encoding of Image, or of CompressedImage: jpeg, png."""
 
-    def make(store, i, stamp_ns):
+    def make(store: Typestore, i: int, stamp_ns: int) -> Any:
         gray = layouts.image(camera, i)
         head = making.header(store, stamp_ns, f"camera{camera}")
         if encoding in ("jpeg", "png"):
@@ -37,16 +39,16 @@ def picture(camera, encoding):
     return make
 
 
-def images(encoding, *topics):
+def images(encoding: str, *topics: str) -> list[making.Record]:
     kind = COMPRESSED if encoding in ("jpeg", "png") else IMAGE
     return [r for i, topic in enumerate(topics) for r in sequence(topic, kind, picture(i, encoding), 10)]
 
 
-def imu(topic, rate_hz=200, **parts):
+def imu(topic: str, rate_hz: float = 200, **parts: Any) -> list[making.Record]:
     return sequence(topic, IMU, making.an_imu(**parts), rate_hz)
 
 
-def infos(*topics):
+def infos(*topics: str) -> list[making.Record]:
     """Calibration of a pair, and where its left camera sits on the IMU."""
     mount = making.a_tf(("imu", "camera0", (0.1, 0, 0), (0, 0, 0, 1)))
     made = [r for i, topic in enumerate(topics) for r in sequence(topic, INFO, making.an_info(baseline=0.1 * i), 10)]
@@ -110,7 +112,7 @@ DRIVERS = {  # records, topics of the vendor's own types, what is chosen
 
 @pytest.mark.parametrize("kind", ["ros1", "sqlite3", "mcap"])
 @pytest.mark.parametrize("driver", DRIVERS)
-def test_the_bag_of_a_driver_is_read_with_no_option(tmp_path: Path, driver, kind: str) -> None:
+def test_the_bag_of_a_driver_is_read_with_no_option(tmp_path: Path, driver: str, kind: str) -> None:
     records, own, chosen = DRIVERS[driver]
     strange = [(topic, msgtype, JUNK) for topic, msgtype in own]
     path = making.write(tmp_path / ("r.bag" if kind == "ros1" else "r"), records, kind, strange=strange)

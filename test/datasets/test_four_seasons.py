@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +50,11 @@ def test_one_camera_can_be_chosen_and_the_calibration_given(tmp_path: Path) -> N
     assert open_dataset(path, rig).rig is rig
 
 
-def missing(name):
+def missing(name: str) -> Callable[[Path], None]:
     return lambda path: (path / name).unlink()
 
 
-def empty(path) -> None:
+def empty(path: Path) -> None:
     for file in (path / "undistorted_images" / "cam0").iterdir():
         file.unlink()
 
@@ -73,7 +74,7 @@ def empty(path) -> None:
         (empty, "no image named by its time in ns in cam0"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, damage, message: str) -> None:
+def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
     path = layouts.four_seasons(tmp_path).path
     damage(path)
     with pytest.raises(LetvinsError, match=message) as caught:

@@ -29,7 +29,7 @@ FOLDERS = {
 
 @pytest.mark.parametrize("share", [0.4, 0.61, 0.83])
 @pytest.mark.parametrize("name", FOLDERS)
-def test_of_a_folder_that_grows_the_whole_rows_and_images_are_read(tmp_path: Path, name, share: float) -> None:
+def test_of_a_folder_that_grows_the_whole_rows_and_images_are_read(tmp_path: Path, name: str, share: float) -> None:
     make, tables = FOLDERS[name]
     path = make(tmp_path).path
     whole = {path / table: (path / table).read_bytes() for table in tables}
@@ -68,7 +68,7 @@ def test_of_an_mcap_that_grows_what_was_there_is_read(tmp_path: Path) -> None:
     assert len(open_dataset(file)) == 600
 
 
-def record(source, target, mode) -> None:
+def record(source: Path, target: Path, mode: str) -> None:
     """Write the messages of one database into another, some at a time, as a recorder does."""
     rows = sqlite3.connect(source)
     out = sqlite3.connect(target, isolation_level=None)
@@ -88,7 +88,7 @@ def record(source, target, mode) -> None:
     out.close()
 
 
-def written(stamp_ns):
+def written(stamp_ns: int) -> np.ndarray:
     """The left image that `bag_making` writes at this time."""
     return layouts.image(0, (stamp_ns - making.START_NS) // layouts.PERIOD_NS)
 

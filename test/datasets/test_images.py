@@ -5,18 +5,18 @@ import cv2
 import numpy as np
 import pytest
 
-from letvins_ros.datasets import images
+from letvins_ros.datasets import Dataset, images
 from letvins_ros.errors import DataError
 
 from ..some import some
 
 
-def gray(level) -> np.ndarray:
+def gray(level: int) -> np.ndarray:
     return np.full((48, 64), level, np.uint8)
 
 
-def levels(recording):
-    return [round(float(frame.images[0].mean())) for frame in recording.frames()]
+def levels(recording: Dataset) -> list[int]:
+    return [round(float(some(frame.images[0]).mean())) for frame in recording.frames()]
 
 
 def test_images_of_a_folder_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from . import recording_layouts as layouts
 
 
 @pytest.fixture
-def sequence(tmp_path: Path):
+def sequence(tmp_path: Path) -> Path:
     return layouts.kitti(tmp_path).path
 
 
-def test_the_body_is_the_left_camera_and_forward_is_the_worlds_x(sequence) -> None:
+def test_the_body_is_the_left_camera_and_forward_is_the_worlds_x(sequence: Path) -> None:
     straight = np.tile(np.eye(4)[:3], (layouts.N, 1, 1))
     straight[:, 2, 3] = np.arange(layouts.N)  # along the camera's z axis
     np.savetxt(sequence.parents[1] / "poses" / "07.txt", straight.reshape(-1, 12))
@@ -27,18 +27,18 @@ def test_the_body_is_the_left_camera_and_forward_is_the_worlds_x(sequence) -> No
     assert np.allclose(some(dataset.truth).positions, np.outer(np.arange(layouts.N), [1, 0, 0]))
 
 
-def test_test_sequences_have_no_truth(sequence) -> None:
+def test_test_sequences_have_no_truth(sequence: Path) -> None:
     (sequence.parents[1] / "poses" / "07.txt").unlink()
     assert open_dataset(sequence).truth is None
 
 
-def test_times_that_do_not_increase_are_an_error(sequence) -> None:
+def test_times_that_do_not_increase_are_an_error(sequence: Path) -> None:
     (sequence / "times.txt").write_text("0.0\n0.1\n0.1\n0.2\n")
     with pytest.raises(DataError, match="frame 2 has a time not after"):
         open_dataset(sequence)
 
 
-def test_fewer_times_than_images_drop_the_rest(sequence) -> None:
+def test_fewer_times_than_images_drop_the_rest(sequence: Path) -> None:
     (sequence / "times.txt").write_text("0.0\n0.1\n0.2\n")
     dataset = open_dataset(sequence)
     assert len(list(dataset.frames())) == 3
@@ -48,7 +48,7 @@ def test_fewer_times_than_images_drop_the_rest(sequence) -> None:
 @pytest.mark.parametrize(
     ("file", "content"), [("calib.txt", "P0: 1 2 3\n"), ("calib.txt", ""), ("times.txt", "a\nb\n"), ("times.txt", "")]
 )
-def test_a_file_that_cannot_be_read_is_named(sequence, file: str, content: str) -> None:
+def test_a_file_that_cannot_be_read_is_named(sequence: Path, file: str, content: str) -> None:
     (sequence / file).write_text(content)
     with pytest.raises(DataError, match=file):
         open_dataset(sequence)

@@ -3,6 +3,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from . import listed_layouts as layouts
 from . import recording_layouts
 
 
-def move(path, name, to) -> None:
+def move(path: Path, name: str, to: str) -> None:
     (path / name).rename(path / to)
 
 
@@ -52,7 +53,7 @@ def test_a_given_calibration_places_truth_and_imu_on_its_body(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("make", "numbers"), [(layouts.uzh_fpv, "1"), (layouts.openloris, "1,0"), (layouts.eth3d, "1")]
 )
-def test_cameras_can_be_chosen(tmp_path: Path, make, numbers: str) -> None:
+def test_cameras_can_be_chosen(tmp_path: Path, make: Callable[[Path], recording_layouts.Written], numbers: str) -> None:
     path = make(tmp_path).path
     dataset = open_dataset(path, inputs=InputConfig(cameras=numbers))
     frame = next(dataset.frames())
@@ -139,7 +140,7 @@ def test_files_that_are_missing_or_torn_are_counted(tmp_path: Path) -> None:
         open_dataset(path)
 
 
-def replace(name, before, after):
+def replace(name: str, before: str, after: str) -> Callable[[Path], object]:
     return lambda path: (path / name).write_text((path / name).read_text().replace(before, after))
 
 
@@ -161,7 +162,9 @@ def replace(name, before, after):
         (layouts.openloris, replace("sensors.yaml", "0.996,", "x,"), "t265_gyroscope: imu_intrinsic must hold numbers"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, make, damage, message: str) -> None:
+def test_what_is_wrong_is_told_in_one_line(
+    tmp_path: Path, make: Callable[[Path], recording_layouts.Written], damage: Callable[[Path], object], message: str
+) -> None:
     path = make(tmp_path).path
     damage(path)
     with pytest.raises(LetvinsError, match=message) as caught:

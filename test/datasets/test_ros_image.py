@@ -16,7 +16,7 @@ RGB = (200, 120, 40)
 GRAY = 0.299 * RGB[0] + 0.587 * RGB[1] + 0.114 * RGB[2]  # ITU-R BT.601
 
 
-def message(encoding, pixels, padding=0, **more) -> SimpleNamespace:
+def message(encoding: str, pixels: np.ndarray, padding: int = 0, **more: object) -> SimpleNamespace:
     rows = pixels.reshape(len(pixels), -1).view(np.uint8)
     rows = np.hstack([rows, np.full((len(rows), padding), 255, np.uint8)])
     fields = {
@@ -29,21 +29,21 @@ def message(encoding, pixels, padding=0, **more) -> SimpleNamespace:
     return SimpleNamespace(**(fields | {"data": rows.ravel()} | more))
 
 
-def colored(order) -> np.ndarray:
+def colored(order: str) -> np.ndarray:
     return np.tile(np.array([{"r": RGB[0], "g": RGB[1], "b": RGB[2], "a": 255}[c] for c in order], np.uint8), (H, W, 1))
 
 
-def mosaic(pattern) -> np.ndarray:
+def mosaic(pattern: str) -> np.ndarray:
     values = dict(zip("rgb", RGB, strict=True))
     return np.tile(np.array([values[c] for c in pattern], np.uint8).reshape(2, 2), (H // 2, W // 2))
 
 
-def decoded(made, color=False) -> np.ndarray | None:
+def decoded(made: SimpleNamespace, color: bool = False) -> np.ndarray | None:
     """Of those with 16 bits the upper 8."""
     return ImageDecoder(color, BitDepth(16)).decode(made)
 
 
-def image_from_message(made, color=False) -> np.ndarray:
+def image_from_message(made: SimpleNamespace, color: bool = False) -> np.ndarray:
     return some(decoded(made, color))
 
 
@@ -89,7 +89,7 @@ def test_bayer_patterns_of_16_bits_lose_their_low_bytes(pattern: str) -> None:
     assert np.array_equal(image_from_message(made, color=True), colored("rgb"))
 
 
-def luma_and_chroma():
+def luma_and_chroma() -> tuple[int, int, int]:
     """Full-range BT.601 of RGB squeezed into the range of video, as cameras give it."""
     r, g, b = (x / 255 for x in RGB)
     y = 16 + 65.481 * r + 128.553 * g + 24.966 * b

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from letvins_ros.datasets import open_dataset
 from letvins_ros.datasets.base import Dataset
 from letvins_ros.datasets.rosbag_writer import Kind, write_bag
 from letvins_ros.errors import DataError
-from letvins_ros.types import GnssFixes
+from letvins_ros.types import GnssFixes, ImageFrame
 
 from ..some import some
 from . import recording_layouts as layouts
@@ -30,7 +31,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return open_dataset(layouts.euroc(tmp_path_factory.mktemp("euroc")).path)
 
 
-def write_compressed(path, records):
+def write_compressed(path: Path, records: list[Any]) -> Path:
     """records: record time in ns, camera, header stamp in ns, png pixels."""
     with Writer(path, version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
         topics = [writer.add_connection(name, COMPRESSED.__msgtype__, typestore=STORE) for name in NAMES]
@@ -122,7 +123,7 @@ def test_a_bag_is_not_overwritten_and_an_unfinished_one_not_left(tmp_path: Path,
     class Broken(Any):
         imu, gnss, truth = source.imu, source.gnss, source.truth
 
-        def frames(self):
+        def frames(self) -> Iterator[ImageFrame]:
             yield next(source.frames())
             raise DataError("broken")
 

@@ -10,7 +10,7 @@ from letvins_ros.types import Trajectory
 NOISE = ImuNoise(gyro_noise=1e-3, accel_noise=1e-2, gyro_walk=1e-4, accel_walk=1e-3)
 
 
-def poses(n=100, rate_hz=10.0):
+def poses(n: int = 100, rate_hz: float = 10.0) -> Trajectory:
     """Sways along each axis while turning about a fixed one."""
     t = np.arange(n) / rate_hz
     R = geometry.exp_so3(np.outer(0.3 * np.sin(t), [0.6, 0.0, 0.8]))

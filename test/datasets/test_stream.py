@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import threading
 import time
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,10 @@ def test_no_items_give_no_items() -> None:
     assert list(read_ahead(i for i in range(0))) == []
 
 
-def test_the_worker_is_never_more_than_its_depth_ahead():
+def test_the_worker_is_never_more_than_its_depth_ahead() -> None:
     made = []
 
-    def items():
+    def items() -> Generator[int, None, None]:
         for i in range(50):
             made.append(i)
             yield i
@@ -48,10 +49,10 @@ def test_the_worker_is_never_more_than_its_depth_ahead():
     assert len(made) == 50
 
 
-def test_the_worker_works_while_the_consumer_does():
+def test_the_worker_works_while_the_consumer_does() -> None:
     ready = threading.Event()
 
-    def items():
+    def items() -> Generator[int, None, None]:
         yield 0
         ready.set()
         yield 1
@@ -62,8 +63,8 @@ def test_the_worker_works_while_the_consumer_does():
     stream.close()
 
 
-def test_an_error_comes_after_the_items_before_it():
-    def items():
+def test_an_error_comes_after_the_items_before_it() -> None:
+    def items() -> Generator[int, None, None]:
         yield 1
         yield 2
         raise DataError("broken")
@@ -75,16 +76,16 @@ def test_an_error_comes_after_the_items_before_it():
     assert no_worker_left()
 
 
-def iter_into(seen, stream):
+def iter_into(seen: list[int], stream: Iterable[int]) -> list[int]:
     for item in stream:
         seen.append(item)
     return []
 
 
-def test_stopping_early_closes_the_source_in_the_thread_that_opened_it():
+def test_stopping_early_closes_the_source_in_the_thread_that_opened_it() -> None:
     threads = []
 
-    def items():
+    def items() -> Generator[int, None, None]:
         threads.append(threading.current_thread())
         try:
             yield from range(1000)
@@ -209,7 +210,7 @@ PERIOD = 5_000_000
 EVEN = 10**18 + PERIOD * np.arange(400)
 
 
-def bursts_of(size, jitter_ns=20_000):
+def bursts_of(size: int, jitter_ns: int = 20_000) -> np.ndarray:
     """Stamps of readings that are stamped when the last of so many arrives, one shortly after the other."""
     last = np.arange(len(EVEN)) // size * size + size - 1
     return 10**18 + PERIOD * last + jitter_ns * (np.arange(len(EVEN)) % size)
@@ -244,7 +245,7 @@ def test_after_a_loss_a_burst_is_spread_over_the_time_that_it_took() -> None:
     ],
     ids=["even", "jitter", "out of order", "parts", "few", "one time"],
 )
-def test_other_stamps_stay(stamps) -> None:
+def test_other_stamps_stay(stamps: np.ndarray) -> None:
     report = ReadReport()
     values = np.arange(float(len(stamps)))[:, None]
     assert spread_bursts("imu", stamps, values, report) is stamps

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from letvins_ros.errors import DataError
 STAMP = 1_403_636_579_758_555_392
 
 
-def lines(n, columns=6):
+def lines(n: int, columns: int = 6) -> tuple[list[str], np.ndarray]:
     values = np.random.default_rng(0).normal(size=(n, columns))
     return [f"{STAMP + 5_000_000 * i},{','.join(repr(float(x)) for x in row)}" for i, row in enumerate(values)], values
 
@@ -72,7 +73,9 @@ def test_a_table_of_six_minutes_is_read_within_seconds_even_with_a_bad_row(tmp_p
     assert time.process_time() - start < 5
 
 
-def dialect(rows, separator=",", quoted=False, newline="\n", unit=1, start=0):
+def dialect(
+    rows: list[str], separator: str = ",", quoted: bool = False, newline: str = "\n", unit: int = 1, start: int = 0
+) -> str:
     """Rows with stamps in another unit, divided exactly."""
     out = []
     for row in rows:
@@ -99,7 +102,9 @@ def dialect(rows, separator=",", quoted=False, newline="\n", unit=1, start=0):
     ],
 )
 @pytest.mark.parametrize("heading", ["", "#timestamp [ns],w_x\n", "timestamp,w_x\n", '"timestamp","w_x"\n', "\ufeff"])
-def test_every_dialect_gives_the_same_numbers(tmp_path: Path, about, noted, heading: str) -> None:
+def test_every_dialect_gives_the_same_numbers(
+    tmp_path: Path, about: dict[str, Any], noted: list[str], heading: str
+) -> None:
     rows, values = lines(50)
     with (tmp_path / "data.csv").open("w", newline="", encoding="utf-8") as file:
         file.write(heading + dialect(rows, **about))
@@ -113,7 +118,7 @@ def test_every_dialect_gives_the_same_numbers(tmp_path: Path, about, noted, head
 
 @pytest.mark.parametrize(("step", "unit", "scale"), [(5_000_000, "ns", 1), (5_000, "us", 1000), (5, "ms", 10**6)])
 def test_integers_that_count_from_zero_have_the_unit_that_their_step_tells(
-    tmp_path: Path, step: int, unit: str, scale
+    tmp_path: Path, step: int, unit: str, scale: int
 ) -> None:
     (tmp_path / "data.csv").write_text("".join(f"{i * step},1,2,3,4,5,6\n" for i in range(20)))
     report = ReadReport()

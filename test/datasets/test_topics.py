@@ -34,7 +34,7 @@ IMU = Candidate(IMU_TYPE, 200.0)
         ),
     ],
 )
-def test_cameras_are_known_by_their_names(images, cameras) -> None:
+def test_cameras_are_known_by_their_names(images: list[str], cameras: tuple[str, str] | tuple[str]) -> None:
     assert choose_topics(dict.fromkeys(images, IMAGE)) == Topics(cameras)
 
 
@@ -133,7 +133,7 @@ def test_topics_that_are_named_are_taken() -> None:
         ({"gyro": "/x"}, "topics of gyro and accel belong together: name both"),
     ],
 )
-def test_a_named_topic_that_does_not_fit_is_an_error_with_those_that_do(given, message: str) -> None:
+def test_a_named_topic_that_does_not_fit_is_an_error_with_those_that_do(given: dict[str, str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         choose_topics({"/a": IMAGE, "/x": IMU}, given)
 
@@ -150,6 +150,6 @@ def test_a_named_topic_that_does_not_fit_is_an_error_with_those_that_do(given, m
         ),
     ],
 )
-def test_an_unclear_choice_is_an_error_that_lists_the_candidates(types, message: str) -> None:
+def test_an_unclear_choice_is_an_error_that_lists_the_candidates(types: dict[str, Candidate], message: str) -> None:
     with pytest.raises(DataError, match=message):
         choose_topics(types)

@@ -3,11 +3,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from letvins_ros import geometry
-from letvins_ros.calibration import Rig
+from letvins_ros.calibration import MountedCamera, Rig
 from letvins_ros.config import Config, EstimatorConfig
 from letvins_ros.estimation import VioEstimator
 from letvins_ros.evaluation.trajectory import from_poses
@@ -104,7 +105,9 @@ def joined(groups: Sequence[FrameTracks]) -> FrameTracks:
     return FrameTracks(groups[0].stamp_ns, ids, np.concatenate([one.uv for one in groups], axis=1), ages)
 
 
-def see(points, T_world_body, mounted, pixel_std, rng) -> np.ndarray:
+def see(
+    points: np.ndarray, T_world_body: np.ndarray, mounted: MountedCamera, pixel_std: float, rng: np.random.Generator
+) -> np.ndarray:
     """Pixels (N, 2) of world points, NaN where they are out of sight."""
     p_cam = geometry.apply(geometry.inverse(T_world_body @ mounted.T_body_cam), points)
     uv, valid = mounted.camera.project(p_cam)
@@ -112,7 +115,7 @@ def see(points, T_world_body, mounted, pixel_std, rng) -> np.ndarray:
     return np.where((valid & near)[:, None], uv + rng.normal(0, pixel_std, uv.shape), np.nan)
 
 
-def config_of(mode: str, **estimator) -> Config:
+def config_of(mode: str, **estimator: Any) -> Config:
     """The default configuration in a mode, with pixel noise as it is simulated: independent."""
     return Config(
         mode=mode, estimator=EstimatorConfig(**{"pixel_noise_scale": 1.0, "prior_noise_scale": 1.0, **estimator})
@@ -150,7 +153,7 @@ def estimate(states: list[VioState]) -> Trajectory:
 def without_tracks(recording: Recording, start_s: float, end_s: float) -> Recording:
     """The recording with no features from start_s to end_s."""
 
-    def emptied(one):
+    def emptied(one: FrameTracks) -> FrameTracks:
         if not start_s <= (one.stamp_ns - START_NS) / SECOND < end_s:
             return one
         return FrameTracks(one.stamp_ns, one.ids[:0], one.uv[:, :0], one.ages[:0])
@@ -161,7 +164,7 @@ def without_tracks(recording: Recording, start_s: float, end_s: float) -> Record
 def with_cameras_dark(recording: Recording, cameras: Sequence[int], start_s: float, end_s: float) -> Recording:
     """The recording with no features in these cameras from start_s to end_s."""
 
-    def darkened(one):
+    def darkened(one: FrameTracks) -> FrameTracks:
         if not start_s <= (one.stamp_ns - START_NS) / SECOND < end_s:
             return one
         uv = one.uv.copy()

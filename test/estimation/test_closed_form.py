@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +16,9 @@ from letvins_ros.imu import GRAVITY, ImuBuffer, ImuSteps
 from letvins_ros.simulation.imu import exact_imu, seconds, stamps
 from letvins_ros.simulation.rigs import EUROC_IMU, EUROC_RIG
 from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
-from letvins_ros.types import ImuSamples
+from letvins_ros.types import FrameTracks, ImuSamples
 
+from ..some import some
 from .synthetic import FRAME_HZ, Quality, Recording, follow, record, wall_points
 
 EXACT = Quality(pixel_std=0.0, features=60, exact_imu=True)
@@ -24,7 +27,9 @@ BIAS = np.array([0.03, -0.05, 0.02])  # rad/s
 MOVING = 40  # a frame at which every seed is well under way
 
 
-def start(recording, span_s, cameras, gyro_bias=BIAS, first=MOVING):
+def start(
+    recording: Recording, span_s: float, cameras: int, gyro_bias: np.ndarray = BIAS, first: int = MOVING
+) -> tuple[Any, tuple[np.ndarray, np.ndarray]]:
     """Initialise on a stretch; the truth at its frames comes along."""
     rig, buffer, frames = EUROC_RIG.cameras[:cameras], ImuBuffer(), []
     imu = recording.imu
@@ -41,20 +46,26 @@ def start(recording, span_s, cameras, gyro_bias=BIAS, first=MOVING):
     return initialise_moving(frames, seen, mounts, EUROC_IMU), truth_at(recording, tracks)
 
 
-def truth_at(recording, tracks):
+def truth_at(recording: Recording, tracks: Sequence[FrameTracks]) -> tuple[np.ndarray, np.ndarray]:
     t = seconds(np.array([one.stamp_ns for one in tracks]))
     return recording.trajectory.T_world_body(t), recording.trajectory.velocity(t)
 
 
-def assert_start_is_true(states, truth, velocity=0.01, tilt_deg=0.5, gyro=2e-3) -> None:
+def assert_start_is_true(
+    states: list[State] | None,
+    truth: tuple[np.ndarray, np.ndarray],
+    velocity: float = 0.01,
+    tilt_deg: float = 0.5,
+    gyro: float = 2e-3,
+) -> None:
     T, v = truth
-    for state, T_world_body, v_world in zip(states, T, v, strict=True):
+    for state, T_world_body, v_world in zip(some(states), T, v, strict=True):
         R_world_body = T_world_body[:3, :3]
         up, true_up = state.R.T @ UP, R_world_body.T @ UP
         assert np.degrees(np.arccos(min(1.0, up @ true_up))) < tilt_deg
         assert np.linalg.norm(state.R.T @ state.v - R_world_body.T @ v_world) < velocity
         np.testing.assert_allclose(state.gyro_bias, BIAS, atol=gyro)
-    moved, truly = states[-1].p - states[0].p, T[-1, :3, 3] - T[0, :3, 3]
+    moved, truly = some(states)[-1].p - some(states)[0].p, T[-1, :3, 3] - T[0, :3, 3]
     assert np.linalg.norm(moved) == pytest.approx(np.linalg.norm(truly), abs=2 * velocity)
 
 

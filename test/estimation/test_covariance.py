@@ -12,7 +12,7 @@ from letvins_ros.imu import GRAVITY, ImuSteps
 NOISE = ImuNoise(1e-3, 1e-2, 1e-4, 1e-3)
 
 
-def random_covariance(rng, scale):
+def random_covariance(rng: np.random.Generator, scale: list[float]) -> np.ndarray:
     A = rng.normal(size=(15, 15)) * np.repeat(scale, 3)[:, None]
     return A @ A.T
 
@@ -38,7 +38,7 @@ def test_output_order_is_that_of_the_errors_it_describes() -> None:
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_propagated_covariance_is_that_of_disturbed_predictions(seed: int):
+def test_propagated_covariance_is_that_of_disturbed_predictions(seed: int) -> None:
     """Starts drawn from P, readings with the noise, each integrated by GTSAM, over one frame of turning and pushing."""
     rng = np.random.default_rng(seed)
     n, dt = 10, 0.005
@@ -49,7 +49,7 @@ def test_propagated_covariance_is_that_of_disturbed_predictions(seed: int):
     noise = ImuNoise(3e-3, 3e-2, 1e-6, 1e-6)
     P = random_covariance(rng, [1e-3, 1e-3, 1e-3, 1e-3, 1e-3])
 
-    def after(state, steps):
+    def after(state: State, steps: ImuSteps) -> State:
         return state.predicted(preintegrate(steps, noise, state.accel_bias, state.gyro_bias))
 
     plain, errors = after(start, steps), []
@@ -84,14 +84,14 @@ def test_uncertainty_grows_with_time_and_stays_a_covariance() -> None:
     assert sizes[0] < sizes[1] < sizes[2]
 
 
-def test_covariance_motion_covariance_is_that_of_disturbed_pairs():
+def test_covariance_motion_covariance_is_that_of_disturbed_pairs() -> None:
     rng = np.random.default_rng(1)
     a, b = (State(exp_so3(rng.normal(size=3)), rng.normal(size=3)) for _ in "ab")
     A = rng.normal(size=(12, 12)) * 1e-4
     T_a_b = inverse(a.T_odom_body) @ b.T_odom_body
     got = motion_covariance(A @ A.T, T_a_b)
 
-    def moved(d):
+    def moved(d: np.ndarray) -> np.ndarray:
         ends = [one.stepped(np.r_[step, np.zeros(9)]).T_odom_body for one, step in ((a, d[:6]), (b, d[6:]))]
         T = inverse(T_a_b) @ inverse(ends[0]) @ ends[1]
         return np.r_[T[:3, 3], log_so3(T[:3, :3])]

@@ -9,31 +9,43 @@ import pytest
 from letvins_ros.calibration import Rig
 from letvins_ros.errors import CalibrationError
 from letvins_ros.estimation import APART, VioEstimator
-from letvins_ros.estimation.window import Window
+from letvins_ros.estimation.window import Solution, Window
 from letvins_ros.evaluation.metrics import absolute_error, drift, largest_distance_from_mean, nees, rms
 from letvins_ros.geometry import apply, exp_so3, inverse, log_so3, transform
 from letvins_ros.simulation.imu import START_NS, seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
-from letvins_ros.types import ImuSamples, VioStatus
+from letvins_ros.types import FrameTracks, ImuSamples, Keyframe, VioState, VioStatus
 
 from ..some import some
-from .synthetic import Quality, add_imu, config_of, estimate, posed, record, run, step, without_imu, without_tracks
+from .synthetic import (
+    Quality,
+    Recording,
+    add_imu,
+    config_of,
+    estimate,
+    posed,
+    record,
+    run,
+    step,
+    without_imu,
+    without_tracks,
+)
 
 SECOND = 1_000_000_000
 MODES = ["stereo_imu", "mono_imu", "stereo"]
 
 
-def ate(recording, states):
+def ate(recording: Recording, states: list[VioState]) -> float:
     """Position error (m) after alignment, over all states with a pose."""
     found = estimate(states)
-    return rms(np.linalg.norm(absolute_error(recording.truth(found.stamps_ns), found).position, axis=1))
+    return some(rms(np.linalg.norm(absolute_error(recording.truth(found.stamps_ns), found).position, axis=1)))
 
 
-def between(states, start_s, end_s):
+def between(states: list[VioState], start_s: float, end_s: float) -> list[VioState]:
     return [s for s in states if start_s <= (s.stamp_ns - START_NS) / SECOND < end_s]
 
 
-def assert_covariances(states):
+def assert_covariances(states: list[VioState]) -> None:
     """All of them symmetric and positive definite, in their own units."""
     for state in states:
         P = state.covariance
@@ -44,12 +56,12 @@ def assert_covariances(states):
 
 
 @pytest.fixture(scope="module")
-def hall():
+def hall() -> Recording:
     return record("hall", 5.0, 0)
 
 
 @pytest.fixture(scope="module")
-def hall_states(hall):
+def hall_states(hall: Recording) -> list[VioState]:
     return run(hall, config_of("stereo_imu"))
 
 
@@ -59,7 +71,7 @@ def hall_states(hall):
 @pytest.mark.parametrize(
     ("mode", "estimator"), [("stereo_imu", {}), ("mono_imu", {"init_window_s": 2.0}), ("stereo", {})]
 )
-def test_ten_seconds_of_flight_are_known_to_two_centimetres(mode, estimator):
+def test_ten_seconds_of_flight_are_known_to_two_centimetres(mode: str, estimator: dict[str, float]) -> None:
     recording = record("hall", 10.0, 0)
     states = run(recording, config_of(mode, **estimator))
     known = posed(states)
@@ -69,7 +81,7 @@ def test_ten_seconds_of_flight_are_known_to_two_centimetres(mode, estimator):
     assert_covariances(known[::10])
 
 
-def test_one_camera_starts_by_itself_when_its_scale_is_known():
+def test_one_camera_starts_by_itself_when_its_scale_is_known() -> None:
     recording = record("hall", 6.0, 0)
     states = posed(run(recording, config_of("mono_imu")))
     assert ate(recording, states) < 0.03
@@ -79,12 +91,12 @@ def test_one_camera_starts_by_itself_when_its_scale_is_known():
 
 
 @pytest.mark.parametrize("scenario", ["aggressive", "corridor"])
-def test_fast_and_narrow_flights_are_known_too(scenario):
+def test_fast_and_narrow_flights_are_known_too(scenario: str) -> None:
     recording = record(scenario, 5.0, 1)
     assert ate(recording, posed(run(recording, config_of("stereo_imu")))) < 0.02
 
 
-def test_the_covariance_of_position_tells_the_truth_on_average():
+def test_the_covariance_of_position_tells_the_truth_on_average() -> None:
     means = []
     for seed in range(8):
         recording = record("hall", 4.0, 100 + seed, Quality(features=40))
@@ -95,7 +107,7 @@ def test_the_covariance_of_position_tells_the_truth_on_average():
     assert 1.0 < np.mean(means) < 6.0, means  # 3 is perfect
 
 
-def test_velocity_and_biases_are_those_of_the_simulation(hall, hall_states):
+def test_velocity_and_biases_are_those_of_the_simulation(hall: Recording, hall_states: list[VioState]) -> None:
     last = hall_states[-1]
     t = np.array([(last.stamp_ns - START_NS) / SECOND])
     speed = np.linalg.norm(hall.trajectory.velocity(t)[0])
@@ -105,14 +117,14 @@ def test_velocity_and_biases_are_those_of_the_simulation(hall, hall_states):
     np.testing.assert_allclose(last.gyro_bias, (hall.imu.gyro[near].mean(0) - still), atol=0.01)
 
 
-def test_odom_starts_upright_without_heading(hall, hall_states):
+def test_odom_starts_upright_without_heading(hall: Recording, hall_states: list[VioState]) -> None:
     first = posed(hall_states)[0]
     t = np.array([(first.stamp_ns - START_NS) / SECOND])
     up = hall.trajectory.T_world_body(t)[0, 2, :3]  # of the world, in the body
     assert np.degrees(np.arccos(np.clip(first.T_odom_body[2, :3] @ up, -1, 1))) < 1.5
 
 
-def test_standing_still_stays_within_two_millimetres():
+def test_standing_still_stays_within_two_millimetres() -> None:
     recording = record("static", 5.0, 0, Quality(pixel_std=0.1))
     states = posed(run(recording, config_of("stereo_imu")))
     assert len(states) > 45
@@ -121,7 +133,7 @@ def test_standing_still_stays_within_two_millimetres():
     assert_covariances(states[::10])
 
 
-def test_the_same_input_gives_the_same_bytes(hall, hall_states):
+def test_the_same_input_gives_the_same_bytes(hall: Recording, hall_states: list[VioState]) -> None:
     for a, b in zip(hall_states, run(hall, config_of("stereo_imu")), strict=True):
         for name in ("T_odom_body", "velocity_odom", "gyro_bias", "accel_bias", "covariance"):
             assert getattr(a, name).tobytes() == getattr(b, name).tobytes()
@@ -131,7 +143,7 @@ def test_the_same_input_gives_the_same_bytes(hall, hall_states):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_without_features_it_waits_and_says_for_what(mode):
+def test_without_features_it_waits_and_says_for_what(mode: str) -> None:
     recording = without_tracks(record("hall", 2.0, 0), 0, 9)
     states = run(recording, config_of(mode))
     assert {s.status for s in states} == {VioStatus.INITIALISING}
@@ -139,13 +151,13 @@ def test_without_features_it_waits_and_says_for_what(mode):
     assert "features" in states[-1].reason
 
 
-def test_few_features_are_too_few_to_start_and_counted():
+def test_few_features_are_too_few_to_start_and_counted() -> None:
     recording = record("hall", 1.0, 0, Quality(features=8))
     assert "15 needed are common to the frames" in run(recording, config_of("stereo_imu"))[-1].reason
     assert "stereo features of 10 needed" in run(recording, config_of("stereo"))[-1].reason
 
 
-def test_before_the_start_nothing_is_predicted():
+def test_before_the_start_nothing_is_predicted() -> None:
     estimator = VioEstimator(config_of("stereo_imu"), EUROC_RIG)
     assert estimator.predict(START_NS) is None
     assert estimator.rotation_since_last(START_NS) is None
@@ -153,7 +165,7 @@ def test_before_the_start_nothing_is_predicted():
     assert not estimator.initialised
 
 
-def test_a_mode_with_imu_needs_the_noise_of_one():
+def test_a_mode_with_imu_needs_the_noise_of_one() -> None:
     with pytest.raises(CalibrationError, match="mode mono_imu needs the IMU's noise"):
         VioEstimator(config_of("mono_imu"), Rig(EUROC_RIG.cameras, None))
 
@@ -161,7 +173,7 @@ def test_a_mode_with_imu_needs_the_noise_of_one():
 # -- damage -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_second_of_darkness_is_bridged_by_the_imu_and_called_degraded(hall):
+def test_a_second_of_darkness_is_bridged_by_the_imu_and_called_degraded(hall: Recording) -> None:
     states = posed(run(without_tracks(hall, 3.0, 4.0), config_of("stereo_imu")))
     dark, before, after = (between(states, *span) for span in ((3.0, 4.0), (2.0, 3.0), (4.2, 5.1)))
     assert {s.status for s in dark} == {VioStatus.DEGRADED}
@@ -175,7 +187,7 @@ def test_a_second_of_darkness_is_bridged_by_the_imu_and_called_degraded(hall):
     assert_covariances(states[::5])
 
 
-def test_half_a_second_without_imu_is_bridged_by_the_images(hall):
+def test_half_a_second_without_imu_is_bridged_by_the_images(hall: Recording) -> None:
     states = posed(run(without_imu(hall, 3.0, 3.5), config_of("stereo_imu")))
     assert ate(hall, states) < 0.05
     assert {s.resets for s in states} == {0}
@@ -184,10 +196,10 @@ def test_half_a_second_without_imu_is_bridged_by_the_images(hall):
     assert {s.status for s in between(states, 4.0, 5.1)} == {VioStatus.TRACKING}
 
 
-def test_few_features_found_again_after_a_gap_of_both_sensors_are_chance(hall):
+def test_few_features_found_again_after_a_gap_of_both_sensors_are_chance(hall: Recording) -> None:
     last = next(one for one in reversed(hall.tracks) if (one.stamp_ns - START_NS) / SECOND <= 3)
 
-    def after_gap(one):
+    def after_gap(one: FrameTracks) -> FrameTracks:
         seconds = (one.stamp_ns - START_NS) / SECOND
         if seconds <= 3:
             return one
@@ -207,7 +219,7 @@ def test_few_features_found_again_after_a_gap_of_both_sensors_are_chance(hall):
     assert off.max() < 20  # one in six thousand of true covariances is larger
 
 
-def test_cameras_alone_rest_in_the_dark_and_go_on(hall):
+def test_cameras_alone_rest_in_the_dark_and_go_on(hall: Recording) -> None:
     states = posed(run(without_tracks(hall, 3.0, 3.3), config_of("stereo")))
     assert {s.status for s in between(states, 3.0, 3.3)} == {VioStatus.DEGRADED}
     assert {s.status for s in between(states, 4.0, 5.1)} == {VioStatus.TRACKING}
@@ -215,10 +227,10 @@ def test_cameras_alone_rest_in_the_dark_and_go_on(hall):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_features_that_jump_about_never_crash_it(hall, mode):
+def test_features_that_jump_about_never_crash_it(hall: Recording, mode: str) -> None:
     rng = np.random.default_rng(0)
 
-    def swapped(i, one):
+    def swapped(i: int, one: FrameTracks) -> FrameTracks:
         some = rng.permutation(len(one)) if 20 <= i < 35 else np.arange(len(one))
         right = rng.permutation(some) if i == 25 else np.arange(len(one))
         return replace(one, uv=np.stack([one.uv[0, some], one.uv[1, right]]))
@@ -229,8 +241,8 @@ def test_features_that_jump_about_never_crash_it(hall, mode):
     assert all(s.reason for s in states if s.status is not VioStatus.TRACKING)
 
 
-def test_some_swapped_features_change_nothing_much(hall):
-    def swapped(i, one):
+def test_some_swapped_features_change_nothing_much(hall: Recording) -> None:
+    def swapped(i: int, one: FrameTracks) -> FrameTracks:
         uv = one.uv.copy()
         uv[0, :6] = uv[0, :6][::-1] if i >= 10 and i % 5 == 0 else uv[0, :6]
         return replace(one, uv=uv)
@@ -242,10 +254,12 @@ def test_some_swapped_features_change_nothing_much(hall):
 
 
 @pytest.mark.parametrize("mode", ["stereo_imu", "stereo"])
-def test_after_a_failed_solver_odom_goes_on_at_the_last_pose(hall, mode, monkeypatch):
+def test_after_a_failed_solver_odom_goes_on_at_the_last_pose(
+    hall: Recording, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     estimator, solve, states = VioEstimator(config_of(mode), EUROC_RIG), Window.solve, []
 
-    def broken(self, iterations):
+    def broken(self: Window, iterations: int) -> Solution:
         monkeypatch.setattr(Window, "solve", solve)
         raise RuntimeError("Indeterminant linear system\ndetected while working near variable x3")
 
@@ -268,7 +282,7 @@ def test_after_a_failed_solver_odom_goes_on_at_the_last_pose(hall, mode, monkeyp
         assert np.degrees(np.linalg.norm(turned)) < 10
 
 
-def test_a_reset_on_demand_counts_and_starts_anew(hall):
+def test_a_reset_on_demand_counts_and_starts_anew(hall: Recording) -> None:
     estimator = VioEstimator(config_of("stereo_imu"), EUROC_RIG)
     for i in range(30):
         step(estimator, hall, i, "stereo_imu")
@@ -280,7 +294,7 @@ def test_a_reset_on_demand_counts_and_starts_anew(hall):
     assert {s.resets for s in states} == {1}
 
 
-def test_readings_that_are_no_numbers_are_left_out(hall):
+def test_readings_that_are_no_numbers_are_left_out(hall: Recording) -> None:
     gyro, accel = hall.imu.gyro.copy(), hall.imu.accel.copy()
     gyro[500:505], accel[700] = np.nan, np.inf
     broken = replace(hall, imu=replace(hall.imu, gyro=gyro, accel=accel))
@@ -291,24 +305,24 @@ def test_readings_that_are_no_numbers_are_left_out(hall):
 # -- between frames ---------------------------------------------------------------------------------------------------
 
 
-def test_prediction_between_frames_leads_to_the_next_frame_and_knows_less_and_less(hall):
+def test_prediction_between_frames_leads_to_the_next_frame_and_knows_less_and_less(hall: Recording) -> None:
     estimator = VioEstimator(config_of("stereo_imu", estimate_time_offset=False), EUROC_RIG)
     for i in range(39):
         state = step(estimator, hall, i, "stereo_imu")
     now, after = hall.tracks[38].stamp_ns, hall.tracks[39].stamp_ns
     add_imu(estimator, hall, 39)
-    states = [estimator.predict(int(t)) for t in np.linspace(now, after, 5)]
-    np.testing.assert_allclose(some(states[0]).T_odom_body, state.T_odom_body, atol=1e-9)
+    states = [some(estimator.predict(int(t))) for t in np.linspace(now, after, 5)]
+    np.testing.assert_allclose(states[0].T_odom_body, state.T_odom_body, atol=1e-9)
     for part in (slice(0, 3), slice(3, 6), slice(6, 9)):
-        sizes = [np.trace(some(s).covariance[part, part]) for s in states]
+        sizes = [np.trace(s.covariance[part, part]) for s in states]
         assert sizes == sorted(sizes)
     assert_covariances(states)
     following = estimator.process(hall.tracks[39]).state
-    assert np.linalg.norm(some(states[-1]).T_odom_body[:3, 3] - following.T_odom_body[:3, 3]) < 0.01
-    assert np.linalg.norm(some(states[-1]).velocity_odom - following.velocity_odom) < 0.05
+    assert np.linalg.norm(states[-1].T_odom_body[:3, 3] - following.T_odom_body[:3, 3]) < 0.01
+    assert np.linalg.norm(states[-1].velocity_odom - following.velocity_odom) < 0.05
 
 
-def test_the_gyro_gives_the_turn_since_the_last_frame(hall):
+def test_the_gyro_gives_the_turn_since_the_last_frame(hall: Recording) -> None:
     estimator = VioEstimator(config_of("stereo_imu"), EUROC_RIG)
     for i in range(30):
         step(estimator, hall, i, "stereo_imu")
@@ -319,7 +333,7 @@ def test_the_gyro_gives_the_turn_since_the_last_frame(hall):
     np.testing.assert_allclose(R, before.T @ now, atol=1e-3)
 
 
-def test_a_gap_in_the_readings_tells_of_no_turn(hall):
+def test_a_gap_in_the_readings_tells_of_no_turn(hall: Recording) -> None:
     estimator = VioEstimator(config_of("stereo_imu"), EUROC_RIG)
     stamps = [one.stamp_ns for one in hall.tracks]
     silent = (hall.imu.stamps_ns > stamps[20]) & (hall.imu.stamps_ns < stamps[24])
@@ -334,7 +348,9 @@ def test_a_gap_in_the_readings_tells_of_no_turn(hall):
     assert [i for i, turn in enumerate(soon) if turn is None] == [20, 21, 22, 23]
 
 
-def test_a_camera_clock_that_is_late_by_its_known_offset_changes_nothing(hall, hall_states):
+def test_a_camera_clock_that_is_late_by_its_known_offset_changes_nothing(
+    hall: Recording, hall_states: list[VioState]
+) -> None:
     late = 20_000_000
     cameras = tuple(replace(camera, time_offset_s=late / SECOND) for camera in EUROC_RIG.cameras)
     tracks = [replace(one, stamp_ns=one.stamp_ns - late) for one in hall.tracks]
@@ -344,7 +360,7 @@ def test_a_camera_clock_that_is_late_by_its_known_offset_changes_nothing(hall, h
     np.testing.assert_allclose(states[-1].T_odom_body, hall_states[-1].T_odom_body, atol=1e-6)
 
 
-def test_a_prediction_is_at_the_time_of_the_reading_and_its_stamp_on_the_cameras_clock(hall):
+def test_a_prediction_is_at_the_time_of_the_reading_and_its_stamp_on_the_cameras_clock(hall: Recording) -> None:
     late = 20_000_000
     cameras = tuple(replace(camera, time_offset_s=late / SECOND) for camera in EUROC_RIG.cameras)
     config, predicted = config_of("stereo_imu", estimate_time_offset=False), []
@@ -362,7 +378,7 @@ def test_a_prediction_is_at_the_time_of_the_reading_and_its_stamp_on_the_cameras
 # -- refinement -------------------------------------------------------------------------------------------------------
 
 
-def test_wrong_mounts_and_a_wrong_clock_are_refined_towards_the_truth():
+def test_wrong_mounts_and_a_wrong_clock_are_refined_towards_the_truth() -> None:
     recording, late = record("aggressive", 10.0, 1), 0.006
     turn = exp_so3(np.radians([0.4, -0.3, 0.5]))
     wrong = tuple(
@@ -381,7 +397,7 @@ def test_wrong_mounts_and_a_wrong_clock_are_refined_towards_the_truth():
     assert_covariances(states[::10])
 
 
-def test_a_right_clock_that_is_refined_spoils_nothing(hall, hall_states):
+def test_a_right_clock_that_is_refined_spoils_nothing(hall: Recording, hall_states: list[VioState]) -> None:
     config = config_of("stereo_imu", estimate_time_offset=True)
     estimator = VioEstimator(config, EUROC_RIG)
     contradictions = [
@@ -391,7 +407,7 @@ def test_a_right_clock_that_is_refined_spoils_nothing(hall, hall_states):
     assert estimator.cameras[0].time_offset_s == pytest.approx(0, abs=0.0005)
 
 
-def test_without_refinement_the_calibration_stays_as_given(hall):
+def test_without_refinement_the_calibration_stays_as_given(hall: Recording) -> None:
     estimator = VioEstimator(config_of("stereo_imu", estimate_time_offset=False), EUROC_RIG)
     for i in range(20):
         step(estimator, hall, i, "stereo_imu")
@@ -401,7 +417,7 @@ def test_without_refinement_the_calibration_stays_as_given(hall):
 
 
 @pytest.mark.parametrize("seed", [0, 3, 5])
-def test_one_wrong_match_that_seems_near_does_not_spoil_the_start(seed):
+def test_one_wrong_match_that_seems_near_does_not_spoil_the_start(seed: int) -> None:
     recording = with_a_near_match(record("aggressive", 7.0, seed, Quality(pixel_std=0.1)), 40)
     states = posed(run(recording, config_of("stereo_imu", pixel_noise_scale=2.0)))
     found = estimate(states)
@@ -409,12 +425,12 @@ def test_one_wrong_match_that_seems_near_does_not_spoil_the_start(seed):
     assert np.linalg.norm(errors, axis=1).max() < 0.02
 
 
-def with_a_near_match(recording, first):
+def with_a_near_match(recording: Recording, first: int) -> Recording:
     """The recording from a frame in full motion on, with one feature whose right pixel is 130 px off (0.4 m)."""
     tracks, imu = recording.tracks[first:], recording.imu
     wrong = reduce(np.intersect1d, [one.ids for one in tracks[:5]])[0]
 
-    def spoiled(one):
+    def spoiled(one: FrameTracks) -> FrameTracks:
         uv, row = one.uv.copy(), one.ids == wrong
         uv[1, row] = uv[0, row] - np.array([130, 0], np.float32)
         return replace(one, uv=uv)
@@ -427,7 +443,7 @@ def with_a_near_match(recording, first):
 # -- keyframes --------------------------------------------------------------------------------------------------------
 
 
-def keyframes_of(recording):
+def keyframes_of(recording: Recording) -> list[tuple[Keyframe, VioState]]:
     estimator = VioEstimator(config_of("stereo_imu"), recording.rig)
     found = []
     for i in range(len(recording.tracks)):
@@ -437,7 +453,7 @@ def keyframes_of(recording):
     return found
 
 
-def test_keyframes_carry_their_frame_and_where_its_features_are(hall):
+def test_keyframes_carry_their_frame_and_where_its_features_are(hall: Recording) -> None:
     found = keyframes_of(hall)
     assert 5 < len(found) < len(hall.tracks)
     assert [keyframe.index for keyframe, _ in found] == list(range(len(found)))
@@ -452,19 +468,19 @@ def test_keyframes_carry_their_frame_and_where_its_features_are(hall):
         assert np.median(np.linalg.norm(uv - keyframe.uv[known], axis=1)) < 0.6  # px, with 0.3 of noise
 
 
-def test_motion_between_keyframes_is_as_sure_as_it_is_right(hall):
+def test_motion_between_keyframes_is_as_sure_as_it_is_right(hall: Recording) -> None:
     found = [keyframe for keyframe, _ in keyframes_of(hall)]
     truth = hall.trajectory.T_world_body(seconds(np.array([k.stamp_ns for k in found])))
     surprise = []
     for i in range(1, len(found)):
-        motion = inverse(found[i].T_odom_of(i - 1)) @ found[i].T_odom_body
+        motion = inverse(some(found[i].T_odom_of(i - 1))) @ found[i].T_odom_body
         error = inverse(inverse(truth[i - 1]) @ truth[i]) @ motion
         e = np.r_[error[:3, 3], log_so3(error[:3, :3])]
         surprise.append(e @ np.linalg.solve(found[i].motion_covariance, e))
     assert 1 < np.mean(surprise) < 12  # 6 is perfect
 
 
-def test_a_rest_is_one_keyframe():
+def test_a_rest_is_one_keyframe() -> None:
     found = keyframes_of(record("static", 4.0, 0, Quality(pixel_std=0.1)))
     assert len(found) <= 1
 
@@ -472,7 +488,7 @@ def test_a_rest_is_one_keyframe():
 # -- stamps and gaps --------------------------------------------------------------------------------------------------
 
 
-def test_frames_that_come_twice_are_left_out_and_change_nothing(hall, hall_states):
+def test_frames_that_come_twice_are_left_out_and_change_nothing(hall: Recording, hall_states: list[VioState]) -> None:
     estimator, states, again = VioEstimator(config_of("stereo_imu"), EUROC_RIG), [], []
     for i in range(len(hall.tracks)):
         states.append(step(estimator, hall, i, "stereo_imu"))
@@ -484,7 +500,7 @@ def test_frames_that_come_twice_are_left_out_and_change_nothing(hall, hall_state
     assert all(np.isfinite(state.covariance).all() for state in again)
 
 
-def test_frames_in_disorder_are_left_out_one_by_one(hall):
+def test_frames_in_disorder_are_left_out_one_by_one(hall: Recording) -> None:
     order = np.arange(len(hall.tracks))
     order[20:40] = order[20:40].reshape(-1, 2)[:, ::-1].ravel()  # pairs exchanged
     states = run(replace(hall, tracks=[hall.tracks[i] for i in order]), config_of("stereo_imu"))
@@ -494,7 +510,7 @@ def test_frames_in_disorder_are_left_out_one_by_one(hall):
     assert ate(hall, kept) < 0.02
 
 
-def test_a_clock_that_goes_back_begins_a_new_segment(hall):
+def test_a_clock_that_goes_back_begins_a_new_segment(hall: Recording) -> None:
     estimator, imu = VioEstimator(config_of("stereo_imu"), EUROC_RIG), hall.imu
     for i in range(40):
         step(estimator, hall, i, "stereo_imu")
@@ -508,7 +524,7 @@ def test_a_clock_that_goes_back_begins_a_new_segment(hall):
 
 
 @pytest.mark.parametrize("mode", ["stereo_imu", "stereo"])
-def test_a_time_that_no_sensor_has_seen_is_a_reset_with_its_length(hall, mode):
+def test_a_time_that_no_sensor_has_seen_is_a_reset_with_its_length(hall: Recording, mode: str) -> None:
     gap = replace(hall, tracks=[one for one in hall.tracks if not 2 < (one.stamp_ns - START_NS) / SECOND < 4])
     if mode == "stereo":  # no feature is followed over two seconds of darkness
         late = [
@@ -522,13 +538,15 @@ def test_a_time_that_no_sensor_has_seen_is_a_reset_with_its_length(hall, mode):
     assert states[-1].resets == 1
 
 
-def finite(state):
+def finite(state: VioState) -> bool:
     parts = (state.T_odom_body, state.velocity_odom, state.gyro_bias, state.accel_bias, state.covariance)
     return all(np.isfinite(part).all() for part in parts)
 
 
 @pytest.mark.parametrize("when", [3, 30])
-def test_a_solution_that_is_not_finite_is_never_output_and_a_reset_recovers(hall, when, monkeypatch):
+def test_a_solution_that_is_not_finite_is_never_output_and_a_reset_recovers(
+    hall: Recording, when: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At the start as well as later, in the state or in its covariance."""
     for spoilt in ("state", "information"):
         estimator, solve, states, calls = (
@@ -538,7 +556,9 @@ def test_a_solution_that_is_not_finite_is_never_output_and_a_reset_recovers(hall
             list[Any](),
         )
 
-        def broken(self, iterations, solve=solve, calls=calls, spoilt=spoilt):
+        def broken(
+            self: Window, iterations: int, solve: Any = solve, calls: list[Any] = calls, spoilt: str = spoilt
+        ) -> Solution:
             solution = solve(self, iterations)
             calls.append(spoilt)
             if len(calls) in (when, when + 1):
@@ -562,7 +582,7 @@ def test_a_solution_that_is_not_finite_is_never_output_and_a_reset_recovers(hall
 
 
 @pytest.mark.parametrize(("gyro", "accel"), [(0.05, 0.0), (0.0, 0.5)])
-def test_a_bias_that_jumps_is_told_soon_and_no_clean_flight_is(gyro, accel):
+def test_a_bias_that_jumps_is_told_soon_and_no_clean_flight_is(gyro: float, accel: float) -> None:
     recording = record("hall", 6.0, 2, Quality())
     assert not any(state.reason == APART for state in run(recording, config_of("stereo_imu", pixel_noise_scale=2.0)))
     late = (recording.imu.stamps_ns > START_NS + 3 * SECOND)[:, None] * np.array([1.0, 0.0, 0.0])

@@ -14,7 +14,7 @@ RIG = (EUROC_RIG.cameras, State(np.eye(3), np.zeros(3)))
 
 
 @pytest.mark.parametrize("n", SIZES)
-def test_a_frame_holds_the_directions_and_resolutions_of_its_tracks_sorted_by_id(n) -> None:
+def test_a_frame_holds_the_directions_and_resolutions_of_its_tracks_sorted_by_id(n: int) -> None:
     tracks = record("hall", 0.2, 0).tracks[1]
     some = np.random.default_rng(n).permutation(len(tracks))[:n]
     pixels = tracks.uv[:, some]

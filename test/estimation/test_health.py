@@ -27,7 +27,7 @@ FINE, CONTRADICTED = np.full(40, 0.5), np.full(40, 9.0)
         ("gyro_bias", MAX_GYRO_BIAS, "gyro bias of 0.6 rad/s is beyond 0.6"),
     ],
 )
-def test_a_state_just_beyond_a_limit_is_given_up_with_the_numbers(part: str, limit, reason: str) -> None:
+def test_a_state_just_beyond_a_limit_is_given_up_with_the_numbers(part: str, limit: float, reason: str) -> None:
     direction = np.array([2.0, -1.0, 2.0]) / 3
     assert Health().fault(replace(SOUND, **{part: 0.98 * limit * direction}), FINE, 3.0) == ""
     assert Health().fault(replace(SOUND, **{part: 1.02 * limit * direction}), FINE, 3.0) == reason
@@ -35,7 +35,7 @@ def test_a_state_just_beyond_a_limit_is_given_up_with_the_numbers(part: str, lim
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("part", ["R", "p", "v"])
-def test_a_state_that_is_not_finite_is_given_up(part: str, bad) -> None:
+def test_a_state_that_is_not_finite_is_given_up(part: str, bad: float) -> None:
     value = getattr(SOUND, part).copy()
     value.flat[1] = bad
     assert Health().fault(replace(SOUND, **{part: value}), FINE, 3.0) == "the estimate is not finite"
@@ -43,7 +43,7 @@ def test_a_state_that_is_not_finite_is_given_up(part: str, bad) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("part", ["accel_bias", "gyro_bias"])
-def test_a_bias_that_is_not_finite_is_given_up(part: str, bad) -> None:
+def test_a_bias_that_is_not_finite_is_given_up(part: str, bad: float) -> None:
     assert Health().fault(replace(SOUND, **{part: np.array([0, bad, 0])}), FINE, 3.0)
 
 
@@ -67,13 +67,13 @@ def test_only_a_long_row_of_contradictions_is_a_fault() -> None:
         np.r_[np.full(10, 9.0), np.zeros(40)],  # zeros had no part
     ],
 )
-def test_few_or_mixed_errors_contradict_nothing(errors) -> None:
+def test_few_or_mixed_errors_contradict_nothing(errors: np.ndarray) -> None:
     health = Health()
     assert {health.fault(SOUND, errors, 3.0) for _ in range(3 * CONTRADICTED_FRAMES)} == {""}
 
 
-def test_weak_input_is_named_the_imu_first():
-    def steps(dt, accel=0.0) -> ImuSteps:
+def test_weak_input_is_named_the_imu_first() -> None:
+    def steps(dt: float, accel: float = 0.0) -> ImuSteps:
         return ImuSteps(np.array([0.005, dt, 0.005]), np.zeros((3, 3)), np.full((3, 3), accel))
 
     assert weakness(None, 10, 10) == ""

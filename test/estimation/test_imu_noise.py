@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
+from letvins_ros.calibration import ImuNoise
 from letvins_ros.config import EstimatorConfig
 from letvins_ros.estimation.imu_noise import CONTRADICTED, LARGEST, LASTING, USUAL_CHI2, ShownNoise
 from letvins_ros.simulation.rigs import EUROC_IMU
@@ -9,7 +10,9 @@ PLAIN = EstimatorConfig(gyro_noise_scale=1.0, accel_noise_scale=1.0)
 FRAME_NS = 50_000_000
 
 
-def followed(seconds, chi2, measured=(0.0, 0.0), follow=True) -> ShownNoise:
+def followed(
+    seconds: float, chi2: float, measured: tuple[float, float] = (0.0, 0.0), follow: bool = True
+) -> ShownNoise:
     """After so long, at 20 Hz; chi2 is that of the noise as calibrated."""
     shown = ShownNoise(EUROC_IMU, PLAIN, follow)
     for i in range(round(seconds * 20)):
@@ -18,7 +21,7 @@ def followed(seconds, chi2, measured=(0.0, 0.0), follow=True) -> ShownNoise:
     return shown
 
 
-def after(seconds, chi2, measured=(0.0, 0.0)):
+def after(seconds: float, chi2: float, measured: tuple[float, float] = (0.0, 0.0)) -> ImuNoise:
     """The noise after so long."""
     return followed(seconds, chi2, measured).now()
 
@@ -33,7 +36,7 @@ def test_vibration_counts_where_it_is_more_than_calibrated() -> None:
 
 
 @pytest.mark.parametrize(("chi2", "times"), [(9 * USUAL_CHI2, 3.0), (1e6, LARGEST**0.5)])
-def test_a_contradiction_is_answered_within_seconds_by_the_noise_that_explains_it(chi2, times) -> None:
+def test_a_contradiction_is_answered_within_seconds_by_the_noise_that_explains_it(chi2: float, times: float) -> None:
     assert after(6.0, chi2).gyro_noise == pytest.approx(times * EUROC_IMU.gyro_noise, rel=0.05)
     assert after(0.05, chi2).gyro_noise < 0.6 * times * EUROC_IMU.gyro_noise  # one frame
 

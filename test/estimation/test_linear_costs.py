@@ -21,15 +21,15 @@ SIZES = [1, 2, 5]
 STEP_SCALE = np.repeat([1e-2, 1e-2, 1e-2, 1e-2, 1e-3], 3)
 
 
-def random_state(rng) -> State:
+def random_state(rng: np.random.Generator) -> State:
     return State(exp_so3(rng.normal(0, 0.5, 3)), *rng.normal(0, 1, (2, 3)), *rng.normal(0, 0.02, (2, 3)))
 
 
-def blank(index, state) -> Frame:
+def blank(index: int, state: State) -> Frame:
     return Frame(index, index, state, np.zeros(0, int), np.zeros((2, 0, 3)), np.zeros((2, 0, 2, 3)), np.zeros((2, 0)))
 
 
-def chain(seed, count):
+def chain(seed: int, count: int) -> list[Frame]:
     """Frames that follow from one another by IMU readings, with indices that have holes."""
     rng = np.random.default_rng(seed)
     frames = [blank(3, random_state(rng))]
@@ -43,7 +43,7 @@ def chain(seed, count):
     return frames
 
 
-def factors_of(frames):
+def factors_of(frames: list[Frame]) -> list[gtsam.NonlinearFactor]:
     """IMU factors, and one of each other kind that the estimator adds."""
     first, last = frames[0], frames[-1]
     still = gtsam.PriorFactorVector(V(last.index), np.zeros(3), gtsam.noiseModel.Isotropic.Sigma(3, 0.1))
@@ -54,7 +54,7 @@ def factors_of(frames):
     return imu_factors(pairwise(frames)) + others
 
 
-def gtsam_error(frames, states, factors):
+def gtsam_error(frames: list[Frame], states: list[State], factors: list[gtsam.NonlinearFactor]) -> float:
     values = gtsam.Values()
     for frame, state in zip(frames, states, strict=True):
         values.insert(X(frame.index), gtsam.Pose3(gtsam.Rot3(state.R), state.p))
@@ -63,41 +63,41 @@ def gtsam_error(frames, states, factors):
     return sum(factor.error(values) for factor in factors)
 
 
-def moved(states, d):
+def moved(states: list[State], d: np.ndarray) -> list[State]:
     return [state.stepped(d[15 * i : 15 * i + 15]) for i, state in enumerate(states)]
 
 
-def off_states(frames, seed):
+def off_states(frames: list[Frame], seed: int) -> list[State]:
     rng = np.random.default_rng(seed)
     return [frame.state.stepped(rng.normal(0, STEP_SCALE)) for frame in frames]
 
 
-def keys_of(frames):
+def keys_of(frames: list[Frame]) -> list[Key[State]]:
     return [Key(State, frame.index) for frame in frames]
 
 
-def values_of(frames, states) -> Values:
+def values_of(frames: list[Frame], states: list[State]) -> Values:
     return Values(dict(zip(keys_of(frames), states, strict=True)))
 
 
-def linearised(frames, states, factors) -> LinearCost:
+def linearised(frames: list[Frame], states: list[State], factors: list[gtsam.NonlinearFactor]) -> LinearCost:
     values = values_of(frames, states)
     return GtsamCost(factors, keys_of(frames)).linearised(values, values)
 
 
-def random_cost(rng, count) -> LinearCost:
+def random_cost(rng: np.random.Generator, count: int) -> LinearCost:
     A = rng.normal(size=(15 * count, 15 * count))
     keys = [Key(State, i) for i in range(count)]
     points = Values({key: random_state(rng) for key in keys})
     return LinearCost(keys, points, Quadratic(A @ A.T, rng.normal(size=15 * count), 7.0))
 
 
-def stepped(cost, d) -> Values:
+def stepped(cost: LinearCost, d: np.ndarray) -> Values:
     return Layout(cost.keys).stepped(cost.points, d)
 
 
 @pytest.mark.parametrize("count", SIZES)
-def test_linearised_gradient_and_cost_are_those_of_the_graph_error(count) -> None:
+def test_linearised_gradient_and_cost_are_those_of_the_graph_error(count: int) -> None:
     frames = chain(count, count)
     factors, states = factors_of(frames), off_states(frames, count)
     got = linearised(frames, states, factors)
@@ -110,7 +110,7 @@ def test_linearised_gradient_and_cost_are_those_of_the_graph_error(count) -> Non
 
 
 @pytest.mark.parametrize("count", SIZES)
-def test_linearised_curvature_is_that_of_the_graph_error_where_it_vanishes(count) -> None:
+def test_linearised_curvature_is_that_of_the_graph_error_where_it_vanishes(count: int) -> None:
     frames = chain(count + 10, count)
     factors, states = factors_of(frames)[: count - 1], [frame.state for frame in frames]  # the IMU alone fits exactly
     if not factors:
@@ -137,7 +137,7 @@ def test_frames_without_readings_between_them_have_no_factor() -> None:
 
 
 @pytest.mark.parametrize("count", [0, *SIZES])
-def test_gradient_and_cost_after_a_step_are_those_of_the_polynomial(count) -> None:
+def test_gradient_and_cost_after_a_step_are_those_of_the_polynomial(count: int) -> None:
     rng = np.random.default_rng(count)
     one = random_cost(rng, count)
     d = 1e-3 * rng.normal(size=15 * count)
@@ -148,7 +148,7 @@ def test_gradient_and_cost_after_a_step_are_those_of_the_polynomial(count) -> No
 
 
 @pytest.mark.parametrize("count", SIZES)
-def test_fixed_elsewhere_it_is_the_same_cost_to_first_order(count) -> None:
+def test_fixed_elsewhere_it_is_the_same_cost_to_first_order(count: int) -> None:
     rng = np.random.default_rng(count)
     one = random_cost(rng, count)
     elsewhere = stepped(one, rng.normal(0, 1e-3, 15 * count))
@@ -202,11 +202,11 @@ def test_beside_another_cost_neither_changes() -> None:
 
 
 @pytest.fixture
-def linearisations(monkeypatch: pytest.MonkeyPatch):
+def linearisations(monkeypatch: pytest.MonkeyPatch) -> list[Values]:
     """Values at which the factors were linearised, one entry for each time."""
     calls, at = [], GtsamCost._at
 
-    def counted(self, where) -> LinearCost:
+    def counted(self: GtsamCost, where: Values) -> LinearCost:
         calls.append(where)
         return at(self, where)
 
@@ -214,18 +214,18 @@ def linearisations(monkeypatch: pytest.MonkeyPatch):
     return calls
 
 
-def nudged(states, which, part, size):
+def nudged(states: list[State], which: int, part: int, size: float) -> list[State]:
     d = np.zeros(15)
     d[3 * part] = size
     return [state.stepped(d) if i == which else state for i, state in enumerate(states)]
 
 
 @pytest.mark.parametrize("part", range(5))
-def test_factors_are_linearised_anew_only_after_a_far_move(part: int, linearisations):
+def test_factors_are_linearised_anew_only_after_a_far_move(part: int, linearisations: list[Values]) -> None:
     frames = chain(1, 3)
     cost, states = GtsamCost(factors_of(frames), keys_of(frames)), off_states(frames, 1)
 
-    def at(states):
+    def at(states: list[State]) -> tuple[np.ndarray, np.ndarray, float]:
         values = values_of(frames, states)
         linear = cost.linearised(values, values)
         return (linear.H, *linear.at(values))
@@ -242,12 +242,12 @@ def test_factors_are_linearised_anew_only_after_a_far_move(part: int, linearisat
     assert len(linearisations) == 2
 
 
-def test_variables_of_the_prior_stay_linearised_where_it_is(linearisations) -> None:
+def test_variables_of_the_prior_stay_linearised_where_it_is(linearisations: list[Values]) -> None:
     frames = chain(2, 3)
     states, held = off_states(frames, 2), values_of(frames[:1], [frames[0].state])
     cost, first = GtsamCost(factors_of(frames), keys_of(frames)), keys_of(frames)[0]
 
-    def at(states) -> None:
+    def at(states: list[State]) -> None:
         values = values_of(frames, states)
         cost.linearised(values, values | held)
 

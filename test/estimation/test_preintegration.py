@@ -18,18 +18,18 @@ SECOND = 1_000_000_000
 MS = 1_000_000
 
 
-def buffer_of(samples) -> ImuBuffer:
+def buffer_of(samples: ImuSamples) -> ImuBuffer:
     buffer = ImuBuffer()
     buffer.append(samples)
     return buffer
 
 
-def steps_of(gyro, accel, rate_hz=200.0) -> ImuSteps:
+def steps_of(gyro: np.ndarray, accel: np.ndarray, rate_hz: float = 200.0) -> ImuSteps:
     """Steps of equal length."""
     return ImuSteps(np.full(len(gyro), 1 / rate_hz), np.asarray(gyro, float), np.asarray(accel, float))
 
 
-def pim_of(steps):
+def pim_of(steps: ImuSteps) -> gtsam.PreintegratedCombinedMeasurements:
     return preintegrate(steps, NOISE, ZERO, ZERO)
 
 

@@ -8,16 +8,16 @@ from letvins_ros.estimation.solver import minimise
 from letvins_ros.estimation.variables import Layout, Values
 
 
-def measured(value, std=0.1, cauchy=np.inf) -> ResidualCost:
+def measured(value: float, std: float = 0.1, cauchy: float = np.inf) -> ResidualCost:
     """A reading of the time offset's square."""
 
-    def residual(values) -> np.ndarray:
+    def residual(values: Values) -> np.ndarray:
         return np.array([values[TIME_OFFSET].seconds ** 2 - value])
 
     return ResidualCost((TIME_OFFSET,), Residual(residual, np.array([std])), cauchy)
 
 
-def at(x) -> Values:
+def at(x: float) -> Values:
     return Values({TIME_OFFSET: TimeOffset(x)})
 
 

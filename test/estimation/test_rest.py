@@ -23,12 +23,13 @@ from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
 from .synthetic import ROOM, Quality, Recording, config_of, estimate, follow, posed, run, wall_points
 
 
-def frame(index) -> Frame:
+def frame(index: int) -> Frame:
     none = np.zeros(0, np.int64), np.zeros((1, 0, 3)), np.zeros((1, 0, 2, 3)), np.zeros((1, 0), bool)
     return Frame(index, index, State(np.eye(3), np.zeros(3)), *none)
 
 
-def sigmas(factor):
+def sigmas(factor: gtsam.NonlinearFactor) -> np.ndarray:
+    assert isinstance(factor, gtsam.NoiseModelFactor)
     return factor.noiseModel().sigmas()
 
 
@@ -42,7 +43,7 @@ def test_a_rest_is_never_surer_than_the_images_are(depth_m: float, rest_s: float
     assert isinstance(no_velocity(frame(0), depth_m, rest_s), gtsam.NonlinearFactor)
 
 
-def error_of(factor, values):
+def error_of(factor: gtsam.NonlinearFactor, values: dict[int, np.ndarray]) -> float:
     at = gtsam.Values()
     for key, value in values.items():
         at.insert(key, gtsam.Pose3(value) if value.shape == (4, 4) else value)
@@ -74,7 +75,7 @@ def test_a_guess_of_motion_is_as_loose_as_a_fast_car() -> None:
     assert error_of(factor, {X(3): T, X(5): T}) > 1e-3
 
 
-def creep(seed, speed, room_scale):
+def creep(seed: int, speed: float, room_scale: float) -> Recording:
     """Two seconds of rest, then ten of straight motion at a constant speed, with walls this far away."""
     rng, t = np.random.default_rng([seed, 1]), control_times(12.5)
     control = np.zeros((len(t), 6))

@@ -11,39 +11,39 @@ from letvins_ros.estimation import VioEstimator
 from letvins_ros.evaluation.metrics import absolute_error, rms
 from letvins_ros.simulation.imu import START_NS
 from letvins_ros.simulation.rigs import FOUR_CAMERA_RIG as FOUR
-from letvins_ros.types import VioStatus
+from letvins_ros.types import VioState, VioStatus
 
 from ..some import some
-from .synthetic import Quality, add_imu, config_of, estimate, posed, record, run, with_cameras_dark
+from .synthetic import Quality, Recording, add_imu, config_of, estimate, posed, record, run, with_cameras_dark
 
 SECOND = 1_000_000_000
 
 
-def rig_of(*cameras) -> Rig:
+def rig_of(*cameras: int) -> Rig:
     return Rig(tuple(FOUR.cameras[i] for i in cameras), FOUR.imu)
 
 
-def ate(recording, states) -> float:
+def ate(recording: Recording, states: list[VioState]) -> float:
     found = estimate(posed(states))
     return some(rms(np.linalg.norm(absolute_error(recording.truth(found.stamps_ns), found).position, axis=1)))
 
 
-def seconds_to_start(states) -> float:
+def seconds_to_start(states: list[VioState]) -> float:
     return (posed(states)[0].stamp_ns - START_NS) / SECOND
 
 
 @pytest.fixture(scope="module")
-def hall():
+def hall() -> Recording:
     return record("hall", 12.0, 0, rig=FOUR)
 
 
 @pytest.fixture(scope="module")
-def undisturbed(hall):
+def undisturbed(hall: Recording) -> tuple[list[VioState], float]:
     states = run(hall, config_of("stereo_imu"))
     return states, ate(hall, states)
 
 
-def test_two_pairs_know_the_flight_better_than_one(hall, undisturbed) -> None:
+def test_two_pairs_know_the_flight_better_than_one(hall: Recording, undisturbed: tuple[list[VioState], float]) -> None:
     states, error = undisturbed
     assert {state.status for state in posed(states)} == {VioStatus.TRACKING}
     alone = record("hall", 12.0, 0)
@@ -54,7 +54,12 @@ def test_two_pairs_know_the_flight_better_than_one(hall, undisturbed) -> None:
 @pytest.mark.parametrize(
     ("dark", "times"), [((0, 1), 1.5), ((2, 3), 1.5), ((1, 2, 3), 3)], ids=["front", "back", "all but one"]
 )
-def test_cameras_dark_for_five_seconds_degrade_nothing(hall, undisturbed, dark, times: float) -> None:
+def test_cameras_dark_for_five_seconds_degrade_nothing(
+    hall: Recording,
+    undisturbed: tuple[list[VioState], float],
+    dark: tuple[int, int] | tuple[int, int, int],
+    times: float,
+) -> None:
     states = run(with_cameras_dark(hall, dark, 4.0, 9.0), config_of("stereo_imu"))
     assert {state.status for state in posed(states)} == {VioStatus.TRACKING}
     assert {state.resets for state in states} == {0}
@@ -63,7 +68,7 @@ def test_cameras_dark_for_five_seconds_degrade_nothing(hall, undisturbed, dark, 
 
 @pytest.mark.parametrize("mode", ["stereo_imu", "stereo"])
 @pytest.mark.parametrize("cameras", [(0, 1, 2), (0, 2, 3), (2, 0, 3)])
-def test_a_pair_and_a_single_camera_work_together(mode: str, cameras) -> None:
+def test_a_pair_and_a_single_camera_work_together(mode: str, cameras: tuple[int, int, int]) -> None:
     recording = record("hall", 8.0, 1, rig=rig_of(*cameras))
     assert sorted(map(len, recording.rig.groups)) == [1, 2]
     states = run(recording, config_of(mode))
@@ -88,7 +93,7 @@ def test_two_cameras_without_overlap_start_as_one_does_and_know_their_scale() ->
         ((0, 1, 3), True, 0.03),
     ],
 )
-def test_it_starts_with_what_there_is(hall, dark, waits: bool, most_m: float) -> None:
+def test_it_starts_with_what_there_is(hall: Recording, dark: tuple[int, ...], waits: bool, most_m: float) -> None:
     states = run(with_cameras_dark(hall, dark, 0.0, 6.0), config_of("stereo_imu"))
     assert (seconds_to_start(states) >= 1.5) == waits
     assert ate(hall, states) < most_m
@@ -102,7 +107,7 @@ def test_a_rest_is_seen_by_any_camera() -> None:
     assert np.abs(positions - positions[0]).max() < 2e-3
 
 
-def test_a_keyframe_has_the_features_of_the_first_camera(hall) -> None:
+def test_a_keyframe_has_the_features_of_the_first_camera(hall: Recording) -> None:
     recording, estimator = replace(hall, tracks=hall.tracks[:30]), VioEstimator(config_of("stereo_imu"), FOUR)
     keyframes = []
     for i, tracks in enumerate(recording.tracks):

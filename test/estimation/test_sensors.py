@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Velocity and position sensors beside cameras and IMU, on simulated data."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from letvins_ros.estimation.costs.body_velocity import (
     BodyVelocity,
     VelocityReadings,
 )
+from letvins_ros.estimation.costs.linear import Cost
 from letvins_ros.estimation.costs.position import Position, PositionFix
 from letvins_ros.estimation.frame import Frame, frame_of
 from letvins_ros.estimation.state import State
@@ -38,17 +40,17 @@ CRUISE_S, STEADY_S = 5.0, 20.0
 
 
 @pytest.fixture(scope="module")
-def hall():
+def hall() -> Recording:
     return record("hall", 5.0, 3, Quality(exact_imu=True))
 
 
-def true_state(recording, stamp_ns) -> State:
+def true_state(recording: Recording, stamp_ns: int) -> State:
     t = seconds(np.array([stamp_ns]))
     T = recording.trajectory.T_world_body(t)[0]
     return State(T[:3, :3], T[:3, 3], recording.trajectory.velocity(t)[0])
 
 
-def two_frames(recording, gap) -> list[Frame]:
+def two_frames(recording: Recording, gap: int) -> list[Frame]:
     """Two frames at their true states, with the readings of the IMU between them."""
     imu, frames = ImuBuffer(), []
     imu.append(recording.imu)
@@ -59,18 +61,18 @@ def two_frames(recording, gap) -> list[Frame]:
     return frames
 
 
-def values_of(frames) -> Values:
+def values_of(frames: Sequence[Frame]) -> Values:
     return Values({Key(State, frame.index): frame.state for frame in frames})
 
 
-def readings_of(recording, rate_hz=100.0, keep=slice(None)) -> VelocityReadings:
+def readings_of(recording: Recording, rate_hz: float = 100.0, keep: slice = slice(None)) -> VelocityReadings:
     at = stamps(recording.trajectory.duration_s, rate_hz)[keep]
     exact = exact_velocity(recording.trajectory, T_BODY_WHEEL, at)
     n = len(at)
     return VelocityReadings(at, exact[:, :3], np.full((n, 3), 0.01), exact[:, 5], np.full(n, 0.01))
 
 
-def numeric_gradient(cost, values) -> np.ndarray:
+def numeric_gradient(cost: Cost, values: Values) -> np.ndarray:
     layout, out = Layout(cost.keys), []
     for axis in np.eye(layout.size) * 1e-6:
         moved = [layout.stepped(values, sign * axis) for sign in (1, -1)]
@@ -83,7 +85,7 @@ def numeric_gradient(cost, values) -> np.ndarray:
 
 
 @pytest.mark.parametrize("gap", [1, 3, 8])
-def test_exact_readings_measure_the_true_displacement_and_rotation(hall, gap: int) -> None:
+def test_exact_readings_measure_the_true_displacement_and_rotation(hall: Recording, gap: int) -> None:
     frames, sensor = two_frames(hall, gap), BodyVelocity(T_BODY_WHEEL)
     sensor.add(readings_of(hall))
     displacement, yaw = sensor.costs(*frames)
@@ -94,7 +96,7 @@ def test_exact_readings_measure_the_true_displacement_and_rotation(hall, gap: in
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_the_gradients_are_the_slopes_of_the_costs(hall, which: int) -> None:
+def test_the_gradients_are_the_slopes_of_the_costs(hall: Recording, which: int) -> None:
     rng, frames, sensor = np.random.default_rng(0), two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL)
     sensor.add(readings_of(hall))
     cost = sensor.costs(*frames)[which]
@@ -103,7 +105,7 @@ def test_the_gradients_are_the_slopes_of_the_costs(hall, which: int) -> None:
     np.testing.assert_allclose(g, numeric_gradient(cost, values), atol=1e-3 * np.abs(g).max())
 
 
-def test_a_wrong_gyro_bias_is_corrected_to_first_order(hall) -> None:
+def test_a_wrong_gyro_bias_is_corrected_to_first_order(hall: Recording) -> None:
     frames = two_frames(hall, 4)
     bias, costs = np.array([0.02, -0.01, 0.015]), []
     for at in (bias, np.zeros(3)):  # where the readings are turned
@@ -117,7 +119,7 @@ def test_a_wrong_gyro_bias_is_corrected_to_first_order(hall) -> None:
     np.testing.assert_allclose(corrected, exact, atol=0.05 * np.abs(exact).max())
 
 
-def test_a_wrong_gyro_bias_turns_by_half_of_a_step_while_the_step_lasts(hall) -> None:
+def test_a_wrong_gyro_bias_turns_by_half_of_a_step_while_the_step_lasts(hall: Recording) -> None:
     """All of the time between the frames is one step."""
     frames, costs, bias = two_frames(hall, 2), [], np.array([0.02, -0.01, 0.015])
     steps = some(frames[1].steps)
@@ -134,7 +136,7 @@ def test_a_wrong_gyro_bias_turns_by_half_of_a_step_while_the_step_lasts(hall) ->
     assert np.abs(corrected - exact).max() < 0.05 * np.abs(uncorrected - exact).max()
 
 
-def test_each_velocity_reading_stands_for_the_time_until_the_next(hall) -> None:
+def test_each_velocity_reading_stands_for_the_time_until_the_next(hall: Recording) -> None:
     frames, sensor = two_frames(hall, 1), BodyVelocity(T_BODY_WHEEL)
     at = np.array([frames[0].imu_ns - SECOND // 50, frames[1].imu_ns + SECOND // 50])
     std = np.full((2, 3), 0.1)  # the interpolated readings are not exact
@@ -146,7 +148,7 @@ def test_each_velocity_reading_stands_for_the_time_until_the_next(hall) -> None:
     np.testing.assert_allclose(information * variance, np.eye(3), atol=0.01)
 
 
-def test_readings_that_do_not_cover_the_frames_give_no_cost(hall) -> None:
+def test_readings_that_do_not_cover_the_frames_give_no_cost(hall: Recording) -> None:
     frames = two_frames(hall, 4)
     before, after = ((frame.imu_ns - START_NS) / SECOND for frame in frames)
     for keep in (slice(0, int(before * 100) - 20), slice(int(after * 100) - 20, None), slice(0, 0)):
@@ -158,7 +160,7 @@ def test_readings_that_do_not_cover_the_frames_give_no_cost(hall) -> None:
     assert sensor.costs(*frames) == []
 
 
-def test_readings_out_of_order_or_not_finite_are_refused(hall) -> None:
+def test_readings_out_of_order_or_not_finite_are_refused(hall: Recording) -> None:
     good = readings_of(hall)
     with pytest.raises(DataError, match="stamps must increase"):
         VelocityReadings(good.stamps_ns[::-1], good.linear, good.linear_std)
@@ -166,7 +168,7 @@ def test_readings_out_of_order_or_not_finite_are_refused(hall) -> None:
         VelocityReadings(good.stamps_ns, good.linear * np.nan, good.linear_std)
 
 
-def test_readings_of_other_shapes_or_without_deviation_are_refused(hall) -> None:
+def test_readings_of_other_shapes_or_without_deviation_are_refused(hall: Recording) -> None:
     good = readings_of(hall)
     n = len(good.stamps_ns)
     shapes = rf"^linear and linear_std must be \({n}, 3\), got \({n}, 3\), \({n}, 2\)$"
@@ -181,15 +183,15 @@ def test_readings_of_other_shapes_or_without_deviation_are_refused(hall) -> None
         VelocityReadings(good.stamps_ns * 0 + 1, good.linear, good.linear_std)
 
 
-def one_reading(stamp_ns, speed=1.0, std=0.1) -> VelocityReadings:
+def one_reading(stamp_ns: int, speed: float = 1.0, std: float = 0.1) -> VelocityReadings:
     return VelocityReadings(np.array([stamp_ns]), np.full((1, 3), speed), np.full((1, 3), std))
 
 
-def cost_of(cost, values):
+def cost_of(cost: Cost, values: Values) -> float:
     return cost.linearised(values, values).cost
 
 
-def test_without_a_yaw_rate_there_is_no_cost_of_rotation(hall) -> None:
+def test_without_a_yaw_rate_there_is_no_cost_of_rotation(hall: Recording) -> None:
     frames, sensor, full = two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL), readings_of(hall)
     sensor.add(VelocityReadings(full.stamps_ns, full.linear, full.linear_std))
     assert len(sensor.costs(*frames)) == 1
@@ -199,7 +201,9 @@ def test_without_a_yaw_rate_there_is_no_cost_of_rotation(hall) -> None:
 
 
 @pytest.mark.parametrize(("std", "rate_hz"), [(0.01, 100.0), (0.05, 50.0)])
-def test_a_displacement_is_as_uncertain_as_its_independent_readings_in_sum(hall, std: float, rate_hz: float) -> None:
+def test_a_displacement_is_as_uncertain_as_its_independent_readings_in_sum(
+    hall: Recording, std: float, rate_hz: float
+) -> None:
     frames, sensor, full = two_frames(hall, 4), BodyVelocity(T_BODY_WHEEL), readings_of(hall, rate_hz)
     sensor.add(VelocityReadings(full.stamps_ns, full.linear, np.full((len(full.linear), 3), std) * [1, 2, 3]))
     (cost,) = sensor.costs(*frames)
@@ -211,7 +215,7 @@ def test_a_displacement_is_as_uncertain_as_its_independent_readings_in_sum(hall,
     np.testing.assert_allclose(of_sensor, np.diag(1 / expected), rtol=0.01, atol=1e-6 / expected.min())
 
 
-def test_a_rotation_is_as_uncertain_as_its_readings_and_counts_about_the_sensors_axis(hall) -> None:
+def test_a_rotation_is_as_uncertain_as_its_readings_and_counts_about_the_sensors_axis(hall: Recording) -> None:
     frames, sensor, full = two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL), readings_of(hall)
     std = np.full(len(full.stamps_ns), 0.02)
     sensor.add(VelocityReadings(full.stamps_ns, full.linear, full.linear_std, full.yaw_rate, std))
@@ -225,13 +229,13 @@ def test_a_rotation_is_as_uncertain_as_its_readings_and_counts_about_the_sensors
         assert cost_of(yaw, values) == pytest.approx(4.5 * np.log1p(off**2 / variance / 9), rel=0.02, abs=0.01)
 
 
-def measured_yaw(readings, frames):
+def measured_yaw(readings: VelocityReadings, frames: Sequence[Frame]) -> float:
     """The integral of the yaw rate, with readings joined by straight lines."""
     at = np.linspace(frames[0].imu_ns, frames[1].imu_ns, 2001)
-    return np.trapezoid(np.interp(at, readings.stamps_ns, readings.yaw_rate), at * 1e-9)
+    return float(np.trapezoid(np.interp(at, readings.stamps_ns, some(readings.yaw_rate)), at * 1e-9))
 
 
-def test_one_reading_is_held_for_a_tenth_of_a_second_on_both_sides(hall) -> None:
+def test_one_reading_is_held_for_a_tenth_of_a_second_on_both_sides(hall: Recording) -> None:
     frames = two_frames(hall, 1)
     frames[0].state = frames[1].state = State(np.eye(3), np.zeros(3))
     start, end = (frame.imu_ns for frame in frames)
@@ -249,7 +253,7 @@ def test_one_reading_is_held_for_a_tenth_of_a_second_on_both_sides(hall) -> None
 
 
 @pytest.mark.parametrize(("gap_ns", "costs"), [(0, 1), (1, 0)])
-def test_a_gap_of_a_quarter_of_a_second_is_bridged_and_no_longer_one(hall, gap_ns: int, costs: int) -> None:
+def test_a_gap_of_a_quarter_of_a_second_is_bridged_and_no_longer_one(hall: Recording, gap_ns: int, costs: int) -> None:
     frames, sensor = two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL)
     start = frames[0].imu_ns
     at = [start - 50_000_000, start, start + round(MAX_GAP_S * 1e9) + gap_ns]
@@ -258,7 +262,7 @@ def test_a_gap_of_a_quarter_of_a_second_is_bridged_and_no_longer_one(hall, gap_n
     assert len(sensor.costs(*frames)) == costs
 
 
-def test_frames_without_readings_of_the_imu_between_them_have_no_cost(hall) -> None:
+def test_frames_without_readings_of_the_imu_between_them_have_no_cost(hall: Recording) -> None:
     frames, sensor = two_frames(hall, 2), BodyVelocity(T_BODY_WHEEL)
     sensor.add(readings_of(hall))
     frames[1].steps = ImuSteps(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3)))
@@ -267,7 +271,7 @@ def test_frames_without_readings_of_the_imu_between_them_have_no_cost(hall) -> N
     assert sensor.costs(*frames) == []
 
 
-def test_readings_that_came_before_are_left_out_and_those_of_twenty_seconds_kept(hall) -> None:
+def test_readings_that_came_before_are_left_out_and_those_of_twenty_seconds_kept(hall: Recording) -> None:
     frames = two_frames(hall, 1)
     (start, end), held = (frame.imu_ns for frame in frames), round(HELD_S * 1e9)
     sensor = BodyVelocity(np.eye(4))
@@ -285,7 +289,7 @@ def test_readings_that_came_before_are_left_out_and_those_of_twenty_seconds_kept
     assert sensor.costs(*frames) == []
 
 
-def straight(seed) -> SplineTrajectory:
+def straight(seed: int) -> SplineTrajectory:
     """A corridor walked at constant velocity and attitude for STEADY_S, after a start with all axes excited."""
     rng, t = np.random.default_rng([seed, 7]), control_times(CRUISE_S + STEADY_S + 1)
     excited = np.clip(CRUISE_S - t, 0, 1)
@@ -297,21 +301,21 @@ def straight(seed) -> SplineTrajectory:
     return SplineTrajectory.from_control(points.T, CRUISE_S + STEADY_S + 1)
 
 
-def corridor(seed):
+def corridor(seed: int) -> Recording:
     rng, spline = np.random.default_rng([seed, 1]), straight(seed)
     at = stamps(CRUISE_S + STEADY_S, 10.0)
     tracks = follow(wall_points(rng, 3000) * [4, 0.3, 0.7], spline.T_world_body(seconds(at)), at, Quality(), rng)
     return Recording(spline, tracks, simulate_imu(spline, EUROC_IMU, rng).samples)
 
 
-def scale_error(recording, states):
+def scale_error(recording: Recording, states: list[VioState]) -> float:
     steady = [s for s in states if s.stamp_ns > START_NS + (CRUISE_S + 0.5) * SECOND]
     T = recording.truth(np.array([steady[0].stamp_ns, steady[-1].stamp_ns])).positions
     moved = steady[-1].T_odom_body[:3, 3] - steady[0].T_odom_body[:3, 3]
-    return abs(np.linalg.norm(moved) / np.linalg.norm(T[1] - T[0]) - 1)
+    return float(abs(np.linalg.norm(moved) / np.linalg.norm(T[1] - T[0]) - 1))
 
 
-def run_with_wheel(recording, seed, slip=0.0) -> list[VioState]:
+def run_with_wheel(recording: Recording, seed: int, slip: float = 0.0) -> list[VioState]:
     """One camera, IMU and a wheel that for two seconds reads too much by `slip` m/s."""
     rng, sensor = np.random.default_rng([seed, 5]), BodyVelocity(T_BODY_WHEEL)
     std = np.repeat([0.03, 0.01], 3)
@@ -328,7 +332,7 @@ def run_with_wheel(recording, seed, slip=0.0) -> list[VioState]:
     return posed(states)
 
 
-def without_wheel(recording) -> list[VioState]:
+def without_wheel(recording: Recording) -> list[VioState]:
     estimator, states = VioEstimator(config_of("mono_imu"), recording.rig), []
     for i, tracks in enumerate(recording.tracks):
         add_imu(estimator, recording, i)
@@ -353,7 +357,7 @@ def test_a_wheel_that_slips_is_outvoted() -> None:
 # -- position ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_fix_at_the_true_position_costs_nothing_and_has_the_gradient_of_its_cost(hall) -> None:
+def test_a_fix_at_the_true_position_costs_nothing_and_has_the_gradient_of_its_cost(hall: Recording) -> None:
     frames = two_frames(hall, 1)
     late = frames[1].imu_ns - 20_000_000
     p = apply(hall.trajectory.T_world_body(seconds(np.array([late]))), LEVER[None])[0, 0]
@@ -368,7 +372,7 @@ def test_a_fix_at_the_true_position_costs_nothing_and_has_the_gradient_of_its_co
     assert sensor.costs(*frames) == []  # used once
 
 
-def test_fixes_out_of_order_are_refused_and_old_ones_left_out(hall) -> None:
+def test_fixes_out_of_order_are_refused_and_old_ones_left_out(hall: Recording) -> None:
     frames, sensor = two_frames(hall, 1), Position(LEVER)
     sensor.add(PositionFix(frames[0].imu_ns - SECOND, np.zeros(3), np.ones(3)))
     assert sensor.costs(*frames) == []
@@ -380,13 +384,13 @@ def test_fixes_out_of_order_are_refused_and_old_ones_left_out(hall) -> None:
 
 
 @pytest.mark.parametrize(("before_ns", "costs"), [(0, 1), (-1, 0), (149_999_000, 1), (150_001_000, 0)])
-def test_a_fix_counts_from_its_time_on_and_not_long_after(hall, before_ns: int, costs: int) -> None:
+def test_a_fix_counts_from_its_time_on_and_not_long_after(hall: Recording, before_ns: int, costs: int) -> None:
     frames, sensor = two_frames(hall, 1), Position(LEVER)
     sensor.add(PositionFix(frames[1].imu_ns - before_ns, np.zeros(3), np.ones(3)))
     assert len(sensor.costs(*frames)) == costs
 
 
-def test_a_fix_far_off_pulls_by_cauchys_loss(hall) -> None:
+def test_a_fix_far_off_pulls_by_cauchys_loss(hall: Recording) -> None:
     frames, sensor = two_frames(hall, 1), Position(np.zeros(3))
     sensor.add(PositionFix(frames[1].imu_ns, frames[1].state.p + np.array([3.0, 0, 4.0]), np.full(3, 0.1)))
     (cost,) = sensor.costs(*frames)
@@ -397,7 +401,7 @@ def test_a_fix_far_off_pulls_by_cauchys_loss(hall) -> None:
         sensor.add(PositionFix(frames[1].imu_ns, np.zeros(3), np.ones(3)))
 
 
-def errors_with_fixes(seed, duration_s, wrong=()):
+def errors_with_fixes(seed: int, duration_s: float, wrong: tuple[int, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
     """Position errors (N, 3) in odom and covariances (N, 3, 3) of a flight with fixes of 5 cm at 1 Hz."""
     recording = record("hall", duration_s, seed, Quality(features=50))
     at, p_world = simulate_position(recording.trajectory, LEVER, 1.0, 0.05, np.random.default_rng([seed, 9]))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +19,14 @@ class Cubic(Cost):
 
     keys = (TIME_OFFSET,)
 
-    def linearised(self, values, where) -> LinearCost:
+    def linearised(self, values: Values, where: Values) -> LinearCost:
         x, at = values[TIME_OFFSET].seconds, where[TIME_OFFSET].seconds
         r, J = x**3 - 8, 3 * at**2
         normal = Quadratic(np.array([[J * J]]), np.array([J * r]), r * r / 2)
         return LinearCost(self.keys, where, normal, values=values)
 
 
-def quadratic(rng, keys, points) -> LinearCost:
+def quadratic(rng: np.random.Generator, keys: list[Key[Any]], points: Values) -> LinearCost:
     size = sum(key.kind.size for key in keys)
     A = rng.normal(size=(size, size + 2))
     return LinearCost(keys, points.only(keys), Quadratic(A @ A.T, rng.normal(size=size), 1.0))
@@ -33,7 +34,7 @@ def quadratic(rng, keys, points) -> LinearCost:
 
 @pytest.mark.parametrize("n", [1, 2, 50])
 @pytest.mark.parametrize("columns", [(), (3,)])
-def test_solve_dense_solves_badly_scaled_systems(n: int, columns) -> None:
+def test_solve_dense_solves_badly_scaled_systems(n: int, columns: tuple[int, ...]) -> None:
     rng = np.random.default_rng(n)
     A, scale = rng.normal(size=(n, 2 * n + 2)), 10 ** rng.uniform(-4, 4, n)
     H = A @ A.T * np.outer(scale, scale)

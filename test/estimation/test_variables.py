@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
+from typing import Any
+
 import gtsam
 import numpy as np
 import pytest
 
 from letvins_ros.estimation.calibration_variables import TIME_OFFSET, Mount, TimeOffset
 from letvins_ros.estimation.state import State
-from letvins_ros.estimation.variables import AnyKey, Key, Layout, Values
+from letvins_ros.estimation.variables import AnyKey, Key, Layout, Values, Variable
 from letvins_ros.geometry import exp_so3, transform
 
 
-def random_state(rng) -> State:
+def random_state(rng: np.random.Generator) -> State:
     return State(exp_so3(rng.normal(size=3)), *rng.normal(size=(4, 3)))
 
 
-def random_variable(kind, rng):
+def random_variable(kind: type[Variable], rng: np.random.Generator) -> Any:
     if kind is State:
         return random_state(rng)
     return (
@@ -23,7 +25,7 @@ def random_variable(kind, rng):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("kind", [State, Mount, TimeOffset])
-def test_a_step_to_another_variable_leads_there_and_a_step_is_the_way_it_leads(kind, seed: int) -> None:
+def test_a_step_to_another_variable_leads_there_and_a_step_is_the_way_it_leads(kind: type[Variable], seed: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = random_variable(kind, rng), random_variable(kind, rng)
     np.testing.assert_allclose(a.stepped(a.step_to(b)).step_to(b), np.zeros(kind.size), atol=1e-9)
@@ -32,7 +34,7 @@ def test_a_step_to_another_variable_leads_there_and_a_step_is_the_way_it_leads(k
 
 
 @pytest.mark.parametrize("kind", [State, Mount, TimeOffset])
-def test_a_variable_has_the_same_steps_as_its_gtsam_parts(kind) -> None:
+def test_a_variable_has_the_same_steps_as_its_gtsam_parts(kind: type[Variable]) -> None:
     """A prior of GTSAM on each part has the gradient that our step has."""
     rng = np.random.default_rng(0)
     a, d = random_variable(kind, rng), rng.normal(0, 1e-6, kind.size)

@@ -7,13 +7,21 @@ from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from letvins_ros.estimation.calibration_variables import TIME_OFFSET, Mount, TimeOffset
 from letvins_ros.estimation.costs import vision_kernels
-from letvins_ros.estimation.costs.vision import RobustPixels, Sightings, VisionCost, body_rates, camera_poses
+from letvins_ros.estimation.costs.vision import (
+    LinearVision,
+    RobustPixels,
+    Sightings,
+    VisionCost,
+    body_rates,
+    camera_poses,
+)
 from letvins_ros.estimation.costs.vision_kernels import BEHIND_PX
 from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.landmarks import CameraMounts, Observations, Poses, sightings, step_landmarks, triangulate
@@ -28,38 +36,42 @@ GAUSS = RobustPixels(0.5, 1e9, factor=1e9)  # no error is beyond this scale
 SIZES = [(2, 1), (2, 2), (4, 50)]  # frames, landmarks
 
 
-def random_T_body_cams(rng):
+def random_T_body_cams(rng: np.random.Generator) -> list[np.ndarray]:
     """Two cameras 0.1 to 0.3 m apart, looking roughly along the body's z."""
     return [transform(exp_so3(rng.normal(0, 0.2, 3)), rng.normal(0, 0.15, 3)) for _ in range(2)]
 
 
-def random_mounts(rng) -> CameraMounts:
+def random_mounts(rng: np.random.Generator) -> CameraMounts:
     return CameraMounts(random_T_body_cams(rng))
 
 
-def random_poses(rng, frames) -> Poses:
+def random_poses(rng: np.random.Generator, frames: int) -> Poses:
     return Poses(exp_so3(rng.normal(0, 0.1, (frames, 3))), rng.normal(0, 0.5, (frames, 3)))
 
 
-def random_landmarks(rng, n) -> np.ndarray:
+def random_landmarks(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.column_stack([rng.uniform(-1.5, 1.5, (n, 2)), rng.uniform(4, 9, n)])
 
 
-def directions(poses, mounts, points, frame, camera):
+def directions(
+    poses: Poses, mounts: CameraMounts, points: np.ndarray, frame: np.ndarray, camera: np.ndarray
+) -> np.ndarray:
     """Unit directions (K, 3) of points (K, 3) in the cameras that see them."""
     p_body = (np.swapaxes(poses.R[frame], 1, 2) @ (points - poses.p[frame])[..., None])[..., 0]
     p_cam = (mounts.R_cam_body[camera] @ (p_body - mounts.p_body_cam[camera])[..., None])[..., 0]
     return p_cam / np.linalg.norm(p_cam, axis=1, keepdims=True)
 
 
-def resolution(bearing) -> np.ndarray:
+def resolution(bearing: np.ndarray) -> np.ndarray:
     """M (K, 2, 3): pixels per unit of direction, nothing along the direction itself."""
     across = np.cross(bearing, [0.0, 1.0, 0.0])
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     return FOCAL * np.stack([across, np.cross(bearing, across)], 1)
 
 
-def observe(rng, poses, mounts, points, noise_px=0.0) -> Observations:
+def observe(
+    rng: np.random.Generator, poses: Poses, mounts: CameraMounts, points: np.ndarray, noise_px: float = 0.0
+) -> Observations:
     """Every frame sees every landmark with both cameras."""
     every = product(range(len(poses.R)), range(2), range(len(points)))
     frame, camera, landmark = np.array(list(every)).T
@@ -69,7 +81,9 @@ def observe(rng, poses, mounts, points, noise_px=0.0) -> Observations:
     return Observations(frame, camera, landmark, bearing, resolution(bearing))
 
 
-def problem(seed, frames, landmarks, noise_px=1.0, off=0.01):
+def problem(
+    seed: int, frames: int, landmarks: int, noise_px: float = 1.0, off: float = 0.01
+) -> tuple[Observations, CameraMounts, Poses, np.ndarray]:
     """Sightings of a random scene, and poses and landmarks that are a little off."""
     rng = np.random.default_rng(seed)
     mounts, poses, points = random_mounts(rng), random_poses(rng, frames), random_landmarks(rng, landmarks)
@@ -78,22 +92,24 @@ def problem(seed, frames, landmarks, noise_px=1.0, off=0.01):
     return seen, mounts, moved, points + rng.normal(0, off, points.shape)
 
 
-def stepped(poses, d) -> Poses:
+def stepped(poses: Poses, d: np.ndarray) -> Poses:
     d = d.reshape(-1, 6)
     return Poses(poses.R @ exp_so3(d[:, :3]), poses.p + (poses.R @ d[:, 3:, None])[..., 0])
 
 
-def residuals(seen, mounts, poses, points):
+def residuals(seen: Observations, mounts: CameraMounts, poses: Poses, points: np.ndarray) -> np.ndarray:
     """Pixels (K, 2), by the definition."""
     n = directions(poses, mounts, points[seen.landmark], seen.frame, seen.camera)
     return (seen.M @ n[..., None])[..., 0]
 
 
-def dense_normal_equations(seen, mounts, poses, points, noise):
+def dense_normal_equations(
+    seen: Observations, mounts: CameraMounts, poses: Poses, points: np.ndarray, noise: RobustPixels
+) -> tuple[np.ndarray, np.ndarray]:
     """J^T W J, J^T W r over all poses and landmarks, by central differences of the residuals."""
     F, L = len(poses.R), len(points)
 
-    def at(d):
+    def at(d: np.ndarray) -> np.ndarray:
         return residuals(seen, mounts, stepped(poses, d[: 6 * F]), points + d[6 * F :].reshape(-1, 3)).ravel()
 
     eye = np.eye(6 * F + 3 * L) * 1e-6
@@ -107,13 +123,15 @@ def dense_normal_equations(seen, mounts, poses, points, noise):
 class ImageCost:
     """The vision cost of some sightings, asked with plain poses and landmarks."""
 
-    def __init__(self, seen, mounts, noise, refined=()) -> None:
+    def __init__(
+        self, seen: Observations, mounts: CameraMounts, noise: RobustPixels, refined: tuple[Key[Any], ...] = ()
+    ) -> None:
         self.seen, self.noise, self.refined = seen, noise, refined
         T_body_cams = transform(np.swapaxes(mounts.R_cam_body, 1, 2), mounts.p_body_cam)
         self.calibration = Values({Key(Mount, i): Mount(T) for i, T in enumerate(T_body_cams)})
         self.calibration |= Values({TIME_OFFSET: TimeOffset(0.0)})
 
-    def at(self, poses, fixed, points, rates=None):
+    def at(self, poses: Poses, fixed: Poses, points: np.ndarray, rates: np.ndarray | None = None) -> LinearVision:
         """rates (F, 6): of the frames, rad/s and m/s in the body."""
         rates = np.zeros((len(poses.R), 6)) if rates is None else rates
         frames = [blank_frame(i, rate[:3]) for i, rate in enumerate(rates)]
@@ -121,12 +139,12 @@ class ImageCost:
         values, where = (self.states(one, rates) | self.calibration for one in (poses, fixed))
         return cost.linearised(values, where)
 
-    def states(self, poses, rates) -> Values:
+    def states(self, poses: Poses, rates: np.ndarray) -> Values:
         every = enumerate(zip(poses.R, poses.p, rates, strict=True))
         return Values({Key(State, i): State(R, p, R @ rate[3:]) for i, (R, p, rate) in every})
 
 
-def blank_frame(index, gyro) -> Frame:
+def blank_frame(index: int, gyro: np.ndarray) -> Frame:
     none = np.zeros(0, np.int64), np.zeros((2, 0, 3)), np.zeros((2, 0, 2, 3)), np.zeros((2, 0), bool)
     return Frame(index, index, State(np.eye(3), np.zeros(3)), *none, gyro=gyro)
 
@@ -136,7 +154,9 @@ def blank_frame(index, gyro) -> Frame:
 
 @pytest.mark.parametrize(("frames", "landmarks"), SIZES)
 @pytest.mark.parametrize("noise", [GAUSS, RobustPixels(0.7, 1.5)])
-def test_normal_equations_are_the_schur_complement_of_the_dense_ones(frames, landmarks, noise) -> None:
+def test_normal_equations_are_the_schur_complement_of_the_dense_ones(
+    frames: int, landmarks: int, noise: RobustPixels
+) -> None:
     seen, mounts, poses, points = problem(frames + landmarks, frames, landmarks)
     got = ImageCost(seen, mounts, noise).at(poses, poses, points)
     H, g = dense_normal_equations(seen, mounts, poses, points, noise)
@@ -181,11 +201,11 @@ def test_weights_of_gaussian_errors_add_up_to_what_they_tell(factor: float) -> N
 
 
 @pytest.mark.parametrize("noise", [GAUSS, RobustPixels(0.7, 1.5)])
-def test_gradient_is_the_slope_of_the_cost_with_the_landmarks_at_their_best(noise):
+def test_gradient_is_the_slope_of_the_cost_with_the_landmarks_at_their_best(noise: RobustPixels) -> None:
     seen, mounts, poses, points = problem(4, 3, 20, off=0.003)
     cost = ImageCost(seen, mounts, noise)
 
-    def best(d, points):
+    def best(d: np.ndarray, points: np.ndarray) -> tuple[LinearVision, np.ndarray]:
         moved = stepped(poses, d)
         for _ in range(30):
             points = points + cost.at(moved, moved, points).landmark_steps(np.zeros(18))
@@ -196,13 +216,13 @@ def test_gradient_is_the_slope_of_the_cost_with_the_landmarks_at_their_best(nois
     np.testing.assert_allclose(here.g, slopes, atol=1e-4 * np.abs(slopes).max())
 
 
-def test_curvature_is_that_of_the_cost_where_every_ray_meets():
+def test_curvature_is_that_of_the_cost_where_every_ray_meets() -> None:
     seen, mounts, poses, points = problem(5, 3, 20, noise_px=0.0, off=0.0)
     cost = ImageCost(seen, mounts, GAUSS)
     here = cost.at(poses, poses, points)
     np.testing.assert_allclose(here.g, 0, atol=1e-6 * np.sqrt(np.abs(here.H).max()))
 
-    def bowl(d):
+    def bowl(d: np.ndarray) -> float:
         moved, p = stepped(poses, d), points
         for _ in range(5):
             p = p + cost.at(moved, moved, p).landmark_steps(np.zeros(18))
@@ -258,29 +278,29 @@ def test_behind_is_what_lies_more_than_a_right_angle_from_where_it_was_seen() ->
     np.testing.assert_array_equal(errors == BEHIND_PX, np.sum(seen.bearing * towards, axis=1) <= 0)
 
 
-def test_beyond_the_scale_a_sighting_pulls_the_less_the_worse_it_is():
+def test_beyond_the_scale_a_sighting_pulls_the_less_the_worse_it_is() -> None:
     seen, mounts, poses, points = problem(11, 2, 1, noise_px=0.0, off=0.0)
 
-    def pull(off, scale):
+    def pull(off: float, scale: float) -> float:
         bearing = seen.bearing.copy()
         bearing[0] = exp_so3(np.array([0, off, 0])) @ bearing[0]
         bad = Observations(seen.frame, seen.camera, seen.landmark, bearing, resolution(bearing))
         got = ImageCost(bad, mounts, RobustPixels(1.0, scale)).at(poses, poses, points)
         assert got.errors[0] == pytest.approx(FOCAL * off, rel=0.1)
-        return np.linalg.norm(got.g)
+        return float(np.linalg.norm(got.g))
 
     assert pull(0.1, 1.5) == pytest.approx(pull(0.05, 1.5) / 2, rel=0.15)
     assert pull(0.1, 1e6) > 3 * pull(0.1, 1.5)
 
 
-def test_with_rates_the_equations_tell_of_mounts_and_time_offset_too():
+def test_with_rates_the_equations_tell_of_mounts_and_time_offset_too() -> None:
     frames, landmarks, rng = 3, 20, np.random.default_rng(15)
     T_body_cams = [transform(exp_so3(rng.normal(0, 0.2, 3)), rng.normal(0, 0.15, 3)) for _ in range(2)]
     poses, true = random_poses(rng, frames), random_landmarks(rng, landmarks)
     seen = observe(rng, poses, CameraMounts(T_body_cams), true, 1.0)
     points, rates = true + rng.normal(0, 0.01, true.shape), rng.normal(0, 1, (frames, 6))
 
-    def at(d):
+    def at(d: np.ndarray) -> np.ndarray:
         """Residuals after a step of poses, each mount in its own frame, the time offset, and the landmarks."""
         pose, mount, late, point = np.split(d, [6 * frames, 6 * frames + 12, 6 * frames + 13])
         moved = stepped(stepped(poses, pose), rates.ravel() * late)
@@ -302,7 +322,7 @@ def test_with_rates_the_equations_tell_of_mounts_and_time_offset_too():
 
 
 @pytest.mark.parametrize("refined", [(TIME_OFFSET,), (Key(Mount, 1),), (Key(Mount, 1), TIME_OFFSET)])
-def test_what_is_refined_alone_has_the_equations_that_it_has_beside_the_others(refined) -> None:
+def test_what_is_refined_alone_has_the_equations_that_it_has_beside_the_others(refined: tuple[Key[Any], ...]) -> None:
     seen, mounts, poses, points = problem(16, 3, 20)
     rates = np.random.default_rng(17).normal(0, 1, (3, 6))
     every = (Key(Mount, 0), Key(Mount, 1), TIME_OFFSET)
@@ -377,13 +397,13 @@ def test_exact_rays_meet_in_their_point(n: int) -> None:
     assert found.information.min() > 1e-4
 
 
-def test_the_triangulated_point_is_nearest_to_all_rays():
+def test_the_triangulated_point_is_nearest_to_all_rays() -> None:
     rng = np.random.default_rng(13)
     mounts, poses, points = random_mounts(rng), random_poses(rng, 4), random_landmarks(rng, 1)
     seen = observe(rng, poses, mounts, points, 5.0)
     found = triangulate(poses, seen, 1, mounts)
 
-    def spread(point):
+    def spread(point: np.ndarray) -> float:
         centre = poses.p[seen.frame] + (poses.R[seen.frame] @ mounts.p_body_cam[seen.camera][..., None])[..., 0]
         R = poses.R[seen.frame] @ np.swapaxes(mounts.R_cam_body, 1, 2)[seen.camera]
         ray = (R @ seen.bearing[..., None])[..., 0]

@@ -17,12 +17,12 @@ from letvins_ros.estimation.initialiser import first_prior
 from letvins_ros.estimation.preintegration import preintegrate
 from letvins_ros.estimation.state import State, V, X
 from letvins_ros.estimation.variables import Key, Values
-from letvins_ros.estimation.window import TYPICAL_DEPTH_M, Window
+from letvins_ros.estimation.window import TYPICAL_DEPTH_M, Solution, Window
 from letvins_ros.imu import ImuBuffer
 from letvins_ros.simulation.imu import seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
 
-from .synthetic import Quality, record
+from .synthetic import Quality, Recording, record
 
 NOISE = ImuNoise(1.7e-3, 2e-2, 2e-4, 3e-2)
 
@@ -30,7 +30,7 @@ NOISE = ImuNoise(1.7e-3, 2e-2, 2e-4, 3e-2)
 class Held(RobustPixels):
     """Whatever errors show."""
 
-    def fitted(self, errors):
+    def fitted(self, errors: np.ndarray) -> Any:
         return self
 
 
@@ -39,17 +39,17 @@ SIGMAS = np.repeat([2e-3, 2e-2, 3e-2, 1e-2, 1e-3], 3)
 
 
 @pytest.fixture(scope="module")
-def recording():
+def recording() -> Recording:
     return record("hall", 4.0, 2, Quality(pixel_std=0.3, features=40, exact_imu=True))
 
 
-def true_state(recording, stamp_ns):
+def true_state(recording: Recording, stamp_ns: int) -> State:
     t = seconds(np.array([stamp_ns]))
     T = recording.trajectory.T_world_body(t)[0]
     return State(T[:3, :3], T[:3, 3], recording.trajectory.velocity(t)[0])
 
 
-def window_of(recording, count, off=0.3, first=25):
+def window_of(recording: Recording, count: int, off: float = 0.3, first: int = 25) -> Window:
     """A window of keyframes 0.2 s apart at states that are `off` standard deviations of a good start off the truth."""
     rng, imu = np.random.default_rng(0), ImuBuffer()
     imu.append(recording.imu)
@@ -67,7 +67,7 @@ def window_of(recording, count, off=0.3, first=25):
     return window
 
 
-def solved(window, times=3):
+def solved(window: Window, times: int = 3) -> Solution:
     for _ in range(times):
         solution = window.solve(10)
     return solution
@@ -76,7 +76,7 @@ def solved(window, times=3):
 # -- landmarks --------------------------------------------------------------------------------------------------------
 
 
-def test_landmarks_are_where_the_rays_of_true_poses_meet(recording):
+def test_landmarks_are_where_the_rays_of_true_poses_meet(recording: Recording) -> None:
     window = window_of(recording, 4, off=0.0)
     assert len(window.ids) > 40
     assert (np.diff(window.ids) > 0).all()
@@ -84,7 +84,7 @@ def test_landmarks_are_where_the_rays_of_true_poses_meet(recording):
     assert np.median(on_wall) < 0.2  # every point of the world lies on a wall, floor or ceiling
 
 
-def test_features_seen_once_have_no_landmark(recording):
+def test_features_seen_once_have_no_landmark(recording: Recording) -> None:
     window = window_of(recording, 1, off=0.0)
     frame = window.frames[0]
     assert set(window.ids) <= set(frame.ids[frame.seen.all(0)])
@@ -94,7 +94,7 @@ def test_features_seen_once_have_no_landmark(recording):
     assert len(window.ids) == 0
 
 
-def test_a_wrong_match_becomes_no_landmark(recording):
+def test_a_wrong_match_becomes_no_landmark(recording: Recording) -> None:
     window = window_of(recording, 1, off=0.0)
     wrong = window.ids[0]
     frame = window.frames[0]
@@ -105,7 +105,7 @@ def test_a_wrong_match_becomes_no_landmark(recording):
     assert len(window.ids) > 10
 
 
-def test_a_forgotten_landmark_starts_anew_from_the_newest_frame(recording):
+def test_a_forgotten_landmark_starts_anew_from_the_newest_frame(recording: Recording) -> None:
     window = window_of(recording, 3)
     gone = window.ids[np.isin(window.ids, window.frames[-1].ids)][:2]
     window.forget_landmarks(gone)
@@ -115,7 +115,7 @@ def test_a_forgotten_landmark_starts_anew_from_the_newest_frame(recording):
     assert np.isin(gone, window.frames[-1].ids).all()
 
 
-def test_the_depth_is_the_median_distance_of_what_the_newest_frame_sees(recording):
+def test_the_depth_is_the_median_distance_of_what_the_newest_frame_sees(recording: Recording) -> None:
     window = window_of(recording, 3, off=0.0)
     newest = window.frames[-1]
     distances = [
@@ -129,7 +129,7 @@ def test_the_depth_is_the_median_distance_of_what_the_newest_frame_sees(recordin
     assert window.depth_m() == TYPICAL_DEPTH_M
 
 
-def test_shared_landmarks_are_those_that_a_frame_sees(recording):
+def test_shared_landmarks_are_those_that_a_frame_sees(recording: Recording) -> None:
     window = window_of(recording, 3, off=0.0)
     for frame in window.frames:
         assert set(window.shared(frame).tolist()) == set(window.ids.tolist()) & set(frame.ids.tolist())
@@ -141,7 +141,7 @@ def test_shared_landmarks_are_those_that_a_frame_sees(recording):
 
 
 @pytest.mark.parametrize("count", [1, 2, 6])
-def test_solving_brings_disturbed_states_back_to_the_truth(recording, count):
+def test_solving_brings_disturbed_states_back_to_the_truth(recording: Recording, count: int) -> None:
     window = window_of(recording, count, off=1.0)
     solution = solved(window)
     for frame in window.frames:
@@ -153,7 +153,7 @@ def test_solving_brings_disturbed_states_back_to_the_truth(recording, count):
     assert solution.information.shape == (15 * count, 15 * count)
 
 
-def test_the_cost_never_grows_and_a_settled_window_stops_after_one_step(recording):
+def test_the_cost_never_grows_and_a_settled_window_stops_after_one_step(recording: Recording) -> None:
     window = window_of(recording, 5, off=1.0)
     costs = [window.solve(1).cost for _ in range(6)]
     assert all(b <= a * (1 + 1e-6) for a, b in pairwise(costs))
@@ -161,7 +161,7 @@ def test_the_cost_never_grows_and_a_settled_window_stops_after_one_step(recordin
     assert window.solve(10).steps == 1
 
 
-def test_a_window_without_any_feature_rests_on_the_imu(recording):
+def test_a_window_without_any_feature_rests_on_the_imu(recording: Recording) -> None:
     window = window_of(recording, 3, off=0.0)
     window.ids, window.points = np.zeros(0, np.int64), np.zeros((0, 3))
     for frame in window.frames:
@@ -174,7 +174,7 @@ def test_a_window_without_any_feature_rests_on_the_imu(recording):
 
 
 @pytest.mark.parametrize("count", [1, 2, 6])
-def test_covariance_is_the_last_block_of_the_inverse_information(recording, count):
+def test_covariance_is_the_last_block_of_the_inverse_information(recording: Recording, count: int) -> None:
     window = window_of(recording, count)
     information = solved(window).information
     scale = 1 / np.sqrt(np.diag(information))
@@ -184,14 +184,16 @@ def test_covariance_is_the_last_block_of_the_inverse_information(recording, coun
     np.testing.assert_allclose(covariance / np.outer(size, size), inverse[-15:, -15:] / np.outer(size, size), atol=1e-4)
 
 
-def test_the_kernels_are_compiled_for_the_types_that_a_window_has(recording, monkeypatch):
+def test_the_kernels_are_compiled_for_the_types_that_a_window_has(
+    recording: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Or the first frame would wait seconds for another compilation."""
     types: list[Any] = []
     for name in ("accumulate", "solve_points"):
         kernel = getattr(vision, name)
 
-        def spy(*arguments, kernel=kernel):
-            types[-1].append([typeof(argument) for argument in arguments])
+        def spy(*arguments: Any, kernel: Any = kernel) -> Any:
+            types[-1].append([typeof(argument) for argument in arguments])  # type: ignore[no-untyped-call]
             return kernel(*arguments)
 
         monkeypatch.setattr(vision, name, spy)
@@ -208,7 +210,9 @@ def test_the_kernels_are_compiled_for_the_types_that_a_window_has(recording, mon
 
 
 @pytest.mark.parametrize("position", [0, 2, 4])
-def test_marginalising_a_frame_leaves_the_others_where_they_were_and_as_certain(recording, position):
+def test_marginalising_a_frame_leaves_the_others_where_they_were_and_as_certain(
+    recording: Recording, position: int
+) -> None:
     """The newest frame sees nothing that the leaving one saw, so both windows know the same."""
     whole, less = (window_of(recording, 6) for _ in range(2))
     for window in (whole, less):
@@ -225,7 +229,7 @@ def test_marginalising_a_frame_leaves_the_others_where_they_were_and_as_certain(
     np.testing.assert_allclose(P_after / np.outer(size, size), P_before / np.outer(size, size), atol=2e-3)
 
 
-def test_landmarks_outlive_a_frame_that_another_one_repeats(recording):
+def test_landmarks_outlive_a_frame_that_another_one_repeats(recording: Recording) -> None:
     window = window_of(recording, 6)
     solved(window, 6)
     ids, certain = window.ids.copy(), np.diag(window.covariance(solved(window, 1).information))
@@ -236,20 +240,20 @@ def test_landmarks_outlive_a_frame_that_another_one_repeats(recording):
     assert (after >= certain * (1 - 1e-3)).all()  # nothing is made up
 
 
-def keep_sightings_that_leave_together(window, position):
+def keep_sightings_that_leave_together(window: Window, position: int) -> None:
     """Forget, in the leaving frame, what the newest frame still sees: its landmark would start anew."""
     leaving, newest = window.frames[position], window.frames[-1]
     shared = np.intersect1d(leaving.ids, newest.ids)
     leaving.forget(shared)
 
 
-def pull_biases(window):
+def pull_biases(window: Window) -> None:
     """Let the prior have a slope, as if it had seen half a sigma more of the biases."""
     slope = 0.5 * np.sqrt(np.diag(window.prior.H)) * (np.arange(15) >= 9)
     window.prior = LinearCost(window.prior.keys, window.prior.points, Quadratic(window.prior.H, slope))
 
 
-def test_marginalising_all_but_the_newest_keeps_what_is_known_of_it(recording):
+def test_marginalising_all_but_the_newest_keeps_what_is_known_of_it(recording: Recording) -> None:
     whole, less = (window_of(recording, 5) for _ in range(2))
     for window in (whole, less):
         for position in range(4):
@@ -266,7 +270,7 @@ def test_marginalising_all_but_the_newest_keeps_what_is_known_of_it(recording):
     assert less.prior.keys == (Key(State, 14),)
 
 
-def test_marginalising_never_makes_more_certain(recording):
+def test_marginalising_never_makes_more_certain(recording: Recording) -> None:
     """That a landmark in sight is the one seen before is lost, so a little certainty is too, and none is made up."""
     window = window_of(recording, 6)
     before = window.covariance(solved(window, 6).information)
@@ -275,7 +279,7 @@ def test_marginalising_never_makes_more_certain(recording):
     assert (np.diag(after) >= np.diag(before) * (1 - 1e-3)).all()
 
 
-def test_a_marginalised_frame_takes_its_factors_and_landmarks_along(recording):
+def test_a_marginalised_frame_takes_its_factors_and_landmarks_along(recording: Recording) -> None:
     window = window_of(recording, 4)
     still = gtsam.PriorFactorVector(V(10), np.zeros(3), gtsam.noiseModel.Isotropic.Sigma(3, 0.1))
     other = gtsam.BetweenFactorPose3(X(12), X(13), gtsam.Pose3(), gtsam.noiseModel.Isotropic.Sigma(6, 1.0))
@@ -291,7 +295,7 @@ def test_a_marginalised_frame_takes_its_factors_and_landmarks_along(recording):
     assert np.linalg.eigvalsh(window.prior.H).min() > -1e-6 * np.abs(window.prior.H).max()
 
 
-def test_the_prior_holds_its_frames_at_one_linearisation(recording):
+def test_the_prior_holds_its_frames_at_one_linearisation(recording: Recording) -> None:
     window = window_of(recording, 5)
     solved(window)
     window.marginalise(0)
@@ -303,8 +307,8 @@ def test_the_prior_holds_its_frames_at_one_linearisation(recording):
     assert all(window.prior.points[key] is held[key] for key in shared)
 
 
-def test_dropping_the_newest_undoes_appending_it(recording):
-    def state_of(window):
+def test_dropping_the_newest_undoes_appending_it(recording: Recording) -> None:
+    def state_of(window: Window) -> tuple[object, ...]:
         return [f.index for f in window.frames], window.prior, list(window.extra), [f.pim for f in window.frames]
 
     window = window_of(recording, 4)
@@ -318,10 +322,10 @@ def test_dropping_the_newest_undoes_appending_it(recording):
     assert window.solve(0).cost == pytest.approx(cost, rel=1e-12)
 
 
-def test_a_cost_of_ones_own_counts_is_marginalised_and_leaves_with_its_frame(recording):
+def test_a_cost_of_ones_own_counts_is_marginalised_and_leaves_with_its_frame(recording: Recording) -> None:
     """A cost that GTSAM knows nothing of pulls at the window as the same thing does as a factor."""
 
-    def pulled(extra):
+    def pulled(extra: Any) -> list[State]:
         window = window_of(recording, 4)
         window.extra = [extra]
         solved(window, 6)
@@ -346,7 +350,7 @@ def test_a_cost_of_ones_own_counts_is_marginalised_and_leaves_with_its_frame(rec
 # -- far from the truth -----------------------------------------------------------------------------------------------
 
 
-def placed_from_far(recording, window):
+def placed_from_far(recording: Recording, window: Window) -> np.ndarray:
     """The error (15,) with which the newest frame is placed, three metres off."""
     newest = window.frames[-1]
     newest.state = newest.state.stepped(np.r_[0.1, 0.1, 0.1, 3.0, 0.5, 0.0, np.zeros(9)])
@@ -354,14 +358,14 @@ def placed_from_far(recording, window):
     return true_state(recording, newest.stamp_ns).step_to(newest.state)
 
 
-def test_a_frame_far_off_is_placed_by_its_landmarks(recording):
+def test_a_frame_far_off_is_placed_by_its_landmarks(recording: Recording) -> None:
     window = window_of(recording, 4)
     error = placed_from_far(recording, window)
     assert np.abs(error[:3]).max() < 0.02
     assert np.abs(error[3:6]).max() < 0.1
 
 
-def test_a_frame_is_placed_by_its_left_camera_though_a_third_of_its_matches_are_wrong(recording):
+def test_a_frame_is_placed_by_its_left_camera_though_a_third_of_its_matches_are_wrong(recording: Recording) -> None:
     window = window_of(recording, 4, off=0.0)
     newest, rng = window.frames[-1], np.random.default_rng(0)
     newest.seen[1, ::2] = False
@@ -374,7 +378,7 @@ def test_a_frame_is_placed_by_its_left_camera_though_a_third_of_its_matches_are_
     assert np.abs(error[3:6]).max() < 0.03
 
 
-def test_the_prior_can_be_fixed_where_the_frames_are_now(recording):
+def test_the_prior_can_be_fixed_where_the_frames_are_now(recording: Recording) -> None:
     window = window_of(recording, 2)
     solved(window)
     key, state = window.frames[0].key, window.frames[0].state
@@ -384,7 +388,7 @@ def test_the_prior_can_be_fixed_where_the_frames_are_now(recording):
     np.testing.assert_allclose(window.prior.g, pull)
 
 
-def test_only_landmarks_that_are_followed_into_the_newest_frame_doubt_its_motion(recording):
+def test_only_landmarks_that_are_followed_into_the_newest_frame_doubt_its_motion(recording: Recording) -> None:
     """Those that are new in it fit any motion."""
     window = window_of(recording, 3, off=0.0)
     newest = window.frames[-1]

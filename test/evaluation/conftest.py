@@ -1,4 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -43,20 +47,24 @@ def estimate(truth: Trajectory) -> Trajectory:
     return Trajectory(every.stamps_ns + shift, every.positions, every.quaternions)
 
 
-def make_state(T=None, status=VioStatus.TRACKING, reason="", resets=0) -> Estimate:
+def make_state(
+    T: np.ndarray | None = None, status: VioStatus = VioStatus.TRACKING, reason: str = "", resets: int = 0
+) -> Estimate:
     covariances = np.tile(1e-4 * np.eye(3), (3, 1, 1))
     return Estimate(status, reason, np.eye(4) if T is None else T, np.zeros(3), covariances, resets)
 
 
-def make_frame(stamp_ns, state=None, T_map_odom=None, total_ms=20.0) -> FrameResult:
+def make_frame(
+    stamp_ns: int, state: Estimate | None = None, T_map_odom: np.ndarray | None = None, total_ms: float = 20.0
+) -> FrameResult:
     return FrameResult(stamp_ns, state, T_map_odom, 10.0, 5.0, 0.0, total_ms, 150)
 
 
 @pytest.fixture(scope="session")
-def frame_at():
+def frame_at() -> Callable[..., FrameResult]:
     """A frame at a stamp, with a state of the given fields or none."""
 
-    def make(stamp_ns, posed=True, **fields) -> FrameResult:
+    def make(stamp_ns: int, posed: bool = True, **fields: Any) -> FrameResult:
         return make_frame(stamp_ns, make_state(**fields) if posed else None)
 
     return make
@@ -79,7 +87,9 @@ def record(truth: Trajectory) -> RunRecord:
 
 
 @pytest.fixture(scope="session")
-def written(tmp_path_factory: pytest.TempPathFactory, record: RunRecord, truth: Trajectory):
+def written(
+    tmp_path_factory: pytest.TempPathFactory, record: RunRecord, truth: Trajectory
+) -> tuple[Path, dict[str, Any]]:
     """The folder with the record's files, and its metrics."""
     out = tmp_path_factory.mktemp("results") / "new" / "run"
     return out, write_results(out, record, truth, "tracker: lk  # <b>&\n")

@@ -5,7 +5,9 @@ import subprocess
 import sys
 import time
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -44,7 +46,7 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]):
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> Callable[..., bool]:
     """Runs a suite with the stand-in; returns whether it regressed."""
     (tmp_path / "fake.py").write_text(FAKE)
     monkeypatch.setattr(benchmark, "LETVINS", [sys.executable, str(tmp_path / "fake.py")])
@@ -52,21 +54,23 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]):
         (tmp_path / name).mkdir()
         (tmp_path / name / "ate").write_text(ate)
 
-    def run(text, save_baseline=False, ray=None) -> bool:
+    def run(text: str, save_baseline: bool = False, ray: str | None = None) -> bool:
         (tmp_path / "suite.yaml").write_text(text)
         return run_benchmark(tmp_path / "suite.yaml", tmp_path / "out", save_baseline, ray, said.append)
 
     return run
 
 
-def _result(tmp_path):
+def _result(tmp_path: Path) -> dict[str, Any]:
     return json.loads((tmp_path / "out" / "benchmark.json").read_text())
 
 
 EASY = "sources: [{name: easy, path: easy}]\nrepeats: 1\nbaseline: b.json\n"
 
 
-def test_every_source_runs_with_every_configuration_as_often_as_asked(bench, said: list[str], tmp_path: Path) -> None:
+def test_every_source_runs_with_every_configuration_as_often_as_asked(
+    bench: Callable[..., bool], said: list[str], tmp_path: Path
+) -> None:
     text = """
     sources: [{name: easy, path: easy}, {name: hall, simulate: {scenario: hall, duration_s: 1, seed: [3, 5]}}]
     configurations: [{name: default}, {name: other, set: {ate: 7}}]
@@ -86,7 +90,7 @@ def test_every_source_runs_with_every_configuration_as_often_as_asked(bench, sai
     assert sum("ATE" in line for line in said) == 12
 
 
-def test_a_result_is_compared_with_the_saved_baseline(bench, tmp_path: Path) -> None:
+def test_a_result_is_compared_with_the_saved_baseline(bench: Callable[..., bool], tmp_path: Path) -> None:
     assert not bench(EASY, save_baseline=True)
     assert not bench(EASY)
     (tmp_path / "easy" / "ate").write_text("0.014")
@@ -102,7 +106,7 @@ def test_a_result_is_compared_with_the_saved_baseline(bench, tmp_path: Path) -> 
     [("fail", "exit 1: tracker.ate must be"), ("hang", "no end within 1 s"), ("lost", "no pose was estimated")],
 )
 def test_a_failed_run_is_a_regression_and_says_why(
-    bench, said: list[str], tmp_path: Path, ate: str, message: str
+    bench: Callable[..., bool], said: list[str], tmp_path: Path, ate: str, message: str
 ) -> None:
     (tmp_path / "easy" / "ate").write_text("0.01")
     bench(EASY)  # leaves a metrics.json that must not be taken for the failed run's
@@ -113,7 +117,7 @@ def test_a_failed_run_is_a_regression_and_says_why(
     assert not (tmp_path / "b.json").exists()
 
 
-def test_the_table_shows_median_spread_and_verdict(bench, tmp_path: Path) -> None:
+def test_the_table_shows_median_spread_and_verdict(bench: Callable[..., bool], tmp_path: Path) -> None:
     sources = "sources: [{name: sim, simulate: {scenario: hall, duration_s: 1, seed: [1, 2, 4]}}]\nbaseline: b.json\n"
     bench(sources + "repeats: 1", save_baseline=True)
     bench(sources + "repeats: 1\nconfigurations: [{name: default, set: {ate: 9}}, {name: new}]")
@@ -126,35 +130,35 @@ def test_the_table_shows_median_spread_and_verdict(bench, tmp_path: Path) -> Non
     assert "no baseline" in text
 
 
-def test_a_simulation_that_fails_is_named(bench) -> None:
+def test_a_simulation_that_fails_is_named(bench: Callable[..., bool]) -> None:
     text = "sources: [{name: sim, simulate: {scenario: unknown, duration_s: 1}}]"
     with pytest.raises(DataError, match="cannot simulate sim-0: exit 1: unknown scenario"):
         bench(text)
 
 
-def test_a_baseline_can_only_be_saved_where_the_suite_names_it(bench) -> None:
+def test_a_baseline_can_only_be_saved_where_the_suite_names_it(bench: Callable[..., bool]) -> None:
     with pytest.raises(ConfigError, match="key baseline is missing"):
         bench("sources: [{name: easy, path: easy}]", save_baseline=True)
 
 
-def test_ray_is_asked_for_only_when_missing(bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_is_asked_for_only_when_missing(bench: Callable[..., bool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match=r"pip install 'letvins_ros\[cluster\]'"):
         bench(EASY, ray="auto")
 
 
 def test_jobs_go_to_the_ray_cluster_and_a_lost_node_is_a_failed_run(
-    bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+    bench: Callable[..., bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
 
     class LostError(Exception):
         pass
 
-    def init(*, address) -> None:
+    def init(*, address: str) -> None:
         calls.append(address)
 
-    def get(job):
+    def get(job: benchmark.Job) -> Any:
         if "hard" in job.command[3]:
             raise LostError("first line\nthe node died")
         return benchmark.run_job(job)
@@ -175,7 +179,9 @@ def test_jobs_go_to_the_ray_cluster_and_a_lost_node_is_a_failed_run(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:x"])
-def test_a_cluster_that_does_not_answer_is_named_at_once(bench, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_a_cluster_that_does_not_answer_is_named_at_once(
+    bench: Callable[..., bool], monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", types.SimpleNamespace())
     with pytest.raises(ConfigError, match=f"no Ray cluster answers at {address}: "):
         bench(EASY, ray=address)

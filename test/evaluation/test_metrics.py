@@ -16,13 +16,13 @@ from ..some import some
 YAW = np.array([0.0, 0.0, 1.0])
 
 
-def _circle(n=200, radius=2.0, dt_ns=50_000_000) -> np.ndarray:
+def _circle(n: int = 200, radius: float = 2.0, dt_ns: int = 50_000_000) -> np.ndarray:
     angles = 2 * np.pi * np.arange(n) / n
     p = radius * np.column_stack((np.cos(angles), np.sin(angles), np.zeros(n)))
     return geometry.transform(geometry.exp_so3(angles[:, None] * YAW), p)
 
 
-def _of(T, dt_ns=50_000_000) -> Trajectory:
+def _of(T: np.ndarray, dt_ns: int = 50_000_000) -> Trajectory:
     return from_poses([i * dt_ns for i in range(len(T))], T)
 
 
@@ -73,7 +73,7 @@ def test_periods_that_divide_no_second_have_relative_errors_too(period_ns: int) 
     np.testing.assert_allclose(translation, 0.1 * near, rtol=1e-9)
 
 
-def _kitti_by_the_book(T_true, T_est, lengths):
+def _kitti_by_the_book(T_true: np.ndarray, T_est: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The benchmark's own way: loops over frames and lengths, one part after the other."""
     along = [0.0]
     for a, b in itertools.pairwise(T_true):
@@ -121,11 +121,11 @@ def test_no_relative_error_is_taken_across_a_gap() -> None:
     assert len(translation) == 2 * 10 + 10  # within each half, and from 20..29 a second lands on 30..39 less 10 steps
 
 
-def test_ate_rpe_and_rotation_error_equal_evo(truth: Trajectory, estimate: Trajectory):
+def test_ate_rpe_and_rotation_error_equal_evo(truth: Trajectory, estimate: Trajectory) -> None:
     pytest.importorskip("evo")
     from evo.core import metrics, sync, trajectory
 
-    def as_evo(t):
+    def as_evo(t: Trajectory) -> trajectory.PoseTrajectory3D:
         return trajectory.PoseTrajectory3D(t.positions, t.quaternions[:, [3, 0, 1, 2]], t.stamps_ns / 1e9)
 
     evo_truth, evo_estimate = sync.associate_trajectories(as_evo(truth), as_evo(estimate), max_diff=0.003)

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ error = int(hashlib.sha256(source.read_bytes()).hexdigest()[:6], 16) / 1e9
 NAMES = "abcdef"
 
 
-def processes_of(node):
+def processes_of(node: Any) -> set[int]:
     """The raylet of a node and all processes below it."""
     below: dict[Any, Any] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -48,7 +49,7 @@ def processes_of(node):
     return set(found)
 
 
-def started():
+def started() -> Any:
     """A head that runs nothing itself, and two workers of one run at a time."""
     options = {"object_store_memory": 80_000_000, "include_dashboard": False}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **options})
@@ -62,7 +63,7 @@ def started():
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch, root: Path):
+def cluster(monkeypatch: pytest.MonkeyPatch, root: Path) -> Iterator[Any]:
     """Started anew where Ray gives a node up: it waits for 30 s, which a loaded machine may need."""
     monkeypatch.setenv("PYTHONPATH", str(root))  # as installed on every node
     for attempts_left in (2, 1, 0):
@@ -76,13 +77,13 @@ def cluster(monkeypatch: pytest.MonkeyPatch, root: Path):
     cluster.shutdown()
 
 
-def results(out):
+def results(out: Path) -> list[tuple[Any, ...]]:
     runs = json.loads((out / "benchmark.json").read_text())["runs"]
     return [(run["source"], run.get("error"), run.get("metrics")) for run in runs]
 
 
 def test_a_cluster_that_loses_a_worker_gives_the_results_of_one_machine(
-    tmp_path: Path, cluster, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "run.py").write_text(RUN)
     monkeypatch.setattr(benchmark, "LETVINS", [sys.executable, str(tmp_path / "run.py")])

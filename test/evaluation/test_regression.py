@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,11 +11,11 @@ from letvins_ros.evaluation.regression import read_rows, summarise, worse
 from letvins_ros.evaluation.suite import DEFAULT_TOLERANCE, Configuration, Source, Suite, Tolerance
 
 
-def _suite(tolerance=DEFAULT_TOLERANCE) -> Suite:
+def _suite(tolerance: Mapping[str, Tolerance] = DEFAULT_TOLERANCE) -> Suite:
     return Suite((Source("s"),), (Configuration("c"),), 3, None, tolerance, 1.0, 1.0)
 
 
-def _runs(*values, **others):
+def _runs(*values: float, **others: object) -> list[dict[str, Any]]:
     return [
         {"source": "s", "configuration": "c", "metrics": {"ate_rmse_m": v, "coverage": 1.0, **others}} for v in values
     ]
@@ -95,7 +97,7 @@ def test_rows_are_read_back(tmp_path: Path) -> None:
         ({"runs": None}, r"rows\[0\]\.runs must be an integer"),
     ],
 )
-def test_a_baseline_with_impossible_values_names_them(change, complaint: str, tmp_path: Path) -> None:
+def test_a_baseline_with_impossible_values_names_them(change: dict[str, Any], complaint: str, tmp_path: Path) -> None:
     (row,) = summarise(_suite(), _runs(1.0), None)
     (tmp_path / "b.json").write_text(json.dumps({"rows": [row | change]}))
     with pytest.raises(DataError, match=complaint):

@@ -2,6 +2,8 @@
 import base64
 import re
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,11 +11,11 @@ from letvins_ros.evaluation.run_metrics import summary
 
 
 @pytest.fixture(scope="module")
-def report(written):
+def report(written: tuple[Path, dict[str, Any]]) -> tuple[str, Path]:
     return (written[0] / "report.html").read_text(), written[0]
 
 
-def test_the_report_refers_to_nothing_outside_itself(report) -> None:
+def test_the_report_refers_to_nothing_outside_itself(report: tuple[str, Path]) -> None:
     text, _ = report
     assert re.findall(r"https?://", text) == []
     assert all(
@@ -22,32 +24,32 @@ def test_the_report_refers_to_nothing_outside_itself(report) -> None:
     assert "<script" not in text
 
 
-def test_the_report_holds_the_plots_that_lie_beside_it(report) -> None:
+def test_the_report_holds_the_plots_that_lie_beside_it(report: tuple[str, Path]) -> None:
     text, folder = report
     images = [base64.b64decode(data) for data in re.findall(r'base64,([^"]+)"', text)]
     assert images == [(folder / f"{name}.png").read_bytes() for name in ("trajectory", "error", "timing")]
     assert all(image.startswith(b"\x89PNG") for image in images)
 
 
-def test_the_report_is_well_formed_and_escapes_what_it_shows(report) -> None:
+def test_the_report_is_well_formed_and_escapes_what_it_shows(report: tuple[str, Path]) -> None:
     text, _ = report
     assert "letvins run &lt;test&gt;" in text
     assert "# &lt;b&gt;&amp;" in text
     stack = []
 
     class Checker(HTMLParser):
-        def handle_starttag(self, tag, attrs) -> None:
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             if tag not in {"meta", "img"}:
                 stack.append(tag)
 
-        def handle_endtag(self, tag) -> None:
+        def handle_endtag(self, tag: str) -> None:
             assert stack.pop() == tag
 
     Checker().feed(text)
     assert stack == []
 
 
-def test_the_report_says_what_was_skipped_and_where_it_came_from(report) -> None:
+def test_the_report_says_what_was_skipped_and_where_it_came_from(report: tuple[str, Path]) -> None:
     text, _ = report
     for part in ("images missing: 3", "0001.png", "1 frames were dropped", "numpy", "commit", "cores", "degraded"):
         assert part in text

@@ -3,7 +3,9 @@ import csv
 import json
 import shutil
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ FILES = {
 }
 
 
-def _metrics(record, truth=None):
+def _metrics(record: RunRecord, truth: Trajectory | None = None) -> dict[str, Any]:
     return run_metrics(record, truth, compare(record, truth))
 
 
@@ -70,7 +72,7 @@ def test_without_truth_the_errors_are_null_and_the_path_is_the_estimates(record:
     assert metrics["path_length_m"] > 1
 
 
-def test_resets_are_counted_with_time_and_reason(frame_at) -> None:
+def test_resets_are_counted_with_time_and_reason(frame_at: Callable[..., FrameResult]) -> None:
     record = RunRecord(frames_total=4)
     for i, (resets, reason) in enumerate([(0, ""), (0, ""), (1, "speed of 60 m/s"), (1, "")]):
         record.add(frame_at(i * 500_000_000, resets=resets, reason=reason))
@@ -79,7 +81,7 @@ def test_resets_are_counted_with_time_and_reason(frame_at) -> None:
     assert metrics["reset_reasons"] == ["1.00 s: speed of 60 m/s"]
 
 
-def test_every_file_is_written_and_the_rows_agree(written, record: RunRecord) -> None:
+def test_every_file_is_written_and_the_rows_agree(written: tuple[Path, dict[str, Any]], record: RunRecord) -> None:
     out, metrics = written
     assert {path.name for path in out.iterdir()} == FILES
     assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
@@ -95,7 +97,7 @@ def test_every_file_is_written_and_the_rows_agree(written, record: RunRecord) ->
 
 
 def test_evaluating_the_written_trajectory_gives_the_runs_own_figures(
-    tmp_path: Path, written, truth: Trajectory
+    tmp_path: Path, written: tuple[Path, dict[str, Any]], truth: Trajectory
 ) -> None:
     out, metrics = written
     write_tum(tmp_path / "truth.tum", truth)
@@ -105,7 +107,9 @@ def test_evaluating_the_written_trajectory_gives_the_runs_own_figures(
 
 
 @pytest.mark.parametrize("frames", [0, 3])
-def test_a_run_that_never_initialised_says_so(truth: Trajectory, frame_at, frames: int) -> None:
+def test_a_run_that_never_initialised_says_so(
+    truth: Trajectory, frame_at: Callable[..., FrameResult], frames: int
+) -> None:
     record = RunRecord(frames_total=9, interrupted=True)
     for i in range(frames):
         record.add(frame_at(i * 50_000_000, status=VioStatus.INITIALISING, reason="waiting for motion"))
@@ -124,7 +128,7 @@ def test_a_run_without_any_frame_is_written_whole(tmp_path: Path, truth: Traject
     assert (tmp_path / "trajectory.tum").read_bytes() == b""
 
 
-def test_a_single_pose_has_no_error_but_a_report(truth: Trajectory, frame_at) -> None:
+def test_a_single_pose_has_no_error_but_a_report(truth: Trajectory, frame_at: Callable[..., FrameResult]) -> None:
     record = RunRecord(frames_total=1)
     record.add(frame_at(int(truth.stamps_ns[0])))
     assert compare(record, truth) is None
@@ -142,7 +146,7 @@ def test_peak_memory_is_at_least_what_is_held() -> None:
     assert held.nbytes / 1e6 < peak_rss_mb() < 100_000
 
 
-def test_time_counts_from_the_records_creation(frame_at) -> None:
+def test_time_counts_from_the_records_creation(frame_at: Callable[..., FrameResult]) -> None:
     record = RunRecord(frames_total=2)
     record._started = (record._started[0] - 2.0, record._started[1] - 1.0)
     for stamp in (0, 6_000_000_000):
@@ -167,7 +171,7 @@ def test_an_hour_of_frames_takes_little_memory() -> None:
 
 
 def test_results_of_another_run_are_replaced_together(
-    written, record: RunRecord, truth: Trajectory, tmp_path: Path
+    written: tuple[Path, dict[str, Any]], record: RunRecord, truth: Trajectory, tmp_path: Path
 ) -> None:
     shutil.copytree(written[0], tmp_path, dirs_exist_ok=True)
     for name in ("map.png", "own.txt"):  # the other run had loops; a user's file
@@ -178,9 +182,13 @@ def test_results_of_another_run_are_replaced_together(
 
 
 def test_where_not_all_can_be_written_the_results_before_stay_and_the_new_ones_are_beside(
-    written, record: RunRecord, truth: Trajectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    written: tuple[Path, dict[str, Any]],
+    record: RunRecord,
+    truth: Trajectory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuse(out, page) -> None:
+    def refuse(out: Path, page: str) -> None:
         raise DataError(f"cannot write {out}/trajectory.png: No space left on device")
 
     out = tmp_path / "out"

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from letvins_ros.errors import ConfigError
-from letvins_ros.evaluation.suite import Configuration, Source, Tolerance, load_suite
+from letvins_ros.evaluation.suite import Configuration, Source, Suite, Tolerance, load_suite
 
 FULL = """
 sources:
@@ -22,18 +23,18 @@ tolerance:
 
 
 @pytest.fixture
-def load(tmp_path: Path):
+def load(tmp_path: Path) -> Callable[[str], Suite]:
     (tmp_path / "data" / "clip").mkdir(parents=True)
     (tmp_path / "lk.yaml").touch()
 
-    def load(text):
+    def load(text: str) -> Suite:
         (tmp_path / "suite.yaml").write_text(text)
         return load_suite(tmp_path / "suite.yaml")
 
     return load
 
 
-def test_every_key_of_a_suite_is_read(load, tmp_path: Path) -> None:
+def test_every_key_of_a_suite_is_read(load: Callable[[str], Suite], tmp_path: Path) -> None:
     suite = load(FULL)
     assert suite.sources == (
         Source("clip", tmp_path / "data" / "clip"),
@@ -47,7 +48,7 @@ def test_every_key_of_a_suite_is_read(load, tmp_path: Path) -> None:
     assert suite.tolerance["coverage"] == Tolerance()
 
 
-def test_a_suite_of_sources_alone_runs_the_defaults_three_times(load) -> None:
+def test_a_suite_of_sources_alone_runs_the_defaults_three_times(load: Callable[[str], Suite]) -> None:
     suite = load("sources: [{name: clip, path: data/clip}]")
     assert suite.configurations == (Configuration("default"),)
     assert (suite.repeats, suite.baseline) == (3, None)
@@ -100,7 +101,7 @@ def test_a_suite_of_sources_alone_runs_the_defaults_three_times(load) -> None:
         ),
     ],
 )
-def test_a_mistake_is_named_by_its_key_in_one_line(load, text, message: str) -> None:
+def test_a_mistake_is_named_by_its_key_in_one_line(load: Callable[[str], Suite], text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(text)
     assert message in str(caught.value)

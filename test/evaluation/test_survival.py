@@ -7,10 +7,9 @@ from letvins_ros.evaluation.survival import AFTER, ALIVE, CELLS, Survival
 from letvins_ros.types import FrameTracks
 
 
-def tracks(ids, uv, ages=None) -> FrameTracks:
-    uv = np.array(uv, np.float32).reshape(-1, 2)
-    ages = np.zeros(len(ids), np.int32) if ages is None else np.array(ages, np.int32)
-    return FrameTracks(0, np.array(ids, np.int64), uv[None], ages)
+def tracks(ids: list[int], uv: list[list[float]], ages: list[int] | None = None) -> FrameTracks:
+    left = np.array(uv, np.float32).reshape(1, -1, 2)
+    return FrameTracks(0, np.array(ids, np.int64), left, np.array(ages or [0] * len(ids), np.int32))
 
 
 def test_each_cell_tells_the_share_of_its_features_alive_some_frames_later() -> None:
@@ -31,7 +30,7 @@ def test_each_cell_tells_the_share_of_its_features_alive_some_frames_later() -> 
 
 
 @pytest.mark.parametrize("count", [0, 1, AFTER])
-def test_a_sequence_too_short_has_no_share_but_a_figure(count) -> None:
+def test_a_sequence_too_short_has_no_share_but_a_figure(count: int) -> None:
     survival = Survival(160, 100)
     for _ in range(count):
         survival.add(tracks([], []))

@@ -17,7 +17,7 @@ ROW = "1403636580.838555648 1 2 3 0 0 0 1\n"
 
 
 @pytest.mark.parametrize("stamp_ns", [0, 1, 999_999_999, -5, START_NS, START_NS + 1, 2**63 - 1])
-def test_a_stamp_survives_as_text_to_the_nanosecond(stamp_ns) -> None:
+def test_a_stamp_survives_as_text_to_the_nanosecond(stamp_ns: int) -> None:
     assert to_nanoseconds([Decimal(tr.stamp_text(stamp_ns))], integers=False) == (np.array([stamp_ns]), "s")
 
 
@@ -29,7 +29,9 @@ def test_exponents_and_surplus_digits_are_read_as_stamps(tmp_path: Path, text: s
 
 @pytest.mark.parametrize(("unit", "factor"), [("ns", 1), ("us", 10**3), ("ms", 10**6)])
 @pytest.mark.parametrize("form", ["{}", "{}.0", "{:.12e}"])
-def test_stamps_in_other_units_are_known_by_their_size_and_noted(tmp_path: Path, unit: str, factor, form: str) -> None:
+def test_stamps_in_other_units_are_known_by_their_size_and_noted(
+    tmp_path: Path, unit: str, factor: int, form: str
+) -> None:
     stamps = [(START_NS // 10**9 * 10**9 + i * 50_000_000) // factor for i in range(3)]
     texts = [form.format(float(stamp) if "e" in form else stamp) for stamp in stamps]
     (tmp_path / "a.tum").write_text("".join(f"{text} 1 2 3 0 0 0 1\n" for text in texts))
@@ -44,10 +46,10 @@ def test_stamps_that_count_nanoseconds_from_zero_are_known_by_their_step(tmp_pat
     assert tr.read_tum(tmp_path / "a.tum").stamps_ns.tolist() == [i * 50_000_000 for i in range(4)]
 
 
-def test_poses_between_those_of_a_trajectory_are_interpolated_over_short_gaps_only(truth: Trajectory):
+def test_poses_between_those_of_a_trajectory_are_interpolated_over_short_gaps_only(truth: Trajectory) -> None:
     rate, speed = np.array([0.2, -0.1, 0.5]), np.array([1.0, 2.0, -0.5])
 
-    def at(seconds):
+    def at(seconds: np.ndarray) -> Trajectory:
         return tr.from_poses(
             [int(s * 1e9) for s in seconds],
             geometry.transform(geometry.exp_so3(np.outer(seconds, rate)), np.outer(seconds, speed)),
@@ -99,7 +101,7 @@ def test_rows_are_sorted_and_repeated_stamps_dropped(tmp_path: Path) -> None:
         ("# nothing\n", "a.tum holds no poses"),
     ],
 )
-def test_a_faulty_file_is_named_with_its_row(tmp_path: Path, text, message: str) -> None:
+def test_a_faulty_file_is_named_with_its_row(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.tum").write_text(text)
     with pytest.raises(DataError) as caught:
         tr.read_tum(tmp_path / "a.tum")
@@ -112,13 +114,13 @@ def test_a_missing_file_is_a_data_error(tmp_path: Path) -> None:
         tr.read_tum(tmp_path / "none.tum")
 
 
-def _at(stamps_ns) -> Trajectory:
+def _at(stamps_ns: np.ndarray) -> Trajectory:
     n = len(stamps_ns)
     return Trajectory(np.sort(np.asarray(stamps_ns, np.int64)), np.zeros((n, 3)), np.tile([0.0, 0, 0, 1], (n, 1)))
 
 
 @pytest.mark.parametrize("sizes", [(0, 0), (0, 5), (1, 1), (2, 1), (1, 2), (50, 7), (7, 50), (50, 50)])
-def test_association_equals_brute_force(sizes) -> None:
+def test_association_equals_brute_force(sizes: tuple[int, int]) -> None:
     rng = np.random.default_rng(sum(sizes))
     a, b = (_at(rng.choice(200, size, replace=False)) for size in sizes)
     few, many = (a, b) if len(b) > len(a) else (b, a)

@@ -4,6 +4,7 @@
 import tempfile
 from functools import cache
 from pathlib import Path
+from random import Random
 
 import numpy as np
 
@@ -17,7 +18,7 @@ JSON = (*mutations.TEXT, mutations.renumber, mutations.nest)
 
 
 @cache
-def good(style):
+def good(style: str) -> tuple[dict[str, bytes], Path]:
     """Files by name, and which is the one to read."""
     writer, coefficients, cameras, *_ = styles.STYLES[style]
     with tempfile.TemporaryDirectory() as folder:
@@ -26,7 +27,7 @@ def good(style):
         return {str(file.relative_to(folder)): file.read_bytes() for file in found}, path.relative_to(folder)
 
 
-def damage_calibration(folder, rng):
+def damage_calibration(folder: Path, rng: Random) -> Path:
     files, name = good(rng.choice(list(styles.STYLES)))
     damaged = rng.choice(sorted(files))
     for file, data in files.items():
@@ -36,7 +37,7 @@ def damage_calibration(folder, rng):
     return folder / name
 
 
-def use_calibration(path) -> None:
+def use_calibration(path: Path) -> None:
     """Read, and used at a point and a pixel."""
     for mounted in read_calibration(path).rig.cameras:
         camera = mounted.camera

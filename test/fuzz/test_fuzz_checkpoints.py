@@ -5,11 +5,13 @@ import io
 import zipfile
 from functools import cache
 from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from . import mutations
-from .survival_check import FILES, survives
+from .survival_check import FILES, Damage, Reader, survives
 
 torch = pytest.importorskip("torch")
 fabric_library = pytest.importorskip("lightning_fabric")
@@ -17,15 +19,18 @@ fabric_library = pytest.importorskip("lightning_fabric")
 from letvins_ros.weights import load_weights  # noqa: E402
 from training.checkpoints import resume, save_last  # noqa: E402
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 CONFIG = {"recipe": "a", "optimizer": "sgd", "weight_decay": 0.0, "schedule": "none", "lr": 0.1, "steps": 9}
 
 
 @cache
-def fabric():
+def fabric() -> "Fabric":
     return fabric_library.Fabric(accelerator="cpu")
 
 
-def state():
+def state() -> dict[str, Any]:
     """The objects of a run, as they are before its first step."""
     model = torch.nn.Linear(3, 2)
     return {"model": model, "optimizer": torch.optim.SGD(model.parameters(), 0.1), "step": 3, "config": CONFIG}
@@ -38,7 +43,7 @@ def published() -> bytes:
     return stream.getvalue()
 
 
-def damaged(data, rng) -> bytes:
+def damaged(data: bytes, rng: Random) -> bytes:
     """The file as bytes, or what is pickled in it, in a sound archive."""
     if rng.random() < 0.3:
         return mutations.mutate(data, rng, mutations.BINARY)
@@ -51,22 +56,22 @@ def damaged(data, rng) -> bytes:
     return stream.getvalue()
 
 
-def damage_published(folder, rng):
+def damage_published(folder: Path, rng: Random) -> Path:
     (folder / "a.pth").write_bytes(damaged(published(), rng))
     return folder / "a.pth"
 
 
-def damage_run(folder, rng):
+def damage_run(folder: Path, rng: Random) -> Path:
     save_last(fabric(), folder, state())
     (folder / "last.ckpt").write_bytes(damaged((folder / "last.ckpt").read_bytes(), rng))
     return folder / "last.ckpt"
 
 
-def resume_run(path) -> None:
+def resume_run(path: Path) -> None:
     resume(fabric(), str(path), state(), CONFIG)
 
 
 @pytest.mark.parametrize(("damage", "use"), [(damage_published, load_weights), (damage_run, resume_run)])
-def test_damaged_checkpoints_are_refused_or_can_be_used(damage, use, tmp_path: Path) -> None:
+def test_damaged_checkpoints_are_refused_or_can_be_used(damage: Damage, use: Reader, tmp_path: Path) -> None:
     counts = survives(damage, use, tmp_path, files=max(FILES // 2, 20))  # torch takes its time
     assert counts["read"] and counts["refused"]

@@ -2,6 +2,7 @@
 import tempfile
 from functools import cache
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 
 import cv2
@@ -11,16 +12,17 @@ import pytest
 from letvins_ros.datasets.images import open_images
 from letvins_ros.datasets.ros_image import ENCODINGS, ImageDecoder
 from letvins_ros.image_files import read_image
+from letvins_ros.types import ImageFrame
 
 from . import mutations
-from .survival_check import survives
+from .survival_check import Damage, Reader, survives
 
 COLOR = np.kron(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
 DEEP = COLOR.astype(np.uint16) * 257
 
 
 @cache
-def images():
+def images() -> list[bytes]:
     made = [cv2.imencode(s, COLOR)[1].tobytes() for s in (".png", ".jpg", ".bmp", ".webp", ".tif", ".ppm")]
     made += [cv2.imencode(s, COLOR[..., 0])[1].tobytes() for s in (".png", ".jpg", ".bmp", ".pgm")]
     return [*made, *(cv2.imencode(s, DEEP)[1].tobytes() for s in (".png", ".tif"))]
@@ -39,26 +41,26 @@ def videos() -> list[bytes]:
     return made
 
 
-def damage_image(folder, rng):
+def damage_image(folder: Path, rng: Random) -> Path:
     (folder / "0.png").write_bytes(mutations.mutate(rng.choice(images()), rng, mutations.BINARY))
     return folder / "0.png"
 
 
-def damage_video(folder, rng):
+def damage_video(folder: Path, rng: Random) -> Path:
     (folder / "0.avi").write_bytes(mutations.mutate(rng.choice(videos()), rng, mutations.BINARY))
     return folder / "0.avi"
 
 
-def read_file(path) -> None:
+def read_file(path: Path) -> None:
     for flags in (cv2.IMREAD_GRAYSCALE, cv2.IMREAD_COLOR_RGB, cv2.IMREAD_UNCHANGED):
         read_image(path, flags)
 
 
-def read_recording(path):
+def read_recording(path: Path) -> list[ImageFrame]:
     return list(open_images(path if path.suffix == ".avi" else path.parent).frames())
 
 
-def damage_message(folder, rng):
+def damage_message(folder: Path, rng: Random) -> Path:
     """The fields of an Image, whose height, width and step are often near what fits."""
     data = rng.randbytes(rng.choice((0, 1, 7, 48, 3072, 9216)))
     numbers = [rng.choice((0, 1, 2, 3, 7, 48, 64, 192, 2**31, 2**32 - 1)) for _ in range(3)]
@@ -67,14 +69,14 @@ def damage_message(folder, rng):
     return folder / "message"
 
 
-def read_message(path) -> None:
+def read_message(path: Path) -> None:
     data, encoding, height, width, step, big = eval(path.read_text())
     message = SimpleNamespace(data=data, encoding=encoding, height=height, width=width, step=step, is_bigendian=big)
     for color in (False, True):
         ImageDecoder(color).decode(message)
 
 
-def read_compressed(path) -> None:
+def read_compressed(path: Path) -> None:
     for color in (False, True):
         ImageDecoder(color).decode(SimpleNamespace(format="png", data=path.read_bytes()))
 
@@ -89,5 +91,5 @@ def read_compressed(path) -> None:
         (damage_message, read_message),
     ],
 )
-def test_damaged_images_harm_nobody(damage, read, tmp_path: Path) -> None:
+def test_damaged_images_harm_nobody(damage: Damage, read: Reader, tmp_path: Path) -> None:
     assert survives(damage, read, tmp_path)["read"]

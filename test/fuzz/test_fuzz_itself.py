@@ -14,35 +14,35 @@ import pytest
 from letvins_ros.errors import DataError
 
 from . import mutations
-from .survival_check import survives
+from .survival_check import Reader, survives
 
 TEXT = b"a: 1.5\nb: [2, -3e4]\nname: left camera\n"
 ALL: list[Any] = sorted({*mutations.BINARY, *mutations.YAML}, key=lambda way: way.__name__)
 
 
-def damage(folder, rng):
+def damage(folder: Path, rng: Random) -> Path:
     (folder / "file").write_bytes(bytes([rng.randrange(256)]))
     return folder / "file"
 
 
-def read_some(path) -> None:
+def read_some(path: Path) -> None:
     if path.read_bytes()[0] % 2:
         raise DataError(f"{path}: odd")
 
 
-def raise_other(path) -> None:
+def raise_other(path: Path) -> None:
     raise KeyError(path.name)
 
 
-def hang(path) -> None:
+def hang(path: Path) -> None:
     time.sleep(20)
 
 
-def die(path) -> None:
+def die(path: Path) -> None:
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
-def take_memory(path) -> None:
+def take_memory(path: Path) -> None:
     assert np.ones(150_000_000).sum() > 0
 
 
@@ -60,13 +60,13 @@ def test_reading_and_refusing_are_counted(tmp_path: Path) -> None:
         (take_memory, r"seed 0: memory 1\d\d\d MB"),
     ],
 )
-def test_what_no_reader_may_do_is_told(reader, told: str, tmp_path: Path) -> None:
+def test_what_no_reader_may_do_is_told(reader: Reader, told: str, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=told):
         survives(damage, reader, tmp_path, files=1, limit_s=0.5 if reader is hang else 10.0)
 
 
 @pytest.mark.parametrize("way", ALL, ids=lambda way: way.__name__)
-def test_every_mutation_changes_a_file_and_can_be_repeated(way) -> None:
+def test_every_mutation_changes_a_file_and_can_be_repeated(way: mutations.Mutation) -> None:
     made = [way(TEXT, Random(seed)) for seed in range(50)]
     assert made == [way(TEXT, Random(seed)) for seed in range(50)]
     assert sum(one != TEXT for one in made) > 25

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -42,7 +43,7 @@ needs_ros = pytest.mark.skipif(
 class Started:
     """A `letvins` command, known with all its children by a word in their environment."""
 
-    def __init__(self, folder, *arguments, **env) -> None:
+    def __init__(self, folder: Path, *arguments: object, **env: str) -> None:
         self._word = f"KILLED_TEST={os.getpid()}-{time.monotonic_ns()}"
         name, value = self._word.split("=")
         paths = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
@@ -75,10 +76,10 @@ class Started:
         left_after(LONGEST_S, lambda: [self.process.pid] * (self.process.poll() is None))
         return self.process.wait(timeout=0)
 
-    def said(self):
+    def said(self) -> str:
         return self._log.read_text()
 
-    def kill(self, victim, after_s) -> bool:
+    def kill(self, victim: str, after_s: float) -> bool:
         """Kill one once it is there and so much time has passed; whether there was anything to kill."""
         time.sleep(max(self.began + after_s - time.monotonic(), 0))
         while victim not in self.family():
@@ -88,7 +89,7 @@ class Started:
         os.kill(self.family()[victim], signal.SIGKILL)
         return True
 
-    def left_after(self, seconds):
+    def left_after(self, seconds: float) -> Collection[int]:
         """Who is still there."""
         return left_after(seconds, lambda: self.family().values())
 
@@ -101,7 +102,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(recording: Path, tmp_path_factory: pytest.TempPathFactory):
+def whole(recording: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[float, Path]:
     """Seconds that a run takes, and the map it saves."""
     folder = tmp_path_factory.mktemp("whole")
     run = Started(folder, *run_into(recording, folder))
@@ -109,11 +110,11 @@ def whole(recording: Path, tmp_path_factory: pytest.TempPathFactory):
     return time.monotonic() - run.began, folder / "a.map"
 
 
-def run_into(recording, folder):
+def run_into(recording: Path, folder: Path) -> tuple[object, ...]:
     return "run", recording, "--duration", 1, "-o", folder / "out", "--set", f"loop.save_map={folder / 'a.map'}"
 
 
-def check_complete(folder):
+def check_complete(folder: Path) -> set[str]:
     """Every file that is there can be read to its end."""
     for path in folder.glob("[!.]*"):
         if path.suffix == ".json":
@@ -132,7 +133,7 @@ def check_complete(folder):
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("victim", ["letvins", "loops"] if MANY else ["loops"])
 def test_a_killed_process_of_a_run_is_told_and_leaves_whole_files(
-    victim, moment, recording: Path, whole, tmp_path: Path
+    victim: str, moment: float, recording: Path, whole: tuple[float, Path], tmp_path: Path
 ) -> None:
     seconds, old = whole
     (tmp_path / "a.map").write_bytes(old.read_bytes())
@@ -154,7 +155,7 @@ def test_a_killed_process_of_a_run_is_told_and_leaves_whole_files(
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("victim", ["letvins", *NODES] if MANY else ["letvins", "record"])
 def test_a_killed_process_of_a_system_is_told_and_leaves_nobody_behind(
-    victim, moment, recording: Path, tmp_path: Path
+    victim: str, moment: float, recording: Path, tmp_path: Path
 ) -> None:
     out = ("--record", tmp_path / "bag", "--save-map", tmp_path / "a.map")
     up = Started(tmp_path, "up", "--dataset", recording, *out, ROS_DOMAIN_ID=str(own_domain()))

@@ -7,7 +7,7 @@ Processor time is compared, as the clock also counts what other programs do.
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from letvins_ros.evaluation.run_metrics import compare, run_metrics
 from letvins_ros.pipeline import RunOptions, run_dataset
 from letvins_ros.selftest.recording import SMALL_RIG
 from letvins_ros.simulation import Equipment, Simulation
+from letvins_ros.simulation.motion import MotionProfile
 from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
 from letvins_ros.types import ImageFrame, ImuSamples, Trajectory
 
@@ -32,7 +33,7 @@ EVERY = 200  # frames between looks at memory and processor time
 MORE_MB, SLOWER = 20.0, 1.2  # what the last quarter may take more than the second one
 
 
-def standing(motion, room, duration_s, rng) -> SplineTrajectory:
+def standing(motion: MotionProfile, room: np.ndarray, duration_s: float, rng: np.random.Generator) -> SplineTrajectory:
     """In one place of the hall."""
     place = np.array([1.0, 0.5, 1.5, 0.3, 0.02, 0.01])
     return SplineTrajectory.from_control(np.tile(place, (len(control_times(duration_s)), 1)), duration_s)
@@ -41,7 +42,9 @@ def standing(motion, room, duration_s, rng) -> SplineTrajectory:
 class Rounds:
     """A Dataset: the same round again and again, rendered once."""
 
-    def __init__(self, rounds) -> None:
+    gnss = None
+
+    def __init__(self, rounds: int) -> None:
         flight = Simulation("hall", ROUND_S, 0, Equipment(SMALL_RIG))
         self.name, self.rig, self.report = "rounds", flight.rig, ReadReport()
         self._image = cache(flight.image)
@@ -57,12 +60,12 @@ class Rounds:
     def __len__(self) -> int:
         return len(self.stamps_ns)
 
-    def frames(self, start_s=0.0, duration_s=None) -> Iterator[ImageFrame]:
+    def frames(self, start_s: float = 0.0, duration_s: float | None = None) -> Iterator[ImageFrame]:
         for i, stamp_ns in enumerate(self.stamps_ns.tolist()):
             yield ImageFrame(stamp_ns, tuple(self._image(i % self._frames, camera) for camera in range(2)))
 
 
-def resident_mb(pid) -> float:
+def resident_mb(pid: int | str) -> float:
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
 
@@ -74,10 +77,10 @@ def children() -> list[str]:
 class Taken:
     """What a run has taken: by quarters MB of it and of its loops, CPU ms a frame, ms of a keyframe's loops."""
 
-    def __init__(self, flight) -> None:
+    def __init__(self, flight: Rounds) -> None:
         taken = [[resident_mb("self"), 0.0, time.process_time()]]
 
-        def note(done, total) -> None:
+        def note(done: int, total: int) -> None:
             if done % EVERY == 0:
                 taken.append([resident_mb("self"), sum(map(resident_mb, children())), time.process_time()])
 
@@ -117,6 +120,6 @@ def test_in_an_hour_of_standing_nothing_moves_or_grows(monkeypatch: pytest.Monke
     assert taken.metrics["ate_rmse_m"] < 0.005
 
 
-def quarters(values):
+def quarters(values: Sequence[float] | np.ndarray) -> list[float]:
     """Medians of four parts."""
     return [round(float(np.median(part)), 1) for part in np.array_split(values, 4)]

@@ -2,6 +2,7 @@
 import tempfile
 from functools import cache
 from pathlib import Path
+from random import Random
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def good_map() -> bytes:
         return Path(folder, "a.map").read_bytes()
 
 
-def damage_map(folder, rng):
+def damage_map(folder: Path, rng: Random) -> Path:
     """The header as a text, the numbers, or the file as bytes."""
     data = good_map()
     size = int.from_bytes(data[:8], "little")
@@ -45,7 +46,7 @@ def damage_map(folder, rng):
     return folder / "a.map"
 
 
-def use_map(path) -> None:
+def use_map(path: Path) -> None:
     """All that is done with a map: shown, exported, saved, solved, and places found in it."""
     places, info = load_map(path)
     facts(path, places, info)

@@ -6,6 +6,7 @@ import re
 import sys
 from functools import partial
 from pathlib import Path
+from random import Random
 from unittest.mock import patch
 
 import pytest
@@ -22,7 +23,7 @@ from . import test_fuzz_recordings as recordings
 from . import test_fuzz_settings as settings
 from . import test_fuzz_training_files as training_files
 from . import test_fuzz_weights as weights
-from .survival_check import FILES, survives
+from .survival_check import FILES, Damage, survives
 
 READERS = {
     "folders": (recordings.damage_folder, recordings.read_recording),
@@ -43,7 +44,7 @@ READERS = {
 }
 
 
-def put_pipe(damage, folder, rng):
+def put_pipe(damage: Damage, folder: Path, rng: Random) -> Path:
     """One of the files that would be damaged otherwise."""
     with patch.object(mutations, "mutate", lambda data, rng, ways: data):
         path = damage(folder, rng)
@@ -54,7 +55,7 @@ def put_pipe(damage, folder, rng):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_named_pipe_is_refused_or_left_out_and_not_waited_for(name, tmp_path: Path) -> None:
+def test_a_named_pipe_is_refused_or_left_out_and_not_waited_for(name: str, tmp_path: Path) -> None:
     damage, read = READERS[name]
     files = FILES // 2 if name in ("folders", "calibrations", "models") else 3  # those have several
     survives(partial(put_pipe, damage), read, tmp_path, files=files, limit_s=2.0)

@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from ..datasets import bag_making as making
 from ..datasets import listed_layouts
 from ..datasets import recording_layouts as layouts
 from . import mutations
-from .survival_check import survives
+from .survival_check import Damage, Reader, survives
 
 TEXTS = (".csv", ".yaml", ".txt", ".tum")
 FOLDERS = {
@@ -45,20 +46,20 @@ BAGS = {
 
 
 @cache
-def _home():
+def _home() -> tuple[tempfile.TemporaryDirectory[str], Path]:
     folder = tempfile.TemporaryDirectory()
     return folder, Path(folder.name)
 
 
 @cache
-def recording(name):
+def recording(name: str) -> tuple[Path, Path]:
     """A good recording of the format, and the folder in which all of it lies."""
     folder = _home()[1] / name.replace(" ", "-")
     return folder, FOLDERS[name](folder).path
 
 
 @cache
-def bag(name):
+def bag(name: str) -> tuple[str, bytes]:
     """The bytes of a bag with everything that is read in one, and the name of its file."""
     kind, prepare = BAGS[name]
     records = making.stereo_imu(seconds=0.5)
@@ -74,7 +75,7 @@ def bag(name):
     return file.name, file.read_bytes()
 
 
-def damage_folder(folder, rng):
+def damage_folder(folder: Path, rng: Random) -> Path:
     """One file of a recording, rather a text than an image; it may also be missing or empty."""
     whole, path = recording(rng.choice(list(FOLDERS)))
     copy = folder / "r"
@@ -96,13 +97,13 @@ def damage_folder(folder, rng):
     return copy / path.relative_to(whole)
 
 
-def damage_bag(folder, rng):
+def damage_bag(folder: Path, rng: Random) -> Path:
     name, data = bag(rng.choice(list(BAGS)))
     (folder / name).write_bytes(mutations.mutate(data, rng, mutations.BINARY))
     return folder / name
 
 
-def read_recording(path) -> None:
+def read_recording(path: Path) -> None:
     dataset = open_dataset(path)
     frames = list(dataset.frames())
     assert 0 < len(frames) <= len(dataset)
@@ -111,7 +112,7 @@ def read_recording(path) -> None:
 
 
 @cache
-def trajectory():
+def trajectory() -> Path:
     stamps = [1_403_636_580_000_000_000 + i * 50_000_000 for i in range(60)]
     turns = geometry.exp_so3(np.outer(np.arange(60), [0.01, 0.02, 0.03]))
     T = geometry.transform(turns, np.outer(np.arange(60), [0.1, 0.0, 0.02]))
@@ -119,13 +120,13 @@ def trajectory():
     return _home()[1] / "good.tum"
 
 
-def damage_trajectory(folder, rng):
+def damage_trajectory(folder: Path, rng: Random) -> Path:
     path = folder / rng.choice(("a.tum", "a.csv"))
     path.write_bytes(mutations.mutate(trajectory().read_bytes(), rng, mutations.TEXT))
     return path
 
 
-def compare_trajectory(path) -> None:
+def compare_trajectory(path: Path) -> None:
     if path.suffix == ".csv":
         read_reference(path)
         return
@@ -138,6 +139,6 @@ def compare_trajectory(path) -> None:
     [(damage_folder, read_recording), (damage_bag, read_recording), (damage_trajectory, compare_trajectory)],
     ids=["folders", "bags", "trajectories"],
 )
-def test_damaged_recordings_are_read_or_refused(damage, read, tmp_path: Path) -> None:
+def test_damaged_recordings_are_read_or_refused(damage: Damage, read: Reader, tmp_path: Path) -> None:
     counts = survives(damage, read, tmp_path)
     assert counts["read"] and counts["refused"]

@@ -4,6 +4,7 @@
 import json
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,14 +16,14 @@ from letvins_ros.evaluation.regression import benchmark_table, read_rows, summar
 from letvins_ros.evaluation.suite import load_suite
 
 from . import mutations
-from .survival_check import survives
+from .survival_check import Damage, Reader, survives
 
 ROOT = Path(__file__).parents[2]
 JSON = (*mutations.TEXT, mutations.renumber, mutations.nest)
 
 
 @cache
-def configurations():
+def configurations() -> list[bytes]:
     files = [*(ROOT / "config").glob("*/*.yaml"), *(ROOT / "training" / "configs").glob("*.yaml")]
     return [to_yaml(Config()).encode(), *(path.read_bytes() for path in files if path.parent.name != "benchmark")]
 
@@ -44,32 +45,32 @@ def baseline() -> bytes:
     return json.dumps({"rows": summarise(plan, runs, old)}, indent=1).encode()
 
 
-def damage_configuration(folder, rng):
+def damage_configuration(folder: Path, rng: Random) -> Path:
     (folder / "a.yaml").write_bytes(mutations.mutate(rng.choice(configurations()), rng, mutations.YAML))
     return folder / "a.yaml"
 
 
-def use_configuration(path) -> None:
+def use_configuration(path: Path) -> None:
     config = load_config(path)
     assert yaml.safe_load(to_yaml(config))
 
 
-def damage_suite(folder, rng):
+def damage_suite(folder: Path, rng: Random) -> Path:
     (folder / "suite.yaml").write_bytes(mutations.mutate(suite(), rng, mutations.YAML))
     return folder / "suite.yaml"
 
 
-def use_suite(path) -> None:
+def use_suite(path: Path) -> None:
     plan = load_suite(path)
     summarise(plan, [], None)
 
 
-def damage_baseline(folder, rng):
+def damage_baseline(folder: Path, rng: Random) -> Path:
     (folder / "benchmark.json").write_bytes(mutations.mutate(baseline(), rng, JSON))
     return folder / "benchmark.json"
 
 
-def use_baseline(path) -> None:
+def use_baseline(path: Path) -> None:
     """Shown, and compared with."""
     benchmark_table(path.parent)
     runs = [{"source": "hall", "configuration": "default", "metrics": {"ate_rmse_m": 0.03, "coverage": 1.0}}]
@@ -84,6 +85,6 @@ def use_baseline(path) -> None:
         (damage_baseline, use_baseline),
     ],
 )
-def test_damaged_settings_are_refused_or_can_be_used(damage, use, tmp_path: Path) -> None:
+def test_damaged_settings_are_refused_or_can_be_used(damage: Damage, use: Reader, tmp_path: Path) -> None:
     counts = survives(damage, use, tmp_path)
     assert counts["read"] and counts["refused"]

@@ -5,6 +5,7 @@ import io
 import struct
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from training.data.megadepth import usable_pairs
 from training.data.scene_info import SceneInfo, read_scene_info, write_scene_info
 
 from . import mutations
-from .survival_check import survives
+from .survival_check import Damage, Reader, survives
 
 
 @cache
-def text_model():
+def text_model() -> dict[str, bytes]:
     rng = np.random.default_rng(0)
     images = [
         f"{i} 0.99 0.01 0.02 0.03 0.5 -0.2 1.5 1 photo_{i}.jpg\n"
@@ -36,7 +37,7 @@ def text_model():
 
 
 @cache
-def binary_model():
+def binary_model() -> dict[str, bytes]:
     cameras = struct.pack("<QiiQQ4d", 1, 1, 1, 640, 480, 500, 500, 320, 240)
     images = struct.pack("<Q", 3)
     for i in range(3):
@@ -48,7 +49,7 @@ def binary_model():
     return {"cameras.bin": cameras, "images.bin": images, "points3D.bin": points}
 
 
-def damage_model(folder, rng):
+def damage_model(folder: Path, rng: Random) -> Path:
     """One file of a model, as text or binary."""
     files = dict(rng.choice((text_model, binary_model))())
     name = rng.choice(list(files))
@@ -59,20 +60,20 @@ def damage_model(folder, rng):
     return folder
 
 
-def use_model(folder) -> None:
+def use_model(folder: Path) -> None:
     views = read_model(folder)
     for view in views[:5]:
         assert np.isfinite(view.K).all() and np.isfinite(view.T_cam_world).all() and np.isfinite(view.depth).all()
         overlap(views[0], view)
 
 
-def damage_depth_map(folder, rng):
+def damage_depth_map(folder: Path, rng: Random) -> Path:
     content = b"4&3&1&" + np.ones(12, "<f4").tobytes()
     (folder / "depth.bin").write_bytes(mutations.mutate(content, rng, (*mutations.BINARY, mutations.renumber)))
     return folder / "depth.bin"
 
 
-def damage_scene(folder, rng):
+def damage_scene(folder: Path, rng: Random) -> Path:
     """An archive of plain arrays, or one with pickled ones as LoFTR's are."""
     paths = ["a.jpg", "b.jpg", None]
     pairs = np.array([[0, 1], [1, 0]])
@@ -92,11 +93,11 @@ def damage_scene(folder, rng):
     return folder / "scene.npz"
 
 
-def use_scene(path) -> None:
+def use_scene(path: Path) -> None:
     usable_pairs(read_scene_info(path))
 
 
-def damage_array(folder, rng):
+def damage_array(folder: Path, rng: Random) -> Path:
     stream = io.BytesIO()
     np.save(stream, np.arange(24, dtype=np.float32).reshape(4, 6))
     content = mutations.mutate(stream.getvalue(), rng, (*mutations.BINARY, mutations.renumber, mutations.retext))
@@ -113,6 +114,6 @@ def damage_array(folder, rng):
         (damage_array, read_array),
     ],
 )
-def test_damaged_training_files_are_refused_or_can_be_used(damage, use, tmp_path: Path) -> None:
+def test_damaged_training_files_are_refused_or_can_be_used(damage: Damage, use: Reader, tmp_path: Path) -> None:
     counts = survives(damage, use, tmp_path)
     assert counts["read"] and counts["refused"]

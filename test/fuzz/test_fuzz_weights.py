@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from functools import cache
 from pathlib import Path
+from random import Random
 
 import numpy as np
 from safetensors.numpy import save
@@ -13,12 +14,12 @@ from .survival_check import survives
 
 
 @cache
-def files():
+def files() -> list[bytes]:
     few = save({"a.weight": np.ones((3, 2), np.float32), "a.bias": np.zeros(3, np.float16)})
     return [few, LETNET2_GRAY.read_bytes(), ORB_VLAD.read_bytes()]
 
 
-def damage_weights(folder, rng):
+def damage_weights(folder: Path, rng: Random) -> Path:
     """The header as a text, or the file as bytes."""
     data = rng.choice(files())
     size = int.from_bytes(data[:8], "little")
@@ -31,7 +32,7 @@ def damage_weights(folder, rng):
     return folder / "a.safetensors"
 
 
-def use_weights(path) -> None:
+def use_weights(path: Path) -> None:
     state = load_weights(path)
     if "a.weight" not in state and "mean" not in state:
         fold_letnet2(state, 1)

@@ -2,7 +2,9 @@
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -11,6 +13,7 @@ import openvino as ov
 import pytest
 import torch
 from openvino import opset13 as ops
+from torch import nn
 
 from letvins_ros.config import TrackerConfig
 from letvins_ros.errors import ConfigError, DataError
@@ -21,8 +24,8 @@ from letvins_ros.inference.measures import share_matched
 from letvins_ros.inference.openvino_runtime import OpenVinoRuntime, convert, open_exported
 from letvins_ros.inference.quantise import quantise
 from letvins_ros.networks import build, load
-from letvins_ros.networks.deploy import deploy
-from letvins_ros.networks.deploy_pairs import deploy_pair
+from letvins_ros.networks.deploy import Deployed, deploy
+from letvins_ros.networks.deploy_pairs import DeployedPair, deploy_pair
 from letvins_ros.networks.lightglue import Keypoints
 from letvins_ros.tracking.follower import make_follower
 from letvins_ros.weights import WeightsError, default_weights, save_weights
@@ -38,7 +41,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 SIZE = (64, 96)
 
 
-def seeded(name):
+def seeded(name: str) -> nn.Module:
     """A network whose batch norms have seen pictures, so that its maps are not flat."""
     torch.manual_seed(0)
     network = build(name, **NETWORKS[name])
@@ -53,12 +56,12 @@ def seeded(name):
 
 
 @pytest.fixture(scope="module")
-def deployed():
+def deployed() -> dict[str, Deployed]:
     return {name: deploy(seeded(name)) for name in NETWORKS}
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
     for i in range(14):
@@ -69,7 +72,9 @@ def pictures(tmp_path_factory):
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("suffix", [".onnx", ".xml", ".param"])
-def test_an_exported_network_says_what_torch_says(name, suffix, deployed, tmp_path):
+def test_an_exported_network_says_what_torch_says(
+    name: str, suffix: str, deployed: dict[str, Deployed], tmp_path: Path
+) -> None:
     needed = {".onnx": ["onnxscript"], ".param": ["pnnx", "ncnn"], ".xml": []}[suffix]
     missing = [package for package in needed if find_spec(package) is None]
     if missing:
@@ -79,13 +84,15 @@ def test_an_exported_network_says_what_torch_says(name, suffix, deployed, tmp_pa
 
 
 @pytest.mark.parametrize(("name", "suffix"), [("letnet2", ".onnx"), ("letnet2", ".xml"), ("kp2dtiny", ".xml")])
-def test_a_dynamic_one_takes_other_sizes(name, suffix, deployed, tmp_path):
+def test_a_dynamic_one_takes_other_sizes(name: str, suffix: str, deployed: dict[str, Deployed], tmp_path: Path) -> None:
     if suffix == ".onnx" and find_spec("onnxscript") is None:
         pytest.skip("onnxscript is not installed")
     assert export(deployed[name], tmp_path / f"n{suffix}", (96, 160), dynamic=True) < 1e-4
 
 
-def test_an_exported_file_runs_in_the_follower_and_refuses_other_sizes(deployed, tmp_path):
+def test_an_exported_file_runs_in_the_follower_and_refuses_other_sizes(
+    deployed: dict[str, Deployed], tmp_path: Path
+) -> None:
     export(deployed["kp2dtiny"], tmp_path / "n.xml", SIZE)
     image = np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
     maps = open_runtime("kp2dtiny", tmp_path / "n.xml")([image])[0]
@@ -99,7 +106,7 @@ def test_an_exported_file_runs_in_the_follower_and_refuses_other_sizes(deployed,
         open_exported(tmp_path / "n.xml")([np.zeros((64, 128), np.uint8)])
 
 
-def test_the_descriptor_of_a_place_comes_along_where_it_is_wanted():
+def test_the_descriptor_of_a_place_comes_along_where_it_is_wanted() -> None:
     image = np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
     with torch.no_grad():
         expected = load("kp2dtiny", default_weights("kp2dtiny"))(torch.from_numpy(image).expand(1, 3, *SIZE) / 255)
@@ -110,7 +117,7 @@ def test_the_descriptor_of_a_place_comes_along_where_it_is_wanted():
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
-def test_classes_depth_and_place_are_exported_where_they_are_wanted(suffix, tmp_path):
+def test_classes_depth_and_place_are_exported_where_they_are_wanted(suffix: str, tmp_path: Path) -> None:
     if suffix == ".onnx" and find_spec("onnxscript") is None:
         pytest.skip("onnxscript is not installed")
     torch.manual_seed(0)
@@ -119,7 +126,7 @@ def test_classes_depth_and_place_are_exported_where_they_are_wanted(suffix, tmp_
 
 
 @pytest.mark.parametrize("version", ["V2", "V3"])
-def test_further_maps_are_those_of_the_network(version):
+def test_further_maps_are_those_of_the_network(version: str) -> None:
     torch.manual_seed(0)
     network = build("kp2dtiny", version=version, depth=True).eval()
     also = deploy(network, also=("segmentation", "depth", "place"))
@@ -130,14 +137,14 @@ def test_further_maps_are_those_of_the_network(version):
             assert torch.equal(map_, getattr(network(image), name)), name
 
 
-def test_maps_that_a_network_lacks_are_named(deployed, tmp_path):
+def test_maps_that_a_network_lacks_are_named(deployed: dict[str, Deployed], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="KP2DTiny has no depth; further maps: place, segmentation"):
         export_network("kp2dtiny", tmp_path / "n.xml", None, "96x64", dynamic=False, int8=None, also="place, depth")
     with pytest.raises(ConfigError, match="LetNet2 has no place; further maps: none"):
         deploy(build("letnet2"), also=("place",))
 
 
-def test_what_has_no_descriptor_of_places_says_so(deployed, tmp_path):
+def test_what_has_no_descriptor_of_places_says_so(deployed: dict[str, Deployed], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="SuperPoint has no descriptor of places"):
         deploy(build("superpoint"), with_place=True)
     export(deployed["kp2dtiny"], tmp_path / "n.xml", SIZE)
@@ -145,7 +152,7 @@ def test_what_has_no_descriptor_of_places_says_so(deployed, tmp_path):
         open_runtime("kp2dtiny", tmp_path / "n.xml", with_place=True)
 
 
-def test_weights_of_another_export_are_refused(deployed, tmp_path):
+def test_weights_of_another_export_are_refused(deployed: dict[str, Deployed], tmp_path: Path) -> None:
     """As after a `kill -9` between the two files, or where only one of them was copied."""
     torch.manual_seed(1)
     for name, network in (("a", deployed["letnet2"]), ("b", deploy(build("letnet2", **NETWORKS["letnet2"]).eval()))):
@@ -156,7 +163,9 @@ def test_weights_of_another_export_are_refused(deployed, tmp_path):
 
 
 @pytest.mark.parametrize("limit", [1_000, 8_000])  # bytes that files may have, of the .bin and the .xml
-def test_an_export_that_does_not_fit_leaves_the_last_one(limit, deployed, tmp_path):
+def test_an_export_that_does_not_fit_leaves_the_last_one(
+    limit: int, deployed: dict[str, Deployed], tmp_path: Path
+) -> None:
     out = tmp_path / "n.xml"
     export(deployed["letnet2"], out, SIZE)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -171,7 +180,7 @@ def test_an_export_that_does_not_fit_leaves_the_last_one(limit, deployed, tmp_pa
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_an_exported_file_needs_no_torch(deployed, tmp_path):
+def test_an_exported_file_needs_no_torch(deployed: dict[str, Deployed], tmp_path: Path) -> None:
     export(deployed["kp2dtiny"], tmp_path / "n.xml", SIZE)
     code = f"""
 import sys
@@ -185,7 +194,7 @@ assert len(follower.prepare([np.zeros({SIZE}, np.uint8)])[0].keypoints.uv)
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_eight_bits_stay_close_and_differ(deployed):
+def test_eight_bits_stay_close_and_differ(deployed: dict[str, Deployed]) -> None:
     rng = np.random.default_rng(0)
     images = [np.kron(rng.random((1, 3, 16, 24)), np.ones((4, 4))).astype(np.float32) for _ in range(6)]
     model = convert(deployed["kp2dtiny"], SIZE)
@@ -201,10 +210,12 @@ def test_eight_bits_stay_close_and_differ(deployed):
 
 
 @pytest.mark.parametrize("suffix", [".xml", ".onnx"])
-def test_export_in_eight_bits_tells_the_accuracy_before_and_after(pictures, tmp_path, deployed, suffix):
+def test_export_in_eight_bits_tells_the_accuracy_before_and_after(
+    pictures: Path, tmp_path: Path, deployed: dict[str, Deployed], suffix: str
+) -> None:
     if suffix == ".onnx" and find_spec("onnxscript") is None:
         pytest.skip("onnxscript is not installed")
-    network = deployed["kp2dtiny"].network
+    network: Any = deployed["kp2dtiny"].network
     save_weights(tmp_path / "w.safetensors", {key: value.numpy() for key, value in network.state_dict().items()})
     out, weights = tmp_path / f"n{suffix}", tmp_path / "w.safetensors"
     lines = dict(export_network("kp2dtiny", out, weights, "96x64", dynamic=False, int8=pictures))
@@ -214,7 +225,7 @@ def test_export_in_eight_bits_tells_the_accuracy_before_and_after(pictures, tmp_
 
 
 @pytest.mark.skipif(find_spec("onnxscript") is None, reason="onnxscript is not installed")
-def test_every_convolution_in_onnx_has_eight_bits(tmp_path, deployed):
+def test_every_convolution_in_onnx_has_eight_bits(tmp_path: Path, deployed: dict[str, Deployed]) -> None:
     import onnx
 
     rng = np.random.default_rng(0)
@@ -233,7 +244,7 @@ def test_every_convolution_in_onnx_has_eight_bits(tmp_path, deployed):
 
 
 @pytest.mark.parametrize(("confused", "share"), [(0, 1.0), (12, 13 / 25), (25, 0.0)])
-def test_the_share_matched_counts_descriptors_found_where_the_image_turned(confused, share):
+def test_the_share_matched_counts_descriptors_found_where_the_image_turned(confused: int, share: float) -> None:
     height, width = 128, 160
     x, y = np.meshgrid(np.linspace(50, 110, 5), np.linspace(40, 80, 5))
     first = np.stack([x, y])  # (2, 5, 5)
@@ -241,7 +252,7 @@ def test_the_share_matched_counts_descriptors_found_where_the_image_turned(confu
     second = np.tensordot(turn[:, :2], first, 1) + turn[:, 2, None, None]
     calls: list[Any] = []
 
-    def runtime(images):
+    def runtime(images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         (image,) = images
         coord = second if calls else first
         channels = np.arange(25)
@@ -256,7 +267,7 @@ def test_the_share_matched_counts_descriptors_found_where_the_image_turned(confu
     assert share_matched(StandInRuntime(runtime), [np.zeros((height, width), np.uint8)]) == pytest.approx(share)
 
 
-def test_what_cannot_be_exported_is_told(deployed, tmp_path, pictures):
+def test_what_cannot_be_exported_is_told(deployed: dict[str, Deployed], tmp_path: Path, pictures: Path) -> None:
     for out, dynamic, message in (
         ("n.pb", False, r"exported files end in \.onnx, \.xml, \.param, \.engine"),
         ("n.param", True, r"only \.onnx and \.xml can be of any size"),
@@ -277,7 +288,9 @@ def test_what_cannot_be_exported_is_told(deployed, tmp_path, pictures):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_exported_letnet2_gives_the_feature_map_that_is_tracked(deployed, tmp_path):
+def test_an_exported_letnet2_gives_the_feature_map_that_is_tracked(
+    deployed: dict[str, Deployed], tmp_path: Path
+) -> None:
     export(deployed["letnet2"], tmp_path / "letnet2.xml", SIZE)
     image = np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)
     runtime = open_runtime("letnet2", tmp_path / "letnet2.xml")
@@ -294,7 +307,7 @@ def test_an_exported_letnet2_gives_the_feature_map_that_is_tracked(deployed, tmp
 
 
 @pytest.mark.skipif(find_spec("onnxscript") is None, reason="onnxscript is not installed")
-def test_onnx_gives_its_maps_by_their_own_names(deployed, tmp_path):
+def test_onnx_gives_its_maps_by_their_own_names(deployed: dict[str, Deployed], tmp_path: Path) -> None:
     """Beside which OpenVINO finds those of the last operations."""
     export(deployed["superpoint"], tmp_path / "n.onnx", SIZE)
     runtime = open_runtime("superpoint", tmp_path / "n.onnx")
@@ -306,7 +319,7 @@ def test_onnx_gives_its_maps_by_their_own_names(deployed, tmp_path):
     }
 
 
-def says(path, module, inputs):
+def says(path: Path, module: DeployedPair, inputs: dict[str, torch.Tensor]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Outputs of an exported pair network and of torch, by name."""
     compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     assert [name for port in compiled.inputs for name in port.get_names() if name in inputs] == list(inputs)
@@ -317,13 +330,13 @@ def says(path, module, inputs):
 
 
 @pytest.mark.skipif(find_spec("onnxscript") is None, reason="onnxscript is not installed")
-def test_loftr_in_onnx_matches_what_torch_matches(tmp_path):
+def test_loftr_in_onnx_matches_what_torch_matches(tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_weights(tmp_path / "w.safetensors", {k: v.numpy() for k, v in build("loftr").state_dict().items()})
     out = tmp_path / "n.onnx"
     (line,) = export_network("loftr", out, tmp_path / "w.safetensors", "96x64", dynamic=False, int8=None)
     assert float(line[1].split()[0]) < 1e-4
-    module = deploy_pair(load("loftr", tmp_path / "w.safetensors"), SIZE)
+    module = some(deploy_pair(load("loftr", tmp_path / "w.safetensors"), SIZE))
     random = {name: torch.rand(1, 1, *SIZE) for name in ("image_a", "image_b")}
     found = says(out, module, {**random, "least": torch.tensor([1e-6])})
     assert len(found["confidence"][0]) > 3
@@ -334,7 +347,7 @@ def test_loftr_in_onnx_matches_what_torch_matches(tmp_path):
 
 
 @pytest.mark.skipif(find_spec("onnxscript") is None, reason="onnxscript is not installed")
-def test_lightglue_in_onnx_takes_any_number_of_points(tmp_path):
+def test_lightglue_in_onnx_takes_any_number_of_points(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build("lightglue", size=32, layers=2, heads=2, input_size=16).eval()
     module = some(deploy_pair(network, SIZE))
@@ -353,11 +366,11 @@ def test_lightglue_in_onnx_takes_any_number_of_points(tmp_path):
         assert np.array_equal(said, match(*keypoints(inputs), least, -1.0, -1.0).indices.numpy())
 
 
-def keypoints(inputs):
+def keypoints(inputs: dict[str, torch.Tensor]) -> list[Keypoints]:
     return [Keypoints(inputs[f"uv_{name}"], inputs[f"descriptor_{name}"], SIZE[::-1]) for name in "ab"]
 
 
-def test_matchers_are_exported_as_they_are(tmp_path):
+def test_matchers_are_exported_as_they_are(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build("lightglue", size=32, layers=1, heads=2)
     save_weights(tmp_path / "w.safetensors", {k: v.numpy() for k, v in network.state_dict().items()})
@@ -368,7 +381,7 @@ def test_matchers_are_exported_as_they_are(tmp_path):
         export_pair(some(deploy_pair(network, SIZE)), tmp_path / "n.xml", SIZE)
 
 
-def test_a_file_that_is_no_network_of_images_is_refused(tmp_path):
+def test_a_file_that_is_no_network_of_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "torn.onnx").write_bytes(b"torn")
     with pytest.raises(WeightsError, match=r"torn\.onnx: not a network that OpenVINO can read"):
         open_exported(tmp_path / "torn.onnx")
@@ -378,7 +391,7 @@ def test_a_file_that_is_no_network_of_images_is_refused(tmp_path):
         open_exported(tmp_path / "numbers.xml")
 
 
-def test_a_network_that_gives_nothing_to_follow_is_refused(tmp_path):
+def test_a_network_that_gives_nothing_to_follow_is_refused(tmp_path: Path) -> None:
     image = ops.parameter([1, 1, *SIZE], np.float32)
     model = ov.Model([ops.relu(image)], [image])
     model.outputs[0].get_tensor().set_names({"depth"})
@@ -387,10 +400,10 @@ def test_a_network_that_gives_nothing_to_follow_is_refused(tmp_path):
         make_follower(TrackerConfig(method="kp2dtiny", weights=str(tmp_path / "depth.xml")))
 
 
-def test_a_dynamic_conversion_serves_images_of_any_size(deployed):
+def test_a_dynamic_conversion_serves_images_of_any_size(deployed: dict[str, Deployed]) -> None:
     model = convert(deployed["kp2dtiny"], None)
 
-    def sized(shape):
+    def sized(shape: tuple[int, int]) -> ov.Model:
         fixed = model.clone()
         fixed.reshape([1, 3, *shape])
         return fixed

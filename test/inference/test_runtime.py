@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from letvins_ros.inference import BackendError, open_runtime
+from letvins_ros.inference.runtime import Runtime
 from letvins_ros.networks.letnet2 import LetNet2, image_to_tensor
 from letvins_ros.weights import WeightsError, save_weights
 
@@ -29,11 +31,11 @@ def weights(network: LetNet2, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def features(runtime, images):
+def features(runtime: Runtime, images: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [maps["feature"] for maps in runtime(images)]
 
 
-def images(*shapes):
+def images(*shapes: tuple[int, ...]) -> list[np.ndarray]:
     rng = np.random.default_rng(1)
     return [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
 
@@ -41,7 +43,12 @@ def images(*shapes):
 @pytest.mark.parametrize("shape", [(40, 56), (40, 56, 3), (37, 51), (37, 54)])
 @pytest.mark.parametrize(("kind", "mean_error", "max_error"), [("openvino", 1.5, 25), ("torch", 0.26, 0.51)])
 def test_backend_agrees_with_the_network(
-    kind: str, mean_error: float, max_error: float, shape, network: LetNet2, weights: Path
+    kind: str,
+    mean_error: float,
+    max_error: float,
+    shape: tuple[int, int] | tuple[int, int, int],
+    network: LetNet2,
+    weights: Path,
 ) -> None:
     image = images(shape)[0]
     feature_map = features(open_runtime("letnet2", weights, kind), [image])[0]
@@ -69,7 +76,7 @@ def test_maps_are_the_same_bytes_every_time_and_stay_the_callers(kind: str, weig
 
 
 @pytest.mark.parametrize("shape", [(64, 80), (65, 80), (5, 16), (3, 9)])
-def test_an_image_alone_has_the_bytes_that_it_has_beside_another(shape, weights: Path) -> None:
+def test_an_image_alone_has_the_bytes_that_it_has_beside_another(shape: tuple[int, int], weights: Path) -> None:
     left, right = images(shape, shape)
     net = open_runtime("letnet2", weights, "openvino")
     assert np.array_equal(features(net, [left])[0], features(net, [left, right])[0])
@@ -103,7 +110,8 @@ def test_images_that_are_not_contiguous_are_read_right(weights: Path) -> None:
     image = images((40, 120))[0]
     for kind in ("openvino", "torch"):
         net = open_runtime("letnet2", weights, kind)
-        assert np.array_equal(*(features(net, [one])[0] for one in (image[:, ::2], image[:, ::2].copy())))
+        of_view, of_copy = (features(net, [one])[0] for one in (image[:, ::2], image[:, ::2].copy()))
+        assert np.array_equal(of_view, of_copy)
 
 
 def test_auto_says_which_backend_it_took(weights: Path) -> None:

@@ -3,6 +3,7 @@
 
 import ctypes
 import sys
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -36,29 +37,31 @@ class Network:
     def __init__(self) -> None:
         self.steps, self.inputs, self.outputs, self.onnx = list[Any](), dict[str, Any](), dict[str, Any](), b""
 
-    def add_input(self, name, kind, shape) -> SimpleNamespace:
+    def add_input(self, name: str, kind: object, shape: Sequence[int]) -> SimpleNamespace:
         self.inputs[name] = tuple(shape)
         return SimpleNamespace(name=name, layers=[])
 
-    def _layer(self, before, **about) -> SimpleNamespace:
+    def _layer(self, before: SimpleNamespace, **about: Any) -> SimpleNamespace:
         layer = SimpleNamespace(**about)
         layer.get_output = lambda _: SimpleNamespace(name="", layers=[*before.layers, layer])
         return layer
 
-    def add_activation(self, before, kind):
+    def add_activation(self, before: SimpleNamespace, kind: str) -> SimpleNamespace:
         return self._layer(before, apply={"relu": torch.relu, "sigmoid": torch.sigmoid}[kind])
 
-    def add_convolution_nd(self, before, count, sides, weight, bias):
+    def add_convolution_nd(
+        self, before: SimpleNamespace, count: int, sides: Sequence[int], weight: Any, bias: Any
+    ) -> SimpleNamespace:
         assert weight.shape[0] == count and weight.shape[2:] == tuple(sides)
         layer = self._layer(before)
         weight, bias = torch.from_numpy(weight), torch.from_numpy(bias)
         layer.apply = lambda x: functional.conv2d(x, weight, bias, padding=layer.padding_nd)
         return layer
 
-    def mark_output(self, last) -> None:
+    def mark_output(self, last: SimpleNamespace) -> None:
         self.outputs[last.name] = last.layers
 
-    def run(self, image):
+    def run(self, image: np.ndarray) -> dict[str, np.ndarray]:
         """All outputs by name."""
         if self.onnx:
             exact = {"INFERENCE_PRECISION_HINT": "f32"}
@@ -74,7 +77,7 @@ class Network:
 
 
 class Engine:
-    def __init__(self, network) -> None:
+    def __init__(self, network: Any) -> None:
         self.network = network
         (self.image,) = network.inputs.items() or [("image", network.shape)]
         self.shapes = dict([self.image]) | {
@@ -82,13 +85,13 @@ class Engine:
         }
         self.num_io_tensors = len(self.shapes)
 
-    def get_tensor_name(self, i):
+    def get_tensor_name(self, i: int) -> str:
         return list(self.shapes)[i]
 
-    def get_tensor_mode(self, name) -> str:
+    def get_tensor_mode(self, name: str) -> str:
         return INPUT if name == self.image[0] else OUTPUT
 
-    def get_tensor_shape(self, name):
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.shapes[name]
 
     def create_execution_context(self) -> "Context":
@@ -98,56 +101,56 @@ class Engine:
 class Context:
     works = True
 
-    def __init__(self, engine) -> None:
+    def __init__(self, engine: Any) -> None:
         self.engine, self.addresses = engine, dict[str, Any]()
 
-    def set_tensor_address(self, name, address) -> None:
+    def set_tensor_address(self, name: str, address: int) -> None:
         self.addresses[name] = address
 
-    def _at(self, name) -> np.ndarray:
+    def _at(self, name: str) -> np.ndarray:
         """The memory that was given for a tensor."""
         shape = self.engine.shapes[name]
         memory = (ctypes.c_float * int(np.prod(shape))).from_address(self.addresses[name])
         return np.ctypeslib.as_array(memory).reshape(shape)
 
-    def execute_async_v3(self, stream) -> bool:
+    def execute_async_v3(self, stream: int) -> bool:
         for name, map_ in self.engine.network.run(self._at(self.engine.image[0]).copy()).items():
             self._at(name)[:] = map_
         return self.works
 
 
-def stand_in():
+def stand_in() -> Any:
     """A module with the calls of TensorRT that are used."""
     trt: Any = ModuleType("tensorrt")
     built: list[Any] = []
 
     class Builder:
-        def __init__(self, logger) -> None:
+        def __init__(self, logger: object) -> None:
             pass
 
-        def create_network(self, flags) -> Network:
+        def create_network(self, flags: int) -> Network:
             return Network()
 
         def create_builder_config(self) -> SimpleNamespace:
             return SimpleNamespace(set_flag=trt.flags.add)
 
-        def build_serialized_network(self, network, config) -> bytes | None:
+        def build_serialized_network(self, network: Any, config: object) -> bytes | None:
             built.append(network)
             return None if trt.refuses else str(len(built) - 1).encode()
 
     class OnnxParser:
-        def __init__(self, network, logger) -> None:
+        def __init__(self, network: Any, logger: object) -> None:
             self.network = network
 
-        def parse(self, onnx) -> bool:
+        def parse(self, onnx: bytes) -> bool:
             self.network.onnx = onnx
             self.network.shape = tuple(ov.Core().read_model(onnx, b"").inputs[0].shape)
             return not trt.refuses
 
-        def get_error(self, i):
+        def get_error(self, i: int) -> str:
             return "no such layer"
 
-    def deserialise(serialised):
+    def deserialise(serialised: bytes) -> Any:
         return Engine(built[int(serialised)]) if serialised.isdigit() else None
 
     trt.Logger = type("Logger", (), {"ERROR": 0, "__init__": lambda self, level: None})
@@ -162,7 +165,7 @@ def stand_in():
 
 
 @pytest.fixture
-def trt(monkeypatch: pytest.MonkeyPatch):
+def trt(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     module, name = stand_in(), "letvins_ros.inference.tensorrt_runtime"
     monkeypatch.setitem(sys.modules, "tensorrt", module)
     monkeypatch.delitem(sys.modules, name, raising=False)
@@ -173,12 +176,12 @@ def trt(monkeypatch: pytest.MonkeyPatch):
     del sys.modules[name]
 
 
-def images(*shapes):
+def images(*shapes: tuple[int, ...]) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, shape, dtype=np.uint8) for shape in shapes]
 
 
-def test_letnet2_is_built_layer_by_layer_and_gives_what_torch_gives(trt) -> None:
+def test_letnet2_is_built_layer_by_layer_and_gives_what_torch_gives(trt: Any) -> None:
     fold, state = some(fold_of("letnet2")), load_weights(LETNET2_GRAY)
     for_channels = lambda channels: Folded(fold(state, channels))  # noqa: E731
     runtime, asked = trt.runtime.open_on_gpu(for_channels), images(SIZE, (*SIZE, 3), (24, 32), SIZE)
@@ -191,7 +194,7 @@ def test_letnet2_is_built_layer_by_layer_and_gives_what_torch_gives(trt) -> None
 
 @pytest.mark.skipif(find_spec("onnxscript") is None, reason="onnxscript is not installed")
 @pytest.mark.parametrize(("name", "with_place"), [("superpoint", False), ("kp2dtiny", True)])
-def test_other_networks_go_by_onnx_and_in_full_precision(trt, name: str, with_place: bool) -> None:
+def test_other_networks_go_by_onnx_and_in_full_precision(trt: Any, name: str, with_place: bool) -> None:
     torch.manual_seed(0)
     deployed = deploy(build_network(name).eval(), with_place=with_place)
     runtime, asked = trt.runtime.open_on_gpu(lambda _: deployed), images(SIZE, SIZE)
@@ -204,7 +207,7 @@ def test_other_networks_go_by_onnx_and_in_full_precision(trt, name: str, with_pl
     assert not trt.flags
 
 
-def test_an_exported_engine_is_of_one_size(trt, tmp_path: Path) -> None:
+def test_an_exported_engine_is_of_one_size(trt: Any, tmp_path: Path) -> None:
     folded = Folded(some(fold_of("letnet2"))(load_weights(LETNET2_GRAY), 1))
     folded.white = 1.0  # what an exported network takes
     (tmp_path / "n.engine").write_bytes(trt.runtime.build(folded, SIZE))
@@ -215,7 +218,7 @@ def test_an_exported_engine_is_of_one_size(trt, tmp_path: Path) -> None:
         runtime(images((24, 32)))
 
 
-def test_what_tensorrt_refuses_is_said(trt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_tensorrt_refuses_is_said(trt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folded = Folded(some(fold_of("letnet2"))(load_weights(LETNET2_GRAY), 1))
     runtime = trt.runtime.open_on_gpu(lambda _: folded)
     runtime(images(SIZE))
@@ -244,7 +247,7 @@ def test_what_tensorrt_refuses_is_said(trt, tmp_path: Path, monkeypatch: pytest.
     ],
 )
 def test_auto_takes_the_first_that_can_run_the_network(
-    monkeypatch: pytest.MonkeyPatch, network: str, installed, gpu: bool, name: str
+    monkeypatch: pytest.MonkeyPatch, network: str, installed: set[str], gpu: bool, name: str
 ) -> None:
     monkeypatch.setattr(opening, "find_spec", lambda package: package in installed or None)
     monkeypatch.setattr(opening, "_has_gpu", lambda: gpu)

@@ -14,12 +14,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from letvins_ros.loop.place_map import PlaceIndex
+from letvins_ros.loop.place_map import PlaceIndex, PlaceStore
 
 SIZE, CHUNK, QUERIES = 512, 10_000, 200
 
 
-def chunk(i):
+def chunk(i: int) -> np.ndarray:
     v = np.random.default_rng(i).standard_normal((CHUNK, SIZE), np.float32)
     return v / np.linalg.norm(v, axis=1, keepdims=True)
 
@@ -28,7 +28,7 @@ def memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def opened(kind, folder):
+def opened(kind: str, folder: Path) -> PlaceStore:
     if kind == "memory":
         return PlaceIndex(SIZE)
     from letvins_ros.loop.lance_store import LanceStore
@@ -36,7 +36,7 @@ def opened(kind, folder):
     return LanceStore.created(folder, np.zeros(0, np.int64), np.zeros((0, SIZE), np.float32))
 
 
-def measure(kind, count, folder) -> str:
+def measure(kind: str, count: int, folder: Path) -> str:
     chunk(0)
     store, before, began = opened(kind, folder), memory_mb(), time.process_time()
     for i in range(count // CHUNK):

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from letvins_ros.loop.export import export
 from letvins_ros.loop.graph import PoseGraph
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.merge import merge
+from letvins_ros.loop.place_map import PlaceMap
 from letvins_ros.types import Keyframe, LoopClosure
 
 from ..some import some
@@ -26,19 +28,19 @@ INFO = replace(MapInfo.of(CAMERA, True), describer=LandmarkDescriber.name)
 DEFAULT = LoopConfig()
 
 
-def closer(config=DEFAULT, places=None) -> LoopCloser:
+def closer(config: LoopConfig = DEFAULT, places: PlaceMap | None = None) -> LoopCloser:
     return LoopCloser(config, CAMERA, True, places, LandmarkDescriber())
 
 
-def follow(it: LoopCloser, keyframes) -> list[Answer]:
+def follow(it: LoopCloser, keyframes: Iterable[Keyframe]) -> list[Answer]:
     return [it.add(keyframe, BLANK) for keyframe in keyframes]
 
 
-def closures(answers) -> list[LoopClosure]:
+def closures(answers: Sequence[Answer]) -> list[LoopClosure]:
     return [answer.closure for answer in answers if isinstance(answer.closure, LoopClosure)]
 
 
-def reasons(answers) -> list[str]:
+def reasons(answers: Sequence[Answer]) -> list[str]:
     return [answer.closure.reason for answer in answers if isinstance(answer.closure, Rejected)]
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from letvins_ros.geometry import apply, transform, yaw_rotation
 from letvins_ros.loop.closer import LoopCloser
 from letvins_ros.loop.features import KeyframeFeatures
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
+from letvins_ros.loop.place_map import PlaceMap
 from letvins_ros.types import GnssFixes, Keyframe
 
 from ..geodetic import DATUM, geodetic
@@ -40,7 +43,7 @@ class Blind:
     name = "blind"
     place_size = 8
 
-    def describe(self, image, keyframe) -> KeyframeFeatures:
+    def describe(self, image: np.ndarray, keyframe: Keyframe) -> KeyframeFeatures:
         none = np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8), np.zeros((0, 3), np.float32)
         return KeyframeFeatures(*none, np.zeros(0, np.int64), np.ones(8, np.float32) / np.sqrt(8))
 
@@ -48,11 +51,11 @@ class Blind:
 INFO = replace(MapInfo.of(CAMERA, True), describer=Blind.name)
 
 
-def closer(config=CONFIG, places=None) -> LoopCloser:
+def closer(config: LoopConfig = CONFIG, places: PlaceMap | None = None) -> LoopCloser:
     return LoopCloser(config, CAMERA, True, places, Blind())
 
 
-def drive(it: LoopCloser, keyframes, fixes: GnssFixes, late_s: float = 0.0) -> np.ndarray:
+def drive(it: LoopCloser, keyframes: Sequence[Keyframe], fixes: GnssFixes, late_s: float = 0.0) -> np.ndarray:
     """Positions (N, 3) in the map as known when each keyframe came, NaN before there is one."""
     at, last_ns = np.full((len(keyframes), 3), np.nan), -1
     for i, keyframe in enumerate(keyframes):
@@ -193,7 +196,7 @@ def test_another_datum_than_the_maps_is_refused(saved: Path) -> None:
         ({"gnss_antenna": "0 0 nan"}, "loop.gnss_antenna: '0 0 nan' is not three numbers: x y z"),
     ],
 )
-def test_a_datum_or_an_antenna_that_is_none_is_refused(wrong, message: str) -> None:
+def test_a_datum_or_an_antenna_that_is_none_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         LoopConfig(**wrong)
 

@@ -22,7 +22,7 @@ def picture(seed: int) -> np.ndarray:
 NOWHERE, LEVEL = np.zeros((0, 2), np.float32), np.eye(4)
 
 
-def keyframe(uv=NOWHERE, T=LEVEL) -> Keyframe:
+def keyframe(uv: np.ndarray = NOWHERE, T: np.ndarray = LEVEL) -> Keyframe:
     n = len(uv)
     return Keyframe(0, 0, T, np.eye(6), np.zeros((0, 4, 4)), np.eye(6), np.arange(n), uv, np.ones((n, 3)))
 
@@ -65,7 +65,7 @@ def test_an_image_without_corners_has_no_features(describer: OrbDescriber) -> No
     assert len(features) == 0 and not features.place.any()
 
 
-def test_descriptors_do_not_turn_with_the_camera(describer: OrbDescriber):
+def test_descriptors_do_not_turn_with_the_camera(describer: OrbDescriber) -> None:
     """Gravity tells how far the image is rolled, and the patch is turned with it."""
     image, angle = picture(3), 20.0
     centre = (CAMERA.camera.intrinsics[2], CAMERA.camera.intrinsics[3])
@@ -79,7 +79,7 @@ def test_descriptors_do_not_turn_with_the_camera(describer: OrbDescriber):
     T[:3, :3] = R_body @ R_cam.T @ R_body.T
     moved = (uv @ M[:, :2].T + M[:, 2]).astype(np.float32)
 
-    def bits(image, points, T):
+    def bits(image: np.ndarray, points: np.ndarray, T: np.ndarray) -> np.ndarray:
         described = describer.describe(image, keyframe(points, T))
         return np.unpackbits(described.descriptors[: len(points)], axis=1)
 
@@ -94,7 +94,7 @@ def test_vlad_is_a_unit_vector_of_the_promised_size() -> None:
     assert place.shape == (vlad.size,) and np.linalg.norm(place) == pytest.approx(1.0, abs=1e-5)
 
 
-def unit(rng, count, size=32):
+def unit(rng: np.random.Generator, count: int, size: int = 32) -> np.ndarray:
     x = rng.normal(size=(count, size)).astype(np.float32)
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 

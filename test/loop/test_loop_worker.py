@@ -14,7 +14,7 @@ import pytest
 
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import DataError, Rejected
-from letvins_ros.loop.closer import MapSnapshot
+from letvins_ros.loop.closer import LoopCloser, MapSnapshot
 from letvins_ros.loop.log import LoopResult
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.motion import exp
@@ -86,14 +86,14 @@ def test_keyframes_that_a_run_waits_for_are_processed_at_normal_priority(
     policies, begun, given = [], threading.Event(), threading.Event()
     set_policy = os.sched_setscheduler
 
-    def add(self, keyframe, image) -> None:
+    def add(self: LoopCloser, keyframe: Keyframe, image: np.ndarray) -> None:
         policies.append([os.sched_getscheduler(0)])
         begun.set()
         assert given.wait(60)
         time.sleep(0.2)
         policies[-1].append(os.sched_getscheduler(0))
 
-    def limited(thread, policy, parameters) -> None:
+    def limited(thread: int, policy: int, parameters: os.sched_param) -> None:
         if policy == os.SCHED_OTHER and not privileged:
             raise PermissionError
         set_policy(thread, policy, parameters)
@@ -103,14 +103,14 @@ def test_keyframes_that_a_run_waits_for_are_processed_at_normal_priority(
             self.messages = [(LoopConfig(), CAMERA, INFO), *((one, None) for one in keyframes(3)), None]
             self.answers = list[Any]()
 
-        def recv(self):
+        def recv(self) -> object:
             message = self.messages.pop(0)
             if message is None:
                 assert begun.wait(60)
                 given.set()
             return message
 
-        def send(self, answer) -> None:
+        def send(self, answer: Any) -> None:
             self.answers.append(answer)
 
     monkeypatch.setattr("letvins_ros.loop.log.LoopLog.add", add)
@@ -217,7 +217,7 @@ def test_a_map_that_can_never_be_saved_stops_the_start(tmp_path: Path) -> None:
             LoopWorker(replace(LoopConfig(), save_map=str(path)), CAMERA, INFO)
 
 
-def result_of(stamps, T) -> LoopResult:
+def result_of(stamps: list[int], T: list[np.ndarray]) -> LoopResult:
     snapshot = MapSnapshot(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4, 4)), np.zeros((0, 2), int))
     return LoopResult(np.array(stamps, np.int64), np.array(T).reshape(-1, 4, 4), {}, [], snapshot, 0.0, 0.0)
 

@@ -70,7 +70,7 @@ def test_a_loaded_map_can_be_saved_again(file: Path, tmp_path: Path) -> None:
         (replace(INFO, camera={**INFO.camera, "size": [640, 480]}), "another camera: size"),
     ],
 )
-def test_a_map_of_other_making_is_refused(file: Path, wanted, complaint: str) -> None:
+def test_a_map_of_other_making_is_refused(file: Path, wanted: MapInfo, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
         load_map(file, wanted)
 
@@ -113,7 +113,7 @@ while True:
 """
 
 
-def saver(source, path):
+def saver(source: Path, path: Path) -> subprocess.Popen[bytes]:
     """A process that saves a map over and over."""
     child = subprocess.Popen([sys.executable, "-c", SAVER, str(source), str(path)], stdout=subprocess.PIPE)
     some(child.stdout).readline()
@@ -188,7 +188,7 @@ def test_processes_that_save_into_one_file_never_tear_it(file: Path, tmp_path: P
     assert shared.read_bytes() in both.values()
 
 
-def run(monkeypatch, capsys, *arguments):
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[Any, Any]:
     monkeypatch.setattr(sys, "argv", ["letvins", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -234,7 +234,7 @@ def test_descriptors_of_unit_vectors_come_back_as_they_were(places: PlaceMap, tm
         load_map(tmp_path / "f.map", INFO)
 
 
-def with_value(file, name, row, value) -> None:
+def with_value(file: Path, name: str, row: Any, value: float) -> None:
     """Write a value over a number of an array, or over all numbers of a row."""
     data = bytearray(file.read_bytes())
     size = int.from_bytes(data[:8], "little")
@@ -278,7 +278,7 @@ def with_value(file, name, row, value) -> None:
     ],
 )
 def test_a_map_with_an_impossible_number_is_refused_when_it_is_opened(
-    file: Path, name: str, row, value, complaint: str
+    file: Path, name: str, row: Any, value: float, complaint: str
 ) -> None:
     load_map(file)
     with_value(file, name, row, value)
@@ -303,7 +303,7 @@ def test_a_point_of_unknown_depth_is_no_damage(file: Path) -> None:
         ("camera", "[" * 100_000, "damaged map"),
     ],
 )
-def test_a_map_with_an_impossible_description_is_refused(file: Path, key: str, value, complaint: str) -> None:
+def test_a_map_with_an_impossible_description_is_refused(file: Path, key: str, value: str, complaint: str) -> None:
     data = file.read_bytes()
     size = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + size])

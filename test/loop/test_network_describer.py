@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from letvins_ros.config import LoopConfig
 from letvins_ros.errors import LetvinsError
 from letvins_ros.inference import opening
 from letvins_ros.loop.describers import NetworkDescriber, describer_name, open_describer
+from letvins_ros.loop.features import Describer
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.orb import OrbDescriber
 from letvins_ros.loop.worker import LoopWorker
@@ -22,7 +24,7 @@ from .walk import CAMERA
 KP2DTINY = LoopConfig(describer="kp2dtiny")
 
 
-def column_runtime(images):
+def column_runtime(images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
     """Keypoints at every eighth pixel, the better the farther right; a descriptor tells its column of the map."""
     (image,) = images
     height, width = image.shape[0] // 8, image.shape[1] // 8
@@ -43,7 +45,7 @@ def columns() -> NetworkDescriber:
 
 
 @pytest.fixture(scope="module")
-def shipped():
+def shipped() -> Describer:
     pytest.importorskip("torch")
     return open_describer(KP2DTINY, CAMERA, True)
 
@@ -78,7 +80,7 @@ def test_images_of_any_size_are_described(columns: NetworkDescriber) -> None:
     assert len(features) == 50 and (features.uv <= [746, 474]).all()
 
 
-def test_the_shipped_network_knows_places_in_other_light(shipped) -> None:
+def test_the_shipped_network_knows_places_in_other_light(shipped: Describer) -> None:
     uv = np.array([[x, y] for x in (150, 300, 450, 600) for y in (120, 240, 360)], np.float32)
     lamp = np.linspace(1.0, 0.4, 752)
     before = [shipped.describe(picture(seed), keyframe(uv)) for seed in (1, 2, 3)]

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 
 from letvins_ros.loop.motion import exp
 from letvins_ros.loop.odometry_chain import OdometryChain
+from letvins_ros.types import Keyframe
 
 from ..some import some
 from .walk import Ring, walk
@@ -13,7 +15,7 @@ RING = Ring(8.0)
 DISTANCES = np.arange(0, 12, 0.4)
 
 
-def followed(keyframes) -> OdometryChain:
+def followed(keyframes: Iterable[Keyframe]) -> OdometryChain:
     chain = OdometryChain(True, 1.0)
     for keyframe in keyframes:
         chain.add(keyframe)

@@ -5,19 +5,21 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import ConfigError, DataError
-from letvins_ros.loop.closer import LoopCloser
+from letvins_ros.loop.closer import Answer, LoopCloser
 from letvins_ros.loop.lance_store import LanceStore
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
-from letvins_ros.loop.place_map import PlaceIndex
+from letvins_ros.loop.place_map import PlaceIndex, PlaceMap, PlaceStore
 
 from ..some import some
 from .walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
@@ -27,24 +29,24 @@ COMPARED = re.compile(r"index_comparisons=([\d.]+)( K)?")
 needs_lance = pytest.mark.skipif(find_spec("lancedb") is None, reason="LanceDB is not installed")
 
 
-def vectors(n, seed=0):
+def vectors(n: int, seed: int = 0) -> np.ndarray:
     v = np.random.default_rng(seed).normal(size=(n, SIZE)).astype(np.float32)
     return v / np.linalg.norm(v, axis=1, keepdims=True)
 
 
-def lance(folder) -> LanceStore:
+def lance(folder: Path) -> LanceStore:
     from letvins_ros.loop.lance_store import LanceStore
 
     return LanceStore.created(folder, np.zeros(0, np.int64), np.zeros((0, SIZE), np.float32))
 
 
 @pytest.fixture(params=["memory", pytest.param("disk", marks=needs_lance)])
-def store(request: pytest.FixtureRequest, tmp_path: Path):
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> PlaceStore:
     return PlaceIndex(SIZE) if request.param == "memory" else lance(tmp_path / "db")
 
 
 @pytest.mark.parametrize("n", [1, 2, 50])
-def test_a_store_answers_as_a_plain_search_does(store, n: int) -> None:
+def test_a_store_answers_as_a_plain_search_does(store: PlaceStore, n: int) -> None:
     places, numbers = vectors(n), 3 * np.arange(n) + 7
     for part in np.array_split(np.arange(n), 3):
         store.add(numbers[part], places[part])
@@ -56,12 +58,12 @@ def test_a_store_answers_as_a_plain_search_does(store, n: int) -> None:
         np.testing.assert_allclose(similarity, (places @ wanted)[best], atol=1e-6)
 
 
-def test_an_empty_store_finds_nothing(store) -> None:
+def test_an_empty_store_finds_nothing(store: PlaceStore) -> None:
     assert len(store) == 0
     assert [part.size for part in store.query(vectors(1)[0], 4)] == [0, 0]
 
 
-def test_removed_places_are_found_no_more(store) -> None:
+def test_removed_places_are_found_no_more(store: PlaceStore) -> None:
     places = vectors(20)
     store.add(np.arange(20), places)
     store.remove(np.array([3, 5, 99]))
@@ -85,11 +87,11 @@ def test_a_reader_sees_what_a_writer_adds_and_a_new_map_clears_the_old_one(tmp_p
 
 
 @pytest.fixture
-def grouped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def grouped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, np.ndarray]]:
     """A store of 2,000 places in lists, half of which came after these had been made, and the places."""
     from letvins_ros.loop import lance_store
 
-    def of(**limits):
+    def of(**limits: int) -> tuple[Any, np.ndarray]:
         for name, value in {"EXACT_UP_TO": 1000, "LIST_SIZE": 250, **limits}.items():
             monkeypatch.setattr(lance_store, name, value)
         store, places = lance(tmp_path / "db"), vectors(2000)
@@ -101,21 +103,23 @@ def grouped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @needs_lance
-def test_many_places_are_grouped_and_still_found(grouped) -> None:
+def test_many_places_are_grouped_and_still_found(grouped: Callable[..., tuple[Any, np.ndarray]]) -> None:
     store, places = grouped(MERGE_AFTER=2)
     found = [store.query(places[i], 1)[0].tolist() == [i] for i in range(0, 2000, 20)]
     assert np.mean(found) > 0.95
 
 
 @needs_lance
-def test_places_that_come_after_the_lists_join_them_however_few_additions_bring_them(grouped) -> None:
+def test_places_that_come_after_the_lists_join_them_however_few_additions_bring_them(
+    grouped: Callable[..., tuple[Any, np.ndarray]],
+) -> None:
     store, _ = grouped(UNLISTED=600)
     (index,) = store._table.list_indices()
     assert store._table.index_stats(index.name).num_unindexed_rows == 0
 
 
 @needs_lance
-def test_lists_stay_short_when_places_join_them(grouped) -> None:
+def test_lists_stay_short_when_places_join_them(grouped: Callable[..., tuple[Any, np.ndarray]]) -> None:
     """By what LanceDB says of a query that looks at one list: how many places it was compared with."""
     store, places = grouped(LIST_SIZE=100, PROBES=1, UNLISTED=400)
     plans = [store._search(places[i], 1).analyze_plan() for i in range(0, 2000, 100)]
@@ -193,11 +197,11 @@ print("done", flush=True)
 RING = Ring(8.0)
 
 
-def closer_of(store, mode="map", places=None) -> LoopCloser:
+def closer_of(store: str, mode: str = "map", places: PlaceMap | None = None) -> LoopCloser:
     return LoopCloser(LoopConfig(mode=mode, store=store), CAMERA, True, places, LandmarkDescriber())
 
 
-def lap(it, first, last):
+def lap(it: LoopCloser, first: float, last: float) -> list[Answer]:
     """Walk from one lap to another; the answers."""
     length = 2 * np.pi * RING.radius
     return [it.add(keyframe, BLANK) for keyframe in walk(RING, np.arange(first * length, last * length, 0.4))]
@@ -207,7 +211,7 @@ def info() -> MapInfo:
     return replace(MapInfo.of(CAMERA, True), describer=LandmarkDescriber.name)
 
 
-def save(it, path) -> None:
+def save(it: LoopCloser, path: Path) -> None:
     save_map(path, it.optimised_map(), info())
 
 

@@ -19,7 +19,14 @@ FISHEYE = MountedCamera(
 )
 
 
-def view(camera, T_world_body, points_world, bits, rng, noise_px=0.5) -> KeyframeFeatures:
+def view(
+    camera: MountedCamera,
+    T_world_body: np.ndarray,
+    points_world: np.ndarray,
+    bits: np.ndarray,
+    rng: np.random.Generator,
+    noise_px: float = 0.5,
+) -> KeyframeFeatures:
     points = apply(inverse(T_world_body), points_world)
     uv, valid = camera.camera.project(apply(inverse(camera.T_body_cam), points))
     rows = np.flatnonzero(valid)
@@ -28,7 +35,9 @@ def view(camera, T_world_body, points_world, bits, rng, noise_px=0.5) -> Keyfram
     return KeyframeFeatures(uv, bits[rows] ^ flips, points[rows].astype(np.float32), rows, np.ones(4, np.float32) / 2)
 
 
-def scene(camera, seed, count=150):
+def scene(
+    camera: MountedCamera, seed: int, count: int = 150
+) -> tuple[KeyframeFeatures, KeyframeFeatures, np.ndarray, np.random.Generator]:
     rng = np.random.default_rng(seed)
     ahead = np.c_[rng.uniform(3, 9, count), rng.uniform(-4, 4, count), rng.uniform(-2, 2, count)]
     bits = rng.integers(0, 256, (count, 32)).astype(np.uint8)
@@ -37,7 +46,7 @@ def scene(camera, seed, count=150):
 
 
 @pytest.mark.parametrize("camera", [CAMERA, FISHEYE], ids=["pinhole", "fisheye"])
-def test_the_pose_is_found_with_every_camera_model(camera) -> None:
+def test_the_pose_is_found_with_every_camera_model(camera: MountedCamera) -> None:
     a, b, T_a_b, _ = scene(camera, 1)
     match = Verifier(camera, 20, 3.0).verify(a, b)
     assert isinstance(match, Match) and match.inliers > 80
@@ -106,11 +115,11 @@ def test_a_ring_has_landmarks_on_both_sides() -> None:
     assert {6, 10} == set(np.rint(radius).astype(int))
 
 
-def test_places_are_verified_by_unit_vectors_too():
+def test_places_are_verified_by_unit_vectors_too() -> None:
     """32 numbers, each off by a tenth of what it is on average."""
     a, b, T_a_b, rng = scene(CAMERA, 8)
 
-    def described(features, vectors):
+    def described(features: KeyframeFeatures, vectors: np.ndarray) -> KeyframeFeatures:
         x = vectors[features.ids] + rng.normal(0, 0.1, (len(features), 32))
         x /= np.linalg.norm(x, axis=1, keepdims=True)
         return replace(features, descriptors=x.astype(np.float16))

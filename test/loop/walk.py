@@ -29,7 +29,7 @@ class LandmarkDescriber:
     name = "landmarks"
     place_size = 256
 
-    def describe(self, image, keyframe) -> KeyframeFeatures:
+    def describe(self, image: np.ndarray, keyframe: Keyframe) -> KeyframeFeatures:
         bits = np.stack([np.random.default_rng(int(i)).integers(0, 256, 32, np.uint8) for i in keyframe.ids])
         place = (np.unpackbits(bits, axis=1) * 2.0 - 1).sum(axis=0).astype(np.float32)
         points = keyframe.points_body.astype(np.float32)

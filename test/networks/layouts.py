@@ -2,36 +2,37 @@
 """Published checkpoints' names and shapes, with random numbers: what a loader must take."""
 
 import numpy as np
+from torch import nn
 
 
 class Layout:
     """Collects tensors by name."""
 
-    def __init__(self):
-        self.state = {}
+    def __init__(self) -> None:
+        self.state = dict[str, np.ndarray]()
         self._rng = np.random.default_rng(0)
 
-    def tensor(self, name, *shape):
+    def tensor(self, name: str, *shape: int) -> None:
         self.state[name] = self._rng.normal(size=shape).astype(np.float32)
 
-    def conv(self, name, out, into, size, bias=True):
+    def conv(self, name: str, out: int, into: int, size: int, bias: bool = True) -> None:
         self.tensor(f"{name}.weight", out, into, size, size)
         if bias:
             self.tensor(f"{name}.bias", out)
 
-    def norm(self, name, channels):
+    def norm(self, name: str, channels: int) -> None:
         for part in ("weight", "bias", "running_mean", "running_var"):
             self.tensor(f"{name}.{part}", channels)
         self.state[f"{name}.running_var"] = np.abs(self.state[f"{name}.running_var"])
         self.state[f"{name}.num_batches_tracked"] = np.array(7, np.int64)
 
-    def block(self, name, into, out, conv="0", norm="1"):
+    def block(self, name: str, into: int, out: int, conv: str = "0", norm: str = "1") -> None:
         """3x3 convolution without bias, and batch norm."""
         self.conv(f"{name}.{conv}", out, into, 3, bias=False)
         self.norm(f"{name}.{norm}", out)
 
 
-def landed(network, state):
+def landed(network: nn.Module, state: dict[str, np.ndarray]) -> bool:
     """Whether the network holds exactly these tensors, under whatever names."""
     ours = sorted(float(np.sum(np.abs(t.numpy()))) for t in network.state_dict().values())
     return ours == sorted(float(np.sum(np.abs(a))) for a in state.values())

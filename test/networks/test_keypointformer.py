@@ -14,7 +14,7 @@ from ..some import some
 from .layouts import Layout, landed
 
 
-def published(config, classes=28):
+def published(config: str, classes: int = 28) -> dict[str, np.ndarray]:
     c, layout = CONFIGS[config], Layout()
     for i, (into, out) in enumerate(zip((3, *c.widths), c.widths, strict=False)):
         layout.conv(f"mit.stages.{i}.1", out, into * (49 if i == 0 else 9), 1)
@@ -49,7 +49,7 @@ def published(config, classes=28):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_published_checkpoints_tell_their_size_and_load_strictly(config):
+def test_published_checkpoints_tell_their_size_and_load_strictly(config: str) -> None:
     state = published(config, classes=19)
     network: Any = from_state("keypointformer", state)
     assert landed(network, state)
@@ -58,7 +58,7 @@ def test_published_checkpoints_tell_their_size_and_load_strictly(config):
     assert np.array_equal(network.stages[1].patches.weight.detach(), patches.reshape(-1, into, 3, 3))
 
 
-def test_patches_as_a_convolution_equal_unfolding_and_a_linear_layer():
+def test_patches_as_a_convolution_equal_unfolding_and_a_linear_layer() -> None:
     state = published("tiny")
     network: Any = from_state("keypointformer", state)
     x = torch.rand(1, 3, 16, 24)
@@ -67,7 +67,7 @@ def test_patches_as_a_convolution_equal_unfolding_and_a_linear_layer():
     assert torch.allclose(network.stages[0].patches(x), torch.conv2d(unfolded, weight, bias), atol=1e-4)
 
 
-def test_outputs_are_those_of_the_family():
+def test_outputs_are_those_of_the_family() -> None:
     with torch.no_grad():
         out = build("keypointformer", config="tiny").eval()(torch.rand(2, 3, 64, 96))
     assert out.score.shape == (2, 1, 8, 12)
@@ -77,7 +77,7 @@ def test_outputs_are_those_of_the_family():
     assert out.place.shape == (2, 64 * 64)
 
 
-def test_attention_equals_its_definition():
+def test_attention_equals_its_definition() -> None:
     torch.manual_seed(0)
     attention, x = EfficientAttention(8, 2, 2), torch.rand(1, 8, 4, 6)
     q, kv = attention.to_q(x), attention.to_kv(x)
@@ -89,7 +89,7 @@ def test_attention_equals_its_definition():
     assert torch.allclose(attention(x), attention.to_out(torch.cat(heads, dim=1)), atol=1e-6)
 
 
-def test_channel_norm_centres_each_pixel_and_has_a_gradient_at_flat_ones():
+def test_channel_norm_centres_each_pixel_and_has_a_gradient_at_flat_ones() -> None:
     x = torch.randn(2, 16, 3, 3)
     y = ChannelNorm(16)(x)
     assert torch.allclose(y.mean(dim=1), torch.zeros(2, 3, 3), atol=1e-5)
@@ -99,7 +99,7 @@ def test_channel_norm_centres_each_pixel_and_has_a_gradient_at_flat_ones():
     assert torch.isfinite(some(flat.grad)).all()
 
 
-def test_wrong_options_and_sizes_are_refused():
+def test_wrong_options_and_sizes_are_refused() -> None:
     with pytest.raises(ConfigError, match="unknown config huge of keypointformer; known: default, tiny"):
         build("keypointformer", config="huge")
     with pytest.raises(ConfigError, match="multiples of 32, got 120x160"):

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from letvins_ros.errors import ConfigError
 from letvins_ros.networks import build, from_state
@@ -31,10 +33,10 @@ COUNTS = {  # version, config: parameters without and with depth, size of the gl
 class TinyLayout(Layout):
     """The authors' names; published(...) makes the whole state."""
 
-    def named(self, name, into, out):
+    def named(self, name: str, into: int, out: int) -> None:
         self.block(name, into, out, "conv", "bn")
 
-    def attention(self, name, c):
+    def attention(self, name: str, c: int) -> None:
         for part in ("att", "mff"):
             for letter in "gb":
                 self.tensor(f"{name}.{part}.norm.{letter}", 1, c, 1, 1)
@@ -46,11 +48,11 @@ class TinyLayout(Layout):
         self.conv(f"{name}.mff.fn.net.1.net.1", 2 * c, 2 * c, 1)
         self.conv(f"{name}.mff.fn.net.3", c, 2 * c, 1)
 
-    def up(self, name, channels):
+    def up(self, name: str, channels: int) -> None:
         self.tensor(f"{name}.transposed_conv.weight", channels, channels // 4, 3, 3)
         self.norm(f"{name}.bn", channels // 4)
 
-    def task(self, name, channels, out):
+    def task(self, name: str, channels: int, out: int) -> None:
         self.named(f"{name}.convDa", channels, channels)
         self.conv(f"{name}.convDb", out, channels, 3)
 
@@ -73,7 +75,9 @@ class TinyLayout(Layout):
             self.up(f"{name}.upsample2", d1)
 
 
-def published(version, config, depth=False, mcu=False, classes=28):
+def published(
+    version: str, config: str, depth: bool = False, mcu: bool = False, classes: int = 28
+) -> dict[str, np.ndarray]:
     c, layout = CONFIGS[version][config], TinyLayout()
     c1, c2, c3, c4, c5, _ = c.widths
     channels = (3, c1, c2, c2, c3, c3, c4, c4, c4)
@@ -110,12 +114,12 @@ def published(version, config, depth=False, mcu=False, classes=28):
     return layout.state
 
 
-def count(network):
+def count(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
 @pytest.mark.parametrize(("version", "config"), COUNTS)
-def test_variants_have_the_published_parameter_count(version, config):
+def test_variants_have_the_published_parameter_count(version: str, config: str) -> None:
     plain, deep, size = COUNTS[version, config]
     network: Any = build("kp2dtiny", config=config, version=version)
     assert count(network) == plain
@@ -124,8 +128,8 @@ def test_variants_have_the_published_parameter_count(version, config):
         assert count(build("kp2dtiny", config=config, version=version, depth=True)) == deep
 
 
-def test_parts_have_the_published_parameter_count():
-    network = build("kp2dtiny", config="S")
+def test_parts_have_the_published_parameter_count() -> None:
+    network: Any = build("kp2dtiny", config="S")
     parts = [network.backbone, network.score_head, network.location_head, network.descriptor_head, network.place]
     assert [count(part) for part in parts] == [125_520, 37_569, 38_146, 184_736, 119_168]
     assert count(network.decoder) + count(network.classes) == 422_940
@@ -145,16 +149,18 @@ def test_parts_have_the_published_parameter_count():
         ("V3", "CONVAP_S_A", {"depth": True}),
     ],
 )
-def test_published_checkpoints_tell_their_variant_and_load_strictly(version, config, options):
+def test_published_checkpoints_tell_their_variant_and_load_strictly(
+    version: str, config: str, options: dict[str, Any]
+) -> None:
     state = published(version, config, **options)
-    network = from_state("kp2dtiny", state)
+    network: Any = from_state("kp2dtiny", state)
     assert (network.version, network.config) == (version, config)
     assert landed(network, state)
     again = from_state("kp2dtiny", {key: tensor.numpy() for key, tensor in network.state_dict().items()})
     assert again.state_dict().keys() == network.state_dict().keys()
 
 
-def test_published_tensors_land_at_their_layer():
+def test_published_tensors_land_at_their_layer() -> None:
     state = published("V2", "N_A")
     network: Any = from_state("kp2dtiny", state)
     for ours, theirs in (
@@ -173,8 +179,8 @@ def test_published_tensors_land_at_their_layer():
     ("version", "config", "size", "features"),
     [("V2", "N", (120, 160), 32), ("V3", "S_A", (64, 80), 32), ("V2", "F", (64, 96), 64)],
 )
-def test_outputs_have_the_published_shapes(version, config, size, features):
-    network = build("kp2dtiny", config=config, version=version, depth=True).eval()
+def test_outputs_have_the_published_shapes(version: str, config: str, size: tuple[int, int], features: int) -> None:
+    network: Any = build("kp2dtiny", config=config, version=version, depth=True).eval()
     cells = tuple(side // network.cell for side in size)
     fine = tuple(2 * side for side in cells)
     with torch.no_grad():
@@ -189,7 +195,7 @@ def test_outputs_have_the_published_shapes(version, config, size, features):
 
 
 @pytest.mark.parametrize("version", ["V2", "V3"])
-def test_parts_computed_alone_equal_those_of_the_whole(version):
+def test_parts_computed_alone_equal_those_of_the_whole(version: str) -> None:
     network = build("kp2dtiny", version=version).eval()
     image = torch.rand(1, 3, 48, 64)
     with torch.no_grad():
@@ -198,14 +204,14 @@ def test_parts_computed_alone_equal_those_of_the_whole(version):
     assert torch.equal(out.place, place)
 
 
-def test_the_mcu_form_has_no_leaky_relu_and_no_pixel_shuffle():
+def test_the_mcu_form_has_no_leaky_relu_and_no_pixel_shuffle() -> None:
     network = build("kp2dtiny", mcu=True)
     kinds = {type(module).__name__ for module in network.modules()}
     assert not kinds & {"LeakyReLU", "PixelShuffle"}
     assert network.eval()(torch.rand(1, 3, 32, 48)).segmentation.shape == (1, 28, 16, 24)
 
 
-def test_residuals_in_the_attention_change_what_it_says():
+def test_residuals_in_the_attention_change_what_it_says() -> None:
     state = published("V3", "N_A")
     image = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
@@ -213,7 +219,7 @@ def test_residuals_in_the_attention_change_what_it_says():
     assert not torch.allclose(kept, dropped)
 
 
-def test_netvlad_equals_its_definition():
+def test_netvlad_equals_its_definition() -> None:
     torch.manual_seed(0)
     netvlad, x = NetVLAD(6, 4).double(), torch.rand(2, 6, 3, 5, dtype=torch.double)
     features = torch.nn.functional.normalize(x, dim=1).flatten(2)
@@ -225,7 +231,7 @@ def test_netvlad_equals_its_definition():
     assert torch.allclose(netvlad(x), expected)
 
 
-def test_netvlad_started_from_clusters_assigns_features_to_their_own():
+def test_netvlad_started_from_clusters_assigns_features_to_their_own() -> None:
     centroids = torch.eye(4, 8)
     netvlad = NetVLAD(8, 4)
     features = torch.nn.functional.normalize(centroids.repeat(50, 1) + 0.05 * torch.rand(200, 8), dim=1)
@@ -237,7 +243,7 @@ def test_netvlad_started_from_clusters_assigns_features_to_their_own():
     assert (ratio[0] / ratio[1]).log().mean().exp() == pytest.approx(100, rel=0.01)
 
 
-def test_gem_lies_between_mean_and_maximum():
+def test_gem_lies_between_mean_and_maximum() -> None:
     gem, x = GeM(2), torch.rand(1, 2, 8, 8)
     cells = torch.nn.functional.pixel_unshuffle(x, 4)
     pooled = gem(x)
@@ -249,7 +255,7 @@ def test_gem_lies_between_mean_and_maximum():
     assert torch.allclose(gem(x), cells.mean((2, 3)), atol=1e-5)
 
 
-def test_wrong_options_and_sizes_are_refused():
+def test_wrong_options_and_sizes_are_refused() -> None:
     with pytest.raises(ConfigError, match="unknown config F of kp2dtiny V3; known: S, S_A, N"):
         build("kp2dtiny", config="F", version="V3")
     with pytest.raises(ConfigError, match="unknown version V4 of kp2dtiny; known: V2, V3"):
@@ -258,6 +264,6 @@ def test_wrong_options_and_sizes_are_refused():
         build("kp2dtiny", config="F")(torch.zeros(1, 3, 120, 160))
 
 
-def test_weights_of_another_network_are_refused():
+def test_weights_of_another_network_are_refused() -> None:
     with pytest.raises(WeightsError, match="not the weights of kp2dtiny"):
         from_state("kp2dtiny", {"conv1a.weight": torch.zeros(64, 1, 3, 3).numpy()})

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import numpy as np
 import pytest
 import torch
 
@@ -8,7 +9,7 @@ from letvins_ros.weights import WeightsError
 from .layouts import Layout, landed
 
 
-def published(channels):
+def published(channels: int) -> dict[str, np.ndarray]:
     layout, widths = Layout(), (8, 16, 32, 64)
     for name, into, out in (("block1", channels, 8), ("block2", 8, 16), ("block3", 16, 32), ("block4", 32, 64)):
         layout.block(name, into, out, "conv1", "bn1")
@@ -22,12 +23,12 @@ def published(channels):
     return layout.state
 
 
-def test_the_gray_network_with_its_helper_has_the_published_parameter_count():
+def test_the_gray_network_with_its_helper_has_the_published_parameter_count() -> None:
     assert sum(p.numel() for p in build("letnet").parameters()) == 82_584
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_published_checkpoints_load_strictly(channels):
+def test_published_checkpoints_load_strictly(channels: int) -> None:
     state = published(channels)
     assert landed(from_state("letnet", state), state)
     del state["convhead2.weight"]
@@ -35,7 +36,7 @@ def test_published_checkpoints_load_strictly(channels):
         from_state("letnet", state)
 
 
-def test_maps_have_the_images_size_even_where_32_does_not_divide_it():
+def test_maps_have_the_images_size_even_where_32_does_not_divide_it() -> None:
     with torch.no_grad():
         out = build("letnet", in_channels=3).eval()(torch.rand(2, 3, 50, 70))
     assert out.feature.shape == (2, 3, 50, 70)
@@ -44,7 +45,7 @@ def test_maps_have_the_images_size_even_where_32_does_not_divide_it():
     assert torch.allclose(out.descriptor.norm(dim=1), torch.ones(2, 50, 70), atol=1e-5)
 
 
-def test_the_network_that_is_kept_says_the_same():
+def test_the_network_that_is_kept_says_the_same() -> None:
     network = from_state("letnet", published(1))
     image = torch.rand(1, 1, 64, 96)
     kept = network.shallow()  # type: ignore[operator]

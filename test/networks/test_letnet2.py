@@ -21,12 +21,12 @@ def published() -> dict[str, np.ndarray]:
     return load_weights(PUBLISHED)
 
 
-def test_rgb_network_has_the_published_parameter_count():
+def test_rgb_network_has_the_published_parameter_count() -> None:
     assert sum(p.numel() for p in build("letnet2").parameters()) == 1016
 
 
 @pytest.mark.parametrize(("channels", "heads", "count"), [(1, 4, 872), (1, 3, 856), (1, 2, 840), (3, 3, 1000)])
-def test_variants_differ_only_in_first_and_last_layer(channels, heads, count):
+def test_variants_differ_only_in_first_and_last_layer(channels: int, heads: int, count: int) -> None:
     network = LetNet2(channels, heads).eval()
     assert sum(p.numel() for p in network.parameters()) == count
     out = network(torch.rand(2, channels, 20, 24))
@@ -34,17 +34,17 @@ def test_variants_differ_only_in_first_and_last_layer(channels, heads, count):
     assert out.score.shape == (2, 1, 20, 24)
 
 
-def test_odd_channel_counts_are_refused():
+def test_odd_channel_counts_are_refused() -> None:
     with pytest.raises(ValueError, match="got 2, 4"):
         LetNet2(2, 4)
 
 
-def test_unknown_network_names_the_known():
+def test_unknown_network_names_the_known() -> None:
     with pytest.raises(ConfigError, match="unknown network letnet3; known: inlier_net, keypointformer, "):
         build("letnet3")
 
 
-def test_published_weights_give_the_check_values(published):
+def test_published_weights_give_the_check_values(published: dict[str, np.ndarray]) -> None:
     network = from_state("letnet2", published)
     with torch.no_grad():
         out = network(torch.full((1, 3, 11, 11), 0.5))
@@ -55,7 +55,7 @@ def test_published_weights_give_the_check_values(published):
     assert means == pytest.approx([0.272, 0.166, 0.045, 0.068], abs=0.01)
 
 
-def test_weights_with_a_missing_key_are_refused(published):
+def test_weights_with_a_missing_key_are_refused(published: dict[str, np.ndarray]) -> None:
     torn = {key: value for key, value in published.items() if key != "conv1.weight"}
     with pytest.raises(WeightsError, match=r"conv1\.weight"):
         from_state("letnet2", torn)
@@ -74,7 +74,9 @@ def trained_like(channels: int) -> LetNet2:
 
 @pytest.mark.parametrize("network_channels", [1, 3])
 @pytest.mark.parametrize("image_shape", [(13, 17), (13, 17, 3)])
-def test_folded_layers_equal_the_network(network_channels, image_shape):
+def test_folded_layers_equal_the_network(
+    network_channels: int, image_shape: tuple[int, int] | tuple[int, int, int]
+) -> None:
     network = trained_like(network_channels)
     image = np.random.default_rng(0).integers(0, 256, image_shape, dtype=np.uint8)
     with torch.no_grad():

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from letvins_ros.errors import ConfigError
 from letvins_ros.networks import build, from_state
-from letvins_ros.networks.loftr import Coarse, mutual_cells
+from letvins_ros.networks.loftr import Coarse, LoFTR, mutual_cells
 from letvins_ros.networks.loftr_parts import linear_attention, positions, sinkhorn
 
 from .layouts import Layout, landed
 
 
-def published(sinkhorn_score=False):
+def published(sinkhorn_score: bool = False) -> dict[str, np.ndarray]:
     layout, into = Layout(), 128
     layout.conv("matcher.backbone.conv1", 128, 1, 7, bias=False)
     layout.norm("matcher.backbone.bn1", 128)
@@ -48,19 +49,19 @@ def published(sinkhorn_score=False):
 
 
 @pytest.fixture(scope="module")
-def network():
+def network() -> LoFTR:
     torch.manual_seed(0)
-    return build("loftr").eval()
+    return LoFTR().eval()
 
 
-def test_parts_have_the_published_parameter_count(network):
+def test_parts_have_the_published_parameter_count(network: LoFTR) -> None:
     parts = [network.backbone, network.loftr_coarse, network.fine_preprocess, network.loftr_fine]
     counts = [sum(p.numel() for p in part.parameters()) for part in parts]
     assert counts == [5_915_888, 5_251_072, 65_792, 328_704]
     assert sum(p.numel() for p in network.parameters()) == 11_561_456
 
 
-def test_published_checkpoints_load_strictly():
+def test_published_checkpoints_load_strictly() -> None:
     state = published()
     assert len(state) == 211
     assert landed(from_state("loftr", state, legacy_positions=True), state)
@@ -68,7 +69,7 @@ def test_published_checkpoints_load_strictly():
     assert landed(from_state("loftr", with_bin), with_bin)
 
 
-def test_maps_have_the_published_shapes(network):
+def test_maps_have_the_published_shapes(network: LoFTR) -> None:
     with torch.no_grad():
         coarse = network.coarse(torch.rand(2, 1, 64, 96), torch.rand(2, 1, 64, 80))
         fine = network.fine(coarse, torch.tensor([0, 1, 1]), torch.tensor([5, 0, 95]), torch.tensor([3, 79, 0]))
@@ -83,11 +84,11 @@ def test_maps_have_the_published_shapes(network):
 class Standardise(torch.nn.Module):
     """In place of the transformer, whose random weights say nothing: features relative to their mean, at one length."""
 
-    def forward(self, *features):
+    def forward(self, *features: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(16 * torch.nn.functional.normalize(x - x.mean(1, keepdim=True), dim=2) for x in features)
 
 
-def test_a_moved_image_matches_where_it_went(monkeypatch):
+def test_a_moved_image_matches_where_it_went(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("letvins_ros.networks.loftr.positions", lambda *shape: torch.zeros(shape[:3]))
     torch.manual_seed(0)
     network = build("loftr").eval()
@@ -103,13 +104,13 @@ def test_a_moved_image_matches_where_it_went(monkeypatch):
     assert (matches.uv_a % 8 == 0).all()
 
 
-def test_nothing_is_matched_where_nothing_is_sure(network):
+def test_nothing_is_matched_where_nothing_is_sure(network: LoFTR) -> None:
     with torch.no_grad():
         matches = network(torch.rand(1, 1, 48, 48), torch.rand(1, 1, 48, 48), least=0.99)
     assert [tuple(part.shape) for part in matches] == [(0,), (0, 2), (0, 2), (0,)]
 
 
-def test_fine_windows_are_those_of_unfolding(network):
+def test_fine_windows_are_those_of_unfolding(network: LoFTR) -> None:
     fine, coarse = torch.rand(1, 128, 16, 24), torch.rand(1, 24, 256)
     prepare = network.fine_preprocess
     windows = torch.nn.functional.unfold(fine, 5, padding=2, stride=4).reshape(128, 25, 24).permute(2, 1, 0)
@@ -119,7 +120,7 @@ def test_fine_windows_are_those_of_unfolding(network):
     assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_only_mutually_best_sure_and_inner_cells_match():
+def test_only_mutually_best_sure_and_inner_cells_match() -> None:
     confidence = torch.zeros(1, 25, 25)
     confidence[0, 12, 6] = 0.9  # the middle cell, with an inner one
     confidence[0, 7, 6] = 0.5  # the same cell, less sure
@@ -130,14 +131,14 @@ def test_only_mutually_best_sure_and_inner_cells_match():
     assert (batch.tolist(), i.tolist(), j.tolist()) == ([0], [12], [6])
 
 
-def test_linear_attention_equals_the_sum_over_all_pairs():
+def test_linear_attention_equals_the_sum_over_all_pairs() -> None:
     q, k, v = (torch.randn(2, n, 3, 4, dtype=torch.double) for n in (5, 7, 7))
     weight = torch.einsum("blhd,bshd->blsh", torch.nn.functional.elu(q) + 1, torch.nn.functional.elu(k) + 1)
     expected = torch.einsum("blsh,bshd->blhd", weight / weight.sum(2, keepdim=True), v)
     assert torch.allclose(linear_attention(q, k, v), expected, atol=1e-5)
 
 
-def test_transport_gives_every_point_its_mass():
+def test_transport_gives_every_point_its_mass() -> None:
     similarity = torch.randn(2, 4, 6)
     plan = sinkhorn(similarity, torch.tensor(1.0), 100).exp()
     assert torch.allclose(plan[:, :-1].sum(2), torch.ones(2, 4), atol=1e-4)
@@ -145,7 +146,7 @@ def test_transport_gives_every_point_its_mass():
     assert torch.allclose(plan[:, -1].sum(1), torch.full((2,), 6.0), atol=1e-3)
 
 
-def test_positions_have_long_waves_and_legacy_ones_do_not():
+def test_positions_have_long_waves_and_legacy_ones_do_not() -> None:
     right, legacy = positions(256, 40, 50, legacy=False), positions(256, 40, 50, legacy=True)
     assert right.shape == (256, 40, 50)
     rate = 10000 ** (-2 * 9 / 128)  # the tenth of 64 wavelengths
@@ -155,7 +156,7 @@ def test_positions_have_long_waves_and_legacy_ones_do_not():
     assert legacy[36, 4, 7] == pytest.approx(math.sin(8 * math.exp(-18)), abs=1e-6)
 
 
-def test_wrong_options_and_images_are_refused(network):
+def test_wrong_options_and_images_are_refused(network: LoFTR) -> None:
     with pytest.raises(ConfigError, match="unknown matching magic of loftr; known: dual_softmax, sinkhorn"):
         build("loftr", matching="magic")
     with pytest.raises(ConfigError, match="multiples of 8"):

@@ -145,7 +145,7 @@ def sampled(output: np.ndarray) -> list[float]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_outputs_are_those_that_were_stored(case):
+def test_outputs_are_those_that_were_stored(case: str) -> None:
     stored = json.loads(STORED.read_text())[case]
     found = run(case)
     assert {key: list(output.shape) for key, output in found.items()} == {k: s["shape"] for k, s in stored.items()}

@@ -2,6 +2,7 @@
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from letvins_ros.ros.camera_info import T_left_right, camera_of, difference
 from ..some import some
 
 
-def info(camera, **changes) -> SimpleNamespace:
+def info(camera: Camera, **changes: Any) -> SimpleNamespace:
     fx, fy, cx, cy = camera.intrinsics
     model = {"pinhole-radtan": "plumb_bob", "pinhole-equidistant": "equidistant"}[camera.model]
     message = {
@@ -52,7 +53,7 @@ def test_a_rational_polynomial_without_its_own_terms_is_a_plumb_bob(camera: Came
         ({"width": 640}, "it is for 640x480, the calibration for 752x480"),
     ],
 )
-def test_a_camera_info_that_cannot_be_right_is_named(camera: Camera, changes, text: str) -> None:
+def test_a_camera_info_that_cannot_be_right_is_named(camera: Camera, changes: dict[str, Any], text: str) -> None:
     assert text in difference(camera, info(camera, **changes))
 
 

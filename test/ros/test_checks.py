@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ S = 1_000_000_000
 FRAME = S // 20
 
 
-def feed(gate, stamps, arrivals=None):
+def feed(gate: StampGate, stamps: Sequence[int], arrivals: Sequence[int] | None = None) -> list[Any]:
     arrivals = arrivals or [i * FRAME for i in range(len(stamps))]
     return [gate.check(stamp, at) for stamp, at in zip(stamps, arrivals, strict=True)]
 
@@ -80,7 +81,7 @@ def test_a_full_queue_drops_the_oldest_and_counts_it() -> None:
     assert [queue.pop(), queue.pop(), queue.pop(), queue.pop()] == [3, 4, 5, None]
 
 
-def test_a_worker_works_until_there_is_nothing_left_and_tells_its_crash():
+def test_a_worker_works_until_there_is_nothing_left_and_tells_its_crash() -> None:
     todo, done, crashes = list(range(100)), list[Any](), list[Any]()
 
     def step() -> bool:

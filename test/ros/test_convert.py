@@ -2,6 +2,7 @@
 import sys
 import time
 import types as modules
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,25 +24,25 @@ NS = 1_403_636_580_763_555_584
 T = transform(exp_so3(np.array([0.3, -1.2, 2.0])), np.array([1.0, -2.0, 3.0]))
 
 
-def tracks(n=300) -> FrameTracks:
+def tracks(n: int = 300) -> FrameTracks:
     uv = rng.random((2, n, 2)).astype(np.float32)
     uv[1, ::3] = np.nan
     return types.FrameTracks(NS, rng.integers(0, 2**62, n), uv, np.arange(n, dtype=np.int32))
 
 
-def covariance(n) -> np.ndarray:
+def covariance(n: int) -> np.ndarray:
     A = rng.random((n, n))
     return A @ A.T
 
 
-def state(T_odom_body=T, velocity=(0.5, 0.1, -0.2)) -> VioState:
+def state(T_odom_body: np.ndarray = T, velocity: tuple[float, float, float] = (0.5, 0.1, -0.2)) -> VioState:
     return types.VioState(
         NS, types.VioStatus.DEGRADED, "9 tracks of 10 needed", T_odom_body, np.array(velocity),
         np.array([1e-3, 2e-3, 3e-3]), np.array([0.1, 0.2, 0.3]), covariance(15), 4,
     )  # fmt: skip
 
 
-def microseconds(work, repeats=200) -> float:
+def microseconds(work: Callable[[], object], repeats: int = 200) -> float:
     """The shortest time: what the work takes when nothing else has the core."""
     times = []
     for _ in range(repeats):
@@ -51,7 +52,7 @@ def microseconds(work, repeats=200) -> float:
     return min(times) * 1e6
 
 
-def assert_same(a, b, fields) -> None:
+def assert_same(a: object, b: object, fields: Sequence[str]) -> None:
     for name in fields:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
         if isinstance(getattr(a, name), np.ndarray):
@@ -113,7 +114,7 @@ def test_imu_readings_come_back_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("shape", [(480, 752), (4, 6, 3)])
-def test_images_come_back_as_they_were(shape) -> None:
+def test_images_come_back_as_they_were(shape: tuple[int, ...]) -> None:
     image = rng.integers(0, 256, shape, dtype=np.uint8)
     message = convert.image_to_message(image, Header(frame_id="cam0"))
     after = some(convert.image_from(message, ImageDecoder()))
@@ -180,7 +181,7 @@ def test_conversions_take_microseconds() -> None:
 
 def test_a_package_of_ros_that_does_not_work_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     class Broken:
-        def imgmsg_to_cv2(self, message, encoding) -> None:
+        def imgmsg_to_cv2(self, message: object, encoding: str) -> None:
             raise RuntimeError("module compiled against another numpy")
 
     bridge: Any = modules.ModuleType("cv_bridge")
@@ -201,10 +202,10 @@ def test_a_package_of_ros_that_does_not_work_is_not_used(monkeypatch: pytest.Mon
             cached.cache_clear()
 
 
-def test_a_package_of_ros_that_works_is_used(monkeypatch: pytest.MonkeyPatch):
+def test_a_package_of_ros_that_works_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def quaternion_from_matrix(T) -> np.ndarray:
+    def quaternion_from_matrix(T: np.ndarray) -> np.ndarray:
         calls.append(T)
         return quaternion_xyzw(T[:3, :3])
 

@@ -3,6 +3,7 @@
 
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ OURS = {f.name for f in fields(System)} | {"rviz", "respawn"}
 NODES = ("feature_tracker", "vio", "loop_closure", "dataset_player", "autopilot")
 
 
-def commands(text):
+def commands(text: str) -> Iterator[str]:
     """The commands in the blocks of a document, and the rows of the table that begins with what to run."""
     for language, block in re.findall(r"^```(\w*)\n(.*?)^```\n", text, re.S | re.M):
         if language:
@@ -35,20 +36,20 @@ def commands(text):
     yield from re.findall(r"`((?:ros2 launch letvins_ros|ros2 param set /|letvins (?!run SOURCE)\w+ )[^`]*)`", text)
 
 
-def found(start):
+def found(start: str) -> list[Any]:
     lines = [(path.name, line) for path in DOCUMENTS for line in commands(path.read_text()) if line.startswith(start)]
     return [pytest.param(line, id=f"{name}: {line[:60]}") for name, line in lines]
 
 
 @pytest.mark.parametrize("line", found("ros2 launch letvins_ros "))
-def test_a_launch_command_has_a_file_and_arguments_that_exist(line) -> None:
+def test_a_launch_command_has_a_file_and_arguments_that_exist(line: str) -> None:
     _, _, _, name, *given = shlex.split(line.replace("...", ""))
     assert (ROOT / "launch" / name).is_file()
     assert {text.partition(":=")[0] for text in given if text != "-s"} <= OURS
 
 
 @pytest.mark.parametrize("line", found("ros2 service call "))
-def test_a_service_call_has_a_type_and_fields_that_exist(line) -> None:
+def test_a_service_call_has_a_type_and_fields_that_exist(line: str) -> None:
     _, _, _, name, kind, request = shlex.split(line)
     node, service = name.strip("/").split("/")
     source = (ROOT / "letvins_ros" / "ros" / f"{node}.py").read_text()
@@ -58,14 +59,14 @@ def test_a_service_call_has_a_type_and_fields_that_exist(line) -> None:
 
 
 @pytest.mark.parametrize("line", found("ros2 param set "))
-def test_a_parameter_that_is_set_exists(line) -> None:
+def test_a_parameter_that_is_set_exists(line: str) -> None:
     node, name, value = shlex.split(line)[3:6]
     if node.strip("/") in NODES:
         parameters(Config)[name].convert(yaml.safe_load(value))
 
 
 @pytest.mark.parametrize("line", found("letvins ") + found(".venv/bin/letvins "))
-def test_a_letvins_command_has_options_that_exist(line) -> None:
+def test_a_letvins_command_has_options_that_exist(line: str) -> None:
     words = [word for word in shlex.split(re.sub(r"[\[\]]", " ", line))[1:] if word not in ("...", "|")]
     command: Any = typer.main.get_command(cli.app)
     while words and words[0] in getattr(command, "commands", {}):
@@ -76,7 +77,7 @@ def test_a_letvins_command_has_options_that_exist(line) -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_topics_and_parameters_that_are_named_exist(path) -> None:
+def test_topics_and_parameters_that_are_named_exist(path: Path) -> None:
     text = path.read_text()
     source = "".join(file.read_text() for file in (ROOT / "letvins_ros" / "ros").glob("*.py"))
     topics = set(re.findall(r'"(letvins/\w+)"', source))
@@ -93,7 +94,7 @@ def test_the_filter_of_robot_localization_hears_our_odometry() -> None:
     assert [len(given[f"odom{i}_config"]) for i in range(2)] == [15, 15]
 
 
-def settings(value, key):
+def settings(value: Any, key: str) -> list[Any]:
     """Every value of this key in nested data."""
     if not isinstance(value, dict):
         return []

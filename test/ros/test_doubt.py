@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,18 +12,18 @@ from letvins_ros.types import VioState, VioStatus
 SECOND = 1_000_000_000
 
 
-def state(seconds, status=VioStatus.TRACKING, speed=2.0, resets=0) -> VioState:
+def state(seconds: float, status: VioStatus = VioStatus.TRACKING, speed: float = 2.0, resets: int = 0) -> VioState:
     velocity = np.array([speed, 0, 0])
     return VioState(
         round(seconds * SECOND), status, "", np.eye(4), velocity, np.zeros(3), np.zeros(3), np.eye(15) * 1e-4, resets
     )
 
 
-def stds(doubt, at):
+def stds(doubt: Doubt, at: VioState) -> np.ndarray:
     return np.sqrt(doubt.widened(at).covariance.diagonal().reshape(5, 3)[:, 0])
 
 
-def followed(doubt, seconds, doubtful, first_s=0.0, **kind):
+def followed(doubt: Doubt, seconds: float, doubtful: bool, first_s: float = 0.0, **kind: Any) -> VioState:
     for t in np.arange(first_s, first_s + seconds + 1e-9, 0.1):
         doubt.look(state(t, **kind), 0.3, doubtful)
     return state(first_s + seconds, **kind)
@@ -98,7 +99,7 @@ def test_what_the_examination_has_found_spoils_the_motion_at_once(problems: Prob
 
 
 @pytest.mark.parametrize("kind", [*sorted(HARMLESS), f"accel_in_g{MENDED}"])
-def test_what_is_harmless_or_mended_leaves_the_motion_as_it_is(problems: Problems, kind) -> None:
+def test_what_is_harmless_or_mended_leaves_the_motion_as_it_is(problems: Problems, kind: str) -> None:
     problems.note(kind, "so it is", sure=True)
     assert problems.current() == [f"{kind}: so it is"]
     assert not problems.may_spoil_motion()

@@ -4,6 +4,7 @@
 import re
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, Imu
 
-from letvins_ros.datasets import open_dataset
+from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.ros import convert
 from letvins_ros.ros.checks import CURRENT_S
 from letvins_ros.ros.doubt import LEAST_SPEED
@@ -35,7 +36,7 @@ class Driver:
     Its first frames tell the nodes that time has gone back, and then wait until nothing of the last flight is told.
     """
 
-    def __init__(self, ear, dataset) -> None:
+    def __init__(self, ear: Ear, dataset: Dataset) -> None:
         self.node = Node("driver", context=ear.context, use_global_arguments=False)
         qos = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
         self.images = [self.node.create_publisher(Image, f"cam{i}/image_raw", qos) for i in range(2)]
@@ -44,18 +45,18 @@ class Driver:
         self.dataset, self.frames = dataset, list(dataset.frames())
         self.ear, self.now_s = ear, 0.0
 
-    def keep_pace(self, heard) -> None:
+    def keep_pace(self, heard: int) -> None:
         """Wait for the time of the next frame, and for what is said of the last one."""
         due = time.monotonic() + PACE_S
         until = due + PATIENCE_S
         while (now := time.monotonic()) < due or (len(self.ear.statuses) <= heard and now < until):
             time.sleep(0.01)
 
-    def fly(self, fault, is_told) -> float | None:
+    def fly(self, fault: str, is_told: Callable[[], bool]) -> float | None:
         """Send until the fault has been told for a while, or the recording ends; when it was told, s after it began."""
         sent, told_s = 0, None
         late = deque[Any]()
-        first_ns, imu = self.frames[0].stamp_ns, self.dataset.imu
+        first_ns, imu = self.frames[0].stamp_ns, some(self.dataset.imu)
         for n, frame in enumerate(self.frames):
             self.now_s, heard = (frame.stamp_ns - first_ns) * 1e-9, len(self.ear.statuses)
             wrong = fault if self.now_s >= AT_S else ""
@@ -64,7 +65,7 @@ class Driver:
                 accel = imu.accel[i] / (9.80665 if wrong == "IMU in g" else 1)
                 self.imu.publish(convert.imu_to_message(int(imu.stamps_ns[i]), imu.gyro[i], accel))
             sent = end
-            for camera, message in enumerate(map(self._image, (0, 1), frame.images, [frame.stamp_ns] * 2)):
+            for camera, message in enumerate(map(self._image, (0, 1), map(some, frame.images), [frame.stamp_ns] * 2)):
                 other = (camera, message)
                 if wrong in ("left missing", "right missing") and camera == (wrong == "right missing"):
                     continue
@@ -90,11 +91,11 @@ class Driver:
                 break
         return some(told_s)
 
-    def _image(self, camera, image, stamp_ns):
+    def _image(self, camera: int, image: np.ndarray, stamp_ns: int) -> Image:
         return convert.image_to_message(image, convert.header(stamp_ns, f"cam{camera}"))
 
-    def _info(self, camera, is_wrong):
-        lens = self.dataset.rig.cameras[camera].camera
+    def _info(self, camera: int, is_wrong: bool) -> CameraInfo:
+        lens = some(self.dataset.rig).cameras[camera].camera
         fx, fy, cx, cy = lens.intrinsics
         scale = 0.5 if is_wrong and camera == 0 else 1.0
         return CameraInfo(
@@ -104,7 +105,9 @@ class Driver:
 
 
 @pytest.fixture(scope="module")
-def flying(recording: Path, tmp_path_factory: pytest.TempPathFactory):
+def flying(
+    recording: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Ear, Driver, list[tuple[float, float]]]]:
     folder, dataset = tmp_path_factory.mktemp("faulty"), open_dataset(recording)
     (folder / "as_it_is.yaml").write_text("/**:\n  ros__parameters:\n    ros:\n      mend: false\n")
     config = str(folder / "as_it_is.yaml")
@@ -137,19 +140,21 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_in_flight_is_told_within_three_seconds_and_the_covariance_grows(fault, flying):
+def test_a_fault_in_flight_is_told_within_three_seconds_and_the_covariance_grows(
+    fault: str, flying: tuple[Ear, Driver, list[tuple[float, float]]]
+) -> None:
     ear, driver, stds = flying
     ear.statuses.clear()
     stds.clear()
 
-    def is_told():
+    def is_told() -> bool:
         status = ear.statuses[-1][1] if ear.statuses else None
         return (
             status is not None
             and any(re.match(FAULTS[fault], warning) for warning in status.warnings)
             and status.doubtful
             and status.quality < 50
-            and re.search(FAULTS[fault], ear.diagnostics.get("feature_tracker", {}).get("message", ""))
+            and re.search(FAULTS[fault], ear.diagnostics.get("feature_tracker", {}).get("message", "")) is not None
         )
 
     told_s = driver.fly(fault, is_told)

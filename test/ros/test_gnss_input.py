@@ -74,7 +74,7 @@ def test_map_takes_gnss_and_odom_never_jumps(recording: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("std", [np.array([1.0, 2.0, 3.0]), np.full(3, np.nan)])
-def test_a_fix_survives_its_message(std) -> None:
+def test_a_fix_survives_its_message(std: np.ndarray) -> None:
     stamp_ns, row = fix_row(fix_message(12_345_678_901, DATUM, std, "gps"))
     assert stamp_ns == 12_345_678_901
     np.testing.assert_allclose(row, [*DATUM, *np.nan_to_num(std)])

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,18 +13,18 @@ PAIRS = ((0, 1), (2, 3))
 class Bench:
     """A joiner, and images that arrive when they were taken."""
 
-    def __init__(self, groups=PAIRS) -> None:
+    def __init__(self, groups: Sequence[tuple[int, ...]] = PAIRS) -> None:
         self.noted: list[Any] = []
         self.joiner = FrameJoiner(groups, lambda kind, text: self.noted.append((kind, text.partition(":")[0])))
 
-    def arrive(self, camera, *stamps_ms) -> None:
+    def arrive(self, camera: int, *stamps_ms: int) -> None:
         for ms in stamps_ms:
             self.joiner.add(camera, Arrived(ms * MS, ms * MS, 0, f"{camera} at {ms}"))
 
-    def take(self, now_ms):
+    def take(self, now_ms: float) -> list[list[Any]]:
         """The stamps, ms, of the frames that are ready; None where a camera has no image."""
         frames = []
-        while (joined := self.joiner.take(now_ms * MS)) is not None:
+        while (joined := self.joiner.take(round(now_ms * MS))) is not None:
             frames.append([one and one.stamp_ns // MS for one in joined])
         return frames
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import types
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from shutil import which
@@ -23,6 +24,8 @@ from letvins_ros.ros.system import PROFILE, System, programs
 from ..domains import own_domain
 from .stand_ins import stand_ins
 
+Launching = Callable[..., tuple[dict[Any, Any], list[Any]]]
+
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 EUROC = str(ROOT / "config" / "euroc" / "stereo_imu.yaml")
@@ -30,13 +33,13 @@ needs_launch = pytest.mark.skipif(which("ros2") is None, reason="ros2 launch is 
 
 
 @pytest.fixture
-def launching(monkeypatch: pytest.MonkeyPatch):
+def launching(monkeypatch: pytest.MonkeyPatch) -> Launching:
     """Runs a launch file with stand-ins for launch and launch_ros; what it declares and what it starts."""
     monkeypatch.delenv(PROFILE, raising=False)
     for name, module in stand_ins().items():
         monkeypatch.setitem(sys.modules, name, module)
 
-    def run(path, **given):
+    def run(path: Path, **given: object) -> tuple[dict[Any, Any], list[Any]]:
         declared, functions = dict[Any, Any](), list[Any]()
         for action in entities(path):
             if action.kind == "DeclareLaunchArgument":
@@ -50,7 +53,7 @@ def launching(monkeypatch: pytest.MonkeyPatch):
     return run
 
 
-def entities(path):
+def entities(path: Path) -> Iterator[Any]:
     for action in runpy.run_path(str(path))["generate_launch_description"]().arguments[0]:
         if action.kind == "IncludeLaunchDescription":
             yield from entities(action.arguments[0].arguments[0])
@@ -58,19 +61,19 @@ def entities(path):
             yield action
 
 
-def nodes(actions):
+def nodes(actions: list[Any]) -> dict[str, Any]:
     return {action.keywords["executable"]: action.keywords for action in actions if action.kind == "Node"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_a_launch_file_loads_where_nothing_but_launch_can_be_imported(path) -> None:
+def test_a_launch_file_loads_where_nothing_but_launch_can_be_imported(path: Path) -> None:
     command = [sys.executable, "-I", "-S", str(ROOT / "test" / "ros" / "stand_ins.py"), str(path)]
     loaded = subprocess.run(command, check=False, capture_output=True, text=True, cwd="/", timeout=60)
     assert (loaded.stdout, loaded.stderr) == ("LaunchDescription\n", "")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_a_launch_file_starts_the_system(path, launching) -> None:
+def test_a_launch_file_starts_the_system(path: Path, launching: Launching) -> None:
     declared, actions = launching(path)
     assert set(nodes(actions)) == {"feature_tracker", "vio", "loop_closure"}
     assert all(keywords["description"] for keywords in declared.values())
@@ -80,7 +83,7 @@ def test_a_launch_file_starts_the_system(path, launching) -> None:
     assert profile == (PROFILE, str(ROOT / "config" / "fastdds.xml"))
 
 
-def test_the_arguments_are_those_of_letvins_up(launching) -> None:
+def test_the_arguments_are_those_of_letvins_up(launching: Launching) -> None:
     declared, _ = launching(ROOT / "launch" / "letvins.launch.py")
     ours = {name: keywords["description"] for name, keywords in declared.items()}
     assert ours.pop("rviz")
@@ -104,7 +107,7 @@ def test_the_arguments_are_those_of_letvins_up(launching) -> None:
     ],
     ids=",".join,
 )
-def test_a_launch_file_starts_what_letvins_up_starts(given, launching) -> None:
+def test_a_launch_file_starts_what_letvins_up_starts(given: dict[str, Any], launching: Launching) -> None:
     texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
     started = nodes(launching(ROOT / "launch" / "letvins.launch.py", **texts)[1])
     expected = programs(System(**given))
@@ -127,14 +130,16 @@ def test_a_launch_file_starts_what_letvins_up_starts(given, launching) -> None:
     ],
     ids=str,
 )
-def test_an_argument_that_cannot_be_used_is_named_before_anything_starts(given, message: str, launching) -> None:
+def test_an_argument_that_cannot_be_used_is_named_before_anything_starts(
+    given: dict[str, str], message: str, launching: Launching
+) -> None:
     with pytest.raises(ValueError, match=message):
         launching(ROOT / "launch" / "letvins.launch.py", **given)
 
 
 @pytest.mark.parametrize(("namespace", "prefix"), [("", ""), ("drone", "drone/"), ("/drone", "drone/")])
 def test_rviz_is_started_in_the_namespace_with_its_frames(
-    namespace: str, prefix: str, launching, monkeypatch: pytest.MonkeyPatch
+    namespace: str, prefix: str, launching: Launching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launch_ros = sys.modules["launch_ros.substitutions"]
     monkeypatch.setattr(launch_ros.ExecutableInPackage, "perform", lambda self, context: "/opt/rviz2")
@@ -154,21 +159,21 @@ def test_rviz_is_started_in_the_namespace_with_its_frames(
         assert not Path(file).exists()
 
 
-def watch_of(actions, name):
+def watch_of(actions: list[Any], name: str) -> tuple[Any, Any]:
     """What hears the end of a process, and what hears its stderr."""
     node = nodes(actions)[name]
     handlers = [action.arguments[0].keywords for action in actions if action.kind == "RegisterEventHandler"]
     return node["on_exit"], next(h["on_stderr"] for h in handlers if h["target_action"].keywords is node)
 
 
-def ended(code) -> SimpleNamespace:
+def ended(code: int) -> SimpleNamespace:
     return types.SimpleNamespace(returncode=code)
 
 
 RUNNING, STOPPING = types.SimpleNamespace(is_shutdown=False), types.SimpleNamespace(is_shutdown=True)
 
 
-def test_a_node_that_fails_ends_the_launch_with_its_reason(launching) -> None:
+def test_a_node_that_fails_ends_the_launch_with_its_reason(launching: Launching) -> None:
     on_exit, on_stderr = watch_of(launching(ROOT / "launch" / "letvins.launch.py")[1], "vio")
     on_stderr(types.SimpleNamespace(text=b"something\nerror: unknown key a.b\n"))
     with pytest.raises(RuntimeError, match=r"vio ended with exit code 1, the others are stopped; error: unknown key"):
@@ -178,7 +183,7 @@ def test_a_node_that_fails_ends_the_launch_with_its_reason(launching) -> None:
     assert on_exit(ended(1), STOPPING) == []
 
 
-def test_a_killed_node_is_started_again_some_times_where_that_is_wanted(launching) -> None:
+def test_a_killed_node_is_started_again_some_times_where_that_is_wanted(launching: Launching) -> None:
     actions = launching(ROOT / "launch" / "letvins.launch.py", respawn="true")[1]
     vio, on_exit = nodes(actions)["vio"], watch_of(actions, "vio")[0]
     assert vio["respawn"]
@@ -190,7 +195,7 @@ def test_a_killed_node_is_started_again_some_times_where_that_is_wanted(launchin
 
 
 @pytest.mark.parametrize("name", ["dataset", "bag"])
-def test_the_end_of_the_recording_ends_the_launch(name: str, launching) -> None:
+def test_the_end_of_the_recording_ends_the_launch(name: str, launching: Launching) -> None:
     actions = launching(ROOT / "launch" / "letvins.launch.py", respawn="true", **{name: str(ROOT)})[1]
     started = [action.keywords for action in actions if action.kind in ("Node", "ExecuteProcess")]
     (player,) = [process for process in started if process["name"] in ("dataset_player", "bag_player")]
@@ -203,14 +208,14 @@ def test_the_end_of_the_recording_ends_the_launch(name: str, launching) -> None:
 
 
 @pytest.mark.parametrize("repeat", ["false", "true"])
-def test_a_bag_is_played_again_and_again_where_that_is_wanted(repeat: str, launching) -> None:
+def test_a_bag_is_played_again_and_again_where_that_is_wanted(repeat: str, launching: Launching) -> None:
     actions = launching(ROOT / "launch" / "letvins.launch.py", bag=EUROC, repeat=repeat)[1]
     (command,) = [action.keywords["cmd"] for action in actions if action.kind == "ExecuteProcess"]
     assert command[:4] == ["ros2", "bag", "play", EUROC]
     assert ("--loop" in command) == (repeat == "true")
 
 
-def test_all_that_is_started_ends_with_the_launch(launching, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_that_is_started_ends_with_the_launch(launching: Launching, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         sys.modules["launch_ros.substitutions"].ExecutableInPackage, "perform", lambda self, context: "/opt/rviz2"
     )
@@ -229,7 +234,7 @@ def test_all_that_is_started_ends_with_the_launch(launching, monkeypatch: pytest
 
 @needs_launch
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
-def test_nodes_of_ros2_launch_end_with_it(sign) -> None:
+def test_nodes_of_ros2_launch_end_with_it(sign: signal.Signals) -> None:
     command = ["ros2", "launch", str(ROOT / "launch" / "euroc_stereo_imu.launch.py")]
     env = os.environ | {"ROS_DOMAIN_ID": str(own_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     launched = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -242,12 +247,12 @@ def test_nodes_of_ros2_launch_end_with_it(sign) -> None:
     until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in started), 20)
 
 
-def children(pid):
+def children(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for task in tasks for child in task.read_text().split()]
 
 
-def until(is_so, timeout_s) -> None:
+def until(is_so: Callable[[], bool], timeout_s: float) -> None:
     end = time.monotonic() + timeout_s
     while not is_so():
         assert time.monotonic() < end
@@ -256,7 +261,7 @@ def until(is_so, timeout_s) -> None:
 
 @needs_launch
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_ros2_launch_shows_every_argument(path) -> None:
+def test_ros2_launch_shows_every_argument(path: Path) -> None:
     shown = ros2_launch(path, "--show-args")
     assert shown.returncode == 0, shown.stderr
     assert all(f"'{f.name}':" in shown.stdout for f in fields(System))
@@ -272,6 +277,6 @@ def test_ros2_launch_names_what_cannot_be_used_and_starts_nothing(given: str) ->
     assert "Traceback" not in ran.stdout + ran.stderr
 
 
-def ros2_launch(path, *arguments):
+def ros2_launch(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = ["ros2", "launch", str(path), *arguments]
     return subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ, timeout=120)

@@ -3,7 +3,9 @@
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,12 +38,12 @@ GROWTH_MB = 3.0  # of the other 80: ROS keeps 4 kB of each, without our nodes to
 
 
 @pytest.fixture
-def make(recording: Path):
+def make(recording: Path) -> Iterator[Callable[[Any], Any]]:
     """Makes a node of a kind, without autostart, in a domain of its own."""
     context, made = Context(), []
     rclpy.init(context=context, domain_id=own_domain())
 
-    def of(kind):
+    def of(kind: Any) -> Any:
         given = {"config": EUROC, "player.source": str(recording)}
         overrides = [Parameter(name, value=value) for name, value in given.items()]
         made.append(kind(context=context, parameter_overrides=overrides, use_global_arguments=False))
@@ -54,14 +56,14 @@ def make(recording: Path):
     context.try_shutdown()
 
 
-def held(node):
+def held(node: Any) -> list[int]:
     """What a node has: numbers of its publishers, services, subscriptions, attributes, and of all threads."""
     made = [len(list(many)) for many in (node.publishers, node.services, node.subscriptions)]
     return [*made, len(vars(node)), threading.active_count()]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_hundred_cycles_leave_nothing_behind(kind, make) -> None:
+def test_a_hundred_cycles_leave_nothing_behind(kind: Any, make: Callable[[Any], Any]) -> None:
     node, memory = make(kind), []
     for cycle in range(100):
         assert node.trigger_configure() == OK
@@ -80,7 +82,7 @@ def test_a_hundred_cycles_leave_nothing_behind(kind, make) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_cleanup_destroys_all_that_configure_made(kind, make) -> None:
+def test_cleanup_destroys_all_that_configure_made(kind: Any, make: Callable[[Any], Any]) -> None:
     node = make(kind)
     before = held(node)[:3]
     assert node.trigger_configure() == OK
@@ -90,7 +92,7 @@ def test_cleanup_destroys_all_that_configure_made(kind, make) -> None:
     assert held(node)[:3] == [before[0] + made_once, *before[1:]]
 
 
-def test_shutdown_ends_an_active_node(make) -> None:
+def test_shutdown_ends_an_active_node(make: Callable[[Any], Any]) -> None:
     node = make(VioNode)
     threads = threading.active_count()
     assert node.trigger_configure() == node.trigger_activate() == node.trigger_shutdown() == OK
@@ -99,12 +101,12 @@ def test_shutdown_ends_an_active_node(make) -> None:
 
 @pytest.mark.parametrize(("error", "answer"), [(DataError("no"), "FAILURE"), (KeyError("bug"), "ERROR")])
 def test_a_node_whose_configuring_failed_can_be_configured_again(
-    error, answer: str, make, monkeypatch: pytest.MonkeyPatch
+    error: Exception, answer: str, make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = make(FeatureTrackerNode)
     before = held(node)
 
-    def broken(*_) -> None:
+    def broken(*_: object) -> None:
         raise error
 
     with monkeypatch.context() as patch:
@@ -114,7 +116,9 @@ def test_a_node_whose_configuring_failed_can_be_configured_again(
     assert node.trigger_configure() == OK
 
 
-def test_a_node_whose_activation_failed_is_unconfigured_and_deaf(make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_whose_activation_failed_is_unconfigured_and_deaf(
+    make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     node = make(VioNode)
     with monkeypatch.context() as patch:
         patch.setattr(node, "subscribe", lambda *_: 1 / 0)
@@ -124,7 +128,7 @@ def test_a_node_whose_activation_failed_is_unconfigured_and_deaf(make, monkeypat
     assert node.trigger_configure() == node.trigger_activate() == OK
 
 
-def test_a_jump_of_stamps_is_seen_by_a_node_too_busy_to_take_it_at_once(make) -> None:
+def test_a_jump_of_stamps_is_seen_by_a_node_too_busy_to_take_it_at_once(make: Callable[[Any], Any]) -> None:
     node = make(DatasetPlayerNode)
     stats = Stats()
     stream = ImuStream(stats, node.problems)
@@ -142,7 +146,9 @@ def test_a_jump_of_stamps_is_seen_by_a_node_too_busy_to_take_it_at_once(make) ->
     assert node.problems.counts()["imu stamp ahead"].startswith("stamps jump by +2.0")
 
 
-def test_the_player_gives_those_who_listen_time_to_learn_of_it(make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_player_gives_those_who_listen_time_to_learn_of_it(
+    make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     node = make(DatasetPlayerNode)
     assert node.trigger_configure() == OK
     monkeypatch.setattr(node, "_has_subscribers", lambda: True)
@@ -153,7 +159,9 @@ def test_the_player_gives_those_who_listen_time_to_learn_of_it(make, monkeypatch
     assert time.monotonic() - began >= SETTLE_S
 
 
-def test_vio_gathers_data_while_its_kernels_are_loaded(make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vio_gathers_data_while_its_kernels_are_loaded(
+    make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They take as long as the data that it starts with."""
     node, subscribed = make(VioNode), []
     monkeypatch.setattr(vio, "compile_kernels", lambda: subscribed.append(len(list(node.subscriptions))))
@@ -175,7 +183,7 @@ def test_vio_gathers_data_while_its_kernels_are_loaded(make, monkeypatch: pytest
     ],
 )
 def test_a_slow_tracker_is_not_taken_for_another_clock(
-    behind_s: float, late_s: float, told: str, used: bool, make
+    behind_s: float, late_s: float, told: str, used: bool, make: Callable[[Any], Any]
 ) -> None:
     node = make(VioNode)
     assert node.trigger_configure() == OK

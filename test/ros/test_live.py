@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,7 +27,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image, Imu
 
 from letvins_ros.config import Config
-from letvins_ros.datasets import open_dataset
+from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.evaluation.evaluate import evaluate
 from letvins_ros.pipeline import RunOptions, run_offline
 from letvins_ros.ros import convert
@@ -135,7 +136,7 @@ def test_every_node_is_back_within_three_seconds_of_each_of_thirty_kills(
     assert max(map(max, took.values())) < BACK_S
 
 
-def held_ports(process):
+def held_ports(process: subprocess.Popen[bytes]) -> set[str]:
     """Those by which a process receives through shared memory."""
     files = [file.resolve() for file in Path(f"/proc/{process.pid}/fd").iterdir()]
     return {file.name for file in files if re.fullmatch(r"fastrtps_port\d+_el", file.name)}
@@ -156,7 +157,7 @@ def test_the_successor_of_a_killed_node_has_other_ports(recording: Path, tmp_pat
     assert not killed & successor
 
 
-def check_what_is_shown(ear, prefix) -> None:
+def check_what_is_shown(ear: Ear, prefix: str) -> None:
     """RViz's displays and Foxglove's panels find what is published, in a namespace too."""
     settings = yaml.safe_load((ROOT / "config" / "letvins.rviz").read_text())["Visualization Manager"]
     shown = [display for display in settings["Displays"] if "Topic" in display]
@@ -273,17 +274,18 @@ def test_status_says_within_three_seconds_that_no_images_come(recording: Path, t
 class Driver:
     """A camera driver that can be made to send nonsense."""
 
-    def __init__(self, ear, dataset, reliable) -> None:
+    def __init__(self, ear: Ear, dataset: Dataset, reliable: bool) -> None:
         self.node = Node("driver", context=ear.context, use_global_arguments=False)
         kind = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(depth=100, reliability=kind)
         self.images = [self.node.create_publisher(Image, f"cam{i}/image_raw", qos) for i in range(2)]
         self.imu = self.node.create_publisher(Imu, "imu", qos)
-        self.frames, self.readings = list(dataset.frames(0, 1.5)), dataset.imu
+        self.frames, self.readings = list(dataset.frames(0, 1.5)), some(dataset.imu)
         self.step = 0
-        self.scale, self.cameras, self.change, self.image_ns, self.imu_ns = 1.0, (0, 1), lambda message: None, 0, 0
+        self.scale, self.cameras, self.image_ns, self.imu_ns = 1.0, (0, 1), 0, 0
+        self.change: Callable[[Image], None] = lambda message: None
 
-    def send(self, frames) -> None:
+    def send(self, frames: int) -> None:
         """So many frames with their readings; forth and back through the recording, so that nothing jumps."""
         there_and_back = [*range(len(self.frames)), *range(len(self.frames) - 2, 0, -1)]
         for _ in range(frames):
@@ -305,11 +307,11 @@ class Driver:
             time.sleep(0.1)
 
 
-def odd_encoding(message) -> None:
+def odd_encoding(message: Image) -> None:
     message.encoding = "planar64"
 
 
-def crop(message) -> None:
+def crop(message: Image) -> None:
     message.height, message.data = 100, message.data[: 100 * message.step]
 
 

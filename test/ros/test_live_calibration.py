@@ -11,6 +11,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
+from letvins_ros.camera import Camera
 from letvins_ros.datasets import open_dataset
 from letvins_ros.ros import convert
 
@@ -22,7 +23,7 @@ FEWER = Parameter("tracker.max_features", value=120).to_parameter_msg()
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-def camera_info(camera, frame, scale=1.0):
+def camera_info(camera: Camera, frame: str, scale: float = 1.0) -> CameraInfo:
     fx, fy, cx, cy = camera.intrinsics
     message = CameraInfo(width=camera.width, height=camera.height, distortion_model="plumb_bob")
     message.header.frame_id, message.d = frame, list(camera.distortion)
@@ -45,7 +46,7 @@ def test_nodes_wait_for_their_calibration_on_topics_and_then_run(recording: Path
         stack.programs["dataset_player"] = replace(player, parameters=at_once)
         stack.start("feature_tracker", "vio", "loop_closure", "dataset_player")
 
-        def waits_for(text) -> bool:
+        def waits_for(text: str) -> bool:
             heard = [ear.diagnostics.get(n, {}).get("message", "") for n in ("feature_tracker", "vio", "loop_closure")]
             return all(text in message for message in heard)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Maps of a running system over real DDS: saved, loaded, switched, placed."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,19 @@ from .harness import Ear, Stack, call
 START_S = 60
 
 
-def set_parameter(ear, name, value):
+def set_parameter(ear: Ear, name: str, value: object) -> Any:
     (result,) = call(
         ear, SetParameters, "set_parameters", parameters=[Parameter(name, value=value).to_parameter_msg()]
     ).results
     return result
 
 
-def mode(ear):
+def mode(ear: Ear) -> str:
     (value,) = call(ear, GetParameters, "get_parameters", names=["loop.mode"]).values
     return value.string_value
 
 
-def click(x, frame="map"):
+def click(x: float, frame: str = "map") -> PoseWithCovarianceStamped:
     message = PoseWithCovarianceStamped()
     message.header.frame_id = frame
     message.pose.pose = convert.pose_to_message(pose_from_text(f"{x} 0 0 0 0 0 1"))
@@ -42,7 +43,7 @@ def click(x, frame="map"):
 
 
 @pytest.fixture
-def mapping(recording: Path, tmp_path: Path):
+def mapping(recording: Path, tmp_path: Path) -> Iterator[tuple[Stack, Ear]]:
     with (
         Stack(tmp_path, dataset=str(recording), repeat=True, rate=0.5) as stack,
         Ear(stack.domain, images=False) as ear,
@@ -52,7 +53,7 @@ def mapping(recording: Path, tmp_path: Path):
         yield stack, ear
 
 
-def test_maps_are_saved_loaded_and_switched_while_the_system_runs(mapping, tmp_path: Path) -> None:
+def test_maps_are_saved_loaded_and_switched_while_the_system_runs(mapping: tuple[Stack, Ear], tmp_path: Path) -> None:
     stack, ear = mapping
     file, other = tmp_path / "one.map", tmp_path / "two.map"
     assert "name a file" in call(ear, SaveMap, "save_map_to").message
@@ -77,7 +78,7 @@ def test_maps_are_saved_loaded_and_switched_while_the_system_runs(mapping, tmp_p
     assert f"places saved to {other}" in stack.log("loop_closure")
 
 
-def test_a_pose_in_the_map_can_be_given(mapping, tmp_path: Path):
+def test_a_pose_in_the_map_can_be_given(mapping: tuple[Stack, Ear], tmp_path: Path) -> None:
     _, ear = mapping
     in_map: list[Any] = []
     ear.node.create_subscription(Odometry, "letvins/map_odometry", in_map.append, 10)
@@ -88,7 +89,7 @@ def test_a_pose_in_the_map_can_be_given(mapping, tmp_path: Path):
     assert given.success, given.message
     ear.wait(lambda: in_map and abs(in_map[-1].pose.pose.position.x - 1000) < 50, START_S, "a pose where it was given")
 
-    def placed():
+    def placed() -> bool:
         clicks.publish(click(-1000.0))
         return abs(in_map[-1].pose.pose.position.x + 1000) < 50
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The base where the robot has it: poses, velocities and covariances against finite differences."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ V_ODOM = np.array([1.2, -0.4, 0.3])
 T_ODOM_IMU = transform(exp_so3(np.array([0.4, -0.3, 2.0])), np.array([3.0, -1.0, 0.5]))
 
 
-def state(T=T_ODOM_IMU, v=V_ODOM, covariance=None) -> VioState:
+def state(T: np.ndarray = T_ODOM_IMU, v: np.ndarray = V_ODOM, covariance: np.ndarray | None = None) -> VioState:
     P = np.eye(15) if covariance is None else covariance
     return VioState(0, VioStatus.TRACKING, "", T, v, np.zeros(3), np.zeros(3), P)
 
@@ -36,8 +37,8 @@ def random_covariance() -> np.ndarray:
 
 
 @pytest.mark.parametrize("mount", MOUNTS)
-def test_the_bases_twist_is_the_change_of_its_pose(mount):
-    def T_odom_base(t):
+def test_the_bases_twist_is_the_change_of_its_pose(mount: Mount) -> None:
+    def T_odom_base(t: float) -> np.ndarray:
         R = T_ODOM_IMU[:3, :3] @ exp_so3(RATE * t)
         return mount.pose(transform(R, T_ODOM_IMU[:3, 3] + V_ODOM * t))
 
@@ -49,22 +50,22 @@ def test_the_bases_twist_is_the_change_of_its_pose(mount):
     np.testing.assert_allclose(found[:3], T_odom_base(0)[:3, :3].T @ velocity_odom, atol=1e-6)
 
 
-def with_error(error, noise):
+def with_error(error: np.ndarray, noise: np.ndarray) -> tuple[VioState, np.ndarray]:
     """State and rate that are wrong by an error (15,) of the state and noise (3,) of the gyro."""
     T = transform(T_ODOM_IMU[:3, :3] @ exp_so3(error[3:6]), T_ODOM_IMU[:3, 3] + error[:3])
     return state(T, V_ODOM + error[6:9]), RATE - error[12:] + noise
 
 
-def numeric_jacobian(of, size, h=1e-6) -> np.ndarray:
+def numeric_jacobian(of: Callable[[np.ndarray], np.ndarray], size: int, h: float = 1e-6) -> np.ndarray:
     return np.column_stack([(of(e * h) - of(-e * h)) / (2 * h) for e in np.eye(size)])
 
 
 @pytest.mark.parametrize("mount", MOUNTS)
-def test_the_bases_pose_covariance_is_that_of_small_errors(mount):
+def test_the_bases_pose_covariance_is_that_of_small_errors(mount: Mount) -> None:
     P = random_covariance()
     T = mount.pose(T_ODOM_IMU)
 
-    def wrong(error) -> np.ndarray:
+    def wrong(error: np.ndarray) -> np.ndarray:
         T_wrong = mount.pose(with_error(error, np.zeros(3))[0].T_odom_body)
         return np.concatenate([T_wrong[:3, 3] - T[:3, 3], log_so3(T_wrong[:3, :3] @ T[:3, :3].T)])
 
@@ -73,7 +74,7 @@ def test_the_bases_pose_covariance_is_that_of_small_errors(mount):
 
 
 @pytest.mark.parametrize("mount", MOUNTS)
-def test_the_bases_twist_covariance_is_that_of_small_errors(mount) -> None:
+def test_the_bases_twist_covariance_is_that_of_small_errors(mount: Mount) -> None:
     P, std = random_covariance(), 0.02
     J = numeric_jacobian(lambda e: mount.twist(*with_error(e, np.zeros(3))), 15)
     G = numeric_jacobian(lambda e: mount.twist(*with_error(np.zeros(15), e)), 3)
@@ -107,7 +108,7 @@ def test_a_pose_is_read_from_text() -> None:
     assert RosConfig(T_base_imu="0 0 0 0 0 0 1")
 
 
-def pose(i) -> np.ndarray:
+def pose(i: int) -> np.ndarray:
     return transform(exp_so3(np.full(3, 0.1 * i)), np.array([i, 0.0, 0.0]))
 
 

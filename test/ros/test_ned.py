@@ -2,6 +2,7 @@
 """Odometry as PX4 has it, checked by what it must mean."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +13,18 @@ from letvins_ros.ros.ned import vehicle_odometry
 rng = np.random.default_rng(3)
 
 
-def xyz(v) -> SimpleNamespace:
+def xyz(v: Any) -> SimpleNamespace:
     return SimpleNamespace(x=float(v[0]), y=float(v[1]), z=float(v[2]))
 
 
-def odometry(R, p=(1.0, 2.0, 3.0), v=(0.5, 0.2, 0.1), w=(0.1, 0.2, 0.3), P=None, V=None) -> SimpleNamespace:
+def odometry(
+    R: np.ndarray,
+    p: tuple[float, float, float] = (1.0, 2.0, 3.0),
+    v: tuple[float, float, float] = (0.5, 0.2, 0.1),
+    w: tuple[float, float, float] = (0.1, 0.2, 0.3),
+    P: np.ndarray | None = None,
+    V: np.ndarray | None = None,
+) -> SimpleNamespace:
     q = quaternion_xyzw(R)
     P, V = (np.eye(6) if m is None else m for m in (P, V))
     return SimpleNamespace(
@@ -29,7 +37,7 @@ def odometry(R, p=(1.0, 2.0, 3.0), v=(0.5, 0.2, 0.1), w=(0.1, 0.2, 0.3), P=None,
     )
 
 
-def rotation(fields) -> np.ndarray:
+def rotation(fields: dict[str, Any]) -> np.ndarray:
     w, x, y, z = fields["q"].astype(float)
     return from_quaternion(np.zeros(3), np.array([x, y, z, w]))[:3, :3]
 

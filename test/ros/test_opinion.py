@@ -2,6 +2,7 @@
 """A wrong scale of the accelerometer and a wrong mount, which only a second look at the first seconds tells apart."""
 
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -17,7 +18,9 @@ from letvins_ros.evaluation.trajectory import write_tum
 from letvins_ros.ros import convert
 from letvins_ros.selftest import DISTURBANCES
 from letvins_ros.selftest.recording import Recording, flight
+from letvins_ros.simulation.sequence import Simulation
 from letvins_ros.tracking import FeatureTracker
+from letvins_ros.types import Trajectory
 
 from .harness import Ear, Stack
 
@@ -25,21 +28,21 @@ START_S, PATIENCE_S = 90, 240  # a second opinion estimates the first seconds so
 
 
 @pytest.fixture(scope="module")
-def hall():
+def hall() -> Simulation:
     return flight(8.0, 3)
 
 
 class Driver:
     """Sends readings and tracks of a recording, on and on in time while it is watched."""
 
-    def __init__(self, ear, recording):
+    def __init__(self, ear: Ear, recording: Recording) -> None:
         self.node = Node("driver", context=ear.context, use_global_arguments=False)
         qos = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
         self.imu = self.node.create_publisher(Imu, "imu", qos)
         self.tracks = self.node.create_publisher(FeatureTracks, "letvins/tracks", qos)
         self.ear, self.recording = ear, recording
 
-    def send(self):
+    def send(self) -> None:
         recording, sent, tracker = self.recording, 0, FeatureTracker(Config().tracker, self.recording.rig)
         for frame in recording.frames():
             tracks = tracker.process(frame, None, False)
@@ -62,7 +65,9 @@ class Driver:
         ("calibration: baseline 10 % too long", True, "stereo_mount mended: IMU and images agree with the cameras "),
     ],
 )
-def test_vio_says_what_explains_a_contradiction(hall, tmp_path, name, mend, told):
+def test_vio_says_what_explains_a_contradiction(
+    hall: Simulation, tmp_path: Path, name: str, mend: bool, told: str
+) -> None:
     recording = Recording(hall)
     DISTURBANCES[name](recording)
     config = yaml.safe_load(to_yaml(Config(rig=recording.rig)))
@@ -92,7 +97,7 @@ def test_vio_says_what_explains_a_contradiction(hall, tmp_path, name, mend, told
     assert "Traceback" not in log
 
 
-def error_m(ear, truth, folder):
+def error_m(ear: Ear, truth: Trajectory, folder: Path) -> float:
     """ATE of what has been heard since the last call."""
     write_tum(folder / "truth.tum", truth)
     error = evaluate(ear.write(folder / "heard.tum"), folder / "truth.tum", None)["ate_rmse_m"]

@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 import rclpy
 from rclpy.context import Context
@@ -10,6 +13,10 @@ from letvins_ros.config_params import parameters
 from letvins_ros.errors import ConfigError
 from letvins_ros.ros.params import DYNAMIC, changed_config, declare_config, value_of
 
+from ..some import some
+
+Make = Callable[..., tuple[Node, Config, list[Config]]]
+
 CAMERA = {
     "camera0.model": "pinhole-radtan", "camera0.width": 752, "camera0.height": 480,
     "camera0.intrinsics": [450.0, 450.0, 376.0, 240.0],
@@ -18,12 +25,12 @@ CAMERA = {
 
 
 @pytest.fixture
-def node():
+def node() -> Iterator[Make]:
     """Makes a node with these parameters; gives it, its configuration, and what it hears of changes."""
     context, made = Context(), []
     rclpy.init(context=context)
 
-    def make(**given):
+    def make(**given: Any) -> tuple[Node, Config, list[Config]]:
         overrides = [Parameter(name, value=value) for name, value in given.items()]
         node = Node("under_test", context=context, parameter_overrides=overrides, use_global_arguments=False)
         made.append(node)
@@ -37,7 +44,7 @@ def node():
     context.try_shutdown()
 
 
-def test_every_key_is_declared_with_meaning_and_bounds(node) -> None:
+def test_every_key_is_declared_with_meaning_and_bounds(node: Make) -> None:
     made, config, _ = node()
     assert config == Config()
     for name, parameter in parameters(Config).items():
@@ -50,14 +57,14 @@ def test_every_key_is_declared_with_meaning_and_bounds(node) -> None:
             assert descriptor.floating_point_range[0].to_value == parameter.high, name
 
 
-def test_what_is_given_becomes_the_configuration(node) -> None:
+def test_what_is_given_becomes_the_configuration(node: Make) -> None:
     _, config, _ = node(**{"tracker.max_features": 99, "tracker.min_distance_px": 10, "autostart": False, **CAMERA})
     assert config.tracker.max_features == 99
     assert config.tracker.min_distance_px == 10.0  # an integer stands for the number
-    assert config.rig.cameras[0].camera.width == 752
+    assert some(config.rig).cameras[0].camera.width == 752
 
 
-def test_the_short_form_of_a_method_works_here_too(node) -> None:
+def test_the_short_form_of_a_method_works_here_too(node: Make) -> None:
     made, config, _ = node(tracker="letnet2")
     assert config.tracker.method == "letnet2"
     assert made.get_parameter("tracker.method").value == "letnet2"
@@ -72,12 +79,12 @@ def test_the_short_form_of_a_method_works_here_too(node) -> None:
         ({"speed": 1.0}, "unknown key speed"),
     ],
 )
-def test_what_cannot_be_used_stops_the_node_and_is_named(node, given, message: str) -> None:
+def test_what_cannot_be_used_stops_the_node_and_is_named(node: Make, given: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         node(**given)
 
 
-def test_dynamic_parameters_change_and_the_others_do_not(node) -> None:
+def test_dynamic_parameters_change_and_the_others_do_not(node: Make) -> None:
     made, _, heard = node()
     (result,) = made.set_parameters([Parameter("tracker.max_features", value=80)])
     assert result.successful

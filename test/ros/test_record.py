@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,19 @@ from letvins_ros.ros.system import environment
 from ..domains import own_domain
 from .harness import Ear
 
+Recorder = tuple[Callable[[], subprocess.Popen[bytes]], Callable[..., None]]
+
 ODOMETRY = "/drone/letvins/odometry"
 
 
 @pytest.fixture
-def recorder(tmp_path: Path):
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
     """Starts recorders into one folder, with somebody who publishes odometry; what they say is in the files `log`."""
     domain, started = own_domain(), list[Any]()
     with Ear(domain, "drone", images=False) as ear:
         publisher = ear.node.create_publisher(Odometry, "letvins/odometry", 100)
 
-        def start():
+        def start() -> subprocess.Popen[bytes]:
             command = [sys.executable, "-m", "letvins_ros.ros.start", "record", str(tmp_path / "bag"), "drone"]
             env = environment(True) | {"ROS_DOMAIN_ID": str(domain)}
             log = tmp_path / f"log{len(started)}"
@@ -40,7 +43,7 @@ def recorder(tmp_path: Path):
             ear.wait(lambda: publisher.get_subscription_count() > 1, 60, "its subscription")
             return started[-1]
 
-        def publish(count, size=0) -> None:
+        def publish(count: int, size: int = 0) -> None:
             for i in range(count):
                 publisher.publish(Odometry(header=header(i, "x" * size)))
                 time.sleep(0.002)
@@ -51,18 +54,18 @@ def recorder(tmp_path: Path):
         process.wait()
 
 
-def recorded(bag) -> int:
+def recorded(bag: Path) -> int:
     """How many messages of odometry can be read from a bag."""
     with Storage(bag).open() as files:
         return sum(raw.topic == ODOMETRY for file in files.files for raw in file.messages({ODOMETRY}))
 
 
-def end(process):
+def end(process: subprocess.Popen[bytes]) -> int:
     process.send_signal(signal.SIGTERM)
     return process.wait(timeout=20)
 
 
-def test_a_recorder_that_starts_again_leaves_the_first_bag_as_it_is(recorder, tmp_path: Path) -> None:
+def test_a_recorder_that_starts_again_leaves_the_first_bag_as_it_is(recorder: Recorder, tmp_path: Path) -> None:
     start, publish = recorder
     first = start()
     publish(1500, 2000)  # more than what a bag keeps back
@@ -81,7 +84,7 @@ def test_a_recorder_that_starts_again_leaves_the_first_bag_as_it_is(recorder, tm
     assert recorded(tmp_path / "bag-2") > 50
 
 
-def test_a_disk_that_is_full_ends_the_bag_with_one_line_and_not_the_node(recorder, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_ends_the_bag_with_one_line_and_not_the_node(recorder: Recorder, tmp_path: Path) -> None:
     start, publish = recorder
     process = start()
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2 << 20, 2 << 20))

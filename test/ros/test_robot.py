@@ -21,7 +21,7 @@ from letvins_ros.estimation import VioEstimator
 from letvins_ros.evaluation.evaluate import evaluate
 from letvins_ros.geometry import from_quaternion, inverse, pose_from_text
 from letvins_ros.ros import convert
-from letvins_ros.types import VioStatus
+from letvins_ros.types import FrameTracks, VioStatus
 
 from ..some import some
 from .harness import Ear, Stack
@@ -34,7 +34,7 @@ LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 class Frames:
     """Hears /tf, /tf_static and keyframes, and can publish transforms."""
 
-    def __init__(self, ear) -> None:
+    def __init__(self, ear: Ear) -> None:
         self.static, self.keyframes, self.dynamic = dict[Any, Any](), dict[Any, Any](), dict[Any, Any]()
         self.tracks, self.twists, node = dict[Any, Any](), dict[Any, Any](), ear.node
         node.create_subscription(FeatureTracks, "letvins/tracks", self._on_tracks, 100)
@@ -45,31 +45,31 @@ class Frames:
         self._statics = node.create_publisher(TFMessage, "/tf_static", LATCHED)
         self._dynamics = node.create_publisher(TFMessage, "/tf", 100)
 
-    def _on_static(self, message) -> None:
+    def _on_static(self, message: TFMessage) -> None:
         self.static |= {(T.header.frame_id, T.child_frame_id): T for T in message.transforms}
 
-    def _on_dynamic(self, message) -> None:
+    def _on_dynamic(self, message: TFMessage) -> None:
         for T in message.transforms:
             stamp = convert.stamp_to_ns(T.header.stamp)
             self.dynamic[T.child_frame_id, stamp] = convert.transform_from_message(T.transform)
 
-    def _on_keyframe(self, message) -> None:
+    def _on_keyframe(self, message: Any) -> None:
         self.keyframes[convert.stamp_to_ns(message.header.stamp)] = convert.pose_from_message(message.pose)
 
-    def _on_tracks(self, message) -> None:
+    def _on_tracks(self, message: Any) -> None:
         self.tracks[convert.stamp_to_ns(message.header.stamp)] = convert.tracks_from(message)
 
-    def _on_odometry(self, message) -> None:
+    def _on_odometry(self, message: Odometry) -> None:
         twist = message.twist.twist
         v, w = twist.linear, twist.angular
         self.twists[convert.stamp_to_ns(message.header.stamp)] = np.array([v.x, v.y, v.z, w.x, w.y, w.z])
 
-    def publish(self, parent, child, T, *, static) -> None:
+    def publish(self, parent: str, child: str, T: np.ndarray, *, static: bool) -> None:
         message: TransformStamped = convert.transform_to_message(T, 1, parent, child)
         (self._statics if static else self._dynamics).publish(TFMessage(transforms=[message]))
 
 
-def computed_offline(recording, tracks, T_base_imu):
+def computed_offline(recording: Path, tracks: list[FrameTracks], T_base_imu: np.ndarray) -> Any:
     """Pose (4, 4) and velocity (6,) of the base by the stamps of frames with these tracks, by the estimator alone."""
     dataset, fed, found = open_dataset(recording), 0, {}
     estimator = VioEstimator(Config(), some(dataset.rig))
@@ -161,7 +161,7 @@ def test_the_speed_of_wheels_is_taken(recording: Path, tmp_path: Path) -> None:
         stack.programs["vio"] = replace(vio, parameters=vio.parameters | config)
         wheel = ear.node.create_publisher(Odometry, "wheel", 50)
 
-        def turn(reading) -> None:  # wheels that read whenever the IMU does
+        def turn(reading: Any) -> None:  # wheels that read whenever the IMU does
             i = np.searchsorted(truth.stamps_ns, convert.stamp_to_ns(reading.header.stamp)).clip(0, len(seconds) - 1)
             message = Odometry(header=reading.header, child_frame_id="base_link")
             message.twist.twist.linear = convert.vector(v_body[i])

@@ -2,6 +2,7 @@
 """Where the mount of the IMU is taken from and which frames are added, with a stand-in for the node."""
 
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,30 +25,30 @@ CAMERAS = ("cam0", "cam1")
 class StandIn:
     """A node that notes what is published, and hears what a test says."""
 
-    def __init__(self, **ros) -> None:
+    def __init__(self, **ros: Any) -> None:
         self.made_at = time.monotonic()
         self.config = Config(ros=RosConfig(**ros))
         self.problems, self.told = Problems(self.told_problem), list[str]()
         self.heard: dict[str, list[Any]] = {"/tf": [], "/tf_static": []}
         self.sent, self.publishers, self.ns = list[Any](), 1, 0
 
-    def told_problem(self, text) -> None:
+    def told_problem(self, text: str) -> None:
         self.told.append(text)
 
-    def advertise(self, kind, topic, quality) -> SimpleNamespace:
+    def advertise(self, kind: object, topic: str, quality: object) -> SimpleNamespace:
         return SimpleNamespace(publish=self.sent.append)
 
-    def poll(self, kind, topic, quality):
-        def take():
+    def poll(self, kind: object, topic: str, quality: object) -> Callable[[], list[tuple[Any, int]]]:
+        def take() -> list[tuple[Any, int]]:
             heard, self.heard[topic] = self.heard[topic], []
             return [(message, 0) for message in heard]
 
         return take
 
-    def say(self, parent, child, T, topic="/tf_static") -> None:
+    def say(self, parent: str, child: str, T: np.ndarray, topic: str = "/tf_static") -> None:
         self.heard[topic].append(TFMessage(transforms=[convert.transform_to_message(T, 1, parent, child)]))
 
-    def count_publishers(self, topic) -> int:
+    def count_publishers(self, topic: str) -> int:
         return self.publishers
 
     def get_logger(self) -> SimpleNamespace:
@@ -64,7 +65,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def started(made_s=0.0, **ros):
+def started(made_s: float = 0.0, **ros: Any) -> tuple[Any, Any]:
     node: Any = StandIn(**ros)
     node.made_at -= made_s
     frames = RobotFrames(node, EUROC_RIG)
@@ -72,7 +73,7 @@ def started(made_s=0.0, **ros):
     return node, frames
 
 
-def children(node):
+def children(node: Any) -> set[str]:
     return {T.child_frame_id for message in node.sent for T in message.transforms}
 
 
@@ -90,7 +91,7 @@ def test_the_mount_of_the_configuration_goes_before_that_of_tf(clock: list[float
     ("publishers", "made_s", "patience_s"), [(1, 0, robot.ALONE_S), (1, 0.4, robot.ALONE_S - 0.4), (2, 9, robot.WAIT_S)]
 )
 def test_without_any_the_robots_axes_are_taken_after_a_while(
-    publishers: int, made_s: float, patience_s, clock: list[float]
+    publishers: int, made_s: float, patience_s: float, clock: list[float]
 ) -> None:
     """Alone, counted from when the node was made; else from when it listens."""
     node, frames = started(made_s)

@@ -13,7 +13,7 @@ from ..some import some
 HOLD = "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, 2); print(flush=True); time.sleep(20)"
 
 
-def segment(folder, number, age_s=60.0):
+def segment(folder: Path, number: int, age_s: float = 60.0) -> list[Path]:
     files = [folder / f"fastrtps_{number:016x}{end}" for end in ("", "_el")]
     for path in files:
         path.touch()
@@ -43,7 +43,7 @@ def test_a_segment_being_removed_by_another_process_is_left_to_it(tmp_path: Path
     assert all(path.exists() for path in files)
 
 
-def port(folder, number, age_s):
+def port(folder: Path, number: int, age_s: float) -> Path:
     files = [folder / f"fastrtps_port{number}{end}" for end in ("", "_el")]
     for path in files:
         path.touch()
@@ -51,7 +51,7 @@ def port(folder, number, age_s):
     return files[1]
 
 
-def is_free(lock) -> bool:
+def is_free(lock: Path) -> bool:
     with lock.open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

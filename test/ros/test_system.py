@@ -29,7 +29,7 @@ NODES = {"feature_tracker", "vio", "loop_closure", "dataset_player", "autopilot"
 EUROC = str(ROOT / "config" / "euroc" / "stereo_imu.yaml")
 
 
-def published_topics():
+def published_topics() -> set[str]:
     """Every topic under letvins/ that a node makes a publisher for."""
     text = "".join(path.read_text() for path in (ROOT / "letvins_ros" / "ros").glob("*.py"))
     return set(re.findall(r'advertise\(\s*\w+, "(letvins/\w+)"', text))
@@ -111,14 +111,14 @@ def test_every_argument_of_the_launch_files_is_described() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(NODES))
-def test_every_node_is_installed_and_has_a_main(name) -> None:
+def test_every_node_is_installed_and_has_a_main(name: str) -> None:
     tree = ast.parse((ROOT / "letvins_ros" / "ros" / f"{name}.py").read_text())
     assert any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
     installed = some(re.search(r"foreach\(node ([^)]*)\)", (ROOT / "CMakeLists.txt").read_text()))
     assert name in installed[1].split()
 
 
-def topics_in(value):
+def topics_in(value: Any) -> set[str]:
     """Every text in nested data that names a topic of ours."""
     if isinstance(value, dict):
         return set().union(*(topics_in(v) for pair in value.items() for v in pair))
@@ -144,7 +144,7 @@ def test_everything_published_is_recorded() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config" / "cameras").glob("*.yaml")), ids=lambda path: path.name)
-def test_an_example_of_a_camera_has_two_or_leaves_them_to_the_topics(path) -> None:
+def test_an_example_of_a_camera_has_two_or_leaves_them_to_the_topics(path: Path) -> None:
     rig = load_config(path).rig
     assert rig is None or len(rig.cameras) == 2
     assert ("camera_info" in path.read_text()) and ("cam1_topic" in path.read_text())
@@ -157,7 +157,7 @@ def test_the_zeds_base_is_its_imus_axes() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "msg").glob("*.msg")), ids=lambda path: path.name)
-def test_every_field_of_a_message_is_explained(path) -> None:
+def test_every_field_of_a_message_is_explained(path: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
     states = {"uint8 TRACKING=1"}  # clear by name
     assert all("#" in line for line in lines if line.strip() not in states), path

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from letvins_ros.ros.system import System
 from letvins_ros.ros.up import Process
 
 from ..some import some
+
+Start = Callable[..., list[Process]]
 
 ROOT = Path(__file__).parents[2]
 READY = "print('ready', flush=True)"
@@ -42,7 +46,7 @@ NODES = {
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts stand-ins for nodes by name; none of them is left at the end."""
     (tmp_path / "nodes").mkdir()
     for name, code in NODES.items():
@@ -55,11 +59,14 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     started = []
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
 
-    def of(*names, ready=True) -> list[Process]:
+    def settled(process: Process, ready: bool) -> bool:
+        return not ready or bool(process.last) or process.ended() is not None
+
+    def of(*names: str, ready: bool = True) -> list[Process]:
         made = [up.Process(name, [], env) for name in names]
         started.extend(made)
         for process in made:
-            wait(lambda p=process: not ready or p.last or p.ended() is not None)
+            wait(partial(settled, process, ready))
         return made
 
     yield of
@@ -68,14 +75,14 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         process.popen.wait()
 
 
-def wait(until, timeout_s=20.0) -> None:
+def wait(until: Callable[[], object], timeout_s: float = 20.0) -> None:
     end = time.monotonic() + timeout_s
     while not until():
         assert time.monotonic() < end
         time.sleep(0.01)
 
 
-def runs(pid) -> bool:
+def runs(pid: int | str) -> bool:
     """Whether a process has not ended; that its new parent has not asked about it yet does not count."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -83,11 +90,11 @@ def runs(pid) -> bool:
         return False
 
 
-def watch(processes) -> Process | None:
+def watch(processes: list[Process]) -> Process | None:
     return up._watch(processes, threading.Event())
 
 
-def test_what_a_process_says_has_its_name_before_it(start, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_a_process_says_has_its_name_before_it(start: Start, capfd: pytest.CaptureFixture[str]) -> None:
     (node,) = start("steady")
     wait(lambda: "ready" in node.last)
     assert "[steady] ready --ros-args --disable-external-lib-logs\n" in capfd.readouterr().out
@@ -96,7 +103,7 @@ def test_what_a_process_says_has_its_name_before_it(start, capfd: pytest.Capture
 
 
 def test_a_killed_process_is_started_again_until_it_is_too_often(
-    start, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    start: Start, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(up, "RESTARTS", 2)
     node, other = start("steady", "steady")
@@ -121,7 +128,7 @@ def test_a_killed_process_is_started_again_until_it_is_too_often(
 
 
 def test_a_failed_process_ends_the_others_with_its_code_and_its_last_words_are_the_last(
-    start, capfd: pytest.CaptureFixture[str]
+    start: Start, capfd: pytest.CaptureFixture[str]
 ) -> None:
     nodes = start("wordy", "failing", ready=False)
     failed = some(watch(nodes))
@@ -131,14 +138,16 @@ def test_a_failed_process_ends_the_others_with_its_code_and_its_last_words_are_t
     assert last == "[failing] ended with exit code 3, the others are stopped; error: no such file"
 
 
-def test_the_end_of_the_recording_is_no_failure(start) -> None:
+def test_the_end_of_the_recording_is_no_failure(start: Start) -> None:
     nodes = start("steady")
     nodes += start("dataset_player", ready=False)
     assert watch(nodes) is None
     assert up.stop(nodes) == 0
 
 
-def test_a_process_that_does_not_end_is_killed_and_that_is_told(start, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_process_that_does_not_end_is_killed_and_that_is_told(
+    start: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
     nodes = start("steady", "deaf")
     assert up.stop(nodes) == 1
     assert [node.ended() for node in nodes] == [0, -9]
@@ -146,7 +155,7 @@ def test_a_process_that_does_not_end_is_killed_and_that_is_told(start, capfd: py
 
 
 def test_a_process_that_could_not_do_what_it_does_at_its_end_is_a_failure_and_told(
-    start, capfd: pytest.CaptureFixture[str]
+    start: Start, capfd: pytest.CaptureFixture[str]
 ) -> None:
     nodes = start("steady", "unsaved")
     assert up.stop(nodes) == 1
@@ -156,7 +165,7 @@ def test_a_process_that_could_not_do_what_it_does_at_its_end_is_a_failure_and_to
     assert "[steady] ended" not in said
 
 
-def test_a_full_disk_under_the_output_holds_no_process_up(start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_under_the_output_holds_no_process_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/dev/full", "w") as full:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdout", full)
         (node,) = start("talking")
@@ -168,7 +177,7 @@ def test_a_full_disk_under_the_output_holds_no_process_up(start, monkeypatch: py
     assert node.last.startswith("4999 ")
 
 
-def test_a_process_hides_from_its_own_children_whose_child_it_is(start) -> None:
+def test_a_process_hides_from_its_own_children_whose_child_it_is(start: Start) -> None:
     (node,) = start("environment")
     node.popen.wait(20)
     assert "PATH" in node.last_words() and PARENT not in node.last_words()
@@ -185,7 +194,9 @@ time.sleep(600)
 """
 
 
-def test_children_end_with_a_parent_that_was_killed_also_those_that_ignore_signals(start, tmp_path: Path) -> None:
+def test_children_end_with_a_parent_that_was_killed_also_those_that_ignore_signals(
+    start: Start, tmp_path: Path
+) -> None:
     command = [sys.executable, "-c", PARENT_PROCESS, "steady", "deaf"]
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as parent:
@@ -195,7 +206,7 @@ def test_children_end_with_a_parent_that_was_killed_also_those_that_ignore_signa
     wait(lambda: not any(map(runs, pids)), 3.0)
 
 
-def test_a_child_whose_parent_is_gone_before_it_can_ask_ends_at_once(start, tmp_path: Path) -> None:
+def test_a_child_whose_parent_is_gone_before_it_can_ask_ends_at_once(start: Start, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", PARENT: "1"}
     command = [sys.executable, "-m", "letvins_ros.ros.start", "steady"]
     assert subprocess.run(command, env=env, check=False, timeout=20, capture_output=True).returncode in (0, 1)
@@ -212,7 +223,7 @@ def test_a_bag_that_exists_or_cannot_be_written_is_named_before_anything_starts(
 
 
 def test_a_process_that_was_killed_before_all_were_stopped_is_told_too(
-    start, capfd: pytest.CaptureFixture[str]
+    start: Start, capfd: pytest.CaptureFixture[str]
 ) -> None:
     nodes = start("steady", "unsaved")
     nodes[1].popen.kill()

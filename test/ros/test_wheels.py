@@ -12,7 +12,12 @@ from letvins_ros.ros.wheels import UNKNOWN_STD, Wheels
 MS = 1_000_000
 
 
-def message(ns, v=(1.0, 0.0, 0.0), yaw_rate=0.1, variances=(0.0,) * 6) -> SimpleNamespace:
+def message(
+    ns: int,
+    v: tuple[float, float, float] = (1.0, 0.0, 0.0),
+    yaw_rate: float = 0.1,
+    variances: tuple[float, ...] = (0.0,) * 6,
+) -> SimpleNamespace:
     xyz = SimpleNamespace(x=v[0], y=v[1], z=v[2])
     twist = SimpleNamespace(linear=xyz, angular=SimpleNamespace(x=0.0, y=0.0, z=yaw_rate))
     header = SimpleNamespace(stamp=SimpleNamespace(sec=ns // 10**9, nanosec=ns % 10**9), frame_id="base_link")
@@ -20,14 +25,14 @@ def message(ns, v=(1.0, 0.0, 0.0), yaw_rate=0.1, variances=(0.0,) * 6) -> Simple
 
 
 @pytest.fixture
-def added(monkeypatch: pytest.MonkeyPatch):
+def added(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The readings that reach the estimator's sensor."""
     got = []
     monkeypatch.setattr(BodyVelocity, "add", lambda self, readings: got.append(readings))
     return got
 
 
-def test_speeds_reach_the_estimator_with_their_covariance(added) -> None:
+def test_speeds_reach_the_estimator_with_their_covariance(added: list[Any]) -> None:
     wheels = Wheels(0.05)
     wheels.mount(np.eye(4))
     assert (
@@ -41,7 +46,7 @@ def test_speeds_reach_the_estimator_with_their_covariance(added) -> None:
     np.testing.assert_allclose(readings.yaw_rate_std, [0.1, np.nan])
 
 
-def test_old_repeated_and_infinite_readings_are_refused(added) -> None:
+def test_old_repeated_and_infinite_readings_are_refused(added: list[Any]) -> None:
     wheels = Wheels(0.05)
     wheels.mount(np.eye(4))
     wrong = [message(10 * MS), message(10 * MS), message(5 * MS), message(20 * MS, (np.nan, 0, 0)), message(30 * MS)]
@@ -51,7 +56,7 @@ def test_old_repeated_and_infinite_readings_are_refused(added) -> None:
     assert wheels.add([message(5 * MS)]) == 0
 
 
-def test_before_its_place_is_known_it_measures_nothing(added) -> None:
+def test_before_its_place_is_known_it_measures_nothing(added: list[Any]) -> None:
     wheels = Wheels(0.05)
     assert not wheels.mounted
     wheels.add([message(10 * MS)])

@@ -10,7 +10,7 @@ from letvins_ros.simulation.motion import make_trajectory
 from letvins_ros.simulation.trajectory import SplineTrajectory
 
 
-def trajectory(name, duration_s, seed=0) -> SplineTrajectory:
+def trajectory(name: str, duration_s: float, seed: int = 0) -> SplineTrajectory:
     scenario = SCENARIOS[name]
     return make_trajectory(scenario.motion, np.array([12.0, 9.0, 4.0]), duration_s, np.random.default_rng(seed))
 

@@ -5,7 +5,7 @@ import pytest
 
 from letvins_ros import geometry
 from letvins_ros.simulation.atlas import pack
-from letvins_ros.simulation.render import MAX_DEPTH, Renderer
+from letvins_ros.simulation.render import MAX_DEPTH, Renderer, View
 from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.simulation.sequence import Simulation
 from letvins_ros.simulation.world import Quads, join, quad
@@ -15,17 +15,17 @@ LOOK_AHEAD = geometry.transform(np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.
 DENSITY = 100.0
 
 
-def wall(distance, half_width, half_height) -> Quads:
+def wall(distance: float, half_width: float, half_height: float) -> Quads:
     """A wall that faces a camera at the origin which looks along x."""
     corner = np.array([distance, -half_width, -half_height])
     return quad(corner, np.array([0, 0, 2 * half_height]), np.array([0, 2 * half_width, 0]))
 
 
-def render(walls, surfaces, T_world_cam=LOOK_AHEAD):
+def render(walls: list[Quads], surfaces: list[np.ndarray], T_world_cam: np.ndarray = LOOK_AHEAD) -> View:
     return Renderer(CAMERA, join(walls), pack(surfaces), DENSITY).render(T_world_cam)
 
 
-def nearest_depth(quads, T_world_cam, bearings) -> np.ndarray:
+def nearest_depth(quads: Quads, T_world_cam: np.ndarray, bearings: np.ndarray) -> np.ndarray:
     """Depth along the optical axis of the first rectangle that each bearing meets, one at a time."""
     depths = []
     for bearing in bearings:

@@ -27,7 +27,7 @@ def test_every_dice_cuts_other_noise() -> None:
 
 
 @pytest.mark.parametrize("motion", [(0.0, 0.0), (6.0, -3.0), (0.2, 9.0)])
-def test_blur_keeps_brightness_and_place_and_spreads_along_the_motion(motion) -> None:
+def test_blur_keeps_brightness_and_place_and_spreads_along_the_motion(motion: tuple[float, float]) -> None:
     kernel = sensor.blur_kernel(np.array(motion))
     height, width = kernel.shape
     y, x = np.mgrid[:height, :width] - np.array([height // 2, width // 2])[:, None, None]

@@ -71,10 +71,10 @@ def test_parallel_work_keeps_its_order_and_its_errors() -> None:
         list(in_order(lambda i: 1 // (5 - i), range(50)))
 
 
-def test_parallel_work_stops_with_its_consumer():
+def test_parallel_work_stops_with_its_consumer() -> None:
     done, lock = [], threading.Lock()
 
-    def work(i):
+    def work(i: int) -> int:
         with lock:
             done.append(i)
         return i

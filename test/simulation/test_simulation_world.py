@@ -6,10 +6,10 @@ from letvins_ros.simulation import SCENARIOS
 from letvins_ros.simulation.atlas import GUTTER, LEVELS, WIDTH, pack
 from letvins_ros.simulation.motion import make_trajectory
 from letvins_ros.simulation.textures import PAINTERS, Kit, paint_surface
-from letvins_ros.simulation.world import box, join, pipe, room_shell
+from letvins_ros.simulation.world import Quads, box, join, pipe, room_shell
 
 
-def distance_to(quads, points):
+def distance_to(quads: Quads, points: np.ndarray) -> np.ndarray:
     """Distances (N, Q) of points (N, 3) to rectangles."""
     offset = points[:, None] - quads.origin
     a = np.clip(np.einsum("nqi,qi->nq", offset, quads.u), 0, quads.size[:, 0])
@@ -34,7 +34,7 @@ def test_walls_face_the_room_and_boxes_face_away_from_their_middle() -> None:
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_the_body_keeps_clear_of_everything(name) -> None:
+def test_the_body_keeps_clear_of_everything(name: str) -> None:
     scenario = SCENARIOS[name]
     for seed in range(4):
         rng = np.random.default_rng(seed)
@@ -73,9 +73,9 @@ def test_a_world_too_large_for_the_atlas_is_refused() -> None:
 
 @pytest.mark.parametrize("color", [False, True])
 @pytest.mark.parametrize("size", [(2, 2), (25, 400), (333, 257)])
-def test_surfaces_of_any_size_can_be_painted(size, color: bool) -> None:
+def test_surfaces_of_any_size_can_be_painted(size: tuple[int, int], color: bool) -> None:
     kit = Kit.create(np.random.default_rng(1), 1.0, color, ())
-    surface = paint_surface(kit, *size, cover=1.0)  # type: ignore[misc]
+    surface = paint_surface(kit, *size, cover=1.0)
     assert surface.shape == (*size, 3) if color else size
     assert surface.dtype == np.uint8
     for painter in PAINTERS:

@@ -73,7 +73,7 @@ def test_only_new_or_empty_folders_are_written(tmp_path: Path) -> None:
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full_disk(path, image) -> None:
+    def full_disk(path: Path, image: np.ndarray) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(write_euroc, "write_png", full_disk)

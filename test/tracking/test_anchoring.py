@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -7,13 +10,13 @@ from letvins_ros.config import TrackerConfig
 from letvins_ros.simulation.sequence import Simulation
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.tracking.anchoring import MAX_MOVE_PX, Patches
-from letvins_ros.types import FrameTracks
+from letvins_ros.types import FrameTracks, ImageFrame
 
 UV = np.stack(np.meshgrid(np.arange(60, 270, 25), np.arange(60, 190, 25)), axis=-1).reshape(-1, 2).astype(np.float32)
 CENTRE = np.array([160.0, 120.0])
 
 
-def changed(pattern, A, shift):
+def changed(pattern: Callable[..., np.ndarray], A: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The pattern after x -> A (x - CENTRE) + CENTRE + shift, and where UV are then."""
     back = np.linalg.inv(A)
     return pattern(lambda p: (p - CENTRE - shift) @ back.T + CENTRE), (UV - CENTRE) @ A.T + CENTRE + shift
@@ -24,7 +27,9 @@ def changed(pattern, A, shift):
     [np.eye(2), np.array([[0.96, -0.2], [0.2, 0.96]]), np.diag([1.15, 1.15]), np.array([[1.0, 0.15], [0.0, 0.9]])],
     ids=["the same", "turned", "nearer", "slanted"],
 )
-def test_a_patch_is_found_in_another_shape_to_a_twentieth_of_a_pixel(pattern, A) -> None:
+def test_a_patch_is_found_in_another_shape_to_a_twentieth_of_a_pixel(
+    pattern: Callable[..., np.ndarray], A: np.ndarray
+) -> None:
     image, truth = changed(pattern, A, np.array([3.3, -1.6]))
     led = truth + np.random.default_rng(0).uniform(-0.4, 0.4, truth.shape)
     patches, uv = Patches.at(pattern(), UV), led.astype(np.float32)
@@ -35,7 +40,9 @@ def test_a_patch_is_found_in_another_shape_to_a_twentieth_of_a_pixel(pattern, A)
     assert np.median(np.abs(patches.shape - A)) < 0.03
 
 
-def test_what_is_not_found_where_flow_has_led_stays_there_and_is_a_new_patch(pattern) -> None:
+def test_what_is_not_found_where_flow_has_led_stays_there_and_is_a_new_patch(
+    pattern: Callable[..., np.ndarray],
+) -> None:
     far = UV + np.float32(3 * MAX_MOVE_PX)
     uv, patches, there = Patches.at(pattern(), UV).found_again(pattern(), far)
     moved = np.linalg.norm(uv - far, axis=1)
@@ -56,16 +63,16 @@ def test_without_texture_nothing_moves(level: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (2, 2), (15, 40)])
-def test_images_smaller_than_a_patch_and_points_on_the_border_are_left_alone(shape) -> None:
+def test_images_smaller_than_a_patch_and_points_on_the_border_are_left_alone(shape: tuple[int, int]) -> None:
     image = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
     uv = np.array([[0, 0], [shape[1] - 1, shape[0] - 1], [-5, 3], [1e6, 1e6]], np.float32)
     np.testing.assert_array_equal(Patches.at(image, uv).found_again(image, uv)[0], uv)
 
 
-def test_features_do_not_slide_over_what_turns_and_nears(pattern):
+def test_features_do_not_slide_over_what_turns_and_nears(pattern: Callable[..., np.ndarray]) -> None:
     """Sixty frames in which the scene turns and grows, as when flying toward a wall."""
 
-    def drift(first, follow) -> float:
+    def drift(first: Patches | None, follow: Callable[[Any, np.ndarray, np.ndarray], Any]) -> float:
         uv, state = UV.copy(), first
         before = pattern()
         for i in range(1, 61):
@@ -83,10 +90,10 @@ def test_features_do_not_slide_over_what_turns_and_nears(pattern):
     assert anchored < 0.5 * by_flow
 
 
-def test_a_patch_keeps_its_feature_when_the_scale_changes_and_is_taken_anew(pattern) -> None:
+def test_a_patch_keeps_its_feature_when_the_scale_changes_and_is_taken_anew(pattern: Callable[..., np.ndarray]) -> None:
     """Flow's error is not taken over with the new patch."""
     image, truth = changed(pattern, np.eye(2) * 1.7, np.zeros(2))
-    inside = ((truth > 30) & (truth < [290, 210])).all(1)
+    inside = np.flatnonzero(((truth > 30) & (truth < [290, 210])).all(1))
     patches = Patches(Patches.at(pattern(), UV).first, np.tile(np.eye(2) * 1.65, (len(UV), 1, 1)))[inside]
     uv, now, there = patches.found_again(image, (truth[inside] + 0.4).astype(np.float32))
     assert there.mean() > 0.8
@@ -94,14 +101,14 @@ def test_a_patch_keeps_its_feature_when_the_scale_changes_and_is_taken_anew(patt
     np.testing.assert_array_equal(now.shape[there], np.tile(np.eye(2), (there.sum(), 1, 1)))
 
 
-def test_a_change_of_light_and_blur_of_a_whole_image_lose_no_feature(pattern) -> None:
+def test_a_change_of_light_and_blur_of_a_whole_image_lose_no_feature(pattern: Callable[..., np.ndarray]) -> None:
     blurred = cv2.GaussianBlur(pattern(), (0, 0), 2.0) // 2 + 20
     _, _, there = Patches.at(pattern(), UV).found_again(blurred, UV)
     assert there.mean() > 0.8
 
 
-def test_the_tracker_anchors_unless_told_otherwise(hall: Simulation, frames):
-    def last(config) -> FrameTracks:
+def test_the_tracker_anchors_unless_told_otherwise(hall: Simulation, frames: list[ImageFrame]) -> None:
+    def last(config: TrackerConfig) -> FrameTracks:
         tracker = FeatureTracker(config, hall.rig)
         return [tracker.process(frame) for frame in frames][-1]
 

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -23,18 +25,20 @@ CAMERAS = {
 }
 
 
-def unit(v):
+def unit(v: np.ndarray) -> np.ndarray:
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
 
-def two_views(n, seed, R_b_a, t_b_a, side=2.0):
+def two_views(
+    n: int, seed: int, R_b_a: np.ndarray, t_b_a: np.ndarray, side: float = 2.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Unit bearings (n, 3) of points before both cameras, in camera a and in camera b."""
     rng = np.random.default_rng(seed)
     points = np.c_[rng.uniform(-side, side, (n, 2)), rng.uniform(2, 8, n)]
     return unit(points), unit(points @ R_b_a.T + t_b_a)
 
 
-def noise(bearings, sigma, seed):
+def noise(bearings: np.ndarray, sigma: float, seed: int) -> np.ndarray:
     return unit(bearings + np.random.default_rng(seed).normal(0, sigma, bearings.shape))
 
 
@@ -42,18 +46,18 @@ R_B_A, T_B_A = exp_so3(np.array([0.05, -0.1, 0.02])), np.array([0.3, -0.05, 0.1]
 E = skew(T_B_A / np.linalg.norm(T_B_A)) @ R_B_A
 
 
-def smallest_correction(a, b):
+def smallest_correction(a: np.ndarray, b: np.ndarray) -> float:
     """The least angle, both ends together, by which one pair must turn to fulfil the epipolar constraint."""
     basis_a, basis_b = (np.linalg.svd(v[None])[2][1:] for v in (a, b))
 
-    def residual(x):
+    def residual(x: np.ndarray) -> float:
         return unit(b + x[2:] @ basis_b) @ E @ unit(a + x[:2] @ basis_a)
 
     start = np.full(4, 1e-6)
     found = minimize(
         lambda x: (x**2).sum() * 1e6, start, constraints={"type": "eq", "fun": lambda x: residual(x) * 1e3}
     )
-    return np.linalg.norm(found.x)
+    return float(np.linalg.norm(found.x))
 
 
 @pytest.mark.parametrize("n", [1, 2, 50])
@@ -84,7 +88,7 @@ def test_many_matrices_at_once_give_what_each_gives() -> None:
     assert together == pytest.approx(np.stack([epipolar_error(m, a, b) for m in matrices]))
 
 
-def planted(n, outliers, R_b_a, t_b_a):
+def planted(n: int, outliers: int, R_b_a: np.ndarray, t_b_a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pairs with 0.2 px noise, of which the first `outliers` are 5 to 20 px off across their epipolar lines."""
     a, b = two_views(n, 2, R_b_a, t_b_a)
     b = noise(b, 0.2 / FOCAL_PX, 3)
@@ -144,7 +148,10 @@ def test_pairs_far_to_the_side_pass_where_the_plane_ends() -> None:
 
 def test_the_same_pairs_give_the_same_answer() -> None:
     a, b = planted(150, 60, R_B_A, T_B_A)
-    for judge in (lambda: inliers_known_rotation(a, b, R_B_A, LIMIT, 9), lambda: inliers_unknown_rotation(a, b, LIMIT)):
+    for judge in (
+        partial(inliers_known_rotation, a, b, R_B_A, LIMIT, 9),
+        partial(inliers_unknown_rotation, a, b, LIMIT),
+    ):
         assert (judge() == judge()).all()
 
 
@@ -156,13 +163,15 @@ def stereo(request: pytest.FixtureRequest) -> StereoGeometry:
 
 
 @pytest.fixture
-def points():
+def points() -> np.ndarray:
     """(200, 3) m in the left camera."""
     rng = np.random.default_rng(0)
     return np.c_[rng.uniform(-0.3, 0.3, (200, 2)), np.ones(200)] * rng.uniform(0.5, 40, (200, 1))
 
 
-def test_the_guess_is_the_projection_and_its_bearing_gives_the_distance_back(stereo: StereoGeometry, points) -> None:
+def test_the_guess_is_the_projection_and_its_bearing_gives_the_distance_back(
+    stereo: StereoGeometry, points: np.ndarray
+) -> None:
     bearings, inverse_distance = unit(points), 1 / np.linalg.norm(points, axis=1)
     uv = stereo.guess_right(bearings, inverse_distance)
     seen = np.isfinite(uv).all(1)

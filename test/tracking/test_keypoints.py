@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from letvins_ros.simulation.sequence import Simulation
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.tracking.follower import make_follower, open_follower
 from letvins_ros.tracking.keypoints import KeypointFollower, mutual_nearest
+from letvins_ros.types import ImageFrame
 from letvins_ros.weights import WeightsError, default_weights, save_weights
 
 NETWORKS = {"kp2dtiny": {"config": "N"}, "kp2d": {}, "superpoint": {}}
 
 
-def seeded(name, **options):
+def seeded(name: str, **options: Any) -> nn.Module:
     """An untrained network whose features do not fade: random, but told apart."""
     torch.manual_seed(0)
     network = build(name, **options)
@@ -50,21 +52,21 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def noise(height=160, width=224) -> np.ndarray:
+def noise(height: int = 160, width: int = 224) -> np.ndarray:
     """Blobs of 8 px and finer grain."""
     rng = np.random.default_rng(0)
     coarse = np.kron(rng.integers(0, 160, (height // 8, width // 8)), np.ones((8, 8)))
     return (coarse + rng.integers(0, 96, (height, width))).astype(np.uint8)
 
 
-def config(name, weights, **options) -> TrackerConfig:
+def config(name: str, weights: Path, **options: Any) -> TrackerConfig:
     options = {"backend": "torch", "min_distance_px": 8, **options}  # OpenVINO takes seconds to open a network
     return TrackerConfig(method=name, weights=str(weights / f"{name}.safetensors"), **options)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("shift", [(0, 0), (16, 8)])  # whole cells, so that the network sees the same
-def test_features_are_found_where_the_image_has_moved(name, shift, weights: Path) -> None:
+def test_features_are_found_where_the_image_has_moved(name: str, shift: tuple[int, int], weights: Path) -> None:
     follower = make_follower(config(name, weights, refine=False))
     image = noise()
     a, b = follower.prepare([image, np.roll(image, shift[::-1], axis=(0, 1))])
@@ -77,7 +79,7 @@ def test_features_are_found_where_the_image_has_moved(name, shift, weights: Path
     assert np.mean(error < 0.1) > 0.95
 
 
-def test_refined_features_lie_within_a_tenth_of_a_pixel(weights: Path, pattern) -> None:
+def test_refined_features_lie_within_a_tenth_of_a_pixel(weights: Path, pattern: Callable[..., np.ndarray]) -> None:
     options = {"equalise": "none", "search_px": 30.0}
     rough, fine = (make_follower(config("kp2dtiny", weights, refine=refine, **options)) for refine in (False, True))
     images = [pattern(), pattern(lambda uv: uv - [16.4, 8.3])]
@@ -93,7 +95,7 @@ def test_refined_features_lie_within_a_tenth_of_a_pixel(weights: Path, pattern) 
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_new_features_keep_their_distance_and_the_mask(name, weights: Path) -> None:
+def test_new_features_keep_their_distance_and_the_mask(name: str, weights: Path) -> None:
     follower = make_follower(config(name, weights, max_features=60))
     view = follower.prepare([noise()])[0]
     mask = np.full((160, 224), 255, np.uint8)
@@ -169,7 +171,7 @@ def test_of_close_keypoints_the_best_is_kept() -> None:
     assert choose({"coord": coord, "score": 0 * score}, (64, 64), 2)[0].shape == (0, 2)
 
 
-def test_lightglue_answers_for_the_features(weights: Path):
+def test_lightglue_answers_for_the_features(weights: Path) -> None:
     follower: Any = make_follower(
         config("kp2dtiny", weights, matching="lightglue", matcher_weights=str(weights / "lightglue.safetensors"))
     )
@@ -177,7 +179,7 @@ def test_lightglue_answers_for_the_features(weights: Path):
     uv = follower.detect(a, np.zeros((0, 2), np.float32), None, 150)
     calls = []
 
-    def matcher(first, second, size) -> np.ndarray:
+    def matcher(first: Keypoints, second: Keypoints, size: tuple[int, int]) -> np.ndarray:
         calls.append(size)
         return np.where(np.arange(len(first.uv)) % 2, np.arange(len(first.uv)), -1)
 
@@ -201,7 +203,7 @@ def test_other_thresholds_keep_network_and_matcher(weights: Path) -> None:
     assert (second.detector.min_distance_px, second.refiner.back_px) == (9, 0.1)
 
 
-def test_the_tracker_runs_on_a_simulated_world(hall: Simulation, frames, weights: Path) -> None:
+def test_the_tracker_runs_on_a_simulated_world(hall: Simulation, frames: list[ImageFrame], weights: Path) -> None:
     tracker = FeatureTracker(config("kp2dtiny", weights, backend="openvino"), hall.rig)
     tracks = [tracker.process(frame) for frame in frames[:2]]
     assert all(len(t) > 50 for t in tracks)
@@ -231,7 +233,7 @@ def test_matches_are_mutual_and_near() -> None:
 
 
 @pytest.mark.parametrize("name", ["kp2dtiny", "superpoint"])
-def test_our_own_weights_find_what_has_moved_in_another_light(pattern, name: str) -> None:
+def test_our_own_weights_find_what_has_moved_in_another_light(pattern: Callable[..., np.ndarray], name: str) -> None:
     follower = make_follower(TrackerConfig(method=name, backend="torch", refine=False))
     shift = np.array([16, 8])
     a, b = follower.prepare([pattern(), (0.5 * pattern(lambda uv: uv - shift)).astype(np.uint8)])

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Imports are inside, as this is read where torch is not installed too."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     """Threads that wait for each other on a busy machine make these small networks many times slower."""
     import torch
 
@@ -18,7 +19,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def photo_folder(tmp_path_factory) -> Path:
+def photo_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """train/ and val/ with four and two pictures, one of them in a folder below."""
     import cv2
 

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A device that no machine lacks: its tensors compute on the CPU, but will not be mixed with the CPU's own."""
 
+from typing import Any
+
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
@@ -13,32 +16,32 @@ class Elsewhere(torch.Tensor):
     """Says that it lies on DEVICE."""
 
     @staticmethod
-    def __new__(cls, inner):
-        kind = {"dtype": inner.dtype, "layout": inner.layout, "requires_grad": False}
+    def __new__(cls, inner: torch.Tensor) -> "Elsewhere":
+        kind: dict[str, Any] = {"dtype": inner.dtype, "layout": inner.layout, "requires_grad": False}
         with torch.inference_mode(False):  # in which views of such tensors could not be made
             found = torch.Tensor._make_wrapper_subclass(
                 cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), device=DEVICE, **kind
             )
-        found.inner = inner  # type: ignore[method-assign]
+        found.inner = inner  # type: ignore[assignment, method-assign]
         return found
 
-    def new_tensor(self, data, **kwargs):  # type: ignore[override]
+    def new_tensor(self, data: Any, **kwargs: Any) -> "Elsewhere":  # type: ignore[override]
         """Torch's own would make one of the meta device, without numbers."""
         return Elsewhere(torch.tensor(data, dtype=kwargs.get("dtype", self.dtype)))
 
     @classmethod
-    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):  # type: ignore[override]
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
         return run(func, args, kwargs or {})
 
 
-class Refusing(TorchDispatchMode):
+class Refusing(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Within it `device=DEVICE` makes tensors of that device, and operations of both kinds are refused."""
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return run(func, args, kwargs or {})
 
 
-def run(func, args, kwargs):
+def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     name = func.overloadpacket.__name__
     tensors = []
     tree_map(lambda x: tensors.append(x) if isinstance(x, torch.Tensor) else None, (args, kwargs))
@@ -60,7 +63,7 @@ def run(func, args, kwargs):
     return tree_map(lambda x: Elsewhere(x) if on_device and isinstance(x, torch.Tensor) else x, result)
 
 
-def move(network):
+def move(network: nn.Module) -> nn.Module:
     """Put a network there."""
     for module in network.modules():
         for key, parameter in module._parameters.items():

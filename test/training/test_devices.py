@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """No recipe mixes tensors of the network's device with the CPU's."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -15,8 +17,8 @@ pytest.importorskip("h5py")
 pytest.importorskip("faiss")
 
 
-def test_mixing_is_refused_and_factories_obey():
-    with Refusing():
+def test_mixing_is_refused_and_factories_obey() -> None:
+    with Refusing():  # type: ignore[no-untyped-call]
         there = Elsewhere(torch.ones(3))
         assert isinstance(there + 1, Elsewhere)
         assert isinstance(torch.arange(3, device=there.device) * there, Elsewhere)
@@ -27,7 +29,7 @@ def test_mixing_is_refused_and_factories_obey():
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_a_recipe_learns_and_validates_on_another_device(name, tmp_path):
+def test_a_recipe_learns_and_validates_on_another_device(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     tiny = RECIPES[name]
     recipe = open_recipe(TrainConfig(tiny.recipe, "", 1, options=tiny.make(tmp_path)))
@@ -35,11 +37,11 @@ def test_a_recipe_learns_and_validates_on_another_device(name, tmp_path):
     recipe.prepare(network)
     samples = recipe.samples(2, 0)
     batch = default_collate([samples[i] for i in range(2)])
-    with Refusing():
+    with Refusing():  # type: ignore[no-untyped-call]
         move(network)
         losses = recipe.loss(network, {key: Elsewhere(value) for key, value in batch.items()})
         assert losses["total"].device == DEVICE
-        losses["total"].backward()
+        losses["total"].backward()  # type: ignore[no-untyped-call]
         assert np.isfinite(recipe.validate(recipe.deployed(network))["score"])
     grads = [p.grad for p in network.parameters() if p.grad is not None]
     assert grads

@@ -3,6 +3,9 @@
 
 import io
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,11 +30,11 @@ H = np.array([[0.95, 0.08, 6.0], [-0.06, 1.02, 4.0], [1e-4, -5e-5, 1.0]])
 
 
 @pytest.fixture(scope="module")
-def run():
+def run() -> Callable[..., dict[str, Any]]:
     app = typer.Typer()
     app.command()(evaluate.main)
 
-    def call(task, source, out, *options):
+    def call(task: str, source: Path, out: Path, *options: object) -> dict[str, Any]:
         result = CliRunner().invoke(app, ["--task", task, str(source), "-o", str(out), *map(str, options)])
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
@@ -42,7 +45,7 @@ def run():
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     save_weights(path, to_numpy(networks.build("kp2dtiny", config="N", depth=True).state_dict()))
@@ -50,14 +53,14 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def recording(tmp_path_factory):
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A second of flight with truth."""
     out = tmp_path_factory.mktemp("recording") / "hall"
     simulate(out, "hall", 1.0, 0)
     return out
 
 
-def test_hpatches_in_two_loops(run, tmp_path):
+def test_hpatches_in_two_loops(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
     image = picture(7)
     (tmp_path / "data/v_wall").mkdir(parents=True)
     for i in range(1, 7):
@@ -79,17 +82,17 @@ def test_hpatches_in_two_loops(run, tmp_path):
     assert second["ours, 480x640, top 1000: all"] == first["ours, 480x640, top 1000: all"]
 
 
-def test_homographies_of_photographs(run, photo_folder, tmp_path):
+def test_homographies_of_photographs(run: Callable[..., dict[str, Any]], photo_folder: Path, tmp_path: Path) -> None:
     figures = run("homography", photo_folder / "val", tmp_path, "--count", 1, "--no-peers", "-m", "sift")
     assert figures["sift"]["mild: all"]["AUC@5"] > 0.5
 
 
-def test_poses_of_tartanair(run, shared_data, tmp_path):
+def test_poses_of_tartanair(run: Callable[..., dict[str, Any]], shared_data: Path, tmp_path: Path) -> None:
     figures = run("pose", shared_data / "tartanair_v1_sample", tmp_path, "--count", 3, "--no-peers", "-m", "sift")
     assert figures["sift"]["poses: all"]["AUC@20"] > 0.5
 
 
-def test_odometry_and_flow_of_a_recording(run, recording, tmp_path):
+def test_odometry_and_flow_of_a_recording(run: Callable[..., dict[str, Any]], recording: Path, tmp_path: Path) -> None:
     figures = run("vo", recording, tmp_path / "vo", "--duration", 0.5, "--no-peers", "-m", "gftt-lk", "--pictures")
     assert len(list(tmp_path.glob("vo/pictures/gftt-lk/*/*.png"))) > 1
     assert figures["gftt-lk"]["every 2nd frame: all"]["rot_median_deg"] < 0.5
@@ -102,7 +105,9 @@ def test_odometry_and_flow_of_a_recording(run, recording, tmp_path):
     )
 
 
-def test_segmentation_has_the_most_frequent_class_as_its_peer(run, tmp_path, tiny):
+def test_segmentation_has_the_most_frequent_class_as_its_peer(
+    run: Callable[..., dict[str, Any]], tmp_path: Path, tiny: str
+) -> None:
     (tmp_path / "val2017").mkdir()
     (tmp_path / "stuffthingmaps/val2017").mkdir(parents=True)
     labels = np.full((60, 80), 156, np.uint8)
@@ -118,7 +123,9 @@ def test_segmentation_has_the_most_frequent_class_as_its_peer(run, tmp_path, tin
     assert (drawn[60, 170] == drawn[60, 330]).all() and (drawn[5, 170] != drawn[5, 330]).any()  # truth and guess
 
 
-def test_depth_has_a_constant_as_its_peer(run, shared_data, tmp_path, tiny):
+def test_depth_has_a_constant_as_its_peer(
+    run: Callable[..., dict[str, Any]], shared_data: Path, tmp_path: Path, tiny: str
+) -> None:
     source = shared_data / "tartanair_v1_sample"
     figures = run("depth", source, tmp_path, "--kind", "tartanair", "--count", 2, "-m", tiny, "--pictures")
     assert some(cv2.imread(str(tmp_path / "pictures/constant/000000.png"))).shape == (120, 480, 3)
@@ -126,7 +133,9 @@ def test_depth_has_a_constant_as_its_peer(run, shared_data, tmp_path, tiny):
     assert figures[tiny]["depth"]["abs_rel"] > 0
 
 
-def test_places_of_photographs_are_not_found_by_chance(run, tmp_path, tiny):
+def test_places_of_photographs_are_not_found_by_chance(
+    run: Callable[..., dict[str, Any]], tmp_path: Path, tiny: str
+) -> None:
     """A recording that goes the same way twice: the second half is the first one again."""
     from letvins_ros.datasets import open_dataset
     from training.tasks.retrieval import revisits
@@ -150,7 +159,7 @@ def test_places_of_photographs_are_not_found_by_chance(run, tmp_path, tiny):
     assert 0 <= figures[tiny]["places"]["recall@1"] <= 1
 
 
-def test_tables_of_six_models_fit_80_columns():
+def test_tables_of_six_models_fit_80_columns() -> None:
     row = {"KP2D's protocol": dict.fromkeys(("Rep", "Loc", "C1", "C3", "C5", "NN mAP", "MScore", "AUC@1"), 0.123)}
     ours = [f"{name}=results/of a run/{name}_best.safetensors" for name in ("kp2dtiny", "superpoint", "kp2d")]
     printed = io.StringIO()

@@ -10,7 +10,7 @@ from letvins_ros.camera import Camera
 from letvins_ros.geometry import apply, inverse, transform
 from letvins_ros.types import Trajectory
 from training.data.lighting import to_uint8
-from training.tasks.flow import LIGHTS, Clip, follow, open_maps, predict_clip, shares_of
+from training.tasks.flow import LIGHTS, Clip, Shares, follow, open_maps, predict_clip, shares_of
 from training.tasks.true_flow import true_positions
 
 
@@ -27,15 +27,15 @@ def clip() -> Clip:
     return Clip(images, corners, end, true)
 
 
-def test_a_moving_texture_is_followed_to_its_true_place(clip):
+def test_a_moving_texture_is_followed_to_its_true_place(clip: Clip) -> None:
     uv, alive = follow(clip.images, clip.corners)
     inside = (clip.tracked > 12).all(axis=1)
     assert alive[inside].mean() > 0.95
     assert np.median(np.linalg.norm(uv - clip.tracked, axis=1)[inside & alive]) < 0.1
 
 
-def test_flicker_kills_plain_tracking_and_nothing_else_does_here(clip):
-    def shares(model, light):
+def test_flicker_kills_plain_tracking_and_nothing_else_does_here(clip: Clip) -> None:
+    def shares(model: str, light: str) -> Shares:
         return shares_of(clip, predict_clip(clip, open_maps(model, "auto"), LIGHTS[light], 0))
 
     assert shares("lk", "plain").tracked > 0.8
@@ -46,13 +46,13 @@ def test_flicker_kills_plain_tracking_and_nothing_else_does_here(clip):
 
 
 @pytest.mark.parametrize("light", LIGHTS)
-def test_lights_are_repeatable_and_keep_type_and_size(clip, light):
+def test_lights_are_repeatable_and_keep_type_and_size(clip: Clip, light: str) -> None:
     first, again = (LIGHTS[light](clip.images, np.random.default_rng(3)) for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert all(a.dtype == np.uint8 and a.shape == clip.images[0].shape for a in first)
 
 
-def test_true_positions_are_the_projections_of_the_points():
+def test_true_positions_are_the_projections_of_the_points() -> None:
     camera = Camera("pinhole-radtan", 640, 480, (400.0, 400.0, 320.0, 240.0), (-0.2, 0.05, 0.0, 0.0))
     right = transform(np.eye(3), np.array([0.1, 0.0, 0.0]))
     rig = Rig((MountedCamera(camera, np.eye(4)), MountedCamera(camera, right)), None)

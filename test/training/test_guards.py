@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.weights import load_weights
@@ -35,21 +38,23 @@ from training.checkpoints import save_last
 from training.train import train
 
 
-def make_config(tmp_path, name="letnet2", **settings) -> TrainConfig:
+def make_config(tmp_path: Path, name: str = "letnet2", **settings: Any) -> TrainConfig:
     options = RECIPES[name].make(tmp_path / "data")
     fixed = {"steps": 4, "batch": 1, "validate_every": 2, "accelerator": "cpu", "progress": False, "tensorboard": False}
     return TrainConfig(RECIPES[name].recipe, str(tmp_path / "out"), options=options, **{**fixed, **settings})
 
 
 @pytest.fixture
-def config(tmp_path) -> TrainConfig:
+def config(tmp_path: Path) -> TrainConfig:
     return make_config(tmp_path)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_its_batch(config, tmp_path, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_its_batch(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain, calls = Letnet2Recipe.loss, count(1)
 
-    def loss(self, network, batch):
+    def loss(self: Letnet2Recipe, network: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         losses = plain(self, network, batch)
         return {**losses, "total": losses["total"] * (torch.nan if next(calls) == 4 else 1)}
 
@@ -61,8 +66,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_leaves_its_batch(config, tm
     assert torch.load(tmp_path / "out/last.ckpt", weights_only=True)["step"] == 2
 
 
-def test_a_gradient_that_is_not_finite_is_not_stepped(config, tmp_path, monkeypatch):
-    def loss(self, network, batch):
+def test_a_gradient_that_is_not_finite_is_not_stepped(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loss(self: Letnet2Recipe, network: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         weight = next(network.parameters())
         return {"total": (weight - weight.detach()).abs().sqrt().sum()}  # 0, with an infinite slope
 
@@ -72,7 +79,9 @@ def test_a_gradient_that_is_not_finite_is_not_stepped(config, tmp_path, monkeypa
     assert not (tmp_path / "out/best.safetensors").exists()
 
 
-def test_a_score_that_is_not_finite_is_never_the_best(config, tmp_path, monkeypatch):
+def test_a_score_that_is_not_finite_is_never_the_best(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Letnet2Recipe, "validate", lambda self, network: {"score": float("nan")})
     with pytest.raises(NotFiniteError, match="validation after step 2: the score is not finite"):
         train(config)
@@ -81,7 +90,7 @@ def test_a_score_that_is_not_finite_is_never_the_best(config, tmp_path, monkeypa
 
 @pytest.mark.parametrize("lr", [1e8, 1e18])
 @pytest.mark.parametrize("name", ["letnet2", "superpoint", "magicpoint"])
-def test_a_rate_that_is_far_too_high_ends_in_a_sentence_or_in_numbers(name, lr, tmp_path):
+def test_a_rate_that_is_far_too_high_ends_in_a_sentence_or_in_numbers(name: str, lr: float, tmp_path: Path) -> None:
     """Batch norms may hold the outputs though the weights are huge."""
     config = make_config(tmp_path, name, lr=lr, schedule="constant", clip_norm=0.0, steps=2, validate_every=1)
     try:
@@ -92,8 +101,10 @@ def test_a_rate_that_is_far_too_high_ends_in_a_sentence_or_in_numbers(name, lr, 
         assert all(np.isfinite(array).all() for array in load_weights(path).values())
 
 
-def test_weights_that_are_no_numbers_are_not_written(config, tmp_path, monkeypatch):
-    def spoil(self, network):
+def test_weights_that_are_no_numbers_are_not_written(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(self: Letnet2Recipe, network: Any) -> dict[str, float]:
         torch.nn.init.constant_(network.conv_head.weight, torch.nan)
         return {"score": 1.0}
 
@@ -104,7 +115,7 @@ def test_weights_that_are_no_numbers_are_not_written(config, tmp_path, monkeypat
     assert not (tmp_path / "out/last.safetensors").exists()
 
 
-def test_a_layer_that_gives_no_numbers_is_named():
+def test_a_layer_that_gives_no_numbers_is_named() -> None:
     second = torch.nn.Linear(2, 2)
     network = torch.nn.Sequential(torch.nn.Linear(2, 2), second)
     torch.nn.init.constant_(second.weight, torch.inf)
@@ -114,7 +125,13 @@ def test_a_layer_that_gives_no_numbers_is_named():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_the_run_which_goes_on_as_if_nothing_had_been(config, tmp_path, monkeypatch, request, number):
+def test_a_signal_saves_the_run_which_goes_on_as_if_nothing_had_been(
+    config: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    number: signal.Signals,
+) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:  # a worker's tests are not in its main thread, which alone gets signals
         alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", request.node.nodeid]
@@ -127,7 +144,7 @@ def test_a_signal_saves_the_run_which_goes_on_as_if_nothing_had_been(config, tmp
     train(dataclasses.replace(config, out=str(tmp_path / "whole")))
     plain, calls = Letnet2Recipe.loss, count(1)
 
-    def loss(self, network, batch):
+    def loss(self: Letnet2Recipe, network: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if next(calls) == 3:
             os.kill(os.getpid(), number)
         return plain(self, network, batch)
@@ -142,7 +159,7 @@ def test_a_signal_saves_the_run_which_goes_on_as_if_nothing_had_been(config, tmp
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_the_command_stops_with_the_signals_code_and_one_line(tmp_path):
+def test_the_command_stops_with_the_signals_code_and_one_line(tmp_path: Path) -> None:
     """Ctrl-C in a terminal reaches the workers too."""
     options = make_config(tmp_path).options
     (tmp_path / "c.yaml").write_text(
@@ -160,10 +177,12 @@ def test_the_command_stops_with_the_signals_code_and_one_line(tmp_path):
     assert len(said.splitlines()) == 1
 
 
-def test_a_run_is_saved_when_the_time_has_come(config, tmp_path, monkeypatch):
+def test_a_run_is_saved_when_the_time_has_come(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = Letnet2Recipe.loss
 
-    def loss(self, network, batch):
+    def loss(self: Letnet2Recipe, network: nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if (tmp_path / "out/last.ckpt").exists():
             raise RuntimeError("as if the power went")
         return plain(self, network, batch)
@@ -174,7 +193,7 @@ def test_a_run_is_saved_when_the_time_has_come(config, tmp_path, monkeypatch):
     assert torch.load(tmp_path / "out/last.ckpt", weights_only=True)["step"] == 1
 
 
-def test_a_run_of_a_steady_rate_goes_on_with_more_steps(config, tmp_path):
+def test_a_run_of_a_steady_rate_goes_on_with_more_steps(config: TrainConfig, tmp_path: Path) -> None:
     short = dataclasses.replace(config, schedule="constant", steps=2)
     train(dataclasses.replace(short, steps=4, out=str(tmp_path / "whole")))
     train(short)
@@ -194,20 +213,22 @@ def test_a_run_of_a_steady_rate_goes_on_with_more_steps(config, tmp_path):
         ({}, "all 4 steps are done; give more steps"),
     ],
 )
-def test_a_run_that_cannot_go_on_as_told_says_so(config, tmp_path, change, message):
+def test_a_run_that_cannot_go_on_as_told_says_so(
+    config: TrainConfig, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     train(config)
     with pytest.raises((ConfigError, DataError), match=message):
         train(dataclasses.replace(config, resume=str(tmp_path / "out/last.ckpt"), **change))
 
 
-def test_weights_are_no_run(config, tmp_path):
+def test_weights_are_no_run(config: TrainConfig, tmp_path: Path) -> None:
     train(config)
     with pytest.raises(ConfigError, match=r"last\.safetensors is no last\.ckpt; weights alone are begun with by"):
         train(dataclasses.replace(config, resume=str(tmp_path / "out/last.safetensors")))
 
 
 @pytest.fixture
-def full_disk():
+def full_disk() -> Iterator[None]:
     """Files of more than 4 kB cannot be written."""
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
@@ -216,24 +237,24 @@ def full_disk():
     signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_ends_a_run_in_a_sentence(config, full_disk):
+def test_a_full_disk_ends_a_run_in_a_sentence(config: TrainConfig, full_disk: None) -> None:
     with pytest.raises(DataError, match="cannot write"):
         train(dataclasses.replace(config, validate_every=1))
 
 
-def test_a_state_that_cannot_be_written_is_named(tmp_path, full_disk):
+def test_a_state_that_cannot_be_written_is_named(tmp_path: Path, full_disk: None) -> None:
     with pytest.raises(DataError, match=r"cannot write .*last\.ckpt"):
         save_last(Fabric(accelerator="cpu"), tmp_path, {"x": torch.zeros(5000)})
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
-def yaml(tmp_path):
+def yaml(tmp_path: Path) -> Path:
     (tmp_path / "c.yaml").write_text("recipe: kp2d\nout: o\nsteps: 5\nlr: 1e-4\noptions: {inliers: 1e-2}\n")
     return tmp_path / "c.yaml"
 
 
-def test_a_power_of_ten_is_a_number(yaml):
+def test_a_power_of_ten_is_a_number(yaml: Path) -> None:
     config = read_config(yaml, ["weight_decay=2e-3"])
     recipe: Any = open_recipe(config)
     assert (config.lr, config.weight_decay, recipe.inliers) == (1e-4, 2e-3, 0.01)
@@ -255,7 +276,7 @@ def test_a_power_of_ten_is_a_number(yaml):
         ("options.descriptor=.nan", r"options\.descriptor must be at least 0, got nan"),
     ],
 )
-def test_numbers_out_of_bounds_are_named(yaml, override, message):
+def test_numbers_out_of_bounds_are_named(yaml: Path, override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         open_recipe(read_config(yaml, [override]))
 
@@ -263,20 +284,22 @@ def test_numbers_out_of_bounds_are_named(yaml, override, message):
 @pytest.mark.parametrize(
     "change", [{"accelerator": "gpu"}, {"accelerator": "abacus"}, {"accelerator": "gpu", "devices": 9}]
 )
-def test_devices_that_are_not_there_are_named(config, change):
+def test_devices_that_are_not_there_are_named(
+    config: TrainConfig, change: dict[str, str] | dict[str, str | int]
+) -> None:
     if change["accelerator"] == "gpu" and torch.cuda.is_available():
         pytest.skip("has a GPU")
     with pytest.raises(ConfigError, match=f"accelerator {change['accelerator']}, devices"):
         train(dataclasses.replace(config, **change))
 
 
-def cut(path):
+def cut(path: Path) -> None:
     """As a copy that was stopped, or a card that was pulled out."""
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png"])
-def test_a_photograph_that_is_cut_off_is_found_before_the_first_step(tmp_path, ending):
+def test_a_photograph_that_is_cut_off_is_found_before_the_first_step(tmp_path: Path, ending: str) -> None:
     import cv2
 
     write_photos(tmp_path)
@@ -291,7 +314,7 @@ def test_a_photograph_that_is_cut_off_is_found_before_the_first_step(tmp_path, e
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>"])
-def test_what_is_no_photograph_is_found_before_the_first_step(tmp_path, content):
+def test_what_is_no_photograph_is_found_before_the_first_step(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.jpg").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.jpg: is not a photograph"):
         check_inputs(Inputs([tmp_path / "a.jpg"], []))
@@ -300,19 +323,19 @@ def test_what_is_no_photograph_is_found_before_the_first_step(tmp_path, content)
 class Torn(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     """Some of its samples cannot be read."""
 
-    def __init__(self, length, bad):
+    def __init__(self, length: int, bad: set[int]) -> None:
         self._length, self._bad = length, bad
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._length
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         if index in self._bad:
             raise DataError(f"{index}.jpg: broken inside")
         return {"x": torch.tensor(index)}
 
 
-def test_a_sample_that_cannot_be_read_is_passed_over_and_counted():
+def test_a_sample_that_cannot_be_read_is_passed_over_and_counted() -> None:
     samples = Skipping(Torn(5, {1, 2, 4}))
     with pytest.warns(UserWarning, match=r"skipped: 1\.jpg: broken inside"):
         items = [samples[i] for i in range(5)]
@@ -321,21 +344,21 @@ def test_a_sample_that_cannot_be_read_is_passed_over_and_counted():
 
 
 @pytest.mark.filterwarnings("ignore:skipped")
-def test_many_samples_that_cannot_be_read_are_not_passed_over():
+def test_many_samples_that_cannot_be_read_are_not_passed_over() -> None:
     with pytest.raises(DataError, match=r"3\.jpg"):
         Skipping(Torn(50, set(range(3, 3 + MOST))))[3]
 
 
 @pytest.mark.filterwarnings("ignore:skipped")
-def test_skipped_samples_are_in_the_log(config, tmp_path, monkeypatch):
+def test_skipped_samples_are_in_the_log(config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Letnet2Recipe.samples
 
     class One(Torn):
-        def __init__(self, samples):
+        def __init__(self, samples: Any) -> None:
             super().__init__(len(samples), {1})
             self._samples = samples
 
-        def __getitem__(self, index):
+        def __getitem__(self, index: int) -> Any:
             super().__getitem__(index)
             return self._samples[index]
 

@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ SIZE = (120, 160)
 
 
 @pytest.mark.parametrize("ranges", [KP2D, KP2DTINY, SUPERPOINT])
-def test_every_view_lies_within_the_image_and_keeps_its_handedness(ranges):
+def test_every_view_lies_within_the_image_and_keeps_its_handedness(ranges: Ranges) -> None:
     view = np.array([[0, 0], [159, 0], [159, 119], [0, 119]], float)
     for seed in range(100):
         H = random_homography(np.random.default_rng(seed), SIZE, ranges)
@@ -28,14 +31,14 @@ def test_every_view_lies_within_the_image_and_keeps_its_handedness(ranges):
         assert cv2.contourArea(corners.astype(np.float32), oriented=True) > 0.1 * 120 * 160
 
 
-def test_no_ranges_give_the_middle_of_the_image():
+def test_no_ranges_give_the_middle_of_the_image() -> None:
     H = random_homography(np.random.default_rng(0), (101, 201), Ranges(0.5, 0, 0, 0, shift=False))
     assert transfer(H, np.array([[50.0, 25.0], [100.0, 50.0]])) == pytest.approx(
         np.array([[0, 0], [100, 50]]), abs=1e-4
     )
 
 
-def test_what_a_view_shows_lies_before_the_camera():
+def test_what_a_view_shows_lies_before_the_camera() -> None:
     """Of a strong slant the image's first pixel may lie behind it, by which cv2 sets the sign."""
     middle = np.array([[SIZE[1] / 2, SIZE[0] / 2]])
     views = [random_homography(np.random.default_rng(i), SIZE, KP2D) for i in range(1000)]
@@ -43,13 +46,13 @@ def test_what_a_view_shows_lies_before_the_camera():
     assert min(H[2, 2] for H in views) < 0
 
 
-def test_transfer_of_points_behind_the_view_is_unknown():
+def test_transfer_of_points_behind_the_view_is_unknown() -> None:
     H = np.array([[1.0, 0, 0], [0, 1, 0], [-0.1, 0, 1]])
     assert np.isnan(transfer(H, np.array([[20.0, 0.0]]))).all()
     assert transfer(H, np.zeros((0, 2))).shape == (0, 2)
 
 
-def test_a_pair_follows_its_homography(photo_folder):
+def test_a_pair_follows_its_homography(photo_folder: Path) -> None:
     pairs = HomographyPairs(photo_folder, 3, 0, PairOptions(SIZE, 1, KP2D))
     for i in range(3):
         item = pairs[i]
@@ -58,7 +61,7 @@ def test_a_pair_follows_its_homography(photo_folder):
         assert np.abs(seen - item["image_b"][0].numpy()).mean() < 0.01
 
 
-def test_a_crop_shows_any_part_of_a_photograph():
+def test_a_crop_shows_any_part_of_a_photograph() -> None:
     """Red is the column of the photograph, green its row: a view tells what it shows."""
     rows, columns = np.mgrid[0:240, 0:250]
     photo = np.stack([columns, rows, rows], axis=2).astype(np.uint8)
@@ -72,7 +75,7 @@ def test_a_crop_shows_any_part_of_a_photograph():
     assert max(v[0].max() for v in views) > 246
 
 
-def test_points_go_with_both_views_of_their_photograph(photo_folder, tmp_path):
+def test_points_go_with_both_views_of_their_photograph(photo_folder: Path, tmp_path: Path) -> None:
     """One point of a share of 0.6 and one surer than sure, each where the homography takes it."""
     for photo in list_images(photo_folder):
         place = (tmp_path / photo.relative_to(photo_folder)).with_suffix(".npz")
@@ -100,12 +103,12 @@ def test_points_go_with_both_views_of_their_photograph(photo_folder, tmp_path):
     assert both > 20
 
 
-def test_photographs_without_points_name_the_command(photo_folder, tmp_path):
+def test_photographs_without_points_name_the_command(photo_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no points; make them with"):
         PointPairs(photo_folder, tmp_path, 1, 0, PairOptions(SIZE, 1))
 
 
-def test_points_without_their_size_are_named(photo_folder, tmp_path):
+def test_points_without_their_size_are_named(photo_folder: Path, tmp_path: Path) -> None:
     for photo in list_images(photo_folder):
         place = (tmp_path / photo.relative_to(photo_folder)).with_suffix(".npz")
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -119,8 +122,8 @@ def test_points_without_their_size_are_named(photo_folder, tmp_path):
         pairs[0]
 
 
-def test_an_item_is_always_the_same_and_looks_differ(photo_folder):
-    def item(seed, looks):
+def test_an_item_is_always_the_same_and_looks_differ(photo_folder: Path) -> None:
+    def item(seed: int, looks: Any) -> dict[str, torch.Tensor]:
         return HomographyPairs(photo_folder, 5, seed, PairOptions(SIZE, 3, KP2D, looks))[3]
 
     first, again = item(0, photometric.KP2D), item(0, photometric.KP2D)
@@ -130,7 +133,7 @@ def test_an_item_is_always_the_same_and_looks_differ(photo_folder):
 
 
 @pytest.mark.parametrize("name", ["KP2D", "KP2DTINY", "SUPERPOINT", "MAGICPOINT", "JITTER"])
-def test_looks_change_and_stay_images(name):
+def test_looks_change_and_stay_images(name: str) -> None:
     image, looks = picture(3, SIZE), getattr(photometric, name)
     changed = [photometric.change(image, looks, np.random.default_rng(i)) for i in range(4)]
     assert all(x.shape == image.shape and x.dtype == np.float32 and 0 <= x.min() and x.max() <= 255 for x in changed)
@@ -138,7 +141,7 @@ def test_looks_change_and_stay_images(name):
     assert np.array_equal(photometric.change(image, photometric.Looks(), np.random.default_rng(0)), image)
 
 
-def test_repeated_corners_lie_where_the_homography_takes_them():
+def test_repeated_corners_lie_where_the_homography_takes_them() -> None:
     gray = cv2.cvtColor(picture(1, SIZE), cv2.COLOR_RGB2GRAY).astype(np.float32)
     H = random_homography(np.random.default_rng(2), SIZE, KP2D)
     a, b = repeated_corners(gray, H, 4, np.random.default_rng(3))
@@ -152,7 +155,7 @@ def test_repeated_corners_lie_where_the_homography_takes_them():
     assert max(a[0].max(), b[0].max()) <= 1
 
 
-def test_a_corner_of_a_square_comes_back_in_most_views_and_the_middle_of_its_side_in_none():
+def test_a_corner_of_a_square_comes_back_in_most_views_and_the_middle_of_its_side_in_none() -> None:
     gray = np.zeros(SIZE, np.float32)
     gray[40:81, 60:101] = 200
     share = repeats(cv2.GaussianBlur(gray, (0, 0), 1), np.random.default_rng(0))
@@ -161,6 +164,6 @@ def test_a_corner_of_a_square_comes_back_in_most_views_and_the_middle_of_its_sid
     assert max(share[y - 2 : y + 3, x - 2 : x + 3].max() for y, x in sides) < 0.2
 
 
-def test_a_folder_without_images_is_named(tmp_path):
+def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no images; put"):
         list_images(tmp_path)

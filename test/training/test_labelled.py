@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ h5py = pytest.importorskip("h5py")
 
 
 @pytest.fixture(scope="module")
-def coco(tmp_path_factory):
+def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("coco")
     for split in ("train2017", "val2017"):
         (root / split).mkdir()
@@ -34,7 +35,7 @@ def coco(tmp_path_factory):
     return root
 
 
-def test_cocos_unlabelled_pixels_stay_ignored_and_groups_are_those_of_the_table(coco):
+def test_cocos_unlabelled_pixels_stay_ignored_and_groups_are_those_of_the_table(coco: Path) -> None:
     sample = open_labelled("coco", coco, "train", 28)[0]
     assert sample.image.shape == (90, 120, 3)
     assert sorted(set(some(sample.labels).ravel())) == [1, 21, 255]
@@ -44,7 +45,7 @@ def test_cocos_unlabelled_pixels_stay_ignored_and_groups_are_those_of_the_table(
     assert sorted(set(some(open_labelled("coco", coco, "val", 183)[1].labels).ravel())) == [2, 156, 255]
 
 
-def test_cocos_27_and_171_classes_are_those_of_the_literature():
+def test_cocos_27_and_171_classes_are_those_of_the_literature() -> None:
     """Person, bicycle, car, sky, grass, road, water and door of the 27; 171 leaves out ids of nothing."""
     table = coco_table(27)
     assert [table[i] for i in (0, 1, 2, 156, 123, 148, 177, 111)] == [9, 11, 11, 23, 22, 21, 26, 15]
@@ -59,10 +60,10 @@ def test_cocos_27_and_171_classes_are_those_of_the_literature():
         coco_table(30)
 
 
-def test_pairs_carry_labels_through_the_homography(coco):
+def test_pairs_carry_labels_through_the_homography(coco: Path) -> None:
     item = LabelledPairs(open_labelled("coco", coco, "train", 28), 4, 0, PairOptions((48, 64), 3, KP2D))[1]
     assert item["labels_a"].shape == item["labels_b"].shape == (48, 64)
-    assert set(item["labels_b"].unique().tolist()) <= {1, 21, 255}
+    assert set(item["labels_b"].unique().tolist()) <= {1, 21, 255}  # type: ignore[no-untyped-call]
     seen = cv2.warpPerspective(
         item["labels_a"].numpy().astype(np.uint8),
         item["H_b_a"].numpy().astype(float),
@@ -72,7 +73,7 @@ def test_pairs_carry_labels_through_the_homography(coco):
     assert (seen == item["labels_b"].numpy()).mean() > 0.97
 
 
-def test_cityscapes_has_its_nineteen_classes(tmp_path):
+def test_cityscapes_has_its_nineteen_classes(tmp_path: Path) -> None:
     labels, name = np.full((40, 80), 4, np.uint8), "bonn_000000_000019"
     labels[:10], labels[10:20] = 7, 33  # road, bicycle
     for kind, file, content in (
@@ -86,7 +87,7 @@ def test_cityscapes_has_its_nineteen_classes(tmp_path):
     assert [int(some(data[0].labels)[row, 0]) for row in (0, 15, 30)] == [0, 18, 255]
 
 
-def test_nyu_is_read_from_its_matlab_file_by_the_standard_split(tmp_path):
+def test_nyu_is_read_from_its_matlab_file_by_the_standard_split(tmp_path: Path) -> None:
     from scipy.io import savemat
 
     rng = np.random.default_rng(0)
@@ -104,7 +105,7 @@ def test_nyu_is_read_from_its_matlab_file_by_the_standard_split(tmp_path):
 
 
 @pytest.mark.parametrize(("classes", "expected"), [(40, [255, 4, 39, 0]), (13, [255, 0, 6, 11])])
-def test_nyu_has_40_or_13_classes_by_its_published_mappings(tmp_path, classes, expected):
+def test_nyu_has_40_or_13_classes_by_its_published_mappings(tmp_path: Path, classes: int, expected: list[int]) -> None:
     from scipy.io import savemat
 
     labels = np.zeros((2, 64, 48), np.uint16)
@@ -127,7 +128,7 @@ def test_nyu_has_40_or_13_classes_by_its_published_mappings(tmp_path, classes, e
     assert [int(found[0, column]) for column in (40, 5, 15, 25)] == expected
 
 
-def test_scene_parse_has_150_classes_and_others_that_count_nowhere(tmp_path):
+def test_scene_parse_has_150_classes_and_others_that_count_nowhere(tmp_path: Path) -> None:
     for kind, name, content in (
         ("annotations", "ADE_val_00000001.png", np.array([[0, 1, 150]], np.uint8).repeat(6, 0)),
         ("images", "ADE_val_00000001.jpg", picture(0, (6, 3))),
@@ -139,7 +140,7 @@ def test_scene_parse_has_150_classes_and_others_that_count_nowhere(tmp_path):
     assert data[0].image.shape == (6, 3, 3)
 
 
-def put_folder(root, split, name, **maps):
+def put_folder(root: Path, split: str, name: str, **maps: np.ndarray) -> None:
     """A photograph and maps of its name."""
     for kind, content in {"images": picture(0, (30, 40)), **maps}.items():
         path = root / kind / split / f"{name}.{'jpg' if kind == 'images' else 'png'}"
@@ -147,7 +148,7 @@ def put_folder(root, split, name, **maps):
         cv2.imwrite(str(path), content)
 
 
-def test_a_folder_of_ones_own_has_labels_and_depth_where_maps_of_a_photographs_name_are(tmp_path):
+def test_a_folder_of_ones_own_has_labels_and_depth_where_maps_of_a_photographs_name_are(tmp_path: Path) -> None:
     labels, depth = np.full((30, 40), 3, np.uint8), np.full((30, 40), 32500, np.uint16)
     labels[:5] = 255
     put_folder(tmp_path, "train", "a/1", labels=labels, depth=depth)
@@ -159,7 +160,7 @@ def test_a_folder_of_ones_own_has_labels_and_depth_where_maps_of_a_photographs_n
     assert np.allclose(some(data[0].depth), 0.5)
     assert data[1].depth is None
     item = LabelledPairs(data, 1, 0, PairOptions((48, 64), 3, KP2D))[0]
-    assert set(item["labels_a"].unique().tolist()) <= {3, 255}
+    assert set(item["labels_a"].unique().tolist()) <= {3, 255}  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,9 @@ def test_a_folder_of_ones_own_has_labels_and_depth_where_maps_of_a_photographs_n
         ({"depth": np.zeros((30, 40), np.uint8)}, "not a 16-bit map of depth"),
     ],
 )
-def test_maps_that_do_not_belong_to_a_photograph_are_refused(tmp_path, maps, message):
+def test_maps_that_do_not_belong_to_a_photograph_are_refused(
+    tmp_path: Path, maps: dict[str, np.ndarray], message: str
+) -> None:
     put_folder(tmp_path, "val", "1", **maps)
     with pytest.raises(DataError, match=message):
         open_labelled("folder", tmp_path, "val", 4)[0]
@@ -186,17 +189,17 @@ def test_maps_that_do_not_belong_to_a_photograph_are_refused(tmp_path, maps, mes
         ("scene_parse", r"download ADEChallengeData2016\.zip"),
     ],
 )
-def test_missing_data_say_what_to_download(tmp_path, kind, message):
+def test_missing_data_say_what_to_download(tmp_path: Path, kind: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         open_labelled(kind, tmp_path, "train", 28)
 
 
-def test_unknown_labels_are_named(tmp_path):
+def test_unknown_labels_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown labels ade; known: coco, cityscapes, nyu, scene_parse, folder"):
         open_labelled("ade", tmp_path, "train", 28)
 
 
-def test_segmentation_figures_by_hand():
+def test_segmentation_figures_by_hand() -> None:
     labels, predicted = np.array([[0, 0, 1, 255]]), np.array([[0, 1, 1, 0]])
     figures = segmentation_figures(confusion(predicted, labels, 3))
     assert figures["mIoU"] == pytest.approx((1 / 2 + 1 / 2) / 2)
@@ -204,7 +207,7 @@ def test_segmentation_figures_by_hand():
     assert figures["F1"] == pytest.approx((2 / 3 + 2 / 3) / 2)
 
 
-def test_depth_figures_by_hand():
+def test_depth_figures_by_hand() -> None:
     true = np.array([1.0, 2.0, 4.0])
     figures = depth_figures([(true * 1.5, true)])
     assert (figures["a1"], figures["a2"]) == (0, 1)
@@ -213,7 +216,7 @@ def test_depth_figures_by_hand():
     assert figures["rmse_log"] == pytest.approx(np.log(1.5))
 
 
-def test_segmentation_loss_ignores_255_and_falls_with_the_right_answer():
+def test_segmentation_loss_ignores_255_and_falls_with_the_right_answer() -> None:
     labels = torch.tensor([[[0, 255], [1, 1]]])
     right = torch.tensor([[[[9.0, 0], [-9, -9]], [[-9, 0], [9, 9]]]])
     assert dense.segmentation(right, labels) < 0.2
@@ -224,7 +227,7 @@ def test_segmentation_loss_ignores_255_and_falls_with_the_right_answer():
     assert dense.segmentation(right, torch.full_like(labels, 255)) == 0
 
 
-def test_depth_loss_is_small_for_the_truth_and_ignores_unknown():
+def test_depth_loss_is_small_for_the_truth_and_ignores_unknown() -> None:
     true = torch.rand(1, 1, 8, 8) + 0.5
     true[..., :4] = 0
     assert dense.depth(true.clamp(min=0.1), true) < 0.01
@@ -232,7 +235,7 @@ def test_depth_loss_is_small_for_the_truth_and_ignores_unknown():
     assert dense.depth(true, torch.zeros_like(true)) == 0
 
 
-def test_a_label_beyond_the_classes_is_named(coco, tmp_path):
+def test_a_label_beyond_the_classes_is_named(coco: Path, tmp_path: Path) -> None:
     shutil.copytree(coco, tmp_path / "coco")
     path = tmp_path / "coco/stuffthingmaps/train2017/000000000000.png"
     cv2.imwrite(str(path), np.full((90, 120), 183, np.uint8))
@@ -241,13 +244,13 @@ def test_a_label_beyond_the_classes_is_named(coco, tmp_path):
 
 
 @pytest.mark.parametrize(("predicted", "labels"), [(3, 0), (0, 3)])
-def test_unlike_numbers_of_classes_are_refused(predicted, labels):
+def test_unlike_numbers_of_classes_are_refused(predicted: int, labels: int) -> None:
     with pytest.raises(DataError, match=r"class 3 of data with 3 classes: these do not belong together"):
         confusion(np.full((2, 2), predicted), np.full((2, 2), labels), 3)
     assert confusion(np.full((2, 2), 3), np.full((2, 2), IGNORED), 3).sum() == 0
 
 
-def test_a_network_of_fewer_classes_than_the_data_is_refused(tmp_path):
+def test_a_network_of_fewer_classes_than_the_data_is_refused(tmp_path: Path) -> None:
     (tmp_path / "gtFine/val/city").mkdir(parents=True)
     cv2.imwrite(str(tmp_path / "gtFine/val/city/a_gtFine_labelIds.png"), np.zeros((4, 4), np.uint8))
     with pytest.raises(ConfigError, match="classes: cityscapes has 19, the network is to tell 10 apart"):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,13 @@ from training.losses import kp2d, letnet, lightglue, loftr, superpoint
 SHIFT = torch.tensor([[[1.0, 0, 8], [0, 1, 0], [0, 0, 1]]])  # 8 px to the right
 
 
-def cells(offset_x, score=None, descriptor=None, size=(64, 80), cell=4):
+def cells(
+    offset_x: float,
+    score: torch.Tensor | None = None,
+    descriptor: torch.Tensor | None = None,
+    size: tuple[int, int] = (64, 80),
+    cell: int = 4,
+) -> kp2d.Points:
     """Keypoints in the middle of each cell, shifted."""
     h, w = size[0] // cell, size[1] // cell
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
@@ -22,7 +29,7 @@ def cells(offset_x, score=None, descriptor=None, size=(64, 80), cell=4):
     return kp2d.to_points(SimpleNamespace(score=score, coord=coord, descriptor=descriptor), size)
 
 
-def test_location_loss_is_the_distance_of_points_that_should_be_one():
+def test_location_loss_is_the_distance_of_points_that_should_be_one() -> None:
     weights = kp2d.Weights(inliers=0.0)
     same = kp2d.keypoint_losses(cells(0), cells(0), SHIFT, weights, torch.nn.Identity())
     off = kp2d.keypoint_losses(cells(0), cells(1.5), SHIFT, weights, torch.nn.Identity())
@@ -30,7 +37,7 @@ def test_location_loss_is_the_distance_of_points_that_should_be_one():
     assert off["location"] == pytest.approx(1.5, abs=1e-3)
 
 
-def test_sure_points_say_more_of_the_place_than_others():
+def test_sure_points_say_more_of_the_place_than_others() -> None:
     score = torch.full((1, 1, 16, 20), 0.2)
     score[:, :, :8] = 0.6
     a, b = cells(0), cells(0, score=score)
@@ -46,7 +53,7 @@ def test_sure_points_say_more_of_the_place_than_others():
     assert sure == pytest.approx(1.5 / 4, abs=0.01)
 
 
-def test_descriptors_that_agree_cost_less_than_others_however_they_learn():
+def test_descriptors_that_agree_cost_less_than_others_however_they_learn() -> None:
     dense = torch.randn(1, 16, 64, 80)
     moved = torch.roll(dense, -8, dims=3)
     for softness, anchors in ((0.0, 0), (0.1, 0), (0.1, 60)):
@@ -60,7 +67,7 @@ def test_descriptors_that_agree_cost_less_than_others_however_they_learn():
         assert good["descriptor"] < 0.1 * bad["descriptor"]
 
 
-def test_scores_are_pushed_up_where_points_come_back_and_down_where_not():
+def test_scores_are_pushed_up_where_points_come_back_and_down_where_not() -> None:
     score = torch.full((1, 1, 16, 20), 0.5, requires_grad=True)
     b = cells(0, score=score)
     uv = b.uv.clone()
@@ -72,11 +79,11 @@ def test_scores_are_pushed_up_where_points_come_back_and_down_where_not():
     assert (gradient[1::2][inner[1::2]] < 0).all()
 
 
-def test_the_inlier_network_learns_from_plus_and_minus_one():
+def test_the_inlier_network_learns_from_plus_and_minus_one() -> None:
     asked = []
 
     class Judge(torch.nn.Module):
-        def forward(self, matches):
+        def forward(self, matches: torch.Tensor) -> torch.Tensor:
             asked.append(matches.shape)
             return torch.ones_like(matches[:, :1])
 
@@ -89,7 +96,7 @@ def test_the_inlier_network_learns_from_plus_and_minus_one():
     assert wrong["inliers"] == 0  # too few are right to learn from
 
 
-def test_corner_loss_falls_with_score_and_place():
+def test_corner_loss_falls_with_score_and_place() -> None:
     labels = torch.zeros(1, 3, 16, 20)
     labels[:, 0, 5, 5], labels[:, 1, 5, 5], labels[:, 2, 5, 5] = 1, 21.5, 21.5
     score = torch.full((1, 1, 16, 20), 0.01)
@@ -101,7 +108,7 @@ def test_corner_loss_falls_with_score_and_place():
     assert kp2d.corner_loss(cells(2.0, score=score), labels) == pytest.approx(high.item() + 1.0, abs=1e-3)
 
 
-def test_superpoints_detector_learns_the_pixel_in_the_cell_or_none():
+def test_superpoints_detector_learns_the_pixel_in_the_cell_or_none() -> None:
     points, everywhere = torch.zeros(1, 16, 16), torch.ones(1, 16, 16)
     points[0, 3, 10], points[0, 15, 15] = 1, 1
     logits = torch.zeros(1, 65, 2, 2)
@@ -110,7 +117,7 @@ def test_superpoints_detector_learns_the_pixel_in_the_cell_or_none():
     assert superpoint.detector(logits, points, everywhere) == pytest.approx(0, abs=1e-5)
 
 
-def test_superpoints_detector_learns_how_sure_points_are():
+def test_superpoints_detector_learns_how_sure_points_are() -> None:
     """The least loss is at the shares: 0.3 of one point; 0.8 and 0.6 of two share their cell."""
     points, everywhere = torch.zeros(1, 8, 16), torch.ones(1, 8, 16)
     points[0, 3, 2], points[0, 0, 9], points[0, 7, 15] = 0.3, 0.8, 0.6
@@ -118,7 +125,7 @@ def test_superpoints_detector_learns_how_sure_points_are():
     optimizer = torch.optim.Adam([logits], lr=0.3)
     for _ in range(300):
         optimizer.zero_grad()
-        superpoint.detector(logits, points, everywhere).backward()
+        superpoint.detector(logits, points, everywhere).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     told = logits.softmax(dim=1)[0, :, 0]
     assert told[3 * 8 + 2, 0].item() == pytest.approx(0.3, abs=0.01)
@@ -126,7 +133,7 @@ def test_superpoints_detector_learns_how_sure_points_are():
     assert told[[1, 63], 1].tolist() == pytest.approx([0.8 / 1.4, 0.6 / 1.4], abs=0.01)
 
 
-def test_superpoints_detector_counts_only_valid_cells():
+def test_superpoints_detector_counts_only_valid_cells() -> None:
     points, valid = torch.zeros(1, 16, 16), torch.ones(1, 16, 16)
     logits = torch.zeros(1, 65, 2, 2)
     logits[:, 64] = 20
@@ -137,7 +144,7 @@ def test_superpoints_detector_counts_only_valid_cells():
     assert superpoint.detector(logits, points, valid) == pytest.approx(0, abs=1e-5)
 
 
-def test_superpoints_location_is_learnt_from_cells_with_a_point_alone():
+def test_superpoints_location_is_learnt_from_cells_with_a_point_alone() -> None:
     points, logits = torch.zeros(1, 8, 24), torch.zeros(1, 65, 1, 3)
     points[0, 3, 2], points[0, 0, 9], points[0, 7, 15] = 0.9, 0.3, 0.1
     blind = math.log(64)
@@ -151,12 +158,12 @@ def test_superpoints_location_is_learnt_from_cells_with_a_point_alone():
 
 
 @pytest.mark.parametrize("kind", ["sparse", "dense"])
-def test_superpoints_descriptors_that_agree_cost_less(kind):
+def test_superpoints_descriptors_that_agree_cost_less(kind: str) -> None:
     torch.manual_seed(0)
     a = torch.nn.functional.normalize(torch.randn(1, 64, 8, 10), dim=1)
     options = superpoint.DescriptorOptions(near_px=4.0)
 
-    def loss(b):
+    def loss(b: Any) -> torch.Tensor:
         torch.manual_seed(1)
         if kind == "sparse":
             return superpoint.sparse_descriptor(a, b, SHIFT, options)
@@ -165,30 +172,30 @@ def test_superpoints_descriptors_that_agree_cost_less(kind):
     assert loss(torch.roll(a, 1, dims=3)) < 0.35 * loss(a)
 
 
-def test_superpoints_softmax_tells_the_right_cell_from_all_others():
+def test_superpoints_softmax_tells_the_right_cell_from_all_others() -> None:
     torch.manual_seed(0)
     a = torch.nn.functional.normalize(torch.randn(1, 64, 8, 10), dim=1)
     points = (torch.arange(8 * 64) % 5 == 0).float().view(8, 64)  # about as many as pixels there are
     points = torch.nn.functional.pixel_shuffle(points.T.reshape(1, 64, 8, 1).expand(-1, -1, -1, 10), 8)[0]
     batch = {"points_a": points, "points_b": torch.roll(points, 8, dims=2), "H_b_a": SHIFT}
 
-    def loss(b):
+    def loss(b: Any) -> torch.Tensor:
         return superpoint.softmax_descriptor(a, b, batch, superpoint.DescriptorOptions())
 
     assert loss(torch.roll(a, 1, dims=3)) < 0.35 * loss(a)
 
 
-def shifted(uv):
+def shifted(uv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     there = uv + torch.tensor([8.0, 0.0])
     return there, there[..., 0] < 80
 
 
-def shifted_back(uv):
+def shifted_back(uv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     there = uv - torch.tensor([8.0, 0.0])
     return there, there[..., 0] >= 0
 
 
-def test_loftrs_true_cells_are_mutual_and_within():
+def test_loftrs_true_cells_are_mutual_and_within() -> None:
     truth = loftr.true_cells(1, (64, 80), 8, shifted, shifted_back)
     assert len(truth.i) == 8 * 9
     assert (truth.j - truth.i == 1).all()
@@ -197,7 +204,7 @@ def test_loftrs_true_cells_are_mutual_and_within():
 
 
 @pytest.mark.parametrize("dense", [False, True])
-def test_loftrs_coarse_loss_is_least_for_the_truth(dense):
+def test_loftrs_coarse_loss_is_least_for_the_truth(dense: bool) -> None:
     truth = loftr.true_cells(1, (64, 80), 8, shifted, shifted_back)
     right = torch.full((1, 80, 80), 1e-4)
     right[truth.batch, truth.i, truth.j] = 0.999
@@ -205,7 +212,7 @@ def test_loftrs_coarse_loss_is_least_for_the_truth(dense):
     assert loftr.coarse_loss(right.flip(2), truth, dense) > 0.1
 
 
-def test_loftrs_fine_loss_trusts_the_sure_and_leaves_out_what_is_outside():
+def test_loftrs_fine_loss_trusts_the_sure_and_leaves_out_what_is_outside() -> None:
     target = torch.tensor([[0.0, 0.0], [0.5, 0.0], [3.0, 0.0]])
     offset = torch.tensor([[0.1, 0.0], [0.5, 0.2], [0.0, 0.0]])
     spread = torch.ones(3)
@@ -214,7 +221,7 @@ def test_loftrs_fine_loss_trusts_the_sure_and_leaves_out_what_is_outside():
     assert loftr.fine_loss(offset, unsure, target) < loftr.fine_loss(offset, spread, target)
 
 
-def test_lightglues_partners_are_mutual_and_loners_are_told_from_the_unknown():
+def test_lightglues_partners_are_mutual_and_loners_are_told_from_the_unknown() -> None:
     uv_a = torch.tensor([[[10.0, 10.0], [30.0, 10.0], [78.0, 10.0]]])
     uv_b = torch.tensor([[[18.5, 10.0], [42.0, 10.0], [2.0, 60.0]]])
     of_a, of_b = lightglue.true_matches(uv_a, uv_b, shifted, shifted_back, (3.0, 5.0))
@@ -222,7 +229,7 @@ def test_lightglues_partners_are_mutual_and_loners_are_told_from_the_unknown():
     assert of_b.tolist() == [[0, -2, -1]]
 
 
-def test_lightglues_loss_is_least_for_the_truth():
+def test_lightglues_loss_is_least_for_the_truth() -> None:
     of_a, of_b = torch.tensor([[1, -1]]), torch.tensor([[-1, 0]])
     right = torch.full((1, 3, 3), -9.0)
     right[0, 0, 1] = right[0, 1, 2] = right[0, 2, 0] = -0.01
@@ -230,7 +237,7 @@ def test_lightglues_loss_is_least_for_the_truth():
     assert lightglue.assignment_loss(right.flip(1), of_a, of_b) > 5
 
 
-def test_lightglues_confidence_is_whether_the_answer_stays():
+def test_lightglues_confidence_is_whether_the_answer_stays() -> None:
     early, last = torch.zeros(1, 3, 3), torch.zeros(1, 3, 3)
     early[0, 0, 1] = last[0, 0, 1] = 5
     early[0, 1, 0], last[0, 1, 2] = 5, 5
@@ -241,29 +248,31 @@ def test_lightglues_confidence_is_whether_the_answer_stays():
     assert lightglue.confidence_loss(output) > 5
 
 
-def test_letnets_peak_costs_less_than_its_edge():
+def test_letnets_peak_costs_less_than_its_edge() -> None:
     y, x = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
     peak = torch.exp(-((x - 20) ** 2 + (y - 20) ** 2) / 2)
     edge = torch.exp(-((x - 20) ** 2) / 2) * (1 - 1e-3 * (y - 20) ** 2).clamp(min=0)
 
-    def cost(score):
+    def cost(score: torch.Tensor) -> torch.Tensor:
         one = letnet.look(score, torch.ones(4, 40, 40), torch.ones(3, 40, 40), letnet.Weights(top_k=1))
         return letnet.peaky(one, 0.1)
 
     assert cost(peak) < 0.5 * cost(edge)
 
 
-def test_letnets_losses_fall_when_both_images_agree():
+def test_letnets_losses_fall_when_both_images_agree() -> None:
     torch.manual_seed(0)
     score, local = torch.rand(40, 48), torch.randn(3, 40, 48)
     deep = torch.nn.functional.avg_pool2d(torch.randn(1, 16, 40, 48), 5, 1, 2)[0]  # alike at neighbouring pixels
     deep = torch.nn.functional.normalize(deep, dim=0)
     weights = letnet.Weights(top_k=30)
 
-    def still(uv):
+    def still(uv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return uv, torch.ones(len(uv), dtype=torch.bool)
 
-    def losses(other_score, other_deep, other_local):
+    def losses(
+        other_score: torch.Tensor, other_deep: torch.Tensor, other_local: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
         torch.manual_seed(1)
         a, b = letnet.look(score, deep, local, weights), letnet.look(other_score, other_deep, other_local, weights)
         return letnet.letnet_losses(a, b, still, still, weights)

@@ -25,13 +25,13 @@ POINTS = torch.tensor([[[30.0, 30.0], [45.3, 28.7], [40.0, 35.5]]], dtype=torch.
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("flow", [(0.4, -0.3), (2.0, 1.0)])
-def test_track_finds_a_translation_to_a_fiftieth_of_a_pixel(channels, flow):
+def test_track_finds_a_translation_to_a_fiftieth_of_a_pixel(channels: int, flow: tuple[float, float]) -> None:
     a = texture(channels)
     found = track(a, texture(channels, flow=flow), POINTS, torch.zeros_like(POINTS), steps=30)
     assert (found - torch.tensor(flow)).norm(dim=-1).max() < 0.02
 
 
-def test_points_and_images_of_a_batch_do_not_mix():
+def test_points_and_images_of_a_batch_do_not_mix() -> None:
     a, b = texture(2), texture(3)[:, :2]
     pair_a, pair_b = torch.cat([a, b]), torch.cat([texture(2, flow=(1, 0)), texture(3, flow=(0, -1))[:, :2]])
     together = track(pair_a, pair_b, POINTS.repeat(2, 1, 1), torch.zeros(2, 3, 2).double(), steps=3)
@@ -41,7 +41,7 @@ def test_points_and_images_of_a_batch_do_not_mix():
             assert torch.allclose(together[i, j], alone[0, 0], atol=1e-12)
 
 
-def test_one_step_is_the_damped_least_squares_solution():
+def test_one_step_is_the_damped_least_squares_solution() -> None:
     a = texture(3)
     b = texture(3, flow=(0.7, 0.2))
     axis = np.arange(WINDOW) - WINDOW // 2
@@ -54,7 +54,7 @@ def test_one_step_is_the_damped_least_squares_solution():
     assert found.numpy() == pytest.approx(expected, abs=1e-10)
 
 
-def test_gradients_agree_with_finite_differences():
+def test_gradients_agree_with_finite_differences() -> None:
     a, b = texture(2, 24, 24), texture(3, 24, 24)[:, :2]
     a, b = (0.5 * x + 0.5 * texture(1, 24, 24) for x in (a, b))
     points = torch.tensor([[[11.3, 12.6]]], dtype=torch.float64)
@@ -68,18 +68,18 @@ def test_gradients_agree_with_finite_differences():
     assert torch.autograd.gradcheck(flow, (small_a, small_b))
 
 
-def test_flow_of_textureless_maps_stays_at_the_start():
+def test_flow_of_textureless_maps_stays_at_the_start() -> None:
     flat = torch.full((1, 3, 40, 40), 0.5)
     start = torch.full((1, 1, 2), 1.5)
     assert torch.equal(track(flat, flat, torch.full((1, 1, 2), 20.0), start, steps=5), start)
 
 
-def test_sample_reads_pixel_centres_exactly_and_repeats_the_border():
+def test_sample_reads_pixel_centres_exactly_and_repeats_the_border() -> None:
     image = torch.arange(12.0).reshape(1, 1, 3, 4)
     points = torch.tensor([[[[0.0, 0.0], [3.0, 2.0], [1.5, 1.0], [-5.0, 1.0]]]])
     assert sample(image, points).flatten().tolist() == pytest.approx([0, 11, 5.5, 4])
 
 
-def test_pyramid_is_that_of_opencv():
+def test_pyramid_is_that_of_opencv() -> None:
     a = texture(1)
     assert pyramid_down(a)[0, 0].numpy() == pytest.approx(cv2.pyrDown(a[0, 0].numpy()), abs=1e-12)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -34,25 +36,25 @@ def pair() -> Pair:
     return Pair("one", image, warp(image, H, (240, 320)), H)
 
 
-def test_area_under_curve_is_that_of_the_steps():
+def test_area_under_curve_is_that_of_the_steps() -> None:
     assert area_under_curve(np.zeros(4), [5.0]) == pytest.approx([1.0])
     assert area_under_curve(np.array([np.inf, np.nan, 9.0]), [5.0]) == [0.0]
     # half of the errors at 1: rises to 1/2 at 1, stays: (0.25 + 0.5) / 2
     assert area_under_curve(np.array([1.0, np.inf]), [2.0]) == pytest.approx([(0.25 + 0.5) / 2])
 
 
-def test_average_precision_by_hand():
+def test_average_precision_by_hand() -> None:
     assert average_precision(np.array([0.9, 0.8, 0.7]), np.array([True, False, True])) == pytest.approx((1 + 2 / 3) / 2)
     assert average_precision(np.array([0.9]), np.array([False])) == 0
 
 
-def test_recall_counts_queries_with_a_positive_among_the_first():
+def test_recall_counts_queries_with_a_positive_among_the_first() -> None:
     ranked = [np.array([3, 1, 2]), np.array([0, 2, 1])]
     assert recall_at(ranked, [np.array([1]), np.array([7])], (1, 2)) == [0.0, 0.5]
 
 
 @pytest.mark.parametrize("extract", [sift, orb])
-def test_a_mild_homography_is_found_by_classical_features(pair, extract):
+def test_a_mild_homography_is_found_by_classical_features(pair: Pair, extract: Callable[[np.ndarray], Any]) -> None:
     figures = our_row(pair, KeypointMatcher(extract)(pair, [Choice(300)])[0])
     assert figures["Rep"] > 0.5
     assert figures["Loc"] < 1.5
@@ -61,7 +63,7 @@ def test_a_mild_homography_is_found_by_classical_features(pair, extract):
     assert figures["mAP"] > 0.8
 
 
-def test_keypoints_are_thinned_out_from_the_strongest_on(pair):
+def test_keypoints_are_thinned_out_from_the_strongest_on(pair: Pair) -> None:
     uv = np.array([[10, 10], [13, 10], [16, 10], [30, 10], [30, 13.9]], np.float32)
     thin = apart(Features(uv, np.arange(5, 0, -1.0), np.zeros((5, 8))), 4)
     assert thin.uv.tolist() == uv[[0, 2, 3]].tolist()
@@ -70,7 +72,7 @@ def test_keypoints_are_thinned_out_from_the_strongest_on(pair):
     assert np.linalg.norm(found.uv_a[:, None] - found.uv_a, axis=2)[~np.eye(len(found.uv_a), dtype=bool)].min() > 4
 
 
-def test_lucas_kanade_is_a_peer(pair):
+def test_lucas_kanade_is_a_peer(pair: Pair) -> None:
     figures = our_row(pair, lucas_kanade(pair, [Choice(300)])[0])
     assert figures["corner_error"] < 1
     assert figures["mAP"] > 0.95
@@ -79,7 +81,7 @@ def test_lucas_kanade_is_a_peer(pair):
 PROTOCOLS = pytest.mark.parametrize("protocol", [KP2D, SUPERPOINT, our_protocol()], ids=["KP2D", "SuperPoint", "ours"])
 
 
-def prediction_of(uv, there):
+def prediction_of(uv: np.ndarray, there: np.ndarray) -> Prediction:
     """Every keypoint is known to be where it is."""
     both = np.hstack([uv, there]).astype(np.float32)
     sure = np.ones(len(uv))
@@ -87,7 +89,7 @@ def prediction_of(uv, there):
 
 
 @PROTOCOLS
-def test_perfect_predictions_have_perfect_figures(pair, protocol):
+def test_perfect_predictions_have_perfect_figures(pair: Pair, protocol: Any) -> None:
     uv = np.random.default_rng(0).uniform([20, 20], [280, 200], (50, 2))
     figures = protocol.summarise({"i_a": protocol.measure(pair, prediction_of(uv, transfer(H, uv)))})
     assert all(value == pytest.approx(1) for name, value in figures.items() if name not in ("Loc", "matches", "AUC@1"))
@@ -95,7 +97,7 @@ def test_perfect_predictions_have_perfect_figures(pair, protocol):
 
 
 @PROTOCOLS
-def test_nothing_found_is_counted_as_failure_and_not_a_crash(pair, protocol):
+def test_nothing_found_is_counted_as_failure_and_not_a_crash(pair: Pair, protocol: Any) -> None:
     nothing = prediction_of(np.zeros((0, 2)), np.zeros((0, 2)))
     figures = protocol.summarise({"v_a": protocol.measure(pair, nothing)})
     assert np.isnan(figures["Loc"])
@@ -103,7 +105,7 @@ def test_nothing_found_is_counted_as_failure_and_not_a_crash(pair, protocol):
     assert corner_error(np.zeros((3, 4), np.float32), H, (240, 320)) == np.inf
 
 
-def test_predictions_survive_the_disk(tmp_path, pair):
+def test_predictions_survive_the_disk(tmp_path: Path, pair: Pair) -> None:
     prediction = KeypointMatcher(orb)(pair, [Choice(50)])[0]
     prediction.save(tmp_path / "x/p.npz")
     assert all(
@@ -115,7 +117,7 @@ def test_predictions_survive_the_disk(tmp_path, pair):
         Prediction.load(tmp_path / "bad.npz")
 
 
-def test_hpatches_are_read_and_their_homographies_scaled(tmp_path):
+def test_hpatches_are_read_and_their_homographies_scaled(tmp_path: Path) -> None:
     image = picture(7, (120, 200))
     for name in ("i_dome", "v_wall"):
         (tmp_path / name).mkdir()
@@ -136,7 +138,7 @@ def test_hpatches_are_read_and_their_homographies_scaled(tmp_path):
         list(hpatches_pairs(tmp_path / "i_dome", (240, 320)))
 
 
-def test_networks_give_features_of_the_same_contract():
+def test_networks_give_features_of_the_same_contract() -> None:
     torch.manual_seed(0)
     image = picture(1, (100, 150))  # no multiple of anything
     for extract, size in (
@@ -149,12 +151,12 @@ def test_networks_give_features_of_the_same_contract():
         assert (np.diff(found.score) <= 0).all()
 
 
-def test_unknown_models_are_named():
+def test_unknown_models_are_named() -> None:
     with pytest.raises(ConfigError, match="unknown model brisk; known: orb, sift, kp2d=WEIGHTS"):
         open_extractor("brisk")
 
 
-def test_maxima_are_alone_within_their_radius_and_refined_to_the_centre_of_mass():
+def test_maxima_are_alone_within_their_radius_and_refined_to_the_centre_of_mass() -> None:
     heat = torch.zeros(30, 40)
     heat[10, 12], heat[10, 14], heat[20, 30], heat[1, 1] = 0.9, 0.8, 0.5, 1.0
     uv, score = maxima(heat, 4, 0.1)
@@ -165,7 +167,7 @@ def test_maxima_are_alone_within_their_radius_and_refined_to_the_centre_of_mass(
     assert mass[0] == pytest.approx(1.7)
 
 
-def test_motion_comes_back_from_exact_matches():
+def test_motion_comes_back_from_exact_matches() -> None:
     rng, K = np.random.default_rng(0), np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]])
     T_b_a = transform(exp_so3(np.array([0.02, -0.1, 0.03])), np.array([0.5, 0.1, 0.2]))
     points = rng.uniform([-2, -1.5, 3], [2, 1.5, 9], (200, 3))
@@ -183,7 +185,7 @@ def test_motion_comes_back_from_exact_matches():
     assert odometry_summary({"a": good, "b": bad})["failed"] == 0.5
 
 
-def weights(folder, name, **options):
+def weights(folder: Path, name: str, **options: Any) -> Path:
     """A file of random weights."""
     path = folder / f"{name}.safetensors"
     state = networks.build(name, **options).state_dict()
@@ -192,13 +194,13 @@ def weights(folder, name, **options):
 
 
 @pytest.mark.parametrize("name", ["keypointformer", "kp2d_resnet"])
-def test_networks_that_need_other_sizes_see_the_image_alone(tmp_path, pair, name):
+def test_networks_that_need_other_sizes_see_the_image_alone(tmp_path: Path, pair: Pair, name: str) -> None:
     found = open_extractor(f"{name}={weights(tmp_path, name)}")(pair.image_a)
     assert len(found.uv) > 100
     assert (found.uv < [320, 240]).all()  # 240 is padded to 256
 
 
-def test_lightglue_pairs_the_keypoints_of_another_network(tmp_path, pair):
+def test_lightglue_pairs_the_keypoints_of_another_network(tmp_path: Path, pair: Pair) -> None:
     torch.manual_seed(0)
     points, matcher = weights(tmp_path, "superpoint"), weights(tmp_path, "lightglue", layers=2)
     model: Any = open_pair_model(f"superpoint={points}+lightglue={matcher}")
@@ -214,11 +216,11 @@ def test_lightglue_pairs_the_keypoints_of_another_network(tmp_path, pair):
     assert np.array_equal(found.forward, expected, equal_nan=True)
 
 
-def test_loftr_gives_its_surest_matches_as_keypoints(pair):
+def test_loftr_gives_its_surest_matches_as_keypoints(pair: Pair) -> None:
     """A stand-in that says what LoFTR would."""
 
     class Said(torch.nn.Linear):
-        def forward(self, a, b):  # type: ignore[override]
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> LoFTRMatches:  # type: ignore[override]
             self.shapes = a.shape, b.shape
             uv = torch.tensor([[8.0, 16.0], [80.0, 64.0], [8.0, 241.0]])
             return LoFTRMatches(torch.zeros(3), uv, uv + 1, torch.tensor([0.3, 0.9, 0.95]))
@@ -232,7 +234,7 @@ def test_loftr_gives_its_surest_matches_as_keypoints(pair):
     assert both.best_b.tolist() == both.matches[:, [2, 3, 0, 1]].tolist()
 
 
-def test_loftr_is_measured_like_any_other(tmp_path, pair):
+def test_loftr_is_measured_like_any_other(tmp_path: Path, pair: Pair) -> None:
     model = open_pair_model(f"loftr={weights(tmp_path, 'loftr')}")
     small = Pair("small", pair.image_a[:64, :96].copy(), pair.image_a[:64, :96].copy(), np.eye(3))
     (found,) = model(small, [Choice(300)])
@@ -244,6 +246,6 @@ def test_loftr_is_measured_like_any_other(tmp_path, pair):
     ("model", "message"),
     [("sift+nearest=1", "unknown matcher nearest=1 of sift; known: lightglue=WEIGHTS"), ("sof", "unknown model sof")],
 )
-def test_an_unknown_matcher_is_told(model, message):
+def test_an_unknown_matcher_is_told(model: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         open_pair_model(model)

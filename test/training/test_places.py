@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ faiss = pytest.importorskip("faiss")
 
 
 @pytest.fixture(scope="module")
-def pittsburgh(tmp_path_factory):
+def pittsburgh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three places 50 m apart with two images each, in the structs of NetVLAD and the folders of Pittsburgh 250k."""
     from scipy.io import savemat
 
@@ -48,7 +50,7 @@ def pittsburgh(tmp_path_factory):
     return root
 
 
-def test_the_structs_say_which_images_show_a_querys_place(pittsburgh):
+def test_the_structs_say_which_images_show_a_querys_place(pittsburgh: Path) -> None:
     places = read_places(pittsburgh, "pitts30k_val")
     assert (len(places.database), len(places.queries)) == (6, 3)
     assert all(path.is_file() for path in [*places.database, *places.queries])
@@ -57,7 +59,7 @@ def test_the_structs_say_which_images_show_a_querys_place(pittsburgh):
     assert [p.tolist() for p in places.positives(places.trivial_m)] == [[0], [2], [4]]
 
 
-def test_tokyos_database_is_found_though_its_ending_is_another(tmp_path):
+def test_tokyos_database_is_found_though_its_ending_is_another(tmp_path: Path) -> None:
     from scipy.io import savemat
 
     (tmp_path / "03814").mkdir()
@@ -73,7 +75,7 @@ def test_tokyos_database_is_found_though_its_ending_is_another(tmp_path):
     assert places.positive_m == 25
 
 
-def test_missing_places_say_where_to_get_them(tmp_path):
+def test_missing_places_say_where_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no datasets/pitts30k_test\.mat; get the structs from"):
         read_places(tmp_path, "pitts30k_test")
     (tmp_path / "pitts30k_test.mat").write_bytes(b"no")
@@ -81,14 +83,14 @@ def test_missing_places_say_where_to_get_them(tmp_path):
         read_places(tmp_path, "pitts30k_test")
 
 
-def test_structs_of_matlab_7_3_are_refused_by_name(tmp_path):
+def test_structs_of_matlab_7_3_are_refused_by_name(tmp_path: Path) -> None:
     header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
     (tmp_path / "pitts30k_test.mat").write_bytes(header + bytes(512))
     with pytest.raises(DataError, match=r"pitts30k_test\.mat: no dbStruct \(Please use HDF reader for matlab v7\.3"):
         read_places(tmp_path, "pitts30k_test")
 
 
-def test_darker_queries_are_found_by_normalised_pixels(pittsburgh):
+def test_darker_queries_are_found_by_normalised_pixels(pittsburgh: Path) -> None:
     data = dataset_places(pittsburgh, "pitts30k_val")
     figures = retrieval_figures(*describe_all(data, raw_pixels), data.positives)
     assert figures["recall@1"] == 1
@@ -99,7 +101,7 @@ def test_darker_queries_are_found_by_normalised_pixels(pittsburgh):
     assert wrong["recall@1"] == pytest.approx(1 / 3)
 
 
-def test_surely_other_places_are_those_out_of_the_evaluations_reach(pittsburgh):
+def test_surely_other_places_are_those_out_of_the_evaluations_reach(pittsburgh: Path) -> None:
     source = DatasetPlaces(pittsburgh, "pitts30k_val")
     assert [s.tolist() for s in source.same] == [[0], [2], [4]]
     assert source.other[0].tolist() == [2, 3, 4, 5]
@@ -108,7 +110,7 @@ def test_surely_other_places_are_those_out_of_the_evaluations_reach(pittsburgh):
     assert item["negatives"].shape == (2, 3, 24, 32)
 
 
-def test_a_photographs_query_is_a_darker_view_of_it_and_always_the_same(photo_folder):
+def test_a_photographs_query_is_a_darker_view_of_it_and_always_the_same(photo_folder: Path) -> None:
     places = PhotoPlaces(photo_folder / "train")
     first, again = (places.query(1, (60, 80)) for _ in range(2))
     assert np.array_equal(first, again)
@@ -116,7 +118,7 @@ def test_a_photographs_query_is_a_darker_view_of_it_and_always_the_same(photo_fo
     assert places.other[1].tolist() == [0, 2, 3]
 
 
-def test_a_recording_that_goes_round_twice_shows_each_place_again(tmp_path):
+def test_a_recording_that_goes_round_twice_shows_each_place_again(tmp_path: Path) -> None:
     folder = tmp_path / "P000/image_left"
     folder.mkdir(parents=True)
     rows = []
@@ -135,12 +137,12 @@ def test_a_recording_that_goes_round_twice_shows_each_place_again(tmp_path):
     assert not np.array_equal(source.query(1, shape), source.image(1, shape))
 
 
-def test_a_folder_without_recordings_says_how_to_make_one(tmp_path):
+def test_a_folder_without_recordings_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="letvins simulate"):
         RevisitedPlaces(tmp_path)
 
 
-def test_triplet_losses_by_hand():
+def test_triplet_losses_by_hand() -> None:
     q, p = torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([[1.0, 0.0], [3.0, 0.0]])
     assert batch_hard(q, p, 0.5) == pytest.approx(0)  # 1 - 3 and 0 - 2
     assert batch_hard(q, p, 2.5) == pytest.approx((0.5 + 0.5) / 2)
@@ -149,7 +151,7 @@ def test_triplet_losses_by_hand():
     assert triplets(q[:1], p[:1], negatives, 0.1) == pytest.approx((0 + 0.6) / 2)
 
 
-def test_the_softmax_leaves_out_images_that_may_show_the_same_place():
+def test_the_softmax_leaves_out_images_that_may_show_the_same_place() -> None:
     queries, images = torch.eye(2), torch.tensor([[1.0, 0], [0, 1], [1, 0]])
     wrong = torch.tensor([[False, True, True], [True, False, True]])
     told = among_all(queries, images, wrong, 0.5)
@@ -160,6 +162,6 @@ def test_the_softmax_leaves_out_images_that_may_show_the_same_place():
     assert among_all(queries, images, wrong, 0.5) == pytest.approx((np.log(np.exp(2) + 1) - 2 + second) / 2)
 
 
-def test_unknown_describers_are_named():
+def test_unknown_describers_are_named() -> None:
     with pytest.raises(ConfigError, match="unknown model vlad; known: pixels, patches, kp2dtiny=WEIGHTS"):
         open_describer("vlad")

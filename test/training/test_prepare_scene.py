@@ -3,6 +3,7 @@ import shutil
 import struct
 from functools import cache
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -27,13 +28,13 @@ FOCAL, SIZE = 300.0, (240, 320)
 WALLS = ((8.0, -9.0, 9.0), (5.0, -0.3, 9.0), (3.0, -9.0, -0.6))  # depth, and where they begin and end, in m
 
 
-def camera_at(number):
+def camera_at(number: int) -> tuple[float, float]:
     """x and y of the camera in m: it goes right, and up and down."""
     return 0.25 * number, 0.1 * (number % 3)
 
 
 @cache
-def render(number):
+def render(number: int) -> tuple[np.ndarray, np.ndarray]:
     """Three walls behind each other, and their depth."""
     image, depth = np.zeros((*SIZE, 3), np.uint8), np.zeros(SIZE, np.float32)
     x, y = camera_at(number)
@@ -46,7 +47,7 @@ def render(number):
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """COLMAP's undistorted folder with a text model of four of the images, points known exactly."""
     root = tmp_path_factory.mktemp("model")
     (root / "images").mkdir()
@@ -82,7 +83,7 @@ def model(tmp_path_factory):
     return root
 
 
-def test_text_models_have_cameras_points_and_their_depth(model):
+def test_text_models_have_cameras_points_and_their_depth(model: Path) -> None:
     views = read_model(model / "sparse")
     assert [view.name for view in views] == [f"{i}.png" for i in range(4)]
     assert views[0].K.tolist() == [[FOCAL, 0, 159.5], [0, FOCAL, 119.5], [0, 0, 1]]
@@ -93,7 +94,7 @@ def test_text_models_have_cameras_points_and_their_depth(model):
     assert 0.1 < overlap(views[0], views[1]) < 0.9
 
 
-def test_binary_models_say_the_same_as_text(model, tmp_path):
+def test_binary_models_say_the_same_as_text(model: Path, tmp_path: Path) -> None:
     text = read_model(model / "sparse")
     (tmp_path / "cameras.bin").write_bytes(struct.pack("<QiiQQ4d", 1, 7, 1, 320, 240, FOCAL, FOCAL, 160, 120))
     images, points = [struct.pack("<Q", 4)], {}
@@ -116,7 +117,7 @@ def test_binary_models_say_the_same_as_text(model, tmp_path):
         read_model(tmp_path)
 
 
-def test_distorted_models_are_refused(model, tmp_path):
+def test_distorted_models_are_refused(model: Path, tmp_path: Path) -> None:
     for file in (model / "sparse").iterdir():
         (tmp_path / file.name).write_text(
             file.read_text().replace(f"PINHOLE 320 240 {FOCAL} {FOCAL}", f"OPENCV 320 240 {FOCAL} {FOCAL}")
@@ -125,14 +126,14 @@ def test_distorted_models_are_refused(model, tmp_path):
         read_model(tmp_path)
 
 
-def test_blank_lines_at_the_end_of_a_text_model_are_nothing(model, tmp_path):
+def test_blank_lines_at_the_end_of_a_text_model_are_nothing(model: Path, tmp_path: Path) -> None:
     for file in (model / "sparse").iterdir():
         (tmp_path / file.name).write_text(file.read_text() + "\n\n\n")
     names = [view.name for view in read_model(tmp_path)]
     assert names == [view.name for view in read_model(model / "sparse")]
 
 
-def test_of_several_models_the_largest_is_taken(model, tmp_path):
+def test_of_several_models_the_largest_is_taken(model: Path, tmp_path: Path) -> None:
     for number in range(3):
         shutil.copytree(model / "sparse", tmp_path / "sparse" / str(number))
     assert largest_model(model) == model / "sparse"
@@ -142,7 +143,7 @@ def test_of_several_models_the_largest_is_taken(model, tmp_path):
     assert largest_model(tmp_path) == tmp_path / "sparse/1"
 
 
-def test_depth_between_points_is_that_of_the_walls(model):
+def test_depth_between_points_is_that_of_the_walls(model: Path) -> None:
     view = read_model(model / "sparse")[1]
     depth = some(from_points(view, SIZE))
     known = depth > 0
@@ -150,7 +151,7 @@ def test_depth_between_points_is_that_of_the_walls(model):
     assert np.mean(np.abs(depth - render(1)[1])[known] < 0.05 * render(1)[1][known]) > 0.75
 
 
-def test_monocular_depth_takes_the_points_scale(model, tmp_path):
+def test_monocular_depth_takes_the_points_scale(model: Path, tmp_path: Path) -> None:
     view = read_model(model / "sparse")[1]
     relative = 20000 / render(1)[1] + 3000
     cv2.imwrite(str(tmp_path / "1.png"), relative.astype(np.uint16))
@@ -158,7 +159,7 @@ def test_monocular_depth_takes_the_points_scale(model, tmp_path):
     assert from_monocular(tmp_path / "nowhere", view, SIZE) is None
 
 
-def test_stereo_is_read_column_by_column_and_loses_its_outliers(model, tmp_path):
+def test_stereo_is_read_column_by_column_and_loses_its_outliers(model: Path, tmp_path: Path) -> None:
     view = read_model(model / "sparse")[1]
     (tmp_path / "stereo/depth_maps").mkdir(parents=True)
     depth = render(1)[1].copy()
@@ -174,7 +175,7 @@ def test_stereo_is_read_column_by_column_and_loses_its_outliers(model, tmp_path)
         read_depth_map(path)
 
 
-def test_a_model_becomes_a_scene_of_usable_pairs(model, tmp_path):
+def test_a_model_becomes_a_scene_of_usable_pairs(model: Path, tmp_path: Path) -> None:
     counts = prepare(model, tmp_path, "walls")
     views = read_model(model / "sparse")
     within = [0.1 <= overlap(a, b) <= 0.7 for a, b in combinations(views, 2)]
@@ -182,13 +183,13 @@ def test_a_model_becomes_a_scene_of_usable_pairs(model, tmp_path):
     assert (tmp_path / "trainvaltest_list/train_list.txt").read_text() == "walls_train\n"
     scene = read_scene_info(split_scenes(tmp_path, "train")[0])
     assert len(usable_pairs(scene)) == counts["train"] == round(0.8 * sum(within))
-    assert some(cv2.imread(str(tmp_path / scene.image_paths[0]))).shape == (*SIZE, 3)
-    assert read_depth(tmp_path / scene.depth_paths[0]).shape == SIZE
+    assert some(cv2.imread(str(tmp_path / some(scene.image_paths[0])))).shape == (*SIZE, 3)
+    assert read_depth(tmp_path / some(scene.depth_paths[0])).shape == SIZE
     prepare(model, tmp_path, "walls")
     assert (tmp_path / "trainvaltest_list/train_list.txt").read_text() == "walls_train\n"
 
 
-def test_photographs_are_reconstructed_to_scale(tmp_path):
+def test_photographs_are_reconstructed_to_scale(tmp_path: Path) -> None:
     pytest.importorskip("pycolmap")
     (tmp_path / "photos").mkdir()
     for number in range(5):
@@ -201,7 +202,7 @@ def test_photographs_are_reconstructed_to_scale(tmp_path):
         assert np.mean(np.abs(ratio / np.median(ratio) - 1) < 0.05) > 0.8
 
 
-def distorted(image, k1):
+def distorted(image: np.ndarray, k1: float) -> np.ndarray:
     """As a lens of OPENCV's model would show it."""
     K = np.array([[FOCAL, 0, 159.5], [0, FOCAL, 119.5], [0, 0, 1]])
     pixels = np.mgrid[: SIZE[0], : SIZE[1]][::-1].reshape(2, -1).T.astype(np.float32)
@@ -209,7 +210,7 @@ def distorted(image, k1):
     return cv2.remap(image, uv[..., 0], uv[..., 1], cv2.INTER_LINEAR)
 
 
-def with_tracks(folder):
+def with_tracks(folder: Path) -> None:
     """Let each point name the images that see it, without which COLMAP reads no model."""
     tracks: dict[Any, Any] = {}
     for image, body in enumerate((folder / "images.txt").read_text().splitlines()[2::2], start=1):
@@ -220,7 +221,7 @@ def with_tracks(folder):
     (folder / "points3D.txt").write_text(text)
 
 
-def test_a_distorted_model_of_ones_own_is_undistorted_and_made_smaller(model, tmp_path):
+def test_a_distorted_model_of_ones_own_is_undistorted_and_made_smaller(model: Path, tmp_path: Path) -> None:
     pytest.importorskip("pycolmap")
     (tmp_path / "photos").mkdir()
     for number in range(4):
@@ -230,7 +231,7 @@ def test_a_distorted_model_of_ones_own_is_undistorted_and_made_smaller(model, tm
     (tmp_path / "model/sparse/1/cameras.txt").write_text(f"1 OPENCV 320 240 {FOCAL} {FOCAL} 160 120 0.2 0 0 0\n")
     prepare_scene.main(tmp_path / "photos", tmp_path / "out", "walls", tmp_path / "model", 160, None)
     scene = read_scene_info(split_scenes(tmp_path / "out", "train")[0])
-    image = some(cv2.imread(str(tmp_path / "out" / scene.image_paths[1])))
+    image = some(cv2.imread(str(tmp_path / "out" / some(scene.image_paths[1]))))
     assert max(image.shape) == 160
     K = scene.intrinsics[1]
     x, y = np.meshgrid(np.arange(image.shape[1]), np.arange(image.shape[0]))
@@ -241,7 +242,7 @@ def test_a_distorted_model_of_ones_own_is_undistorted_and_made_smaller(model, tm
     assert np.abs(there[inner].astype(float) - image[inner]).mean() < 6
 
 
-def test_photographs_of_two_sizes_are_joined(tmp_path, capsys):
+def test_photographs_of_two_sizes_are_joined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pycolmap")
     (tmp_path / "photos").mkdir()
     for number in range(6):
@@ -253,7 +254,7 @@ def test_photographs_of_two_sizes_are_joined(tmp_path, capsys):
     assert "6 of 7 photographs could be joined" in capsys.readouterr().out
 
 
-def test_photographs_of_nothing_cannot_be_joined(tmp_path):
+def test_photographs_of_nothing_cannot_be_joined(tmp_path: Path) -> None:
     pytest.importorskip("pycolmap")
     for number in range(2):
         cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((64, 64), 100, np.uint8))

@@ -2,6 +2,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ pytest.importorskip("lightning_fabric")
 FEW = ("kp2dtiny_photos", "kp2dtiny_segmentation", "magicpoint")  # whole runs; the first two leave parameters unused
 
 
-def test_every_recipe_learns_in_two_processes(tmp_path, root):
+def test_every_recipe_learns_in_two_processes(tmp_path: Path, root: Path) -> None:
     """By gloo, as `torchrun --nproc-per-node 2`."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     done = subprocess.run(

@@ -5,6 +5,8 @@ KP2D: compute_repeatability, compute_homography and compute_matching_score of gi
 compute_repeatability and compute_homography of github.com/rpautrat/SuperPoint, run on the same points.
 """
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -20,7 +22,7 @@ PAIR = Pair("one", BLANK, BLANK + 1, H)
 TOP_K = 60
 
 
-def points(seed, whole=False):
+def points(seed: int, whole: bool = False) -> list[Any]:
     """Features of both views: of 150 points most come again, a few px off; descriptors alike by and large."""
     rng = np.random.default_rng(seed)
     uv_a = rng.uniform([0, 0], [320, 240], (150, 2))
@@ -40,7 +42,7 @@ def points(seed, whole=False):
     return found
 
 
-def measure(protocol, features, choice):
+def measure(protocol: Any, features: list[Any], choice: Choice) -> dict[str, Any]:
     """Figures of one pair whose features are given."""
     match = KeypointMatcher(lambda image: features[int(image[0, 0, 0])])
     row = protocol.measure(PAIR, match(PAIR, [choice])[0])
@@ -55,7 +57,9 @@ def measure(protocol, features, choice):
         (2, 0.38333333333333336, 1.7469762671548867, (0, 0, 0), 0.3384615384615385),
     ],
 )
-def test_kp2d_figures_are_those_of_its_authors_code(seed, rep, loc, corners, score):
+def test_kp2d_figures_are_those_of_its_authors_code(
+    seed: int, rep: float, loc: float, corners: tuple[int, int, int], score: float
+) -> None:
     figures = measure(KP2D, points(seed), Choice(TOP_K))
     assert list(figures) == ["Rep", "Loc", "C1", "C3", "C5", "MScore"]
     assert (figures["Rep"], figures["MScore"]) == pytest.approx((rep, score))
@@ -71,7 +75,9 @@ def test_kp2d_figures_are_those_of_its_authors_code(seed, rep, loc, corners, sco
         (2, 0.36666666666666664, 1.8276178458581382, (0, 0, 0), 0.3416666666666667, 0.6613764235900343),
     ],
 )
-def test_superpoints_figures_are_those_of_its_authors(seed, rep, loc, corners, score, precision):
+def test_superpoints_figures_are_those_of_its_authors(
+    seed: int, rep: float, loc: float, corners: tuple[int, int, int], score: float, precision: float
+) -> None:
     figures = measure(SUPERPOINT, points(seed, whole=True), Choice(TOP_K))
     assert list(figures) == ["Rep", "Loc", "C1", "C3", "C5", "NN mAP", "MScore"]
     assert (figures["Rep"], figures["MScore"]) == pytest.approx((rep, score))
@@ -87,25 +93,27 @@ def test_superpoints_figures_are_those_of_its_authors(seed, rep, loc, corners, s
         (2, 0.39166666666666666, 1.6230876637919647, 0.3416666666666667, 0.6928201941584774, 38),
     ],
 )
-def test_our_figures_are_those_of_plain_loops(seed, rep, loc, score, precision, matches):
+def test_our_figures_are_those_of_plain_loops(
+    seed: int, rep: float, loc: float, score: float, precision: float, matches: int
+) -> None:
     figures = measure(our_protocol(), points(seed), Choice(TOP_K))
     assert (figures["Rep"], figures["MScore"], figures["matches"]) == pytest.approx((rep, score, matches))
     assert (figures["Loc"], figures["mAP"]) == pytest.approx((loc, precision), rel=1e-6)
 
 
-def test_the_protocols_take_keypoints_as_published():
+def test_the_protocols_take_keypoints_as_published() -> None:
     assert KP2D.choices == our_protocol().choices == {(240, 320): Choice(300), (480, 640): Choice(1000)}
     assert SUPERPOINT.choices == {(240, 320): Choice(300, 4, True), (480, 640): Choice(1000, 8, True)}
     assert our_protocol(4).choices[480, 640] == Choice(1000, 4)
 
 
-def test_superpoints_suppression_is_by_squares():
+def test_superpoints_suppression_is_by_squares() -> None:
     uv = np.array([[10, 10], [13, 13], [14.5, 10], [30, 30]], np.float32)
     features = Features(uv, np.arange(4, 0, -1.0), np.zeros((4, 8)))
     assert apart(features, 4, square=True).uv.tolist() == uv[[0, 2, 3]].tolist()
     assert apart(features, 4).uv.tolist() == uv[[0, 1, 3]].tolist()
 
 
-def test_means_leave_out_pairs_without_a_figure():
+def test_means_leave_out_pairs_without_a_figure() -> None:
     rows = {"a": {"Loc": 1.0, "corner_error": 2.0}, "b": {"Loc": np.nan, "corner_error": np.inf}}
     assert KP2D.summarise(rows) == {"Loc": 1, "C1": 0, "C3": 0.5, "C5": 0.5}

@@ -4,6 +4,8 @@
 import os
 import shutil
 import signal
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -33,11 +35,11 @@ SMALL = {"height": 48, "width": 64}
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """Random weights of a network by name, in a file; batch norms know what features are like."""
     folder = tmp_path_factory.mktemp("weights")
 
-    def make(name, channels=3, **options):
+    def make(name: str, channels: int = 3, **options: Any) -> str:
         torch.manual_seed(0)
         path = folder / f"{name}.safetensors"
         network = networks.build(name, **options).train()
@@ -51,7 +53,7 @@ def weights(tmp_path_factory):
     return make
 
 
-def learn(name, options, steps, lr, batch=2):
+def learn(name: str, options: dict[str, Any], steps: int, lr: float, batch: int = 2) -> tuple[list[float], Any, Any]:
     """Losses of steps on one batch, and the recipe with its network."""
     torch.manual_seed(0)
     recipe = open_recipe(TrainConfig(name, "", 1, options=options))
@@ -65,13 +67,15 @@ def learn(name, options, steps, lr, batch=2):
         torch.manual_seed(1)  # the same random points every time
         losses = recipe.loss(network, one)
         optimizer.zero_grad()
-        losses["total"].backward()
+        losses["total"].backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         totals.append(losses["total"].item())
     return totals, recipe, network
 
 
-def check(name, options, steps=20, lr=3e-3, share=0.7, batch=2):
+def check(
+    name: str, options: dict[str, Any], steps: int = 20, lr: float = 3e-3, share: float = 0.7, batch: int = 2
+) -> dict[str, Any]:
     totals, recipe, network = learn(name, options, steps, lr, batch)
     assert totals[-1] < share * totals[0], totals
     kept = recipe.deployed(network)
@@ -82,7 +86,7 @@ def check(name, options, steps=20, lr=3e-3, share=0.7, batch=2):
     return figures
 
 
-def test_kp2d(photo_folder):
+def test_kp2d(photo_folder: Path) -> None:
     options = {
         "photos": str(photo_folder / "train"),
         "unseen": str(photo_folder / "val"),
@@ -101,7 +105,7 @@ def test_kp2d(photo_folder):
 
 
 @pytest.mark.parametrize("version", ["V0", "V1", "V2", "V3", "V4"])
-def test_kp2ds_versions_learn_what_their_authors_had_them_learn(version, root, tmp_path):
+def test_kp2ds_versions_learn_what_their_authors_had_them_learn(version: str, root: Path, tmp_path: Path) -> None:
     """As the first lines of the configuration say."""
     line = next(
         x for x in (root / "training/configs/kp2d.yaml").read_text().splitlines() if x.startswith("# V0 to V2:")
@@ -121,7 +125,7 @@ def test_kp2ds_versions_learn_what_their_authors_had_them_learn(version, root, t
 @pytest.mark.parametrize(
     "options", [{"version": "V2"}, {"version": "V3", "corners": 1.0, "softness": 0.1, "dropout": False}]
 )
-def test_kp2dtiny_without_labels(photo_folder, options):
+def test_kp2dtiny_without_labels(photo_folder: Path, options: dict[str, str] | dict[str, str | float | bool]) -> None:
     given = {
         "data": str(photo_folder / "train"),
         "labels": "none",
@@ -132,7 +136,7 @@ def test_kp2dtiny_without_labels(photo_folder, options):
 
 
 @pytest.fixture(scope="module")
-def coco(photo_folder, tmp_path_factory):
+def coco(photo_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pictures with labels: left sky, right water, a stripe unlabelled."""
     root = tmp_path_factory.mktemp("coco")
     for split in ("train", "val"):
@@ -147,7 +151,9 @@ def coco(photo_folder, tmp_path_factory):
     return root
 
 
-def test_kp2dtiny_multitask_then_segmentation_alone_then_for_microcontrollers(coco, weights):
+def test_kp2dtiny_multitask_then_segmentation_alone_then_for_microcontrollers(
+    coco: Path, weights: Callable[..., str]
+) -> None:
     base = {"data": str(coco), "unseen": str(coco / "val2017"), "validation_pairs": 1, **SMALL}
     assert "mIoU" in check("kp2dtiny", {**base, "keypoints": 0.25}, steps=12, share=0.8)
     start = weights("kp2dtiny", config="N")
@@ -159,7 +165,7 @@ def test_kp2dtiny_multitask_then_segmentation_alone_then_for_microcontrollers(co
     )
 
 
-def test_keypointformer_learns_keypoints_places_and_classes_at_once(coco):
+def test_keypointformer_learns_keypoints_places_and_classes_at_once(coco: Path) -> None:
     options = {"data": str(coco), "unseen": str(coco / "val2017"), "validation_pairs": 1, "network": "keypointformer"}
     figures = check("kp2dtiny", {**options, "config": "tiny", "height": 64, "width": 64}, steps=15, share=0.8)
     assert set(figures) >= {"Rep", "mIoU", "score"}
@@ -172,12 +178,14 @@ def test_keypointformer_learns_keypoints_places_and_classes_at_once(coco):
         ({"network": "kp2d"}, "unknown network kp2d; known: kp2dtiny, keypointformer"),
     ],
 )
-def test_a_network_that_the_recipe_cannot_teach_is_told(options, message):
+def test_a_network_that_the_recipe_cannot_teach_is_told(
+    options: dict[str, str | float] | dict[str, str], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         open_recipe(TrainConfig("kp2dtiny", "", 1, options=options)).build()
 
 
-def test_frozen_layers_stay_as_they_are(coco, weights):
+def test_frozen_layers_stay_as_they_are(coco: Path, weights: Callable[..., str]) -> None:
     start = weights("kp2dtiny", config="N")
     given = {"data": str(coco), "start": start, "freeze_backbone": True, "keypoints": 0.0, "place": 0.0, **SMALL}
     _, _, network = learn("kp2dtiny", given, 2, 1e-2)
@@ -187,7 +195,9 @@ def test_frozen_layers_stay_as_they_are(coco, weights):
     assert not torch.equal(before["classes.weight"], after["classes.weight"])
 
 
-def test_weights_that_are_kept_can_be_a_part_of_the_way_from_the_start(photo_folder, weights):
+def test_weights_that_are_kept_can_be_a_part_of_the_way_from_the_start(
+    photo_folder: Path, weights: Callable[..., str]
+) -> None:
     start = weights("kp2dtiny", config="N")
     given = {"data": str(photo_folder / "train"), "labels": "none", "start": start, "way": 0.25, "place": 0.0, **SMALL}
     _, recipe, network = learn("kp2dtiny", given, 2, 1e-2)
@@ -199,17 +209,17 @@ def test_weights_that_are_kept_can_be_a_part_of_the_way_from_the_start(photo_fol
 
 
 @pytest.mark.parametrize("name", ["kp2dtiny", "superpoint"])
-def test_part_of_the_way_needs_a_start(name):
+def test_part_of_the_way_needs_a_start(name: str) -> None:
     with pytest.raises(ConfigError, match="way"):
         open_recipe(TrainConfig(name, "", 1, options={"way": 0.5})).build()
 
 
-def test_magicpoint():
+def test_magicpoint() -> None:
     check("magicpoint", {"validation_shapes": 9, **SMALL}, lr=1e-2, share=0.7)
 
 
 @pytest.mark.parametrize("batch_norm", [True, False])
-def test_superpoint_begins_with_few_points(batch_norm):
+def test_superpoint_begins_with_few_points(batch_norm: bool) -> None:
     torch.manual_seed(0)
     for name in ("magicpoint", "superpoint"):
         network = open_recipe(TrainConfig(name, "", 1, options={"batch_norm": batch_norm})).build().train()
@@ -217,7 +227,7 @@ def test_superpoint_begins_with_few_points(batch_norm):
         assert 0.4 < none.median() < 0.9
 
 
-def test_superpoint_begins_blind_to_brightness():
+def test_superpoint_begins_blind_to_brightness() -> None:
     network: Any = make_superpoint(batch_norm=True, descriptors=True)
     first = network.encoder[0][0]
     image = torch.rand(1, 1, 48, 64) / 2
@@ -225,7 +235,7 @@ def test_superpoint_begins_blind_to_brightness():
     assert torch.allclose(dark, bright, atol=1e-5)
 
 
-def test_points_of_adaptation_teach_superpoint(photo_folder, tmp_path, weights):
+def test_points_of_adaptation_teach_superpoint(photo_folder: Path, tmp_path: Path, weights: Callable[..., str]) -> None:
     """One photograph per worker's turn; what is there already is left alone."""
     magicpoint = weights("superpoint", channels=1, batch_norm=True, descriptors=False)
     adapt(photo_folder / "train", tmp_path, f"superpoint={magicpoint}", 2, 48, 64, 0.0, 50, 1, "cpu")
@@ -252,17 +262,19 @@ def test_points_of_adaptation_teach_superpoint(photo_folder, tmp_path, weights):
     check("superpoint", {**options, **kept}, steps=8, lr=1e-3, share=0.9)
 
 
-def die(*_):
+def die(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_worker_of_the_adaptation_that_is_killed_is_told(photo_folder, tmp_path, monkeypatch):
+def test_a_worker_of_the_adaptation_that_is_killed_is_told(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("training.adapt._work", die)
     with pytest.raises(LetvinsError, match="a worker was killed"):
         adapt(photo_folder / "train", tmp_path, "orb", 2, 48, 64, 0.0, 50, 2, "cpu")
 
 
-def test_adaptation_takes_what_a_list_names_and_draws_it(photo_folder, tmp_path):
+def test_adaptation_takes_what_a_list_names_and_draws_it(photo_folder: Path, tmp_path: Path) -> None:
     photos, names = tmp_path / "photos", tmp_path / "list.txt"
     for place in ("a/0.png", "a/b/1.png", "c/2.png", "c/3.png"):
         (photos / place).parent.mkdir(parents=True, exist_ok=True)
@@ -277,10 +289,10 @@ def test_adaptation_takes_what_a_list_names_and_draws_it(photo_folder, tmp_path)
         adapt(photos, tmp_path / "out", "orb", 2, 48, 64, 0.0, 50, 1, "cpu", names)
 
 
-def test_adaptation_keeps_what_all_views_show():
+def test_adaptation_keeps_what_all_views_show() -> None:
     """A detector of bright spots finds the square in nearly all views; what is near the border does not count."""
 
-    def bright(view):
+    def bright(view: np.ndarray) -> np.ndarray:
         y, x = np.nonzero(view[..., 0] > view.max() / 2)
         return np.array([[x.mean(), y.mean()], [2, 2]])
 
@@ -292,7 +304,7 @@ def test_adaptation_keeps_what_all_views_show():
     assert 0.5 < points[0, 2] <= 1.2
 
 
-def test_letnet(photo_folder):
+def test_letnet(photo_folder: Path) -> None:
     options = {
         "source": "photos",
         "folder": str(photo_folder / "train"),
@@ -302,7 +314,7 @@ def test_letnet(photo_folder):
     check("letnet", {**options, "validation_pairs": 2, **SMALL}, share=0.9, batch=1)
 
 
-def test_letnet2_as_its_authors_train_it(tmp_path):
+def test_letnet2_as_its_authors_train_it(tmp_path: Path) -> None:
     options = {**RECIPES["letnet2_rgb"].make(tmp_path), "points": 40, "height": 192, "width": 256}
     check("letnet2_rgb", options, steps=25, lr=1e-2, share=0.7, batch=1)
     recipe = open_recipe(TrainConfig("letnet2_rgb", "", 1, options=options))
@@ -312,13 +324,13 @@ def test_letnet2_as_its_authors_train_it(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{}, {"matching": "sinkhorn", "dense": True}])
-def test_loftr(photo_folder, options):
+def test_loftr(photo_folder: Path, options: dict[str, Any]) -> None:
     given = {"source": "photos", "folder": str(photo_folder / "train"), "validation_pairs": 1, **SMALL}
     given["unseen"] = str(photo_folder / "val")
     check("loftr", {**given, **options}, steps=6, lr=3e-4, share=0.9, batch=1)
 
 
-def test_lightglue(photo_folder, weights):
+def test_lightglue(photo_folder: Path, weights: Callable[..., str]) -> None:
     options = {
         "folder": str(photo_folder / "train"),
         "unseen": str(photo_folder / "val"),
@@ -331,7 +343,7 @@ def test_lightglue(photo_folder, weights):
     check("lightglue", options, steps=35, lr=1e-2, share=0.75)
 
 
-def test_places(photo_folder, weights):
+def test_places(photo_folder: Path, weights: Callable[..., str]) -> None:
     options = {
         "start": weights("kp2dtiny", config="N"),
         "kind": "photos",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 import pickle
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -31,7 +32,7 @@ h5py = pytest.importorskip("h5py")
 K = torch.tensor([[[40.0, 0, 32], [0, 40, 24], [0, 0, 1]]])
 
 
-def test_a_step_sideways_moves_points_by_their_disparity():
+def test_a_step_sideways_moves_points_by_their_disparity() -> None:
     depth = torch.full((1, 48, 64), 4.0)
     T_b_a = torch.eye(4)[None].clone()
     T_b_a[0, 0, 3] = 0.5
@@ -41,7 +42,7 @@ def test_a_step_sideways_moves_points_by_their_disparity():
     assert seen.tolist() == [[True, False]]  # the second one leaves the image
 
 
-def test_what_another_surface_hides_or_nobody_measured_is_not_seen():
+def test_what_another_surface_hides_or_nobody_measured_is_not_seen() -> None:
     depth_a, depth_b = torch.full((1, 48, 64), 4.0), torch.full((1, 48, 64), 4.0)
     depth_b[:, :, 30:] = 2.0  # something stands before the right half
     depth_a[0, 5, 5] = 0
@@ -51,7 +52,7 @@ def test_what_another_surface_hides_or_nobody_measured_is_not_seen():
 
 
 @pytest.mark.parametrize("layout", ["v1", "v2"])
-def test_tartanairs_pixels_agree_with_its_depth_and_poses(tmp_path, layout):
+def test_tartanairs_pixels_agree_with_its_depth_and_poses(tmp_path: Path, layout: str) -> None:
     write_trajectory(tmp_path, layout)
     pairs = TartanAirPairs(tmp_path, 4, 0, (240, 320), gap=2)
     item = pairs[1]
@@ -64,7 +65,7 @@ def test_tartanairs_pixels_agree_with_its_depth_and_poses(tmp_path, layout):
         assert item["image_a"][:, int(v), int(u)] == pytest.approx(item["image_b"][:, v_b, u_b], abs=0.01)
 
 
-def test_tartanair_flow_has_the_form_of_the_photographs(tmp_path):
+def test_tartanair_flow_has_the_form_of_the_photographs(tmp_path: Path) -> None:
     write_trajectory(tmp_path, "v1")
     item = TartanAirFlow(TartanAirPairs(tmp_path, 4, 0, (240, 320)), 0, points=30)[0]
     assert item["image_a"].shape == (1, 240, 320)
@@ -72,7 +73,7 @@ def test_tartanair_flow_has_the_form_of_the_photographs(tmp_path):
     assert item["flow"].numpy() == pytest.approx(np.tile([-4.0, 0.0], (30, 1)), abs=0.01)
 
 
-def test_tartanair_flow_in_colour_is_that_of_the_gray_images(tmp_path):
+def test_tartanair_flow_in_colour_is_that_of_the_gray_images(tmp_path: Path) -> None:
     write_trajectory(tmp_path, "v1")
     pairs = TartanAirPairs(tmp_path, 4, 0, (240, 320))
     gray, colour = (TartanAirFlow(pairs, 0, 30, channels)[0] for channels in (1, 3))
@@ -82,7 +83,7 @@ def test_tartanair_flow_in_colour_is_that_of_the_gray_images(tmp_path):
     assert colour["flow"].numpy() == pytest.approx(np.tile([-4.0, 0.0], (30, 1)), abs=0.01)
 
 
-def test_the_real_sample_moves_as_lucas_kanade_sees_strong_corners(shared_data):
+def test_the_real_sample_moves_as_lucas_kanade_sees_strong_corners(shared_data: Path) -> None:
     trajectory = find_trajectories(shared_data / "tartanair_v1_sample")[0]
     for i in (0, 3, 10):
         images = [trajectory.image(j) for j in (i, i + 1)]
@@ -99,7 +100,7 @@ def test_the_real_sample_moves_as_lucas_kanade_sees_strong_corners(shared_data):
         assert np.median(error) < 0.7
 
 
-def test_motion_is_in_the_cameras_axes(tmp_path):
+def test_motion_is_in_the_cameras_axes(tmp_path: Path) -> None:
     T_world_ned = transform(exp_so3(np.array([0.1, 0.2, 0.3])), np.array([1.0, 2.0, 3.0]))
     folder = write_trajectory(tmp_path, "v1")
     rows = [[*T[:3, 3], *quaternion_xyzw(T[:3, :3])] for T in (np.eye(4), T_world_ned)]
@@ -108,13 +109,13 @@ def test_motion_is_in_the_cameras_axes(tmp_path):
     assert Trajectory(folder).motion(0, 1) == pytest.approx(expected, abs=1e-9)
 
 
-def test_missing_trajectories_say_where_to_get_them(tmp_path):
+def test_missing_trajectories_say_where_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unpack image_left, depth_left and poses of TartanAir"):
         find_trajectories(tmp_path)
 
 
 @pytest.fixture
-def megadepth(tmp_path):
+def megadepth(tmp_path: Path) -> Path:
     """Three images of a wall as LoFTR's indices have them: pickled lists, None where an image is missing."""
     (tmp_path / "Undistorted_SfM/0001/images").mkdir(parents=True)
     wall, K_wall = picture(4, (240, 480)), np.array([[160.0, 0, 160], [0, 160, 120], [0, 0, 1]])
@@ -141,7 +142,7 @@ def megadepth(tmp_path):
     return tmp_path
 
 
-def test_megadepths_pairs_agree_with_their_depth(megadepth):
+def test_megadepths_pairs_agree_with_their_depth(megadepth: Path) -> None:
     scene = read_scene_info(all_scenes(megadepth)[0])
     assert usable_pairs(scene).tolist() == [0]  # one overlaps too little, one has no image
     item = MegaDepthPairs(megadepth, all_scenes(megadepth), 2, 0, side=160)[1]
@@ -156,7 +157,7 @@ def test_megadepths_pairs_agree_with_their_depth(megadepth):
     assert some(pair.T_b_a)[0, 3] == pytest.approx(-0.5)
 
 
-def test_scene_info_comes_back_and_holds_nothing_pickled(tmp_path):
+def test_scene_info_comes_back_and_holds_nothing_pickled(tmp_path: Path) -> None:
     Ks, poses = np.eye(3)[None].repeat(2, 0), np.eye(4)[None].repeat(2, 0)
     scene = SceneInfo(["a.jpg", None], ["a.h5", None], Ks, poses, np.array([[0, 1]]), np.array([0.25]))
     write_scene_info(tmp_path / "s.npz", scene)
@@ -169,9 +170,9 @@ def test_scene_info_comes_back_and_holds_nothing_pickled(tmp_path):
 
 
 @pytest.mark.parametrize("raw", [False, True])
-def test_code_in_a_scene_info_is_not_run(tmp_path, raw):
+def test_code_in_a_scene_info_is_not_run(tmp_path: Path, raw: bool) -> None:
     class Evil:
-        def __reduce__(self):
+        def __reduce__(self) -> tuple[object, ...]:
             return os.mkdir, (str(tmp_path / "owned"),)
 
     evil = np.empty(1, object)
@@ -185,7 +186,7 @@ def test_code_in_a_scene_info_is_not_run(tmp_path, raw):
     assert not (tmp_path / "owned").exists()
 
 
-def test_a_scene_info_that_is_one_pickle_is_read(megadepth):
+def test_a_scene_info_that_is_one_pickle_is_read(megadepth: Path) -> None:
     """As the files of MegaDepth-1500 are: a dictionary whose pairs are a list."""
     path = all_scenes(megadepth)[0]
     with np.load(path, allow_pickle=True) as file:
@@ -200,12 +201,12 @@ def test_a_scene_info_that_is_one_pickle_is_read(megadepth):
 
 
 @pytest.mark.parametrize("content", [b"", b"torn", b"\x80\x04K\x01."])
-def test_what_is_no_scene_info_is_named(tmp_path, content):
+def test_what_is_no_scene_info_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "s.npz").write_bytes(content)
     with pytest.raises(DataError, match=r"s\.npz: not a scene_info file"):
         read_scene_info(tmp_path / "s.npz")
 
 
-def test_missing_scenes_say_where_to_get_them(tmp_path):
+def test_missing_scenes_say_where_to_get_them(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"make your own scenes with `python -m training\.data\.prepare_scene`"):
         split_scenes(tmp_path, "train")

@@ -10,7 +10,7 @@ SIZE = (240, 320)
 
 
 @pytest.mark.parametrize("name", PRIMITIVES)
-def test_corners_are_where_the_picture_has_them(name):
+def test_corners_are_where_the_picture_has_them(name: str) -> None:
     """A corner detector that knows nothing of the drawing finds much more response at the corners than elsewhere."""
     ratios, counts = [], []
     for seed in range(8):
@@ -30,7 +30,7 @@ def test_corners_are_where_the_picture_has_them(name):
         assert np.median(ratios) > 3
 
 
-def test_an_item_is_always_the_same_and_labels_lie_in_the_picture():
+def test_an_item_is_always_the_same_and_labels_lie_in_the_picture() -> None:
     first, again = (SyntheticShapes(9, 4)[5] for _ in range(2))
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert first["image"].shape == (1, 120, 160)
@@ -39,7 +39,7 @@ def test_an_item_is_always_the_same_and_labels_lie_in_the_picture():
     assert sum(SyntheticShapes(30, 0)[i]["points"].sum() > 0 for i in range(30)) > 12
 
 
-def test_point_map_marks_the_nearest_pixels():
+def test_point_map_marks_the_nearest_pixels() -> None:
     found = point_map(np.array([[2.4, 1.6], [0.0, 0.0]]), (4, 5))
     assert np.argwhere(found).tolist() == [[0, 0], [2, 2]]
     assert point_map(np.zeros((0, 2)), (4, 5)).sum() == 0

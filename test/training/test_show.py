@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +23,7 @@ from .pictures import picture
 
 
 @pytest.fixture
-def images(tmp_path):
+def images(tmp_path: Path) -> Path:
     for i in range(2):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.roll(picture(1, (96, 128)), 6 * i, axis=1))
     return tmp_path
@@ -35,7 +37,9 @@ def images(tmp_path):
         ("orb", None, set()),
     ],
 )
-def test_all_that_a_model_says_is_drawn(images, name, options, extra):
+def test_all_that_a_model_says_is_drawn(
+    images: Path, name: str, options: dict[str, Any] | None, extra: set[str]
+) -> None:
     model = name
     if options is not None:
         torch.manual_seed(0)
@@ -52,13 +56,13 @@ def test_all_that_a_model_says_is_drawn(images, name, options, extra):
         assert (some(drawn["matches"])[:, :128] != plain).any()
 
 
-def test_a_match_is_drawn_from_its_point_to_its_partner():
+def test_a_match_is_drawn_from_its_point_to_its_partner() -> None:
     blank = np.zeros((20, 30, 3), np.uint8)
     (columns,) = np.nonzero(drawing.matches(blank, blank, np.array([[5.0, 3.0, 25.0, 3.0]])).any(axis=(0, 2)))
     assert 4 <= columns[0] <= 5 and 55 <= columns[-1] <= 56 and (np.diff(columns) == 1).all()
 
 
-def test_a_detail_shows_what_lies_round_the_first_keypoint_four_times_as_large():
+def test_a_detail_shows_what_lies_round_the_first_keypoint_four_times_as_large() -> None:
     image = np.zeros((40, 80, 3), np.uint8)
     image[18, 60] = 9  # first pixel of the detail
     uv, others = (
@@ -73,13 +77,13 @@ def test_a_detail_shows_what_lies_round_the_first_keypoint_four_times_as_large()
         assert (columns.mean(), rows.mean()) == pytest.approx((4 * (u - 60) + 2, 4 * (23 - 18) + 2), abs=0.3)
 
 
-def test_a_detail_without_keypoints_is_the_middle():
+def test_a_detail_without_keypoints_is_the_middle() -> None:
     image = np.zeros((40, 80, 3), np.uint8)
     image[15:25, 30:50] = 9
     assert (drawing.detail(image, np.zeros((0, 2))) == 9).all()
 
 
-def test_right_matches_are_green_and_wrong_ones_red():
+def test_right_matches_are_green_and_wrong_ones_red() -> None:
     blank = np.zeros((20, 30, 3), np.uint8)
     found = np.array([[5.0, 3.0, 25.0, 3.0], [5.0, 13.0, 25.0, 13.0]])
     picture = drawing.matches(blank, blank, found, np.array([True, False]))
@@ -88,7 +92,7 @@ def test_right_matches_are_green_and_wrong_ones_red():
 
 
 @pytest.fixture
-def runs(tmp_path):
+def runs(tmp_path: Path) -> Path:
     """Two runs of training, one of evaluation."""
     for name, header, row in (("one", "step,Rep,score", "10,0.5,1.5"), ("two", "step,Rep", "10,0.6")):
         (tmp_path / name).mkdir()
@@ -102,7 +106,7 @@ def runs(tmp_path):
     return tmp_path
 
 
-def test_runs_are_plotted_side_by_side(runs, monkeypatch):
+def test_runs_are_plotted_side_by_side(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = {}
     monkeypatch.setattr(show, "write_figure", lambda path, figure: drawn.update({path.name: figure}))
     show.main(results=[runs / name for name in ("one", "two", "three")], out=runs / "out")
@@ -115,7 +119,7 @@ def test_runs_are_plotted_side_by_side(runs, monkeypatch):
     assert [label.get_text() for label in recall.get_yticklabels()] == [f"{runs / 'three'}: b.pt"]
 
 
-def test_plots_of_runs_are_written(runs):
+def test_plots_of_runs_are_written(runs: Path) -> None:
     show.main(results=[runs / "three"], out=runs / "out")
     assert some(cv2.imread(str(runs / "out/poses_all.png"))).shape[2] == 3
 
@@ -129,19 +133,19 @@ def test_plots_of_runs_are_written(runs):
         ("nothing", "", "neither log.csv of training.train nor figures.json"),
     ],
 )
-def test_folders_that_are_no_runs_are_named(tmp_path, name, content, message):
+def test_folders_that_are_no_runs_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=message):
         show.main(results=[tmp_path], out=tmp_path / "out")
 
 
-def test_nothing_to_show_is_said(tmp_path):
+def test_nothing_to_show_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to show; name an image, or --results FOLDER"):
         show.main(out=tmp_path)
 
 
 @pytest.fixture
-def brightness(tmp_path):
+def brightness(tmp_path: Path) -> Path:
     """A model whose output is the mean of the channels, and one with two classes: dark and bright."""
     image = ops.parameter([1, 3, -1, -1], np.float32, name="image")
     mean = ops.reduce_mean(image, np.array([1]), keep_dims=True)
@@ -155,7 +159,7 @@ def brightness(tmp_path):
     return tmp_path
 
 
-def test_pseudo_labels_are_what_the_named_model_says(brightness):
+def test_pseudo_labels_are_what_the_named_model_says(brightness: Path) -> None:
     for kind, model in ((Kind.DEPTH, "depth.xml"), (Kind.SEGMENTATION, "classes.xml")):
         pseudo_labels.main(brightness / "photos", brightness / kind.value, brightness / model, kind, 40, 60, False)
     depth = some(cv2.imread(str(brightness / "depth/below/a.png"), cv2.IMREAD_UNCHANGED))
@@ -166,7 +170,7 @@ def test_pseudo_labels_are_what_the_named_model_says(brightness):
     assert (labels == np.repeat([[0, 1]], 30, axis=1)).all()
 
 
-def test_a_model_of_the_other_kind_is_refused(brightness):
+def test_a_model_of_the_other_kind_is_refused(brightness: Path) -> None:
     with pytest.raises(ConfigError, match="segmentation needs 2 to 255 classes, the model has 1 channels"):
         pseudo_labels.main(
             brightness / "photos", brightness / "x", brightness / "depth.xml", Kind.SEGMENTATION, 40, 60, False

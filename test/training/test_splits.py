@@ -2,6 +2,7 @@
 """What is trained on and what is validated on have nothing in common."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,13 +24,13 @@ from training.train import train
 DRAWN = {"magicpoint"}  # has no files
 
 
-def test_no_recipe_is_left_out(root):
+def test_no_recipe_is_left_out(root: Path) -> None:
     modules = {path.stem for path in (root / "training/recipes").glob("*.py")} - {"__init__", "base"}
     assert {tiny.recipe for tiny in RECIPES.values()} == modules
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_training_and_validation_read_nothing_in_common(name, tmp_path):
+def test_training_and_validation_read_nothing_in_common(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     tiny = RECIPES[name]
     recipe = open_recipe(TrainConfig(tiny.recipe, "", 1, options=tiny.make(tmp_path)))
@@ -50,7 +51,9 @@ def test_training_and_validation_read_nothing_in_common(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(set(RECIPES) - DRAWN))
-def test_validation_never_falls_back_to_what_is_trained_on(name, tmp_path, monkeypatch):
+def test_validation_never_falls_back_to_what_is_trained_on(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With data for training alone, the options for validation left at their defaults."""
     (tmp_path / "elsewhere/nowhere").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "elsewhere/nowhere")
@@ -65,7 +68,7 @@ def test_validation_never_falls_back_to_what_is_trained_on(name, tmp_path, monke
         recipe.validate(torch.nn.Linear(1, 1))
 
 
-def test_a_run_that_would_validate_on_its_training_data_does_not_begin(tmp_path):
+def test_a_run_that_would_validate_on_its_training_data_does_not_begin(tmp_path: Path) -> None:
     write_photos(tmp_path)
     options = {"photos": str(tmp_path), "unseen": str(tmp_path / "val")}
     config = TrainConfig("kp2d", str(tmp_path / "out"), 1, options=options, accelerator="cpu", progress=False)
@@ -73,14 +76,14 @@ def test_a_run_that_would_validate_on_its_training_data_does_not_begin(tmp_path)
         train(config)
 
 
-def test_a_link_to_a_file_is_the_file(tmp_path):
+def test_a_link_to_a_file_is_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "b.png").symlink_to(tmp_path / "a.png")
     with pytest.raises(DataError, match="trained on"):
         check_inputs(Inputs([tmp_path / "a.png"], [tmp_path / "b.png"]))
 
 
-def test_the_lists_say_which_scenes_are_of_a_split(tmp_path):
+def test_the_lists_say_which_scenes_are_of_a_split(tmp_path: Path) -> None:
     write_scenes(tmp_path)
     assert [path.stem for path in split_scenes(tmp_path, "train")] == ["train"]
     assert [path.stem for path in split_scenes(tmp_path, "val")] == ["val"]
@@ -94,7 +97,7 @@ def test_the_lists_say_which_scenes_are_of_a_split(tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["scene_info_0.1_0.7", "scene_info_val_1500"])
-def test_megadepths_own_folders_are_found(tmp_path, folder):
+def test_megadepths_own_folders_are_found(tmp_path: Path, folder: str) -> None:
     """index/ has the lists, and a folder of scenes for each."""
     write_scenes(tmp_path)
     (tmp_path / "index").mkdir()
@@ -104,20 +107,20 @@ def test_megadepths_own_folders_are_found(tmp_path, folder):
     assert len(list(scene_pairs(tmp_path, split_scenes(tmp_path, "val"), 64, 10))) == 1
 
 
-def test_a_list_may_lie_among_its_scenes(tmp_path):
+def test_a_list_may_lie_among_its_scenes(tmp_path: Path) -> None:
     write_scenes(tmp_path)
     path = tmp_path / "scene_info/megadepth_test_1500.txt"
     path.write_text("val\ntrain\n")
     assert [file.stem for file in listed_scenes(path)] == ["val", "train"]
 
 
-def test_pairs_of_several_scenes_have_names_of_their_own(tmp_path):
+def test_pairs_of_several_scenes_have_names_of_their_own(tmp_path: Path) -> None:
     write_scenes(tmp_path)
     names = [pair.name for pair in scene_pairs(tmp_path, all_scenes(tmp_path), 64, 10)]
     assert names == ["train_0_1_0", "val_0_1_0"]
 
 
-def test_depth_is_needed_to_learn_but_not_to_measure(tmp_path):
+def test_depth_is_needed_to_learn_but_not_to_measure(tmp_path: Path) -> None:
     write_scenes(tmp_path)
     scene = read_scene_info(tmp_path / "scene_info/val.npz")
     write_scene_info(tmp_path / "val/val.npz", scene._replace(depth_paths=[None] * len(scene.depth_paths)))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 import sys
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -25,7 +26,7 @@ from training.weights import load_into
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory):
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for split in ("train", "val"):
         (folder / split).mkdir()
@@ -36,7 +37,7 @@ def photos(tmp_path_factory):
 
 
 @pytest.fixture
-def config(photos, tmp_path) -> TrainConfig:
+def config(photos: Path, tmp_path: Path) -> TrainConfig:
     options: dict[str, Any] = {
         "photos": str(photos),
         "statistics_pairs": 2,
@@ -55,7 +56,9 @@ def config(photos, tmp_path) -> TrainConfig:
 
 
 @pytest.mark.parametrize("stop_after", [2, 3])
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(config, tmp_path, stop_after):
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    config: TrainConfig, tmp_path: Path, stop_after: int
+) -> None:
     config = dataclasses.replace(config, accumulate=2, tensorboard=False)
     train(config)
     whole = torch.load(tmp_path / "last.ckpt", weights_only=True)
@@ -69,7 +72,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(config, tmp_path,
     assert torch.equal(whole["random"]["cpu"], again["random"]["cpu"])
 
 
-def test_accumulated_passes_give_the_step_of_one_large_batch(config, tmp_path, monkeypatch):
+def test_accumulated_passes_give_the_step_of_one_large_batch(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         Letnet2Recipe, "loss", lambda self, network, batch: {"total": network(batch["image_a"])[0].mean()}
     )
@@ -81,7 +86,7 @@ def test_accumulated_passes_give_the_step_of_one_large_batch(config, tmp_path, m
     assert all(np.allclose(one[key], two[key], atol=1e-6) for key in one)
 
 
-def test_the_log_has_losses_figures_and_pictures(config, tmp_path):
+def test_the_log_has_losses_figures_and_pictures(config: TrainConfig, tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     train(config)
     log = events.EventAccumulator(str(tmp_path / "tensorboard"))
@@ -92,13 +97,13 @@ def test_the_log_has_losses_figures_and_pictures(config, tmp_path):
     assert some(cv2.imread(str(tmp_path / "pictures/pair_0.png"))).shape == (192, 256, 3)
 
 
-def test_a_checkpoint_of_another_network_is_refused(config, tmp_path):
+def test_a_checkpoint_of_another_network_is_refused(config: TrainConfig, tmp_path: Path) -> None:
     torch.save({"network": {}}, tmp_path / "other.ckpt")
     with pytest.raises(DataError, match=r"other\.ckpt: not a checkpoint of this recipe"):
         train(dataclasses.replace(config, resume=str(tmp_path / "other.ckpt")))
 
 
-def test_weights_are_loaded_strictly_but_for_named_ones(tmp_path):
+def test_weights_are_loaded_strictly_but_for_named_ones(tmp_path: Path) -> None:
     given, network = LetNet2(1, 2), LetNet2(1, 4)
     save_weights(tmp_path / "w.safetensors", {k: v.numpy() for k, v in given.state_dict().items()})
     with pytest.raises(WeightsError, match=r"conv_head\.weight is \(2, 16, 1, 1\), the network's is \(4, 16, 1, 1\)"):
@@ -107,7 +112,7 @@ def test_weights_are_loaded_strictly_but_for_named_ones(tmp_path):
     assert torch.equal(network.conv1.weight, given.conv1.weight)
 
 
-def test_schedules_warm_up_then_decay_or_restart(config):
+def test_schedules_warm_up_then_decay_or_restart(config: TrainConfig) -> None:
     warm = dataclasses.replace(config, schedule="decay", warmup=10, decay_from=10, decay_every=5)
     assert [round(share(step, warm), 2) for step in (0, 5, 10, 14, 15, 20)] == [0.1, 0.55, 1, 1, 0.5, 0.25]
     smooth = dataclasses.replace(warm, decay_smooth=True, decay_factor=0.25)
@@ -118,13 +123,13 @@ def test_schedules_warm_up_then_decay_or_restart(config):
     assert share(99, dataclasses.replace(config, schedule="constant")) == 1
 
 
-def test_a_missing_logger_is_named(config, monkeypatch):
+def test_a_missing_logger_is_named(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ConfigError, match="wandb: flight needs `pip install wandb`"):
         train(dataclasses.replace(config, wandb="flight"))
 
 
-def test_best_weights_are_loadable_and_every_validation_is_logged(config, tmp_path):
+def test_best_weights_are_loadable_and_every_validation_is_logged(config: TrainConfig, tmp_path: Path) -> None:
     best = train(config)
     load("letnet2", tmp_path / "best.safetensors")
     rows = (tmp_path / "log.csv").read_text().splitlines()
@@ -132,7 +137,7 @@ def test_best_weights_are_loadable_and_every_validation_is_logged(config, tmp_pa
     assert best["step"] in (2, 4)
 
 
-def test_letnet2_overfits_a_tiny_batch(config, monkeypatch):
+def test_letnet2_overfits_a_tiny_batch(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.recipes.letnet2.pass_through", lambda network: None)  # too good to learn much
     torch.manual_seed(0)
     options = {**config.options, "height": 192, "width": 256, "precision_px": 0.1, "capture_px": 0.5}
@@ -147,13 +152,13 @@ def test_letnet2_overfits_a_tiny_batch(config, monkeypatch):
         torch.manual_seed(1)  # the same starting errors every time
         loss = recipe.loss(network, batch)["total"]
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         totals.append(loss.item())
     assert totals[-1] < 0.7 * totals[0]
 
 
-def test_letnet2_starts_as_the_image_it_sees(config):
+def test_letnet2_starts_as_the_image_it_sees(config: TrainConfig) -> None:
     torch.manual_seed(0)
     network = open_recipe(config).build()
     image = torch.rand(1, 1, 48, 64)
@@ -162,7 +167,7 @@ def test_letnet2_starts_as_the_image_it_sees(config):
     assert torch.corrcoef(torch.stack([image.flatten(), feature.flatten()]))[0, 1] > 0.98
 
 
-def test_letnet2_keeps_a_quarter_of_the_way_from_the_start(config):
+def test_letnet2_keeps_a_quarter_of_the_way_from_the_start(config: TrainConfig) -> None:
     recipe = open_recipe(config)
     network: Any = recipe.build()
     start = network.conv_head.weight.detach().clone()
@@ -172,7 +177,7 @@ def test_letnet2_keeps_a_quarter_of_the_way_from_the_start(config):
     assert (network.conv_head.weight == 3).all()
 
 
-def test_overrides_win_and_reach_the_recipes_options(tmp_path):
+def test_overrides_win_and_reach_the_recipes_options(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("recipe: letnet2\nout: o\nsteps: 5\noptions: {levels: 3}\n")
     config = read_config(path, ["steps=7", "lr=1", "options.levels=2"])
@@ -192,14 +197,14 @@ def test_overrides_win_and_reach_the_recipes_options(tmp_path):
         ("schedule=soon", "schedule must be one of one_cycle, constant, decay, restarts, got 'soon'"),
     ],
 )
-def test_wrong_overrides_are_named(tmp_path, override, message):
+def test_wrong_overrides_are_named(tmp_path: Path, override: str, message: str) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("recipe: letnet2\nout: o\nsteps: 5\n")
     with pytest.raises(ConfigError, match=message):
         read_config(path, [override])
 
 
-def test_a_missing_key_and_a_wrong_option_are_named(tmp_path):
+def test_a_missing_key_and_a_wrong_option_are_named(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("recipe: letnet2\nout: o\n")
     with pytest.raises(ConfigError, match=r"c\.yaml: steps is missing"):
@@ -210,6 +215,6 @@ def test_a_missing_key_and_a_wrong_option_are_named(tmp_path):
         open_recipe(read_config(path, ["steps=1", "recipe=letnet9"]))
 
 
-def test_shipped_configurations_are_valid(root):
+def test_shipped_configurations_are_valid(root: Path) -> None:
     for path in sorted((root / "training/configs").glob("*.yaml")):
         open_recipe(read_config(path, []))

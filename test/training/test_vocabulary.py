@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from letvins_ros.loop.orb import Vlad
 from training.vocabulary import AXES, WORDS, main
 
 
-def test_a_vocabulary_learned_from_photos_is_one_that_loads(tmp_path):
+def test_a_vocabulary_learned_from_photos_is_one_that_loads(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for i in range(3):
         picture = np.kron(rng.integers(0, 256, (42, 56)), np.ones((8, 8))).astype(np.uint8)

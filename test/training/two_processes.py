@@ -17,14 +17,14 @@ from training.train import train
 from .tiny import RECIPES
 
 
-def everybodys(value):
+def everybodys(value: Any) -> list[Any]:
     """The value of each process."""
     values = [None] * distributed.get_world_size()
     distributed.all_gather_object(values, value)
     return values
 
 
-def check_step(name, root):
+def check_step(name: str, root: Path) -> None:
     """One step of a recipe in both processes: the same weights at the end, the same figures."""
     tiny = RECIPES[name]
     options = tiny.make(root / "data") if distributed.get_rank() == 0 else None
@@ -41,7 +41,7 @@ def check_step(name, root):
     assert best["step"] == 1
 
 
-def check_weights(name, root):
+def check_weights(name: str, root: Path) -> None:
     """Gradients of different samples become one mean; unused parameters stay without a gradient."""
     torch.manual_seed(distributed.get_rank())
     options = RECIPES[name].make(root / str(distributed.get_rank()))
@@ -51,7 +51,7 @@ def check_weights(name, root):
     recipe.prepare(network)
     trained = [p for p in network.parameters() if p.requires_grad]
     sample = recipe.samples(2, 0)[distributed.get_rank()]
-    recipe.loss(network, {key: value[None] for key, value in sample.items()})["total"].backward()
+    recipe.loss(network, {key: value[None] for key, value in sample.items()})["total"].backward()  # type: ignore[no-untyped-call]
     own = [None if p.grad is None else p.grad.clone() for p in trained]
     average_gradients(trained)
     for parameter, grads in zip(trained, zip(*everybodys(own), strict=True), strict=True):
@@ -65,7 +65,7 @@ def check_weights(name, root):
     assert len(set(digests)) == 1, name
 
 
-def main():
+def main() -> None:
     """Check all recipes in a folder."""
     warnings.simplefilter("ignore")
     root = Path(sys.argv[1])
