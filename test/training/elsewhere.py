@@ -16,7 +16,7 @@ class Elsewhere(torch.Tensor):
     """Says that it lies on DEVICE."""
 
     @staticmethod
-    def __new__(cls, inner: torch.Tensor) -> "Elsewhere":
+    def __new__(cls: type["Elsewhere"], inner: torch.Tensor) -> "Elsewhere":
         kind: dict[str, Any] = {"dtype": inner.dtype, "layout": inner.layout, "requires_grad": False}
         with torch.inference_mode(False):  # in which views of such tensors could not be made
             found = torch.Tensor._make_wrapper_subclass(
