@@ -82,7 +82,7 @@ def computed_offline(recording: Path, tracks: list[FrameTracks], T_base_imu: np.
         if state.status is VioStatus.INITIALISING:
             continue
         T_odom_base = state.T_odom_body @ inverse(T_base_imu)
-        gyro = estimator.mean_gyro(frame.stamp_ns)
+        gyro = estimator.mean_gyro(estimator.imu_time(frame.stamp_ns))
         rate_odom = state.T_odom_body[:3, :3] @ (gyro - state.gyro_bias)
         arm_odom = T_odom_base[:3, 3] - state.T_odom_body[:3, 3]
         velocity_odom = state.velocity_odom + np.cross(rate_odom, arm_odom)
