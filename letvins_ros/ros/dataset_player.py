@@ -25,7 +25,7 @@ from letvins_ros.ros.run import run_node
 from letvins_ros.types import GnssFixes, ImageFrame
 
 END_S = 1.0  # what was sent last has so long to arrive
-SETTLE_S = 0.3  # a subscriber may learn of its publisher 0.09 s after that of it; best effort loses what comes before
+SETTLE_S = 1.0  # a subscriber learns of its publisher up to 0.5 s after that of it; what comes before is lost
 Event = tuple[int, ImageFrame | GnssFixes | slice]  # stamp, and a frame, some fixes or some IMU readings
 
 
