@@ -20,6 +20,7 @@ from letvins_ros.datasets import Dataset, open_dataset
 from letvins_ros.datasets.stream import BACK, LATE, REPEATED
 from letvins_ros.errors import Rejected
 from letvins_ros.estimation import APART, Step, VioEstimator, compile_kernels
+from letvins_ros.estimation.calibration_variables import Mount, TimeOffset
 from letvins_ros.estimation.sensor import Sensor
 from letvins_ros.evaluation.record import Estimate, FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
@@ -238,11 +239,11 @@ class _Pass:
 
     def _refined(self) -> dict[str, Any]:
         """What the estimator has refined of the calibration."""
-        config, cameras = self.config.estimator, self._odometry.estimator.cameras
-        refined: dict[str, Any] = {}
-        if config.estimate_time_offset and self.config.mode != "stereo":
+        estimator = self._odometry.estimator
+        cameras, refined = estimator.cameras, dict[str, Any]()
+        if any(key.kind is TimeOffset for key in estimator.refines):
             refined["time_offset_s"] = cameras[0].time_offset_s
-        if config.estimate_extrinsics:
+        if any(key.kind is Mount for key in estimator.refines):
             refined["T_body_cam"] = [camera.T_body_cam.tolist() for camera in cameras]
         return refined
 

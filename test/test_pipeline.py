@@ -90,6 +90,7 @@ def test_a_run_writes_every_file_and_every_figure(run: Run, recording: Simulatio
     assert metrics["initialised_after_s"] < 1.5
     assert metrics["warnings"] == []
     assert metrics["ate_rmse_m"] < 0.05
+    assert abs(metrics["time_offset_s"]) < 0.002 and "T_body_cam" not in metrics  # what is refined by default
     rows = np.loadtxt(out / "trajectory.tum")
     assert rows.shape == (61 - round(metrics["initialised_after_s"] * 20), 8)
     assert rows[-1, 0] == pytest.approx(recording.stamps_ns[-1] / SECOND)

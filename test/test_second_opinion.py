@@ -2,15 +2,17 @@
 """When a second opinion is due; test/selftest and test/ros/test_opinion.py run it."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from letvins_ros.calibration import MountedCamera
 from letvins_ros.config import Config, RosConfig
 from letvins_ros.examination import EXPLAIN_S, Finding
 from letvins_ros.repairs import EARLY_S
 from letvins_ros.ros.live_opinion import LiveRepairs
-from letvins_ros.second_opinion import LEAST_S, SUSPICIOUS, FirstSeconds, Opinion
+from letvins_ros.second_opinion import LEAST_S, SUSPICIOUS, FirstSeconds, Opinion, _of_mounts
 from letvins_ros.types import FrameTracks
 
 from .examination.moving_rig import make_rig
@@ -52,6 +54,24 @@ def test_it_is_never_due_without_a_contradiction_in_the_first_seconds() -> None:
     assert asked(np.full(300, SUSPICIOUS)) == []
     assert asked(np.where(t > EARLY_S - EXPLAIN_S, SUSPICIOUS + 1, 0)) == []
     assert asked(np.full(300, SUSPICIOUS + 1), wanted=False) == []
+
+
+def apart(by: float) -> tuple[MountedCamera, ...]:
+    """The rig's cameras with so many times their baseline."""
+    left, right = make_rig().cameras
+    T = right.T_body_cam.copy()
+    T[:3, 3] = left.T_body_cam[:3, 3] + by * (T[:3, 3] - left.T_body_cam[:3, 3])
+    return left, replace(right, T_body_cam=T)
+
+
+def test_mounts_are_measured_once_they_stay_and_suspected_before() -> None:
+    settled = _of_mounts(apart(1), apart(1.029), apart(1.031), 4.0)
+    assert settled.settled and settled.finding is not None
+    assert settled.finding.code == "stereo_mount"
+    assert settled.finding.evidence["baseline"] == pytest.approx(1.031)
+    moving = _of_mounts(apart(1), apart(1.02), apart(1.031), 4.0)
+    assert moving.later and not moving.settled and moving.finding is not None
+    assert (moving.finding.code, moving.finding.since_s) == ("imu_contradicted", 4.0)
 
 
 SCALE = Finding("accel_scale", "5 % too large", 1.0, {"scale": 0.95})

@@ -138,6 +138,11 @@ class VioEstimator:
         return self._window.cameras
 
     @property
+    def refines(self) -> tuple[AnyKey, ...]:
+        """What of the calibration is estimated."""
+        return self._refined
+
+    @property
     def contradiction(self) -> float:
         """How many times the IMU's noise, as variance, would explain what is left between it and the images."""
         return 0.0 if self._shown_noise is None else self._shown_noise.contradiction
