@@ -188,22 +188,21 @@ class VioEstimator:
     # -- the course of things -----------------------------------------------------------------------------------------
 
     def _begin(self, T_odom_start: np.ndarray) -> None:
-        factor = self._config.robust_factor * (GUESSED if self._noise is None else 1.0)
         config = self._config
+        factor = config.robust_factor * (GUESSED if self._noise is None else 1.0)
         pixels = RobustPixels(noise_scale=config.pixel_noise_scale, factor=factor, prior_scale=config.prior_noise_scale)
         self._window = Window(self._given_cameras, self._refined, pixels)
         mounts = mounts_of(self._window.calibration, len(self._given_cameras))
-        self._initialiser = Initialiser(self._config, mounts)
+        self._initialiser = Initialiser(config, mounts)
         self._initialiser.T_odom_start = T_odom_start
         self._rest, self._health = StandstillDetector(), Health()
         follow = not any(key.kind is Mount for key in self._refined)  # else mounts may explain what is left
-        self._shown_noise, self._factor = None, 1.0  # on the variances of the readings in the window
-        if self._given_noise is not None:
-            self._shown_noise = ShownNoise(self._given_noise, self._config, follow)
+        self._shown_noise = None if self._given_noise is None else ShownNoise(self._given_noise, config, follow)
         self._keyframes_before_start, self.initialised = self._keyframes, False
 
     def _advance(self, frame: Frame, tracks: FrameTracks) -> Step:
-        self._reweigh()
+        if self._shown_noise is not None and self._shown_noise.moved():
+            self._window.reweigh(self._shown_noise.now())
         self._append(frame)
         if frame.steps is not None and frame.steps.largest_gap_s > BRIDGED_GAP_S:
             self._forget_chance(frame)
@@ -218,16 +217,6 @@ class VioEstimator:
             self._shown_noise.solved(solution.contradiction)
         state = self._output(frame, solution.information, APART if self.contradiction > CONTRADICTED else "")
         return Step(state, self._consider_keyframe(frame, tracks, solution.information))
-
-    def _reweigh(self) -> None:
-        """Give the readings in the window the weight that is known now, where that is another."""
-        shown, noise = self._shown_noise, self._noise
-        if shown is None or noise is None or 0.5 < shown.factor / self._factor < 2:
-            return
-        self._factor = shown.factor
-        for before, after in pairwise(self._window.frames):
-            if after.pim is not None and after.steps is not None:
-                after.pim = preintegrate(after.steps, noise, before.state.accel_bias, before.state.gyro_bias)
 
     def _forget_chance(self, frame: Frame) -> None:
         """After a gap that neither sensor saw, a few features are found again, most of them somewhere else."""

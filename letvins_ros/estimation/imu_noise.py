@@ -26,7 +26,7 @@ class ShownNoise:
         """follow: whether the IMU's weight is to fall; not where something else may explain what is left."""
         self._follow = follow
         self._given, self._scales = given, (config.gyro_noise_scale, config.accel_noise_scale)
-        self._measured, self.factor = (0.0, 0.0), 1.0
+        self._measured, self.factor, self._told = (0.0, 0.0), 1.0, 1.0
         self._read_ns, self._share = 0, 0.0
         self.contradiction = 1.0  # the factor that would explain what is left, mean of about a second
 
@@ -46,6 +46,13 @@ class ShownNoise:
         target = min(max(shown, 1.0), LARGEST)
         is_far = not 1 / FAR < target / self.factor < FAR
         self.factor += (MOST_SHARE if is_far else self._share) * (target - self.factor)
+
+    def moved(self) -> bool:
+        """Whether the factor is twice or half of what it was when this was last true."""
+        if 0.5 < self.factor / self._told < 2:
+            return False
+        self._told = self.factor
+        return True
 
     def now(self) -> ImuNoise:
         """The noise of an interval that ends now."""

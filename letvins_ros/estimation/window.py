@@ -8,7 +8,7 @@ from itertools import pairwise
 import gtsam
 import numpy as np
 
-from letvins_ros.calibration import MountedCamera
+from letvins_ros.calibration import ImuNoise, MountedCamera
 from letvins_ros.estimation.calibration_variables import calibrated, calibration_values
 from letvins_ros.estimation.costs.gtsam_factors import GtsamCost, factor_keys
 from letvins_ros.estimation.costs.inertial import contradiction, imu_factors
@@ -23,6 +23,7 @@ from letvins_ros.estimation.costs.vision import (
 )
 from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.landmarks import Observations, sightings, triangulate
+from letvins_ros.estimation.preintegration import preintegrate
 from letvins_ros.estimation.solver import marginalised, minimise, solve_dense
 from letvins_ros.estimation.state import State
 from letvins_ros.estimation.variables import AnyKey, Key, Layout, Values
@@ -114,6 +115,14 @@ class Window:
     def shared(self, frame: Frame) -> np.ndarray:
         """The landmarks (N,) that a frame sees."""
         return np.intersect1d(frame.ids, self.ids, assume_unique=True)
+
+    # -- IMU ----------------------------------------------------------------------------------------------------------
+
+    def reweigh(self, noise: ImuNoise) -> None:
+        """Give the readings between the frames the weight of another noise."""
+        for before, after in pairwise(self.frames):
+            if after.pim is not None and after.steps is not None:
+                after.pim = preintegrate(after.steps, noise, before.state.accel_bias, before.state.gyro_bias)
 
     # -- optimisation -------------------------------------------------------------------------------------------------
 
