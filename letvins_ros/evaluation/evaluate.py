@@ -64,7 +64,7 @@ def evaluate_all(
     """
     compared = {name: _compare(path, reference, how) for name, path in _names(estimates).items()}
     if out is not None:
-        from letvins_ros.evaluation.overlay import overlay_png
+        from letvins_ros.evaluation.plots import overlay_png
 
         write_atomic(out / "metrics.json", to_json({name: metrics for name, (metrics, _) in compared.items()}))
         write_atomic(
