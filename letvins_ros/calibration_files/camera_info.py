@@ -12,7 +12,8 @@ from letvins_ros.yaml_files import load_yaml
 
 _MODELS = {  # ROS's name: ours, and how many coefficients it may have
     "plumb_bob": ("pinhole-radtan", (4, 5)),
-    "rational_polynomial": ("pinhole-radtan", (8,)),
+    "rational_polynomial": ("pinhole-radtan", (4, 5, 8)),
+    "": ("pinhole-radtan", (4, 5, 8)),  # of drivers that name none
     "equidistant": ("pinhole-equidistant", (4,)),
     "fisheye": ("pinhole-equidistant", (4,)),
 }
@@ -20,18 +21,16 @@ _MODELS = {  # ROS's name: ours, and how many coefficients it may have
 
 def camera_from_info(size: tuple[int, int], model: str, K: Sequence[float], D: Sequence[float]) -> Plain:
     """A camera without its pose; K row by row. Raises CalibrationError for a model that is not known."""
-    if len(K) != 9 or K[0] <= 0:
+    if len(K) != 9 or not K[0] > 0:
         raise CalibrationError("camera_info holds no calibration: its matrix K is empty")
     plain: Plain = {"width": size[0], "height": size[1], "intrinsics": [K[0], K[4], K[2], K[5]]}
-    if not any(D):
-        return plain | {"model": "pinhole-radtan", "distortion": []}
-    ours, counts = _MODELS.get(model, ("", ()))
-    while len(D) > max(counts, default=0) and not D[-1]:  # some drivers fill the list with zeros
+    while len(D) and not D[-1]:  # some drivers fill the list with zeros
         D = D[:-1]
-    if not ours:
-        raise CalibrationError(
-            f"distortion model {model or 'without a name'} is not known; known: {', '.join(_MODELS)}"
-        )
+    if not len(D):
+        return plain | {"model": "pinhole-radtan", "distortion": []}
+    if model not in _MODELS:
+        raise CalibrationError(f"distortion model {model} is not known; known: {', '.join(filter(None, _MODELS))}")
+    ours, counts = _MODELS[model]
     wanted = min((count for count in counts if count >= len(D)), default=0)
     if not wanted:
         raise CalibrationError(f"{model} takes {' or '.join(map(str, counts))} coefficients, got {len(D)}")
@@ -48,9 +47,11 @@ def rectified_camera(size: tuple[int, int], P: Sequence[float]) -> Plain:
 def mount_from_projections(R: Sequence[np.ndarray], P: Sequence[np.ndarray]) -> np.ndarray | None:
     """T_left_right (4, 4) of a stereo pair from its rectifying turns (3, 3) and projections (3, 4).
 
-    None without a baseline.
+    None without a baseline, or where one was never rectified.
     A rectified point is R times a raw one, and the right camera's is -P[0, 3] / P[0, 0] to the right of the left's.
     """
+    if not all(one[0, 0] > 0 for one in P):
+        return None
     baseline = P[0][0, 3] / P[0][0, 0] - P[1][0, 3] / P[1][0, 0]
     if not np.isfinite(baseline) or abs(baseline) < 1e-6:
         return None

@@ -5,26 +5,20 @@ from typing import Any
 
 import numpy as np
 
+from letvins_ros.calibration_files.camera_info import camera_from_info, mount_from_projections
 from letvins_ros.camera import Camera
 from letvins_ros.errors import CalibrationError
-from letvins_ros.geometry import inverse, transform
 
 GRID = 12  # pixels each way at which two cameras are compared
 FAR = 0.01  # of the image's width: a median difference above it is named
-MODELS = {"plumb_bob": "pinhole-radtan", "rational_polynomial": "pinhole-radtan", "": "pinhole-radtan",
-          "equidistant": "pinhole-equidistant", "fisheye": "pinhole-equidistant"}  # fmt: skip
 
 
 def camera_of(message: Any) -> Camera:
     """The camera of a CameraInfo, for the unrectified image; CalibrationError where its model cannot be used."""
-    K, D, name = np.asarray(message.k, float), [float(d) for d in message.d], message.distortion_model
-    if name not in MODELS:
-        raise CalibrationError(f"distortion_model {name} is not known; known: {', '.join(filter(None, MODELS))}")
-    if not K[0] > 0:
-        raise CalibrationError("K is zero: the driver has no calibration of the camera")
-    kept = D[:4] if MODELS[name] == "pinhole-equidistant" else D[:8] if any(D[5:8]) else D[:5]
-    intrinsics = (float(K[0]), float(K[4]), float(K[2]), float(K[5]))
-    return Camera(MODELS[name], message.width, message.height, intrinsics, tuple(kept) if any(kept) else ())
+    size = message.width, message.height
+    K, D = ([float(x) for x in values] for values in (message.k, message.d))
+    plain = camera_from_info(size, message.distortion_model, K, D)
+    return Camera(plain["model"], *size, tuple(plain["intrinsics"]), tuple(plain["distortion"]))
 
 
 def difference(camera: Camera, message: Any) -> str:
@@ -48,9 +42,8 @@ def difference(camera: Camera, message: Any) -> str:
 
 def T_left_right(left: Any, right: Any) -> np.ndarray:
     """T_cam0_cam1 (4, 4) of a stereo pair's two CameraInfo; CalibrationError where they hold no baseline."""
-    P = np.asarray(right.p, float).reshape(3, 4)
-    if not P[0, 0] > 0 or P[0, 3] == 0:
+    R, P = ([np.reshape(values, (3, -1)) for values in both] for both in ((left.r, right.r), (left.p, right.p)))
+    T = mount_from_projections(R, P)
+    if T is None:
         raise CalibrationError("P of the right camera_info holds no baseline: calibrate the pair together")
-    R_left, R_right = (np.asarray(info.r, float).reshape(3, 3) for info in (left, right))
-    baseline = np.array([-P[0, 3] / P[0, 0], 0.0, 0.0])
-    return inverse(transform(R_left, np.zeros(3))) @ transform(np.eye(3), baseline) @ transform(R_right, np.zeros(3))
+    return T

@@ -31,6 +31,14 @@ def camera(root: Path) -> Camera:
     return some(load_config(root / "config" / "euroc" / "stereo_imu.yaml").rig).cameras[0].camera
 
 
+@pytest.mark.parametrize("distortion", [(), (0.1, 0.2, 0.3, 0.4), (0.1,) * 5, (0.1,) * 8])
+def test_a_model_without_a_name_is_the_one_that_has_so_many_coefficients(
+    camera: Camera, distortion: tuple[float, ...]
+) -> None:
+    made = camera_of(info(replace(camera, distortion=distortion), distortion_model="", d=[*distortion, 0.0, 0.0]))
+    assert (made.model, made.distortion) == ("pinhole-radtan", distortion)
+
+
 def test_a_camera_is_what_its_camera_info_says(camera: Camera) -> None:
     for one in (camera, replace(camera, model="pinhole-equidistant"), replace(camera, distortion=())):
         made = camera_of(info(one))
@@ -48,8 +56,9 @@ def test_a_rational_polynomial_without_its_own_terms_is_a_plumb_bob(camera: Came
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"distortion_model": "cubic"}, "distortion_model cubic is not known; known: plumb_bob"),
-        ({"k": np.zeros(9)}, "K is zero: the driver has no calibration"),
+        ({"distortion_model": "cubic"}, "distortion model cubic is not known; known: plumb_bob"),
+        ({"d": [0.1] * 8}, "plumb_bob takes 4 or 5 coefficients, got 8"),
+        ({"k": np.zeros(9)}, "camera_info holds no calibration: its matrix K is empty"),
         ({"width": 640}, "it is for 640x480, the calibration for 752x480"),
     ],
 )
@@ -72,7 +81,7 @@ def test_a_calibration_of_another_day_is_no_difference(camera: Camera) -> None:
 
 
 def test_the_baseline_of_a_rectified_pair_comes_from_its_projection(camera: Camera) -> None:
-    left, right = info(camera), info(camera, p=np.array([400.0, 0, 370, -44.0, 0, 400, 240, 0, 0, 0, 1, 0]))
+    left, right = (info(camera, p=np.array([400.0, 0, 370, x, 0, 400, 240, 0, 0, 0, 1, 0])) for x in (0.0, -44.0))
     np.testing.assert_allclose(T_left_right(left, right), transform(np.eye(3), np.array([0.11, 0, 0])))
     with pytest.raises(CalibrationError, match="no baseline"):
         T_left_right(left, info(camera))
@@ -85,6 +94,7 @@ def test_an_unrectified_pair_is_turned_by_its_rectification(camera: Camera) -> N
     y /= np.linalg.norm(y)
     R_left = np.stack([along, y, np.cross(along, y)])  # of a pair rectified along its baseline
     p = np.array([400.0, 0, 370, -400 * np.linalg.norm(T[:3, 3]), 0, 400, 240, 0, 0, 0, 1, 0])
-    pair = info(camera, r=R_left.ravel()), info(camera, r=(R_left @ T[:3, :3]).ravel(), p=p)
+    left = np.array([400.0, 0, 370, 0, 0, 400, 240, 0, 0, 0, 1, 0])
+    pair = info(camera, r=R_left.ravel(), p=left), info(camera, r=(R_left @ T[:3, :3]).ravel(), p=p)
     np.testing.assert_allclose(T_left_right(*pair), T, atol=1e-12)
     np.testing.assert_allclose(inverse(T_left_right(*pair)) @ T, np.eye(4), atol=1e-12)
