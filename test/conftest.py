@@ -1,10 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
+import fcntl
+import os
 import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from letvins_ros import cli
+from letvins_ros.simulation import simulate
+
+from .command import ROOT, Letvins
+
+Once = Callable[[str, Callable[[Path], object]], Path]
 _HERE = Path(__file__).parent
 _TORCH = re.compile(r"^(import|from) (torch|training|letvins_ros\.networks\.(?!folding)\w+)\b", re.MULTILINE)
 collect_ignore = []
@@ -19,7 +30,7 @@ def pytest_report_header() -> str:
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The top folder of the repository."""
-    return Path(__file__).parents[1]
+    return ROOT
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +40,41 @@ def shared_data(root: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings: {folder} does not exist")
     return folder
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, make)`: a folder that all workers share, which `make` writes for the first of them that wants it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (shared / name).exists():
+                make(shared / name)
+        return shared / name
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recording(once: Once) -> Path:
+    """Two seconds of a simulated flight as an EuRoC folder, to be read only."""
+    return once("two_seconds", lambda folder: simulate(folder, "hall", 2.0, 0))
+
+
+@pytest.fixture
+def letvins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Letvins]:
+    """Run the command in an empty folder; gives exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: object) -> tuple[str | int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["letvins", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return caught.value.code or 0, *capsys.readouterr()
+
+    yield call
+    signal.signal(signal.SIGTERM, before)

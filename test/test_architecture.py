@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from .command import ROOT
 from .some import some
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "letvins_ros"
 BASE = {
     "__init__", "calibration", "calibration_export", "calibration_files", "camera", "compiling",

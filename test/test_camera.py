@@ -9,6 +9,8 @@ import pytest
 from letvins_ros.camera import Camera
 from letvins_ros.errors import CalibrationError
 
+from .vectors import unit
+
 EUROC = Camera(
     "pinhole-radtan",
     752,
@@ -74,7 +76,7 @@ def pixel_grid(camera: Camera, columns: int = 17, rows: int = 13) -> np.ndarray:
 
 def directions(count: int, seed: int = 3) -> np.ndarray:
     p = np.random.default_rng(seed).normal(size=(count, 3))
-    return p / np.linalg.norm(p, axis=1, keepdims=True)
+    return unit(p)
 
 
 @each_camera

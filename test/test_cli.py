@@ -2,21 +2,21 @@
 import os
 import re
 import resource
-import signal
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from letvins_ros import __version__, cli
+from letvins_ros import __version__
 from letvins_ros.config import Config
 from letvins_ros.errors import DataError
 from letvins_ros.pipeline import RunOptions
 
+from .command import Letvins, environment, letvins_command
 from .some import some
 
 METRICS: dict[str, object] = {
@@ -26,24 +26,6 @@ METRICS: dict[str, object] = {
     "skipped": {"right image missing": 2},
     "warnings": [],
 }
-
-
-@pytest.fixture
-def letvins(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Iterator[Callable[..., tuple[Any, str, str]]]:
-    """Run the command in an empty folder; gives exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-    before = signal.getsignal(signal.SIGTERM)
-
-    def call(*arguments: object) -> tuple[Any, str, str]:
-        monkeypatch.setattr(sys, "argv", ["letvins", *map(str, arguments)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return caught.value.code or 0, *capsys.readouterr()
-
-    yield call
-    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture
@@ -69,9 +51,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Any:
     return fake
 
 
-def test_topics_and_cameras_are_keys_of_the_configuration(
-    letvins: Callable[..., tuple[Any, str, str]], pipeline: Any
-) -> None:
+def test_topics_and_cameras_are_keys_of_the_configuration(letvins: Letvins, pipeline: Any) -> None:
     code, _, _ = letvins(
         "run", "x", "-o", "out", "--topic", "cam0=/left/image", "--topic", "imu=/i", "--cameras", "1,0"
     )
@@ -81,7 +61,7 @@ def test_topics_and_cameras_are_keys_of_the_configuration(
 
 
 @pytest.mark.parametrize("text", ["cam4=/x", "/x", "cam0="])
-def test_a_topic_for_no_role_is_told(letvins: Callable[..., tuple[Any, str, str]], text: str) -> None:
+def test_a_topic_for_no_role_is_told(letvins: Letvins, text: str) -> None:
     code, _, told = letvins("run", "x", "--topic", text)
     assert code == 1
     assert (
@@ -91,7 +71,7 @@ def test_a_topic_for_no_role_is_told(letvins: Callable[..., tuple[Any, str, str]
 
 
 def test_calibrations_are_imported_with_a_choice_of_cameras_and_exported(
-    letvins: Callable[..., tuple[Any, str, str]], tmp_path: Path, root: Path
+    letvins: Letvins, tmp_path: Path, root: Path
 ) -> None:
     rows = "[1, 0, 0, {x}], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]"
     cameras = "".join(
@@ -108,9 +88,7 @@ def test_calibrations_are_imported_with_a_choice_of_cameras_and_exported(
     assert '"fx": 403.0' in (tmp_path / "out" / "calib.json").read_text()
 
 
-def test_several_trajectories_are_evaluated_in_one_table(
-    letvins: Callable[..., tuple[Any, str, str]], tmp_path: Path
-) -> None:
+def test_several_trajectories_are_evaluated_in_one_table(letvins: Letvins, tmp_path: Path) -> None:
     rows = [f"{i * 0.1:.3f} {i * 0.5} {i % 3} 0 0 0 0 1\n" for i in range(40)]
     (tmp_path / "truth.tum").write_text("".join(rows))
     (tmp_path / "good.tum").write_text("".join(rows[::2]))
@@ -128,8 +106,9 @@ def test_several_trajectories_are_evaluated_in_one_table(
 
 
 def shell(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "letvins_ros.cli", *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(
+        letvins_command(*arguments), check=False, capture_output=True, text=True, timeout=60, **options
+    )
 
 
 def test_help_comes_within_half_a_second(root: Path) -> None:
@@ -147,13 +126,13 @@ def test_help_comes_within_half_a_second(root: Path) -> None:
     assert min(times) < 0.5
 
 
-def test_the_version_is_told(letvins: Callable[..., tuple[Any, str, str]]) -> None:
+def test_the_version_is_told(letvins: Letvins) -> None:
     code, out, err = letvins("--version")
     assert (code, err) == (0, "")
     assert re.fullmatch(rf"letvins {re.escape(__version__)} \(commit ([0-9a-f]{{12}}(-dirty)?|unknown)\)\n", out)
 
 
-def test_help_is_shown_when_nothing_is_asked(letvins: Callable[..., tuple[Any, str, str]]) -> None:
+def test_help_is_shown_when_nothing_is_asked(letvins: Letvins) -> None:
     assert "Usage: letvins" in letvins()[1]
 
 
@@ -162,7 +141,7 @@ COMMANDS = ["run", "evaluate", "track", "simulate", "demo", "benchmark", "selfte
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command: str, letvins: Callable[..., tuple[Any, str, str]]) -> None:
+def test_every_command_explains_itself(command: str, letvins: Letvins) -> None:
     code, out, err = letvins(*command.split(), "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"Usage: letvins {command}")
@@ -193,9 +172,7 @@ def test_every_command_explains_itself(command: str, letvins: Callable[..., tupl
         ("weights check nowhere.pth", "nowhere.pth: no such weights file"),
     ],
 )
-def test_a_user_error_is_one_line_and_exit_code_1(
-    arguments: str, message: str, letvins: Callable[..., tuple[Any, str, str]]
-) -> None:
+def test_a_user_error_is_one_line_and_exit_code_1(arguments: str, message: str, letvins: Letvins) -> None:
     code, out, err = letvins(*arguments.split())
     assert code == 1
     assert out == ""
@@ -204,13 +181,13 @@ def test_a_user_error_is_one_line_and_exit_code_1(
     assert err.count("\n") == 1
 
 
-def test_a_bug_is_not_hidden(letvins: Callable[..., tuple[Any, str, str]], pipeline: Any) -> None:
+def test_a_bug_is_not_hidden(letvins: Letvins, pipeline: Any) -> None:
     pipeline.failure = ZeroDivisionError("bug")
     with pytest.raises(ZeroDivisionError):
         letvins("run", "somewhere")
 
 
-def test_without_memory_the_error_is_one_line(letvins: Callable[..., tuple[Any, str, str]], pipeline: Any) -> None:
+def test_without_memory_the_error_is_one_line(letvins: Letvins, pipeline: Any) -> None:
     pipeline.failure = MemoryError()
     code, _, err = letvins("run", "somewhere")
     assert (code, err.splitlines()[-1]) == (1, "error: out of memory")
@@ -227,25 +204,20 @@ def test_too_little_address_space_is_refused_before_a_native_library_crashes() -
 
 
 @pytest.mark.parametrize("arguments", [("run", "data"), ("run", "/"), ("track", "data"), ("demo",)])
-def test_a_working_folder_that_is_gone_is_told(
-    arguments: tuple[str, str] | tuple[str], tmp_path: Path, root: Path
-) -> None:
+def test_a_working_folder_that_is_gone_is_told(arguments: tuple[str, str] | tuple[str], tmp_path: Path) -> None:
     (tmp_path / "gone").mkdir()
-    env = os.environ | {"PYTHONPATH": str(root)}
-    done = shell(*arguments, cwd=tmp_path / "gone", env=env, preexec_fn=(tmp_path / "gone").rmdir)
+    done = shell(*arguments, cwd=tmp_path / "gone", env=environment(), preexec_fn=(tmp_path / "gone").rmdir)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr and done.stderr.count("\n") == 1
     assert "working folder does not exist any more" in done.stderr or "/: no recording" in done.stderr, done.stderr
 
 
-def test_config_show_prints_the_default_file(letvins: Callable[..., tuple[Any, str, str]], root: Path) -> None:
+def test_config_show_prints_the_default_file(letvins: Letvins, root: Path) -> None:
     assert letvins("config", "show")[1] == (root / "config" / "default.yaml").read_text()
     assert "seed: 5 " in letvins("config", "show", "--set", "seed=5")[1]
 
 
-def test_config_check_accepts_what_config_import_writes(
-    letvins: Callable[..., tuple[Any, str, str]], root: Path, tmp_path: Path
-) -> None:
+def test_config_check_accepts_what_config_import_writes(letvins: Letvins, root: Path, tmp_path: Path) -> None:
     from letvins_ros.config_io import load_config
 
     folder = tmp_path / "mav0" / "cam0"
@@ -261,9 +233,7 @@ def test_config_check_accepts_what_config_import_writes(
     assert (config.mode, some(config.rig).cameras[0].camera.intrinsics) == ("mono_imu", (458.0, 457.0, 367.0, 248.0))
 
 
-def test_run_hands_its_options_on_and_shows_the_figures(
-    letvins: Callable[..., tuple[Any, str, str]], pipeline: Any, tmp_path: Path
-) -> None:
+def test_run_hands_its_options_on_and_shows_the_figures(letvins: Letvins, pipeline: Any, tmp_path: Path) -> None:
     options = "--set tracker=letnet2 --set seed=4 --start 1.5 --duration 3 --no-loop --realtime -o out".split()
     code, out, err = letvins("run", "some/where", *options)
     assert code == 0
@@ -284,7 +254,7 @@ def test_run_hands_its_options_on_and_shows_the_figures(
 def test_results_go_to_a_folder_named_after_the_source_and_latest_points_there(
     source: str,
     name: str,
-    letvins: Callable[..., tuple[Any, str, str]],
+    letvins: Letvins,
     pipeline: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -301,9 +271,7 @@ def test_results_go_to_a_folder_named_after_the_source_and_latest_points_there(
     assert len(list(Path("results").iterdir())) == 3  # two runs, one link
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_the_run(
-    letvins: Callable[..., tuple[Any, str, str]], pipeline: Any
-) -> None:
+def test_a_folder_that_cannot_be_written_is_told_before_the_run(letvins: Letvins, pipeline: Any) -> None:
     Path("file").touch()
     code, _, err = letvins("run", "somewhere", "-o", "file/out")
     assert (code, err) == (1, "error: file/out: cannot write results there: Not a directory\n")
@@ -315,7 +283,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_run(
 
 
 def test_the_results_that_a_killed_run_was_replacing_are_put_in_place_and_told(
-    letvins: Callable[..., tuple[Any, str, str]], pipeline: Any, tmp_path: Path
+    letvins: Letvins, pipeline: Any, tmp_path: Path
 ) -> None:
     moving = tmp_path / "out" / ".metrics.json.moving"
     moving.mkdir(parents=True)
@@ -327,7 +295,7 @@ def test_the_results_that_a_killed_run_was_replacing_are_put_in_place_and_told(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["trajectory.tum"]
 
 
-def test_a_failed_run_leaves_no_empty_folder(letvins: Callable[..., tuple[Any, str, str]], pipeline: Any) -> None:
+def test_a_failed_run_leaves_no_empty_folder(letvins: Letvins, pipeline: Any) -> None:
     pipeline.failure = DataError("somewhere: no recording\nthat is known")
     code, _, err = letvins("run", "somewhere", "-o", "out")
     assert (code, err.splitlines()[-1]) == (1, "error: somewhere: no recording that is known")
@@ -337,16 +305,14 @@ def test_a_failed_run_leaves_no_empty_folder(letvins: Callable[..., tuple[Any, s
     assert Path("mine").exists()
 
 
-def test_ctrl_c_with_nothing_to_keep_is_one_line_and_exit_code_130(
-    letvins: Callable[..., tuple[Any, str, str]], pipeline: Any
-) -> None:
+def test_ctrl_c_with_nothing_to_keep_is_one_line_and_exit_code_130(letvins: Letvins, pipeline: Any) -> None:
     pipeline.failure = KeyboardInterrupt()
     code, _, err = letvins("run", "somewhere")
     assert (code, err.splitlines()[-1]) == (130, "error: interrupted")
     assert list(Path("results").iterdir()) == []
 
 
-def test_ctrl_c_with_results_says_what_was_kept(letvins: Callable[..., tuple[Any, str, str]], pipeline: Any) -> None:
+def test_ctrl_c_with_results_says_what_was_kept(letvins: Letvins, pipeline: Any) -> None:
     pipeline.metrics = {**METRICS, "interrupted": True}
     code, out, _ = letvins("run", "somewhere", "-o", "out")
     assert code == 0
@@ -364,7 +330,7 @@ def test_a_full_disk_and_a_closed_pipe_end_without_traceback(sink: str, told: st
 
 
 def test_demo_keeps_its_simulated_sequence_for_the_next_time(
-    letvins: Callable[..., tuple[Any, str, str]], pipeline: Any, monkeypatch: pytest.MonkeyPatch
+    letvins: Letvins, pipeline: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
 
@@ -381,7 +347,7 @@ def test_demo_keeps_its_simulated_sequence_for_the_next_time(
 
 
 def test_simulate_writes_a_folder_and_evaluate_finds_no_error_in_the_truth(
-    letvins: Callable[..., tuple[Any, str, str]],
+    letvins: Letvins,
 ) -> None:
     assert letvins("simulate", "sim", "--duration", 1, "--scenario", "hall")[0] == 0
     from letvins_ros.datasets import open_dataset

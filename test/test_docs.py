@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documents: pages that follow from the code are current, code blocks work, the site builds without a warning."""
 
-import os
 import re
 import shlex
 import subprocess
 import sys
-import textwrap
 import tomllib
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -18,9 +16,10 @@ import yaml
 
 from letvins_ros.config_io import config_from_flat
 
+from .command import ROOT, environment
+from .markdown import code_blocks
 from .some import some
 
-ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",
@@ -63,10 +62,9 @@ def blocks(language: str) -> list[Any]:
     for path in DOCUMENTS:
         if path in ELSEWHERE or not path.exists():
             continue
-        texts = re.findall(r"^( *)```(\w*)\n(.*?)^\1```$", path.read_text(), re.S | re.M)
-        for i, (_, given, text) in enumerate(texts):
+        for i, (given, text) in enumerate(code_blocks(path.read_text())):
             if given == language:
-                found.append(pytest.param(textwrap.dedent(text), id=f"{path.relative_to(ROOT)}-{i}"))
+                found.append(pytest.param(text, id=f"{path.relative_to(ROOT)}-{i}"))
     return found
 
 
@@ -103,9 +101,9 @@ def test_no_code_block_is_written_by_indenting_it() -> None:
 
 @pytest.mark.parametrize("text", blocks("python"))
 def test_a_python_block_runs(text: str, tmp_path: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", text]
     ran = subprocess.run(
-        [sys.executable, "-c", text], check=False, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=200
+        command, check=False, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=200
     )
     assert ran.returncode == 0, ran.stderr
 
@@ -172,7 +170,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     if find_spec("mkdocs") is None or find_spec("mkdocstrings_handlers") is None:
         pytest.skip("mkdocs is not installed")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-f", str(ROOT / ".ci/mkdocs.yml")]
-    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    env = environment(NO_MKDOCS_2_WARNING="1")
     built = subprocess.run(
         [*command, "-d", str(tmp_path)], check=False, capture_output=True, text=True, env=env, timeout=200
     )

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 import subprocess
 import sys
-from pathlib import Path
 
+from .command import ROOT
 from .domains import own_domain
 
 HOLD = "from test.domains import own_domain; print(own_domain(), own_domain(), flush=True); input()"
 
 
 def test_no_two_processes_have_the_same_domain_at_a_time() -> None:
-    command, root = [sys.executable, "-c", HOLD], Path(__file__).parents[1]
-    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    command = [sys.executable, "-c", HOLD]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         theirs = set(other.stdout.readline().split())
         ours = {str(own_domain()) for _ in range(30)}

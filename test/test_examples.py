@@ -3,7 +3,6 @@
 
 import ast
 import json
-import os
 import re
 import subprocess
 import sys
@@ -14,9 +13,9 @@ import pytest
 import letvins_ros
 from letvins_ros.simulation import simulate
 
+from .command import ROOT, environment
 from .some import some
 
-ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 
 
@@ -28,7 +27,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(code: list[object], *arguments: object) -> str:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    env = environment(OMP_NUM_THREADS="1")
     command = [sys.executable, *map(str, [*code, *arguments])]
     ran = subprocess.run(command, check=False, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
     assert ran.returncode == 0, ran.stderr

@@ -6,12 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from .command import ROOT
+from .markdown import code_blocks
+
 COPIED = ("letvins_ros", "training", "config")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", (ROOT / "docs/extending.md").read_text(), re.M | re.S))
 
@@ -28,8 +31,7 @@ class Block(NamedTuple):
 
 
 def blocks(section: str) -> list[Block]:
-    found = re.findall(r"^( *)```(\w+)\n(.*?)^\1```$", section, re.M | re.S)
-    return [Block(language, re.sub(f"^{indent}", "", text, flags=re.M)) for indent, language, text in found]
+    return list(starmap(Block, code_blocks(section)))
 
 
 def change(path: Path, diff: str) -> None:

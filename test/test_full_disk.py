@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every writer on a full disk: one line says so, what was there before stays, and nothing half-written appears.
 
-Files may not grow beyond a size, which fails in every writer as a full disk does. test_robustness has the results of a
+test_robustness has the results of a
 run, test_export the exported networks, training's test_guards its checkpoints, test_record the bags of running nodes.
 """
 
-import resource
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from letvins_ros.cli import main
 from letvins_ros.config import Config
 from letvins_ros.config_io import to_yaml
 from letvins_ros.datasets import open_dataset
@@ -26,24 +22,8 @@ from letvins_ros.simulation import simulate
 from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.weights import save_weights
 
+from .command import Letvins, no_file_above
 from .some import some
-
-
-@contextmanager
-def no_file_above(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("full") / "hall"
-    simulate(folder, "hall", 0.5, 0)
-    return folder
 
 
 def content(folder: Path) -> dict[Path, bytes]:
@@ -93,9 +73,7 @@ COMMANDS = {
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_says_it_in_one_line(
-    command: str, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_command_says_it_in_one_line(command: str, recording: Path, tmp_path: Path, letvins: Letvins) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (tmp_path / "config.yaml").write_text(to_yaml(Config(rig=EUROC_RIG)))
@@ -105,11 +83,10 @@ def test_a_command_says_it_in_one_line(
     np.savetxt(tmp_path / "truth.tum", rows, "%.9f")
     places = {"recording": recording, "out": out, "config": tmp_path / "config.yaml", "map": tmp_path / "a.map"}
     words = [*command.split(), *(word.format(truth=tmp_path / "truth.tum", **places) for word in COMMANDS[command])]
-    monkeypatch.setattr(sys, "argv", ["letvins", *words])
-    with no_file_above(50 if command != "track" else 20_000), pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 1
-    last = capsys.readouterr().err.splitlines()[-1]
+    with no_file_above(50 if command != "track" else 20_000):
+        code, _, told = letvins(*words)
+    assert code == 1
+    last = told.splitlines()[-1]
     assert last.startswith(f"error: cannot write {out}/"), last
     assert all(len(data) for data in content(out).values())
     assert not list(out.rglob("*.mp4"))  # OpenCV says nothing of what it could not write

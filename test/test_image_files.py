@@ -16,6 +16,7 @@ from letvins_ros.datasets.ros_image import ImageDecoder
 from letvins_ros.errors import DataError
 from letvins_ros.image_files import MAX_DECODED, decode_image, decoded_bytes, opencv_name, read_image
 
+from .command import environment
 from .some import some
 
 RNG = np.random.default_rng(0)
@@ -95,7 +96,7 @@ def test_only_files_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
-def test_a_name_need_not_be_text(locale: dict[str, str], tmp_path: Path, root: Path) -> None:
+def test_a_name_need_not_be_text(locale: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(STRANGE)
     folder.mkdir()
     (folder / os.fsdecode(STRANGE + b".png")).write_bytes(encoded(".png"))
@@ -115,8 +116,8 @@ assert read_image(folder / os.fsdecode({STRANGE + b".png"!r})).shape == (48, 64)
 assert len(list(open_images(folder).frames())) == 1
 assert len(list(open_images(folder / os.fsdecode({STRANGE + b".avi"!r})).frames())) == 3
 """
-    env = os.environ | locale | {"PYTHONPATH": str(root)}
-    done = subprocess.run([sys.executable, "-c", code], check=False, env=env, capture_output=True, text=True)
+    command, env = [sys.executable, "-c", code], environment(**locale)
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

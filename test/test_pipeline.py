@@ -29,14 +29,11 @@ from letvins_ros.simulation.rigs import EUROC_RIG, FOUR_CAMERA_RIG
 from letvins_ros.simulation.sequence import Simulation
 from letvins_ros.types import GnssFixes, ImageFrame, ImuSamples
 
+from .command import RESULTS
 from .some import some
 
 SECOND = 1_000_000_000
 DEFAULT = Config()
-FILES = {
-    "trajectory.tum", "trajectory_map.tum", "metrics.json", "timing.csv", "config.yaml",
-    "trajectory.png", "error.png", "timing.png", "report.html",
-}  # fmt: skip
 METRICS = {
     "frames", "frames_dropped", "duration_s", "path_length_m", "coverage", "initialised_after_s", "resets", "loops",
     "ate_rmse_m", "ate_map_rmse_m", "rpe_trans_rmse_m", "rpe_rot_rmse_deg", "nees_position_mean", "realtime_factor",
@@ -80,7 +77,7 @@ def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_writes_every_file_and_every_figure(run: Run, recording: Simulation) -> None:
     said = []
     metrics, out = run(RunOptions(), progress=lambda *state: said.append(state))
-    assert {path.name for path in out.iterdir()} == FILES
+    assert {path.name for path in out.iterdir()} == RESULTS
     assert json.loads((out / "metrics.json").read_text()) == metrics
     assert metrics.keys() >= METRICS
     assert {key for key in METRICS if metrics[key] is None} == set()  # the simulation has truth
@@ -166,7 +163,7 @@ def test_an_interrupt_keeps_what_is_done(run: Run) -> None:
     metrics, out = run(RunOptions(), progress=interrupt)
     assert metrics["interrupted"]
     assert metrics["frames"] == 12
-    assert {path.name for path in out.iterdir()} == FILES
+    assert {path.name for path in out.iterdir()} == RESULTS
 
 
 def test_what_imports_made_is_out_of_the_garbage_collectors_way_while_frames_are_processed(run: Run) -> None:

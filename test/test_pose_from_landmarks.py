@@ -5,6 +5,8 @@ import pytest
 from letvins_ros.geometry import apply, exp_so3, inverse, transform
 from letvins_ros.pose_from_landmarks import MIN_INLIERS, pose_from_landmarks
 
+from .vectors import unit
+
 LIMIT = 0.005
 
 
@@ -12,7 +14,7 @@ def scene(seed: int, n: int = 60, wrong: int = 0) -> tuple[np.ndarray, np.ndarra
     rng = np.random.default_rng(seed)
     T_odom_cam = transform(exp_so3(rng.normal(0, 0.3, 3)), rng.normal(0, 3, 3))
     p_cam = np.column_stack([rng.uniform(-3, 3, (n, 2)), rng.uniform(4, 30, n)])
-    bearings = p_cam / np.linalg.norm(p_cam, axis=1, keepdims=True)
+    bearings = unit(p_cam)
     bearings[:wrong] = np.roll(bearings[:wrong], 1, axis=0)
     return apply(T_odom_cam, p_cam), bearings, T_odom_cam
 

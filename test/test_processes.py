@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The check of processes must see what it is there for."""
+"""The check of what is left must see what it is there for."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from .left_over import left_after
+from .processes import left_after
 
 
 @pytest.mark.parametrize("work", ["import time; time.sleep(60)", "while True: pass"])

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from letvins_ros.simulation import simulate
+from .command import ROOT
 
-ROOT = Path(__file__).parents[1]
 WITNESS = """
 import os, sys
 
@@ -36,13 +35,6 @@ sys.addaudithook(_note)
 
 
 Watched = Callable[..., tuple[list[str], list[Path]]]
-
-
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("quiet") / "hall"
-    simulate(folder, "hall", 2.0, 0)
-    return folder
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `letvins run` makes of damaged recordings, as its user sees it: a process, its exit code, its files."""
 
-import fcntl
 import json
 import os
 import random
@@ -14,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +20,34 @@ import cv2
 import numpy as np
 import pytest
 
-from letvins_ros.camera import Camera
+from letvins_ros.selftest.recording import flight
+from letvins_ros.simulation.files import new_folder
+from letvins_ros.simulation.write_euroc import write_euroc
 
-from .left_over import left_after
+from .command import RESULTS, environment, letvins_command
+from .conftest import Once
+from .processes import children, left_after, wait
 from .some import some
 
 SECONDS, FRAMES, MIDDLE = 4.0, 81, 40
-ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+ENVIRONMENT = environment(OPENBLAS_NUM_THREADS="1")
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "letvins_ros.cli", "run", *map(str, arguments)]
+    return letvins_command("run", *arguments)
+
+
+def started(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
     """Exit code, stdout, stderr; fails where the command hangs. Loops are left to the runs that are interrupted."""
-    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 200, "env": ENVIRONMENT}
-    done = subprocess.run(command("--no-loop", *arguments), check=False, **options)
+    done = subprocess.run(
+        command("--no-loop", *arguments), check=False, capture_output=True, text=True, timeout=200, env=ENVIRONMENT
+    )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout, done.stderr
 
@@ -73,26 +81,14 @@ def error_of(*arguments: object) -> str:
 
 
 @pytest.fixture(scope="session")
-def hall(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sound recording of small images, made by the first worker that wants it."""
-    from letvins_ros.simulation import Equipment, Simulation
-    from letvins_ros.simulation.files import new_folder
-    from letvins_ros.simulation.rigs import EUROC_RIG
-    from letvins_ros.simulation.write_euroc import write_euroc
+def hall(once: Once) -> Path:
+    """A sound recording of small images."""
 
-    def half(camera: Camera) -> Camera:
-        return Camera(camera.model, 376, 240, tuple(f / 2 for f in camera.intrinsics), camera.distortion)
+    def make(out: Path) -> None:
+        with new_folder(out) as folder:
+            write_euroc(folder / "mav0", flight(SECONDS, 3))
 
-    rig = replace(EUROC_RIG, cameras=tuple(replace(c, camera=half(c.camera)) for c in EUROC_RIG.cameras))
-    shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    with (shared / "hall.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (shared / "hall").exists():
-            with new_folder(shared / "hall") as folder:
-                write_euroc(folder / "mav0", Simulation("hall", SECONDS, 3, Equipment(rig)))
-    return shared / "hall"
+    return once("hall", make)
 
 
 @pytest.fixture
@@ -288,8 +284,7 @@ def interruptible() -> Iterator[None]:
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_keeps_what_is_done(sent: signal.Signals, hall: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    started: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
-    with subprocess.Popen(command(hall, "-o", out), **started) as process:
+    with started(hall, "-o", out) as process:
         first = some(process.stderr).readline()
         process.send_signal(sent)
         said, err = process.communicate(timeout=60)
@@ -305,17 +300,11 @@ def test_a_signal_in_the_middle_keeps_what_is_done(sent: signal.Signals, hall: P
 
 # -- parts that are killed, disks that are full -----------------------------------------------------------------------
 
-RESULTS = {
-    *("trajectory.tum", "trajectory_map.tum", "metrics.json", "timing.csv", "config.yaml"),
-    *("trajectory.png", "error.png", "timing.png", "report.html"),
-}
-
 
 def family(pid: int) -> dict[str, int]:
     """A process and its children, by the name of what they do."""
-    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
     return {"run": pid} | {
-        name: child for child in children for name in ("loop.serving",)
+        name: child for child in children(pid) for name in ("loop.serving",)
         if name.encode() in Path(f"/proc/{child}/cmdline").read_bytes()
     }  # fmt: skip
 
@@ -323,12 +312,8 @@ def family(pid: int) -> dict[str, int]:
 @pytest.mark.parametrize("delay_s", [0.5, 3.0])
 def test_a_killed_loop_closer_costs_only_loops_and_map(delay_s: float, hall: Path, tmp_path: Path) -> None:
     arguments = ("-o", tmp_path / "out", "--set", f"loop.save_map={tmp_path / 'a.map'}")
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": ENVIRONMENT}
-    with subprocess.Popen(command(hall, *arguments, "--realtime"), **pipes) as process:
-        until = time.monotonic() + 60
-        while "loop.serving" not in family(process.pid):
-            assert time.monotonic() < until
-            time.sleep(0.02)
+    with started(hall, *arguments, "--realtime") as process:
+        wait(lambda: "loop.serving" in family(process.pid), 60)
         time.sleep(delay_s)
         os.kill(family(process.pid)["loop.serving"], signal.SIGKILL)
         out, err = process.communicate(timeout=60)
@@ -345,10 +330,7 @@ def test_a_killed_loop_closer_costs_only_loops_and_map(delay_s: float, hall: Pat
 
 def test_a_killed_run_leaves_no_process(hall: Path, tmp_path: Path) -> None:
     with subprocess.Popen(command(hall, "-o", tmp_path / "out"), stderr=subprocess.DEVNULL, env=ENVIRONMENT) as process:
-        until = time.monotonic() + 60
-        while "loop.serving" not in family(process.pid):
-            assert time.monotonic() < until
-            time.sleep(0.02)
+        wait(lambda: "loop.serving" in family(process.pid), 60)
         pids = family(process.pid).values()
         process.kill()
     assert not left_after(3.0, lambda: [pid for pid in pids if Path(f"/proc/{pid}").exists()])

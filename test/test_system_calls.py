@@ -8,18 +8,15 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from letvins_ros.simulation import simulate
-
+from .command import ROOT, letvins_command
 from .domains import own_domain
 from .some import some
 
-ROOT = Path(__file__).parents[1]
 NETWORK, WRITES = "%network", ("open", "creat", "mkdir", "rename", "link", "symlink", "truncate")
 CALLS = [NETWORK, "open", "openat", "creat", "mkdir", "mkdirat", "rename", "renameat", "renameat2", "link", "linkat"]
 ADDRESS = re.compile(r'port=htons\((\d+)\), .*(?:inet_addr\("([^"]+)"|inet_pton\(AF_INET6, "([^"]+)")')
@@ -36,13 +33,6 @@ def can_trace() -> bool:
 needs_trace = pytest.mark.skipif(not can_trace(), reason="strace is not installed, or may not trace")
 
 
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("calls") / "hall"
-    simulate(folder, "hall", 1.5, 0)
-    return folder
-
-
 def traced(tmp_path: Path, *arguments: object) -> list[str]:
     """Run `letvins` with a new home; the lines of strace that a user would not expect of it."""
     home, log = tmp_path / "home", tmp_path / "trace"
@@ -52,7 +42,7 @@ def traced(tmp_path: Path, *arguments: object) -> list[str]:
     env |= {"HOME": str(home), "TMPDIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     env["PYTHONPATH"] = f"{ROOT}:{env.get('PYTHONPATH', '')}"
     command = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "4096", "-e", f"trace={','.join(CALLS)}", "-o", log]
-    command += [sys.executable, "-m", "letvins_ros.cli", *arguments]
+    command += letvins_command(*arguments)
     done = subprocess.run(list(map(str, command)), env=env, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     told = log.read_text(errors="replace").splitlines()

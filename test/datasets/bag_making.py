@@ -111,6 +111,16 @@ def a_tf(*transforms: Transform) -> Make:
     return make
 
 
+def target(folder: Path, kind: str) -> Path:
+    """Where in a folder `write` puts a bag of the kind: ros1, sqlite3 or mcap."""
+    return folder / "r.bag" if kind == "ros1" else folder / "r"
+
+
+def storage_of(bag: Path) -> Path:
+    """The file of a bag that holds its messages."""
+    return bag if bag.is_file() else next(file for file in bag.iterdir() if file.suffix != ".yaml")
+
+
 def write(
     path: Path,
     records: list[Record],
@@ -118,7 +128,7 @@ def write(
     prepare: Callable[[Any], object] = lambda writer: None,
     strange: Sequence[tuple[str, str, str]] = (),
 ) -> Path:
-    """path: the .bag file for ros1, else a folder. strange: topic, type, definition of a topic with junk in it."""
+    """path: as of `target`. strange: topic, type, definition of a topic with junk in it."""
     ros1 = kind == "ros1"
     store = STORES[ros1]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,15 +22,11 @@ from letvins_ros.errors import DataError
 from ..some import some
 from . import bag_making as making
 from . import recording_layouts as layouts
-from .bag_making import IMAGE, IMU, INFO, START_NS, TF, sequence, stereo_imu
+from .bag_making import IMAGE, IMU, INFO, START_NS, TF, sequence, stereo_imu, storage_of, target
 
 KINDS = ["ros1", "sqlite3", "mcap"]
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 FRAMES = 12  # of making.stereo_imu
-
-
-def target(folder: Path, kind: str) -> Path:
-    return folder / "r.bag" if kind == "ros1" else folder / "r"
 
 
 def check_whole(dataset: Dataset, frames: int = FRAMES) -> None:
@@ -82,10 +78,6 @@ def test_compressed_ros1_bags_are_read(tmp_path: Path, how: str) -> None:
     check_whole(open_dataset(making.write(tmp_path / "r.bag", stereo_imu(), "ros1", compressed)))
 
 
-def storage_of(folder: Path) -> Path:
-    return next(file for file in folder.iterdir() if file.suffix != ".yaml")
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_split_recording_is_one(tmp_path: Path, kind: str) -> None:
     records, folder = stereo_imu(seconds=2.4), tmp_path / "split"
@@ -94,7 +86,7 @@ def test_a_split_recording_is_one(tmp_path: Path, kind: str) -> None:
     for i in range(2):
         part = [record for record in records if (record[0] >= half) == bool(i)]
         path = making.write(target(tmp_path / str(i), kind), part, kind)
-        file = path if path.is_file() else storage_of(path)
+        file = storage_of(path)
         shutil.move(file, folder / f"drive_{i}{file.suffix}")
     dataset = open_dataset(folder)
     assert len(list(dataset.frames())) == 24
@@ -111,7 +103,7 @@ def test_two_recordings_in_a_folder_are_an_error_that_names_both(
     for i, name in enumerate(names):
         later = [(r[0] + i * 60 * 10**9, *r[1:5], r[5] + i * 60 * 10**9) for r in stereo_imu()]
         path = making.write(target(tmp_path / str(i), kind), later, kind)
-        file = path if path.is_file() else storage_of(path)
+        file = storage_of(path)
         shutil.move(file, folder / f"{name}{file.suffix}")
     with pytest.raises(DataError, match=rf"two: holds several recordings; name one of {names[0]}\.\w+, {names[1]}\."):
         open_dataset(folder)
@@ -186,7 +178,7 @@ def test_a_file_that_cannot_be_read_is_told_in_one_sentence(
 @pytest.mark.parametrize("kind", ["ros1", "sqlite3"])
 def test_a_bag_that_is_cut_short_is_told_in_words_of_the_trade(tmp_path: Path, kind: str) -> None:
     path = making.write(target(tmp_path, kind), stereo_imu(seconds=6), kind)
-    file = path if path.is_file() else storage_of(path)
+    file = storage_of(path)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(DataError, match=r"cut short|reindex"):
         list(open_dataset(file).frames())

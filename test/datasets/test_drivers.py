@@ -115,7 +115,7 @@ DRIVERS = {  # records, topics of the vendor's own types, what is chosen
 def test_the_bag_of_a_driver_is_read_with_no_option(tmp_path: Path, driver: str, kind: str) -> None:
     records, own, chosen = DRIVERS[driver]
     strange = [(topic, msgtype, JUNK) for topic, msgtype in own]
-    path = making.write(tmp_path / ("r.bag" if kind == "ros1" else "r"), records, kind, strange=strange)
+    path = making.write(making.target(tmp_path, kind), records, kind, strange=strange)
     dataset = open_dataset(path)
     assert f"topics: --topic {chosen}" in dataset.report.notes
     frames = list(dataset.frames())

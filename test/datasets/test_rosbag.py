@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from letvins_ros.errors import DataError
 from letvins_ros.types import GnssFixes, ImageFrame
 
 from ..some import some
+from . import bag_making as making
 from . import recording_layouts as layouts
 
 STORE = get_typestore(Stores.ROS2_HUMBLE)
@@ -31,7 +32,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return open_dataset(layouts.euroc(tmp_path_factory.mktemp("euroc")).path)
 
 
-def write_compressed(path: Path, records: list[Any]) -> Path:
+def write_compressed(path: Path, records: Sequence[tuple[int, int, int, np.ndarray | None]]) -> Path:
     """records: record time in ns, camera, header stamp in ns, png pixels."""
     with Writer(path, version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
         topics = [writer.add_connection(name, COMPRESSED.__msgtype__, typestore=STORE) for name in NAMES]
@@ -134,9 +135,9 @@ def test_a_bag_is_not_overwritten_and_an_unfinished_one_not_left(tmp_path: Path,
 
 @pytest.mark.parametrize("kind", ["ros1", "sqlite3", "mcap"])
 def test_a_damaged_bag_is_one_line_that_names_it(tmp_path: Path, source: Dataset, kind: Kind) -> None:
-    path = tmp_path / ("r.bag" if kind == "ros1" else "r")
+    path = making.target(tmp_path, kind)
     write_bag(source, path, kind)
-    storage = path if path.is_file() else next(file for file in path.iterdir() if file.suffix != ".yaml")
+    storage = making.storage_of(path)
     storage.write_bytes(storage.read_bytes()[: storage.stat().st_size // 2])
     with pytest.raises(DataError, match="r") as error:
         list(open_dataset(path).frames())

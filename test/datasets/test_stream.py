@@ -2,7 +2,6 @@
 import threading
 import time
 from collections.abc import Generator, Iterable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -69,7 +68,7 @@ def test_an_error_comes_after_the_items_before_it() -> None:
         yield 2
         raise DataError("broken")
 
-    seen: list[Any] = []
+    seen: list[int] = []
     with pytest.raises(DataError, match="broken"):
         seen.extend(iter_into(seen, read_ahead(items())))
     assert seen == [1, 2]

@@ -11,6 +11,8 @@ from letvins_ros import geometry
 from letvins_ros.calibration import MountedCamera, Rig
 from letvins_ros.config import Config, EstimatorConfig
 from letvins_ros.estimation import VioEstimator
+from letvins_ros.estimation.state import State
+from letvins_ros.evaluation.metrics import absolute_error, rms
 from letvins_ros.evaluation.trajectory import from_poses
 from letvins_ros.simulation import SCENARIOS
 from letvins_ros.simulation.imu import START_NS, exact_imu, seconds, simulate_imu, stamps
@@ -18,6 +20,8 @@ from letvins_ros.simulation.motion import make_trajectory
 from letvins_ros.simulation.rigs import EUROC_IMU, EUROC_RIG
 from letvins_ros.simulation.trajectory import SplineTrajectory
 from letvins_ros.types import FrameTracks, ImuSamples, Trajectory, VioState, VioStatus
+
+from ..some import some
 
 ROOM = np.array([12.0, 9.0, 4.0])
 FRAME_HZ = 10.0
@@ -45,6 +49,12 @@ class Recording:
     def truth(self, stamps_ns: np.ndarray) -> Trajectory:
         """T_world_body at these times."""
         return from_poses(list(stamps_ns), self.trajectory.T_world_body(seconds(np.asarray(stamps_ns))))
+
+    def state(self, stamp_ns: int) -> State:
+        """The true one, without biases."""
+        t = seconds(np.array([stamp_ns]))
+        T = self.trajectory.T_world_body(t)[0]
+        return State(T[:3, :3], T[:3, 3], self.trajectory.velocity(t)[0])
 
 
 def record(
@@ -148,6 +158,12 @@ def posed(states: list[VioState]) -> list[VioState]:
 
 def estimate(states: list[VioState]) -> Trajectory:
     return from_poses([s.stamp_ns for s in states], np.stack([s.T_odom_body for s in states]))
+
+
+def ate(recording: Recording, states: list[VioState]) -> float:
+    """Position error (m) after alignment, over all states with a pose."""
+    found = estimate(posed(states))
+    return some(rms(np.linalg.norm(absolute_error(recording.truth(found.stamps_ns), found).position, axis=1)))
 
 
 def without_tracks(recording: Recording, start_s: float, end_s: float) -> Recording:

@@ -8,24 +8,17 @@ import pytest
 
 from letvins_ros.calibration import Rig
 from letvins_ros.estimation import VioEstimator
-from letvins_ros.evaluation.metrics import absolute_error, rms
 from letvins_ros.simulation.imu import START_NS
 from letvins_ros.simulation.rigs import FOUR_CAMERA_RIG as FOUR
 from letvins_ros.types import VioState, VioStatus
 
-from ..some import some
-from .synthetic import Quality, Recording, add_imu, config_of, estimate, posed, record, run, with_cameras_dark
+from .synthetic import Quality, Recording, add_imu, ate, config_of, posed, record, run, with_cameras_dark
 
 SECOND = 1_000_000_000
 
 
 def rig_of(*cameras: int) -> Rig:
     return Rig(tuple(FOUR.cameras[i] for i in cameras), FOUR.imu)
-
-
-def ate(recording: Recording, states: list[VioState]) -> float:
-    found = estimate(posed(states))
-    return some(rms(np.linalg.norm(absolute_error(recording.truth(found.stamps_ns), found).position, axis=1)))
 
 
 def seconds_to_start(states: list[VioState]) -> float:

@@ -31,7 +31,7 @@ from letvins_ros.types import VioState, VioStatus
 
 from ..some import some
 from .simulated_sensors import exact_velocity, simulate_position, simulate_velocity
-from .synthetic import Quality, Recording, add_imu, config_of, follow, posed, record, wall_points
+from .synthetic import Quality, Recording, add_imu, config_of, follow, posed, record, run, wall_points
 
 SECOND = 1_000_000_000
 T_BODY_WHEEL = transform(R_HEADING_BODY.T @ exp_so3(np.array([0, 0, 0.2])), np.array([-0.3, 0.1, -0.5]))
@@ -44,19 +44,13 @@ def hall() -> Recording:
     return record("hall", 5.0, 3, Quality(exact_imu=True))
 
 
-def true_state(recording: Recording, stamp_ns: int) -> State:
-    t = seconds(np.array([stamp_ns]))
-    T = recording.trajectory.T_world_body(t)[0]
-    return State(T[:3, :3], T[:3, 3], recording.trajectory.velocity(t)[0])
-
-
 def two_frames(recording: Recording, gap: int) -> list[Frame]:
     """Two frames at their true states, with the readings of the IMU between them."""
     imu, frames = ImuBuffer(), []
     imu.append(recording.imu)
     for i in (25, 25 + gap):
         tracks = recording.tracks[i]
-        frames.append(frame_of(i, tracks, EUROC_RIG.cameras, true_state(recording, tracks.stamp_ns)))
+        frames.append(frame_of(i, tracks, EUROC_RIG.cameras, recording.state(tracks.stamp_ns)))
     frames[1].steps = imu.steps(frames[0].imu_ns, frames[1].imu_ns)
     return frames
 
@@ -332,18 +326,10 @@ def run_with_wheel(recording: Recording, seed: int, slip: float = 0.0) -> list[V
     return posed(states)
 
 
-def without_wheel(recording: Recording) -> list[VioState]:
-    estimator, states = VioEstimator(config_of("mono_imu"), recording.rig), []
-    for i, tracks in enumerate(recording.tracks):
-        add_imu(estimator, recording, i)
-        states.append(estimator.process(tracks).state)
-    return posed(states)
-
-
 @pytest.mark.parametrize("seed", [3, 7])
 def test_a_wheel_keeps_the_scale_of_one_camera_at_constant_velocity(seed: int) -> None:
     recording = corridor(seed)
-    alone = scale_error(recording, without_wheel(recording))
+    alone = scale_error(recording, posed(run(recording, config_of("mono_imu"))))
     joined = scale_error(recording, run_with_wheel(recording, seed))
     assert joined < alone / 2
     assert joined < 0.003

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from letvins_ros.estimation.calibration_variables import TIME_OFFSET, Mount, TimeOffset
 from letvins_ros.estimation.costs.linear import Cost, LinearCost, Quadratic
 from letvins_ros.estimation.solver import marginalised, minimise, solve_dense
-from letvins_ros.estimation.variables import Key, Layout, Values
+from letvins_ros.estimation.variables import AnyKey, Key, Layout, Values
 
 MOUNT = Key(Mount, 0)
 START = Values({TIME_OFFSET: TimeOffset(2.0), MOUNT: Mount(np.eye(4))})
@@ -26,7 +26,7 @@ class Cubic(Cost):
         return LinearCost(self.keys, where, normal, values=values)
 
 
-def quadratic(rng: np.random.Generator, keys: list[Key[Any]], points: Values) -> LinearCost:
+def quadratic(rng: np.random.Generator, keys: Sequence[AnyKey], points: Values) -> LinearCost:
     size = sum(key.kind.size for key in keys)
     A = rng.normal(size=(size, size + 2))
     return LinearCost(keys, points.only(keys), Quadratic(A @ A.T, rng.normal(size=size), 1.0))

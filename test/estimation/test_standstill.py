@@ -18,11 +18,12 @@ from letvins_ros.estimation.state import State
 from letvins_ros.geometry import exp_so3
 from letvins_ros.imu import GRAVITY, ImuSteps
 
+from ..vectors import unit
+
 N = 40
 HZ = 20
 RNG = np.random.default_rng(0)
-BEARINGS = RNG.normal(size=(N, 3)) * 0.3 + [0, 0, 1]
-BEARINGS /= np.linalg.norm(BEARINGS, axis=1, keepdims=True)
+BEARINGS = unit(RNG.normal(size=(N, 3)) * 0.3 + [0, 0, 1])
 UNIT = np.tile([1.0, -1.0], 5)  # standard deviation 1
 
 
@@ -74,16 +75,14 @@ def test_a_creep_shows_against_the_first_frame_of_the_rest_and_is_no_rest_again(
     """3 mm/s, 4 m from the walls: too slow for one look back, and it adds up."""
 
     def creeping(i: int) -> np.ndarray:
-        points = 4 * BEARINGS - np.array([0.003 * max(i - 30, 0) / HZ, 0, 0])
-        return points / np.linalg.norm(points, axis=1, keepdims=True)
+        return unit(4 * BEARINGS - np.array([0.003 * max(i - 30, 0) / HZ, 0, 0]))
 
     said = verdicts(creeping, count=90)
     assert all(said[6:40])
     assert not all(said[40:])
 
     def faster(i: int) -> np.ndarray:
-        points = 4 * BEARINGS - np.array([0.03 * max(i - 30, 0) / HZ, 0, 0])
-        return points / np.linalg.norm(points, axis=1, keepdims=True)
+        return unit(4 * BEARINGS - np.array([0.03 * max(i - 30, 0) / HZ, 0, 0]))
 
     assert not any(verdicts(faster, count=90)[37:])
 
@@ -104,8 +103,7 @@ def test_hovering_with_a_quiet_imu_is_not_rest() -> None:
     """At 2 cm/s, 4 m from the walls: no reading of the IMU differs from rest."""
 
     def drifting(i: int) -> np.ndarray:
-        points = 4 * BEARINGS - np.array([0.02 * i / HZ, 0, 0])
-        return points / np.linalg.norm(points, axis=1, keepdims=True)
+        return unit(4 * BEARINGS - np.array([0.02 * i / HZ, 0, 0]))
 
     assert not any(verdicts(drifting, count=30))
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,10 +25,11 @@ from letvins_ros.estimation.costs.vision_kernels import BEHIND_PX
 from letvins_ros.estimation.frame import Frame
 from letvins_ros.estimation.landmarks import CameraMounts, Observations, Poses, sightings, step_landmarks, triangulate
 from letvins_ros.estimation.state import State
-from letvins_ros.estimation.variables import Key, Values
+from letvins_ros.estimation.variables import AnyKey, Key, Values
 from letvins_ros.geometry import exp_so3, transform
 
 from ..some import some
+from ..vectors import unit
 
 FOCAL = 400.0
 GAUSS = RobustPixels(0.5, 1e9, factor=1e9)  # no error is beyond this scale
@@ -59,13 +59,12 @@ def directions(
     """Unit directions (K, 3) of points (K, 3) in the cameras that see them."""
     p_body = (np.swapaxes(poses.R[frame], 1, 2) @ (points - poses.p[frame])[..., None])[..., 0]
     p_cam = (mounts.R_cam_body[camera] @ (p_body - mounts.p_body_cam[camera])[..., None])[..., 0]
-    return p_cam / np.linalg.norm(p_cam, axis=1, keepdims=True)
+    return unit(p_cam)
 
 
 def resolution(bearing: np.ndarray) -> np.ndarray:
     """M (K, 2, 3): pixels per unit of direction, nothing along the direction itself."""
-    across = np.cross(bearing, [0.0, 1.0, 0.0])
-    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    across = unit(np.cross(bearing, [0.0, 1.0, 0.0]))
     return FOCAL * np.stack([across, np.cross(bearing, across)], 1)
 
 
@@ -76,8 +75,7 @@ def observe(
     every = product(range(len(poses.R)), range(2), range(len(points)))
     frame, camera, landmark = np.array(list(every)).T
     bearing = directions(poses, mounts, points[landmark], frame, camera)
-    bearing += rng.normal(0, noise_px / FOCAL, bearing.shape)
-    bearing /= np.linalg.norm(bearing, axis=1, keepdims=True)
+    bearing = unit(bearing + rng.normal(0, noise_px / FOCAL, bearing.shape))
     return Observations(frame, camera, landmark, bearing, resolution(bearing))
 
 
@@ -124,7 +122,7 @@ class ImageCost:
     """The vision cost of some sightings, asked with plain poses and landmarks."""
 
     def __init__(
-        self, seen: Observations, mounts: CameraMounts, noise: RobustPixels, refined: tuple[Key[Any], ...] = ()
+        self, seen: Observations, mounts: CameraMounts, noise: RobustPixels, refined: tuple[AnyKey, ...] = ()
     ) -> None:
         self.seen, self.noise, self.refined = seen, noise, refined
         T_body_cams = transform(np.swapaxes(mounts.R_cam_body, 1, 2), mounts.p_body_cam)
@@ -271,8 +269,7 @@ def test_behind_is_what_lies_more_than_a_right_angle_from_where_it_was_seen() ->
     rng = np.random.default_rng(18)
     mounts, poses, points = random_mounts(rng), random_poses(rng, 2), rng.normal(0, 5, (50, 3))
     seen = observe(rng, poses, mounts, points)
-    towards = rng.normal(0, 1, seen.bearing.shape)
-    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    towards = unit(rng.normal(0, 1, seen.bearing.shape))
     elsewhere = Observations(seen.frame, seen.camera, seen.landmark, towards, resolution(towards))
     errors = ImageCost(elsewhere, mounts, GAUSS).at(poses, poses, points).errors
     np.testing.assert_array_equal(errors == BEHIND_PX, np.sum(seen.bearing * towards, axis=1) <= 0)
@@ -322,7 +319,7 @@ def test_with_rates_the_equations_tell_of_mounts_and_time_offset_too() -> None:
 
 
 @pytest.mark.parametrize("refined", [(TIME_OFFSET,), (Key(Mount, 1),), (Key(Mount, 1), TIME_OFFSET)])
-def test_what_is_refined_alone_has_the_equations_that_it_has_beside_the_others(refined: tuple[Key[Any], ...]) -> None:
+def test_what_is_refined_alone_has_the_equations_that_it_has_beside_the_others(refined: tuple[AnyKey, ...]) -> None:
     seen, mounts, poses, points = problem(16, 3, 20)
     rates = np.random.default_rng(17).normal(0, 1, (3, 6))
     every = (Key(Mount, 0), Key(Mount, 1), TIME_OFFSET)
@@ -419,8 +416,7 @@ def test_parallel_rays_say_nothing_and_crossing_ones_behind_are_not_ahead() -> N
     poses = Poses(np.eye(3)[None], np.zeros((1, 3)))
     pair = np.arange(2)
     for far, information in ((1e5, 1e-11), (10.0, 1e-3)):
-        bearing = np.array([[0, 0, far], [-0.1, 0, far]])
-        bearing /= np.linalg.norm(bearing, axis=1, keepdims=True)
+        bearing = unit(np.array([[0, 0, far], [-0.1, 0, far]]))
         seen = Observations(0 * pair, pair, 0 * pair, bearing, resolution(bearing))
         assert 0 <= triangulate(poses, seen, 1, mounts).information[0] < information
     apart = np.array([[-0.1, 0, 1.0], [0.1, 0, 1.0]])  # these meet behind the cameras

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Self
 
 import gtsam
 import numpy as np
@@ -10,7 +11,7 @@ from numba import typeof
 
 from letvins_ros.calibration import ImuNoise
 from letvins_ros.estimation.costs import vision
-from letvins_ros.estimation.costs.linear import LinearCost, Quadratic
+from letvins_ros.estimation.costs.linear import Cost, LinearCost, Quadratic
 from letvins_ros.estimation.costs.vision import RobustPixels
 from letvins_ros.estimation.frame import frame_of
 from letvins_ros.estimation.initialiser import first_prior
@@ -19,9 +20,9 @@ from letvins_ros.estimation.state import State, V, X
 from letvins_ros.estimation.variables import Key, Values
 from letvins_ros.estimation.window import TYPICAL_DEPTH_M, Solution, Window
 from letvins_ros.imu import ImuBuffer
-from letvins_ros.simulation.imu import seconds
 from letvins_ros.simulation.rigs import EUROC_RIG
 
+from ..vectors import unit
 from .synthetic import Quality, Recording, record
 
 NOISE = ImuNoise(1.7e-3, 2e-2, 2e-4, 3e-2)
@@ -30,7 +31,7 @@ NOISE = ImuNoise(1.7e-3, 2e-2, 2e-4, 3e-2)
 class Held(RobustPixels):
     """Whatever errors show."""
 
-    def fitted(self, errors: np.ndarray) -> Any:
+    def fitted(self, errors: np.ndarray) -> Self:
         return self
 
 
@@ -43,19 +44,13 @@ def recording() -> Recording:
     return record("hall", 4.0, 2, Quality(pixel_std=0.3, features=40, exact_imu=True))
 
 
-def true_state(recording: Recording, stamp_ns: int) -> State:
-    t = seconds(np.array([stamp_ns]))
-    T = recording.trajectory.T_world_body(t)[0]
-    return State(T[:3, :3], T[:3, 3], recording.trajectory.velocity(t)[0])
-
-
 def window_of(recording: Recording, count: int, off: float = 0.3, first: int = 25) -> Window:
     """A window of keyframes 0.2 s apart at states that are `off` standard deviations of a good start off the truth."""
     rng, imu = np.random.default_rng(0), ImuBuffer()
     imu.append(recording.imu)
     window = Window(EUROC_RIG.cameras, (), GAUSS)
     for i, tracks in enumerate(recording.tracks[first : first + 2 * count : 2]):
-        state = true_state(recording, tracks.stamp_ns)
+        state = recording.state(tracks.stamp_ns)
         state = state.stepped(off * rng.normal(0, SIGMAS)) if i else state
         frame = frame_of(10 + i, tracks, EUROC_RIG.cameras, state)
         if window.frames:
@@ -145,7 +140,7 @@ def test_solving_brings_disturbed_states_back_to_the_truth(recording: Recording,
     window = window_of(recording, count, off=1.0)
     solution = solved(window)
     for frame in window.frames:
-        error = true_state(recording, frame.stamp_ns).step_to(frame.state)
+        error = recording.state(frame.stamp_ns).step_to(frame.state)
         assert np.abs(error[:3]).max() < 3e-3
         assert np.abs(error[3:6]).max() < 0.02
         assert np.abs(error[6:9]).max() < 0.1
@@ -167,7 +162,7 @@ def test_a_window_without_any_feature_rests_on_the_imu(recording: Recording) -> 
     for frame in window.frames:
         frame.forget(frame.ids)
     solution = window.solve(5)
-    end = true_state(recording, window.frames[-1].stamp_ns).step_to(window.frames[-1].state)
+    end = recording.state(window.frames[-1].stamp_ns).step_to(window.frames[-1].state)
     assert np.abs(end[:9]).max() < 0.01
     assert len(solution.errors) == 0
     assert np.linalg.eigvalsh(window.covariance(solution.information)).min() > 0
@@ -188,11 +183,11 @@ def test_the_kernels_are_compiled_for_the_types_that_a_window_has(
     recording: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or the first frame would wait seconds for another compilation."""
-    types: list[Any] = []
+    types: list[list[object]] = []
     for name in ("accumulate", "solve_points"):
         kernel = getattr(vision, name)
 
-        def spy(*arguments: Any, kernel: Any = kernel) -> Any:
+        def spy(*arguments: object, kernel: Callable[..., object] = kernel) -> object:
             types[-1].append([typeof(argument) for argument in arguments])  # type: ignore[no-untyped-call]
             return kernel(*arguments)
 
@@ -325,7 +320,7 @@ def test_dropping_the_newest_undoes_appending_it(recording: Recording) -> None:
 def test_a_cost_of_ones_own_counts_is_marginalised_and_leaves_with_its_frame(recording: Recording) -> None:
     """A cost that GTSAM knows nothing of pulls at the window as the same thing does as a factor."""
 
-    def pulled(extra: Any) -> list[State]:
+    def pulled(extra: Cost | gtsam.NonlinearFactor) -> list[State]:
         window = window_of(recording, 4)
         window.extra = [extra]
         solved(window, 6)
@@ -355,7 +350,7 @@ def placed_from_far(recording: Recording, window: Window) -> np.ndarray:
     newest = window.frames[-1]
     newest.state = newest.state.stepped(np.r_[0.1, 0.1, 0.1, 3.0, 0.5, 0.0, np.zeros(9)])
     window.place_newest(3.0)
-    return true_state(recording, newest.stamp_ns).step_to(newest.state)
+    return recording.state(newest.stamp_ns).step_to(newest.state)
 
 
 def test_a_frame_far_off_is_placed_by_its_landmarks(recording: Recording) -> None:
@@ -372,7 +367,7 @@ def test_a_frame_is_placed_by_its_left_camera_though_a_third_of_its_matches_are_
     newest.seen[0, rng.random(len(newest.ids)) < 0.1] = False
     wrong = np.flatnonzero(newest.seen[0] & np.isin(newest.ids, window.ids))[::3]
     bearings = newest.bearings[0, wrong] + rng.uniform(-0.5, 0.5, (len(wrong), 3))
-    newest.bearings[0, wrong] = bearings / np.linalg.norm(bearings, axis=1, keepdims=True)
+    newest.bearings[0, wrong] = unit(bearings)
     error = placed_from_far(recording, window)
     assert np.abs(error[:3]).max() < 0.01
     assert np.abs(error[3:6]).max() < 0.03

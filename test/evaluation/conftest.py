@@ -12,6 +12,7 @@ from letvins_ros.evaluation.results import write_results
 from letvins_ros.evaluation.trajectory import from_poses
 from letvins_ros.types import Trajectory, VioStatus
 
+Written = tuple[Path, dict[str, Any]]  # the folder of a run, and its metrics
 START_NS = 1_403_636_580_838_555_648
 
 
@@ -87,9 +88,7 @@ def record(truth: Trajectory) -> RunRecord:
 
 
 @pytest.fixture(scope="session")
-def written(
-    tmp_path_factory: pytest.TempPathFactory, record: RunRecord, truth: Trajectory
-) -> tuple[Path, dict[str, Any]]:
+def written(tmp_path_factory: pytest.TempPathFactory, record: RunRecord, truth: Trajectory) -> Written:
     """The folder with the record's files, and its metrics."""
     out = tmp_path_factory.mktemp("results") / "new" / "run"
     return out, write_results(out, record, truth, "tracker: lk  # <b>&\n")

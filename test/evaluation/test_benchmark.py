@@ -3,7 +3,6 @@ import io
 import json
 import subprocess
 import sys
-import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,8 @@ from rich.console import Console
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.evaluation import benchmark
 from letvins_ros.evaluation.benchmark import benchmark_table, run_benchmark
+
+from ..processes import children, runs, wait
 
 # Stands for the command line: `run` takes its error from the source and from `--set ate=`, `simulate` from the seed.
 FAKE = """
@@ -195,13 +196,7 @@ from letvins_ros.evaluation.benchmark import LETVINS, _call
 _call([*LETVINS, "simulate", {str(tmp_path / "hall")!r}, "--duration", "6"], 100, Path({str(log)!r}))
 """
     with subprocess.Popen([sys.executable, "-c", code]) as parent:
-        until = time.monotonic() + 60
-        while not (log.exists() and log.read_text()):  # it tells of its progress
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        child = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()[0]
+        wait(lambda: log.exists() and log.read_text(), 60)  # it tells of its progress
+        child = children(parent.pid)[0]
         parent.kill()
-    until = time.monotonic() + 3
-    while (stat := Path(f"/proc/{child}/stat")).exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    wait(lambda: not runs(child), 3)

@@ -37,7 +37,7 @@ NAMES = "abcdef"
 
 def processes_of(node: Any) -> set[int]:
     """The raylet of a node and all processes below it."""
-    below: dict[Any, Any] = {}
+    below: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             below.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
@@ -111,7 +111,7 @@ def test_a_cluster_that_loses_a_worker_gives_the_results_of_one_machine(
 
     thread = threading.Thread(target=lose_a_worker, daemon=True)
     thread.start()
-    said: list[Any] = []
+    said: list[object] = []
     regressed = run_benchmark(suite, tmp_path / "out", False, cluster.address, said.append)
     thread.join()
     assert len(killed) == 1

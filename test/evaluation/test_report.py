@@ -3,15 +3,16 @@ import base64
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from letvins_ros.evaluation.run_metrics import summary
 
+from .conftest import Written
+
 
 @pytest.fixture(scope="module")
-def report(written: tuple[Path, dict[str, Any]]) -> tuple[str, Path]:
+def report(written: Written) -> tuple[str, Path]:
     return (written[0] / "report.html").read_text(), written[0]
 
 

@@ -20,15 +20,14 @@ from letvins_ros.evaluation.trajectory import read_tum, write_tum
 from letvins_ros.processes import peak_rss_mb
 from letvins_ros.types import Trajectory, VioState, VioStatus
 
+from ..command import RESULTS
+from .conftest import Written
+
 KEYS = (  # what other programs read
     "frames frames_dropped duration_s path_length_m coverage initialised_after_s resets loops ate_rmse_m ate_map_rmse_m"
     " rpe_trans_rmse_m rpe_rot_rmse_deg nees_position_mean nees_position_turned_mean nees_rotation_mean"
     " nees_velocity_mean realtime_factor tracker_ms estimator_ms loop_ms total_ms peak_rss_mb"
 ).split()
-FILES = {
-    *("trajectory.tum", "trajectory_map.tum", "metrics.json", "timing.csv", "config.yaml"),
-    *("trajectory.png", "error.png", "timing.png", "report.html"),
-}
 
 
 def _metrics(record: RunRecord, truth: Trajectory | None = None) -> dict[str, Any]:
@@ -81,9 +80,9 @@ def test_resets_are_counted_with_time_and_reason(frame_at: Callable[..., FrameRe
     assert metrics["reset_reasons"] == ["1.00 s: speed of 60 m/s"]
 
 
-def test_every_file_is_written_and_the_rows_agree(written: tuple[Path, dict[str, Any]], record: RunRecord) -> None:
+def test_every_file_is_written_and_the_rows_agree(written: Written, record: RunRecord) -> None:
     out, metrics = written
-    assert {path.name for path in out.iterdir()} == FILES
+    assert {path.name for path in out.iterdir()} == RESULTS
     assert json.loads((out / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     odom, in_map = read_tum(out / "trajectory.tum"), read_tum(out / "trajectory_map.tum")
     assert len(odom) == 89
@@ -97,7 +96,7 @@ def test_every_file_is_written_and_the_rows_agree(written: tuple[Path, dict[str,
 
 
 def test_evaluating_the_written_trajectory_gives_the_runs_own_figures(
-    tmp_path: Path, written: tuple[Path, dict[str, Any]], truth: Trajectory
+    tmp_path: Path, written: Written, truth: Trajectory
 ) -> None:
     out, metrics = written
     write_tum(tmp_path / "truth.tum", truth)
@@ -124,7 +123,7 @@ def test_a_run_that_never_initialised_says_so(
 
 def test_a_run_without_any_frame_is_written_whole(tmp_path: Path, truth: Trajectory) -> None:
     write_results(tmp_path, RunRecord(frames_total=9), truth, "")
-    assert {path.name for path in tmp_path.iterdir()} == FILES
+    assert {path.name for path in tmp_path.iterdir()} == RESULTS
     assert (tmp_path / "trajectory.tum").read_bytes() == b""
 
 
@@ -171,18 +170,18 @@ def test_an_hour_of_frames_takes_little_memory() -> None:
 
 
 def test_results_of_another_run_are_replaced_together(
-    written: tuple[Path, dict[str, Any]], record: RunRecord, truth: Trajectory, tmp_path: Path
+    written: Written, record: RunRecord, truth: Trajectory, tmp_path: Path
 ) -> None:
     shutil.copytree(written[0], tmp_path, dirs_exist_ok=True)
     for name in ("map.png", "own.txt"):  # the other run had loops; a user's file
         (tmp_path / name).write_text("old")
     write_results(tmp_path, record, truth, "tracker: letnet2\n")
-    assert {path.name for path in tmp_path.iterdir()} == FILES | {"own.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == RESULTS | {"own.txt"}
     assert (tmp_path / "config.yaml").read_text() == "tracker: letnet2\n"
 
 
 def test_where_not_all_can_be_written_the_results_before_stay_and_the_new_ones_are_beside(
-    written: tuple[Path, dict[str, Any]],
+    written: Written,
     record: RunRecord,
     truth: Trajectory,
     tmp_path: Path,
@@ -199,5 +198,5 @@ def test_where_not_all_can_be_written_the_results_before_stay_and_the_new_ones_a
         write_results(out, record, truth, "")
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert {path.name for path in (tmp_path / "out-2").iterdir()} == {
-        name for name in FILES if not name.endswith((".png", ".html"))
+        name for name in RESULTS if not name.endswith((".png", ".html"))
     }

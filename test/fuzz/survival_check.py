@@ -19,6 +19,9 @@ from typing import NamedTuple
 
 from letvins_ros.errors import LetvinsError
 
+from ..processes import cpu_s, resident_mb
+from ..some import some
+
 FILES = int(os.environ.get("FUZZ", "60"))
 LIMIT_S, LIMIT_MB = 10.0, 1000.0
 PATIENCE = 6  # on a busy machine the same work takes longer
@@ -62,7 +65,7 @@ def _batch(damage: Damage, read: Reader, folder: Path, seeds: range, limit_s: fl
     try:
         assert ours.poll(START_S) and ours.recv() == "ready"
         while len(outcomes) < len(seeds):
-            if not _answers(ours, child.pid, limit_s):
+            if not _answers(ours, some(child.pid), limit_s):
                 return [*outcomes, Outcome(seeds[len(outcomes)], "hang")]
             outcomes.append(ours.recv())
     except EOFError:
@@ -74,18 +77,13 @@ def _batch(damage: Damage, read: Reader, folder: Path, seeds: range, limit_s: fl
     return outcomes
 
 
-def _answers(pipe: Connection, pid: int | None, limit_s: float) -> bool:
+def _answers(pipe: Connection, pid: int, limit_s: float) -> bool:
     """Whether an answer comes in so many seconds of the process; it may wait for the processor some times as long."""
-    cpu_s, wall_s = _cpu_s(pid), time.monotonic()
+    had_s, wall_s = cpu_s(pid), time.monotonic()
     while not pipe.poll(0.1):
-        if _cpu_s(pid) - cpu_s > limit_s or time.monotonic() - wall_s > PATIENCE * limit_s:
+        if cpu_s(pid) - had_s > limit_s or time.monotonic() - wall_s > PATIENCE * limit_s:
             return False
     return True
-
-
-def _cpu_s(pid: int | None) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _child(damage: Damage, read: Reader, folder: Path, seeds: range, out: Connection) -> None:
@@ -97,9 +95,9 @@ def _child(damage: Damage, read: Reader, folder: Path, seeds: range, out: Connec
         place.mkdir(parents=True)
         path = damage(place, Random(seed))
         Path("/proc/self/clear_refs").write_text("5")  # the peak is from now on
-        before_mb = _resident_mb("VmRSS")
+        before_mb = resident_mb(os.getpid())
         kind, told = _try(read, path)
-        taken_mb = _resident_mb("VmHWM") - before_mb
+        taken_mb = resident_mb(os.getpid(), "VmHWM") - before_mb
         out.send(Outcome(seed, "memory", f"{taken_mb:.0f} MB") if taken_mb > LIMIT_MB else Outcome(seed, kind, told))
 
 
@@ -113,9 +111,3 @@ def _try(read: Reader, path: Path) -> tuple[str, str]:
     except BaseException:
         return "uncaught", traceback.format_exc(limit=-4)
     return "read", ""
-
-
-def _resident_mb(what: str) -> float:
-    """Memory of this process: VmRSS now, VmHWM at its peak."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(what))
-    return int(line.split()[1]) / 1024

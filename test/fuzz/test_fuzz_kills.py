@@ -9,7 +9,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Collection
 from importlib.util import find_spec
@@ -19,19 +18,14 @@ import cv2
 import pytest
 
 from letvins_ros.loop.map_file import load_map
-from letvins_ros.simulation import simulate
 
+from ..command import RESULTS, environment, letvins_command
 from ..domains import own_domain
-from ..left_over import left_after
+from ..processes import left_after
 from .survival_check import FILES
 
 MANY = FILES >= 1000
 MOMENTS = [(i + 0.5) / 10 for i in range(10)] if MANY else [0.5]  # share of the whole time
-ROOT = Path(__file__).parents[2]
-RESULTS = {
-    *("trajectory.tum", "trajectory_map.tum", "metrics.json", "timing.csv", "config.yaml"),
-    *("trajectory.png", "error.png", "timing.png", "report.html"),
-}
 NODES = ("feature_tracker", "vio", "loop_closure", "dataset_player", "record")
 NOT_WHOLE = "ended with SIGKILL when all were stopped|no map was saved to|did not end and was killed"
 LONGEST_S = 60.0
@@ -46,12 +40,10 @@ class Started:
     def __init__(self, folder: Path, *arguments: object, **env: str) -> None:
         self._word = f"KILLED_TEST={os.getpid()}-{time.monotonic_ns()}"
         name, value = self._word.split("=")
-        paths = f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"
-        own = {**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", **env, name: value}
+        own = environment(OPENBLAS_NUM_THREADS="1", **env) | {name: value}
         self._log, self.began = folder / "log", time.monotonic()
         with self._log.open("w") as log:
-            command = [sys.executable, "-m", "letvins_ros.cli", *map(str, arguments)]
-            self.process = subprocess.Popen(command, env=own, stdout=log, stderr=log)
+            self.process = subprocess.Popen(letvins_command(*arguments), env=own, stdout=log, stderr=log)
 
     def family(self) -> dict[str, int]:
         """Ids of the processes that have not ended, by a word of their command line."""
@@ -92,13 +84,6 @@ class Started:
     def left_after(self, seconds: float) -> Collection[int]:
         """Who is still there."""
         return left_after(seconds, lambda: self.family().values())
-
-
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("kills") / "hall"
-    simulate(folder, "hall", 2.0, 0)
-    return folder
 
 
 @pytest.fixture(scope="module")

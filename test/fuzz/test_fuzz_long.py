@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from letvins_ros.simulation.motion import MotionProfile
 from letvins_ros.simulation.trajectory import SplineTrajectory, control_times
 from letvins_ros.types import ImageFrame, ImuSamples, Trajectory
 
+from ..processes import children, resident_mb
 from ..rounds import ROUND_S, one_round
 from ..some import some
 from .survival_check import FILES
@@ -65,24 +65,16 @@ class Rounds:
             yield ImageFrame(stamp_ns, tuple(self._image(i % self._frames, camera) for camera in range(2)))
 
 
-def resident_mb(pid: int | str) -> float:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
-
-
-def children() -> list[str]:
-    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-
-
 class Taken:
     """What a run has taken: by quarters MB of it and of its loops, CPU ms a frame, ms of a keyframe's loops."""
 
     def __init__(self, flight: Rounds) -> None:
-        taken = [[resident_mb("self"), 0.0, time.process_time()]]
+        me = os.getpid()
+        taken = [[resident_mb(me), 0.0, time.process_time()]]
 
         def note(done: int, total: int) -> None:
             if done % EVERY == 0:
-                taken.append([resident_mb("self"), sum(map(resident_mb, children())), time.process_time()])
+                taken.append([resident_mb(me), sum(map(resident_mb, children(me))), time.process_time()])
 
         run = run_dataset(flight, Config(), RunOptions(), note)
         self.metrics = run_metrics(run.record, flight.truth, compare(run.record, flight.truth))

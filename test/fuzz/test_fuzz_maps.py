@@ -4,15 +4,12 @@ from functools import cache
 from pathlib import Path
 from random import Random
 
-import numpy as np
-
 from letvins_ros.config import LoopConfig
-from letvins_ros.loop.closer import LoopCloser
 from letvins_ros.loop.export import FORMATS, export
 from letvins_ros.loop.map_file import MapInfo, facts, load_map, save_map
 from letvins_ros.loop.recognition import Recogniser
 
-from ..loop.walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
+from ..loop.walk import CAMERA, Ring, closer, distances, follow, walk
 from . import mutations
 from .survival_check import survives
 
@@ -20,10 +17,9 @@ from .survival_check import survives
 @cache
 def good_map() -> bytes:
     """A ring, walked round one and a half times, so that it holds loops."""
-    closer = LoopCloser(LoopConfig(), CAMERA, True, None, LandmarkDescriber())
-    for keyframe in walk(Ring(4.0), np.arange(0, 38, 0.4)):
-        closer.add(keyframe, BLANK)
-    places = closer.optimised_map()
+    it = closer()
+    follow(it, walk(Ring(4.0), distances(0, 38)))
+    places = it.optimised_map()
     assert places.graph.loops
     with tempfile.TemporaryDirectory() as folder:
         save_map(Path(folder, "a.map"), places, MapInfo.of(CAMERA, True, "mode: stereo_imu", source="ring"))

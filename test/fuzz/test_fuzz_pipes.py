@@ -3,7 +3,6 @@
 
 import os
 import re
-import sys
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -11,10 +10,10 @@ from unittest.mock import patch
 
 import pytest
 
-from letvins_ros import cli
 from letvins_ros.reading import read_array
 from training.data.colmap import read_depth_map
 
+from ..command import Letvins
 from . import mutations
 from . import test_fuzz_calibrations as calibrations
 from . import test_fuzz_images as images
@@ -61,12 +60,8 @@ def test_a_named_pipe_is_refused_or_left_out_and_not_waited_for(name: str, tmp_p
     survives(partial(put_pipe, damage), read, tmp_path, files=files, limit_s=2.0)
 
 
-def test_the_kind_of_file_is_told_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_kind_of_file_is_told_in_one_line(tmp_path: Path, letvins: Letvins) -> None:
     os.mkfifo(tmp_path / "a.yaml")
-    monkeypatch.setattr(sys, "argv", ["letvins", "config", "check", str(tmp_path / "a.yaml")])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 1
-    assert re.fullmatch(r"error: .*/a.yaml: is a named pipe, not a file\n", capsys.readouterr().err)
+    code, _, told = letvins("config", "check", tmp_path / "a.yaml")
+    assert code == 1
+    assert re.fullmatch(r"error: .*/a.yaml: is a named pipe, not a file\n", told)

@@ -68,10 +68,8 @@ def bag(name: str) -> tuple[str, bytes]:
         records += making.sequence(f"/cam{i}/camera_info", making.INFO, info, 10, 0.2)
     transform = making.a_tf(("imu", "cam0", (0.1, 0, 0), (0, 0, 0, 1)))
     records += making.sequence("/tf_static", making.TF, transform, 10, 0.1)
-    path = making.write(
-        _home()[1] / name.replace(" ", "-") / ("r.bag" if kind == "ros1" else "r"), records, kind, prepare
-    )
-    file = path if path.is_file() else next(one for one in path.iterdir() if one.suffix != ".yaml")
+    path = making.target(_home()[1] / name.replace(" ", "-"), kind)
+    file = making.storage_of(making.write(path, records, kind, prepare))
     return file.name, file.read_bytes()
 
 

@@ -15,10 +15,10 @@ from letvins_ros.config_io import load_config, to_yaml
 from letvins_ros.evaluation.regression import benchmark_table, read_rows, summarise
 from letvins_ros.evaluation.suite import load_suite
 
+from ..command import ROOT
 from . import mutations
 from .survival_check import Damage, Reader, survives
 
-ROOT = Path(__file__).parents[2]
 JSON = (*mutations.TEXT, mutations.renumber, mutations.nest)
 
 

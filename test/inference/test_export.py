@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -28,8 +27,10 @@ from letvins_ros.networks.deploy import Deployed, deploy
 from letvins_ros.networks.deploy_pairs import DeployedPair, deploy_pair
 from letvins_ros.networks.lightglue import Keypoints
 from letvins_ros.tracking.follower import make_follower
-from letvins_ros.weights import WeightsError, default_weights, save_weights
+from letvins_ros.weights import WeightsError, default_weights
 
+from ..command import no_file_above
+from ..networks.layouts import saved
 from ..some import some
 from ..stand_in_runtime import StandInRuntime
 
@@ -170,13 +171,9 @@ def test_an_export_that_does_not_fit_leaves_the_last_one(
     export(deployed["letnet2"], out, SIZE)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert len(before["n.bin"]) > 1_000 and len(before["n.xml"]) > 8_000
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(BackendError, match=r"n\.xml: OpenVINO cannot write it; is the disk full\?"):
-            export(deployed["letnet2"], out, SIZE)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    told = r"n\.xml: OpenVINO cannot write it; is the disk full\?"
+    with no_file_above(limit), pytest.raises(BackendError, match=told):
+        export(deployed["letnet2"], out, SIZE)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -216,8 +213,7 @@ def test_export_in_eight_bits_tells_the_accuracy_before_and_after(
     if suffix == ".onnx" and find_spec("onnxscript") is None:
         pytest.skip("onnxscript is not installed")
     network: Any = deployed["kp2dtiny"].network
-    save_weights(tmp_path / "w.safetensors", {key: value.numpy() for key, value in network.state_dict().items()})
-    out, weights = tmp_path / f"n{suffix}", tmp_path / "w.safetensors"
+    out, weights = tmp_path / f"n{suffix}", saved(network, tmp_path / "w.safetensors")
     lines = dict(export_network("kp2dtiny", out, weights, "96x64", dynamic=False, int8=pictures))
     before, after = (float(lines[f"keypoints matched right, {when}"]) for when in ("before", "after"))
     assert 0 < before < 1
@@ -250,7 +246,7 @@ def test_the_share_matched_counts_descriptors_found_where_the_image_turned(confu
     first = np.stack([x, y])  # (2, 5, 5)
     turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 10.0, 0.9)
     second = np.tensordot(turn[:, :2], first, 1) + turn[:, 2, None, None]
-    calls: list[Any] = []
+    calls: list[np.ndarray] = []
 
     def runtime(images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
         (image,) = images
@@ -332,11 +328,10 @@ def says(path: Path, module: DeployedPair, inputs: dict[str, torch.Tensor]) -> d
 @pytest.mark.skipif(find_spec("onnxscript") is None, reason="onnxscript is not installed")
 def test_loftr_in_onnx_matches_what_torch_matches(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    save_weights(tmp_path / "w.safetensors", {k: v.numpy() for k, v in build("loftr").state_dict().items()})
-    out = tmp_path / "n.onnx"
-    (line,) = export_network("loftr", out, tmp_path / "w.safetensors", "96x64", dynamic=False, int8=None)
+    out, weights = tmp_path / "n.onnx", saved(build("loftr"), tmp_path / "w.safetensors")
+    (line,) = export_network("loftr", out, weights, "96x64", dynamic=False, int8=None)
     assert float(line[1].split()[0]) < 1e-4
-    module = some(deploy_pair(load("loftr", tmp_path / "w.safetensors"), SIZE))
+    module = some(deploy_pair(load("loftr", weights), SIZE))
     random = {name: torch.rand(1, 1, *SIZE) for name in ("image_a", "image_b")}
     found = says(out, module, {**random, "least": torch.tensor([1e-6])})
     assert len(found["confidence"][0]) > 3
@@ -373,8 +368,7 @@ def keypoints(inputs: dict[str, torch.Tensor]) -> list[Keypoints]:
 def test_matchers_are_exported_as_they_are(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = build("lightglue", size=32, layers=1, heads=2)
-    save_weights(tmp_path / "w.safetensors", {k: v.numpy() for k, v in network.state_dict().items()})
-    given = ("lightglue", tmp_path / "n.onnx", tmp_path / "w.safetensors", "96x64")
+    given = ("lightglue", tmp_path / "n.onnx", saved(network, tmp_path / "w.safetensors"), "96x64")
     with pytest.raises(BackendError, match="lightglue is exported for images of one size, in full precision"):
         export_network(*given, dynamic=True, int8=None)
     with pytest.raises(BackendError, match=r"is exported to \.onnx alone"):

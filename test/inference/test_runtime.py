@@ -13,6 +13,8 @@ from letvins_ros.inference.runtime import Runtime
 from letvins_ros.networks.letnet2 import LetNet2, image_to_tensor
 from letvins_ros.weights import WeightsError, save_weights
 
+from ..networks.layouts import saved
+
 
 @pytest.fixture(scope="module")
 def network() -> LetNet2:
@@ -26,9 +28,7 @@ def network() -> LetNet2:
 
 @pytest.fixture(scope="module")
 def weights(network: LetNet2, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "letnet2.safetensors"
-    save_weights(path, {key: value.numpy() for key, value in network.state_dict().items()})
-    return path
+    return saved(network, tmp_path_factory.mktemp("weights") / "letnet2.safetensors")
 
 
 def features(runtime: Runtime, images: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -85,9 +85,9 @@ def test_an_image_alone_has_the_bytes_that_it_has_beside_another(shape: tuple[in
 @pytest.mark.parametrize("kind", ["openvino", "torch"])
 def test_one_feature_is_a_map_of_two_dimensions(kind: str, tmp_path: Path) -> None:
     network = LetNet2(1, head_channels=2).eval()
-    save_weights(tmp_path / "w.safetensors", {key: value.numpy() for key, value in network.state_dict().items()})
     image = images((40, 56))[0]
-    feature_map = features(open_runtime("letnet2", tmp_path / "w.safetensors", kind), [image])[0]
+    runtime = open_runtime("letnet2", saved(network, tmp_path / "w.safetensors"), kind)
+    feature_map = features(runtime, [image])[0]
     with torch.no_grad():
         expected = network(image_to_tensor(image, 1)).feature[0, 0].numpy() * 255
     assert feature_map.shape == (40, 56)

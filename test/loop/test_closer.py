@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,28 +12,14 @@ from letvins_ros.geometry import exp_so3, inverse, transform
 from letvins_ros.loop.closer import Answer, LoopCloser
 from letvins_ros.loop.export import export
 from letvins_ros.loop.graph import PoseGraph
-from letvins_ros.loop.map_file import MapInfo, load_map, save_map
+from letvins_ros.loop.map_file import load_map, save_map
 from letvins_ros.loop.merge import merge
-from letvins_ros.loop.place_map import PlaceMap
 from letvins_ros.types import Keyframe, LoopClosure
 
 from ..some import some
-from .walk import BLANK, CAMERA, SECOND, LandmarkDescriber, Ring, walk
+from .walk import BLANK, CAMERA, INFO, LAP, RING, SECOND, Ring, closer, distances, follow, walk
 
-RING = Ring(8.0)
-LAP = 2 * np.pi * RING.radius
-INFO = replace(MapInfo.of(CAMERA, True), describer=LandmarkDescriber.name)
-
-
-DEFAULT = LoopConfig()
-
-
-def closer(config: LoopConfig = DEFAULT, places: PlaceMap | None = None) -> LoopCloser:
-    return LoopCloser(config, CAMERA, True, places, LandmarkDescriber())
-
-
-def follow(it: LoopCloser, keyframes: Iterable[Keyframe]) -> list[Answer]:
-    return [it.add(keyframe, BLANK) for keyframe in keyframes]
+Laps = tuple[LoopCloser, list[Keyframe], list[Answer]]
 
 
 def closures(answers: Sequence[Answer]) -> list[LoopClosure]:
@@ -42,13 +28,6 @@ def closures(answers: Sequence[Answer]) -> list[LoopClosure]:
 
 def reasons(answers: Sequence[Answer]) -> list[str]:
     return [answer.closure.reason for answer in answers if isinstance(answer.closure, Rejected)]
-
-
-def distances(first: float, last: float) -> np.ndarray:
-    return np.arange(first, last, 0.4)
-
-
-Laps = tuple[LoopCloser, list[Keyframe], list[Answer]]
 
 
 def errors(it: LoopCloser, T_world: np.ndarray, T_map_body: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from letvins_ros.loop.orb import OrbDescriber, Vlad
 from letvins_ros.loop.place_map import PlaceIndex
 from letvins_ros.types import Keyframe
 
+from ..vectors import unit
 from .walk import CAMERA
 
 
@@ -94,15 +95,14 @@ def test_vlad_is_a_unit_vector_of_the_promised_size() -> None:
     assert place.shape == (vlad.size,) and np.linalg.norm(place) == pytest.approx(1.0, abs=1e-5)
 
 
-def unit(rng: np.random.Generator, count: int, size: int = 32) -> np.ndarray:
-    x = rng.normal(size=(count, size)).astype(np.float32)
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
+def vectors(rng: np.random.Generator, count: int, size: int = 32) -> np.ndarray:
+    return unit(rng.normal(size=(count, size)).astype(np.float32))
 
 
 @pytest.mark.parametrize("count", [1, 2, 50])
 def test_the_search_finds_what_brute_force_finds(count: int) -> None:
     rng = np.random.default_rng(count)
-    places, query = unit(rng, count), unit(rng, 1)[0]
+    places, query = vectors(rng, count), vectors(rng, 1)[0]
     found = PlaceIndex(32)
     found.add(np.arange(count) * 10, places)
     numbers, similarity = found.query(query, 5)
@@ -115,7 +115,7 @@ def test_a_large_index_goes_over_to_lists_and_still_finds(monkeypatch: pytest.Mo
     monkeypatch.setattr(place_map, "EXACT_UP_TO", 2000)
     monkeypatch.setattr(place_map, "LISTS", 16)
     rng = np.random.default_rng(0)
-    places, found = unit(rng, 3000), PlaceIndex(32)
+    places, found = vectors(rng, 3000), PlaceIndex(32)
     for start in range(0, 3000, 500):
         found.add(np.arange(start, start + 500), places[start : start + 500])
     assert len(found) == 3000

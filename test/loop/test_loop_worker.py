@@ -23,10 +23,11 @@ from letvins_ros.loop.worker import LoopWorker
 from letvins_ros.simulation.rigs import EUROC_RIG
 from letvins_ros.types import Keyframe
 
+from ..command import ROOT
+from ..processes import wait
 from ..some import some
 
 CAMERA = EUROC_RIG.cameras[0]
-ROOT = Path(__file__).parents[2]
 INFO = MapInfo.of(CAMERA, True)
 
 
@@ -191,10 +192,7 @@ if __name__ == "__main__":
         time.sleep(3.0)  # until it imports what it needs, or later
         assert worker.exists()
         parent.kill()
-    until = time.monotonic() + 3.0
-    while worker.exists() and time.monotonic() < until:
-        time.sleep(0.05)
-    assert not worker.exists()
+    wait(lambda: not worker.exists(), 3.0)
 
 
 def test_a_map_that_cannot_be_saved_costs_only_itself(tmp_path: Path) -> None:

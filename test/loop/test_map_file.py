@@ -7,32 +7,32 @@ import time
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from letvins_ros.cli import main
-from letvins_ros.config import LoopConfig
 from letvins_ros.errors import DataError
-from letvins_ros.loop.closer import LoopCloser
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.place_map import PlaceMap
 from letvins_ros.writing import _remove_abandoned
 
+from ..command import Letvins
 from ..some import some
-from .walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
+from .walk import CAMERA, RING, closer, distances, follow, walk
 
 INFO = MapInfo.of(CAMERA, True, "mode: stereo_imu", source="ring")
 
 
+def followed(metres: float) -> PlaceMap:
+    it = closer()
+    follow(it, walk(RING, distances(0, metres)))
+    return it.places
+
+
 @pytest.fixture(scope="module")
 def places() -> PlaceMap:
-    closer = LoopCloser(LoopConfig(), CAMERA, True, None, LandmarkDescriber())
-    for keyframe in walk(Ring(8.0), np.arange(0, 12, 0.4)):
-        closer.add(keyframe, BLANK)
-    return closer.places
+    return followed(12)
 
 
 @pytest.fixture
@@ -169,14 +169,11 @@ def test_killing_a_save_loses_nothing(file: Path, places: PlaceMap, tmp_path: Pa
 
 def test_processes_that_save_into_one_file_never_tear_it(file: Path, tmp_path: Path) -> None:
     """Two of them save different maps while this one loads."""
-    closer = LoopCloser(LoopConfig(), CAMERA, True, None, LandmarkDescriber())
-    for keyframe in walk(Ring(8.0), np.arange(0, 2, 0.4)):
-        closer.add(keyframe, BLANK)
-    save_map(tmp_path / "small.map", closer.places, INFO)
+    save_map(tmp_path / "small.map", followed(2), INFO)
     both = {path: path.read_bytes() for path in (file, tmp_path / "small.map")}
     shared = tmp_path / "shared.map"
     savers = [saver(path, shared) for path in both]
-    seen, until = list[Any](), time.monotonic() + 1.5
+    seen, until = list[int](), time.monotonic() + 1.5
     while time.monotonic() < until or len(set(seen)) < 2:
         assert time.monotonic() < until + 20
         seen.append(len(load_map(shared)[0]))
@@ -188,35 +185,22 @@ def test_processes_that_save_into_one_file_never_tear_it(file: Path, tmp_path: P
     assert shared.read_bytes() in both.values()
 
 
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[Any, Any]:
-    monkeypatch.setattr(sys, "argv", ["letvins", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    return ended.value.code, capsys.readouterr()
+def test_the_command_shows_a_map(file: Path, letvins: Letvins) -> None:
+    code, shown, _ = letvins("map", "info", file)
+    assert not code and "ring" in shown and "752 x 480" in shown
 
 
-def test_the_command_shows_a_map(
-    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, shown = run(monkeypatch, capsys, "map", "info", file)
-    assert not code and "ring" in shown.out and "752 x 480" in shown.out
-
-
-def test_the_command_exports_a_map(
-    file: Path, places: PlaceMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, _ = run(monkeypatch, capsys, "map", "export", file, tmp_path / "poses.tum")
+def test_the_command_exports_a_map(file: Path, places: PlaceMap, tmp_path: Path, letvins: Letvins) -> None:
+    code, _, _ = letvins("map", "export", file, tmp_path / "poses.tum")
     assert not code and len((tmp_path / "poses.tum").read_text().splitlines()) == len(places)
-    code, shown = run(monkeypatch, capsys, "map", "export", file, tmp_path / "x.obj")
-    assert code == 1 and "known: .tum" in shown.err
+    code, _, told = letvins("map", "export", file, tmp_path / "x.obj")
+    assert code == 1 and "known: .tum" in told
 
 
-def test_the_command_refuses_what_is_no_map(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_refuses_what_is_no_map(tmp_path: Path, letvins: Letvins) -> None:
     (tmp_path / "x").write_text("no map")
-    code, shown = run(monkeypatch, capsys, "map", "info", tmp_path / "x")
-    assert code == 1 and "not a map" in shown.err and "Traceback" not in shown.err
+    code, _, told = letvins("map", "info", tmp_path / "x")
+    assert code == 1 and "not a map" in told and "Traceback" not in told
 
 
 def test_descriptors_of_unit_vectors_come_back_as_they_were(places: PlaceMap, tmp_path: Path) -> None:
@@ -234,7 +218,7 @@ def test_descriptors_of_unit_vectors_come_back_as_they_were(places: PlaceMap, tm
         load_map(tmp_path / "f.map", INFO)
 
 
-def with_value(file: Path, name: str, row: Any, value: float) -> None:
+def with_value(file: Path, name: str, row: int | tuple[int, ...], value: float) -> None:
     """Write a value over a number of an array, or over all numbers of a row."""
     data = bytearray(file.read_bytes())
     size = int.from_bytes(data[:8], "little")
@@ -278,7 +262,7 @@ def with_value(file: Path, name: str, row: Any, value: float) -> None:
     ],
 )
 def test_a_map_with_an_impossible_number_is_refused_when_it_is_opened(
-    file: Path, name: str, row: Any, value: float, complaint: str
+    file: Path, name: str, row: int | tuple[int, ...], value: float, complaint: str
 ) -> None:
     load_map(file)
     with_value(file, name, row, value)

@@ -9,10 +9,9 @@ from letvins_ros.loop.odometry_chain import OdometryChain
 from letvins_ros.types import Keyframe
 
 from ..some import some
-from .walk import Ring, walk
+from .walk import RING, distances, walk
 
-RING = Ring(8.0)
-DISTANCES = np.arange(0, 12, 0.4)
+DISTANCES = distances(0, 12)
 
 
 def followed(keyframes: Iterable[Keyframe]) -> OdometryChain:

@@ -6,10 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +16,12 @@ from letvins_ros.config import LoopConfig
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.loop.closer import Answer, LoopCloser
 from letvins_ros.loop.lance_store import LanceStore
-from letvins_ros.loop.map_file import MapInfo, load_map, save_map
+from letvins_ros.loop.map_file import load_map, save_map
 from letvins_ros.loop.place_map import PlaceIndex, PlaceMap, PlaceStore
 
 from ..some import some
-from .walk import BLANK, CAMERA, LandmarkDescriber, Ring, walk
+from ..vectors import unit
+from .walk import INFO, LAP, RING, closer, distances, follow, walk
 
 SIZE = 32
 COMPARED = re.compile(r"index_comparisons=([\d.]+)( K)?")
@@ -30,13 +29,10 @@ needs_lance = pytest.mark.skipif(find_spec("lancedb") is None, reason="LanceDB i
 
 
 def vectors(n: int, seed: int = 0) -> np.ndarray:
-    v = np.random.default_rng(seed).normal(size=(n, SIZE)).astype(np.float32)
-    return v / np.linalg.norm(v, axis=1, keepdims=True)
+    return unit(np.random.default_rng(seed).normal(size=(n, SIZE)).astype(np.float32))
 
 
 def lance(folder: Path) -> LanceStore:
-    from letvins_ros.loop.lance_store import LanceStore
-
     return LanceStore.created(folder, np.zeros(0, np.int64), np.zeros((0, SIZE), np.float32))
 
 
@@ -75,8 +71,6 @@ def test_removed_places_are_found_no_more(store: PlaceStore) -> None:
 
 @needs_lance
 def test_a_reader_sees_what_a_writer_adds_and_a_new_map_clears_the_old_one(tmp_path: Path) -> None:
-    from letvins_ros.loop.lance_store import LanceStore
-
     writer, places = lance(tmp_path / "db"), vectors(3)
     reader = LanceStore.opened(tmp_path / "db", SIZE)
     for i in range(3):
@@ -87,11 +81,11 @@ def test_a_reader_sees_what_a_writer_adds_and_a_new_map_clears_the_old_one(tmp_p
 
 
 @pytest.fixture
-def grouped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Any, np.ndarray]]:
+def grouped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[LanceStore, np.ndarray]]:
     """A store of 2,000 places in lists, half of which came after these had been made, and the places."""
     from letvins_ros.loop import lance_store
 
-    def of(**limits: int) -> tuple[Any, np.ndarray]:
+    def of(**limits: int) -> tuple[LanceStore, np.ndarray]:
         for name, value in {"EXACT_UP_TO": 1000, "LIST_SIZE": 250, **limits}.items():
             monkeypatch.setattr(lance_store, name, value)
         store, places = lance(tmp_path / "db"), vectors(2000)
@@ -103,7 +97,7 @@ def grouped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
 
 
 @needs_lance
-def test_many_places_are_grouped_and_still_found(grouped: Callable[..., tuple[Any, np.ndarray]]) -> None:
+def test_many_places_are_grouped_and_still_found(grouped: Callable[..., tuple[LanceStore, np.ndarray]]) -> None:
     store, places = grouped(MERGE_AFTER=2)
     found = [store.query(places[i], 1)[0].tolist() == [i] for i in range(0, 2000, 20)]
     assert np.mean(found) > 0.95
@@ -111,7 +105,7 @@ def test_many_places_are_grouped_and_still_found(grouped: Callable[..., tuple[An
 
 @needs_lance
 def test_places_that_come_after_the_lists_join_them_however_few_additions_bring_them(
-    grouped: Callable[..., tuple[Any, np.ndarray]],
+    grouped: Callable[..., tuple[LanceStore, np.ndarray]],
 ) -> None:
     store, _ = grouped(UNLISTED=600)
     (index,) = store._table.list_indices()
@@ -119,7 +113,7 @@ def test_places_that_come_after_the_lists_join_them_however_few_additions_bring_
 
 
 @needs_lance
-def test_lists_stay_short_when_places_join_them(grouped: Callable[..., tuple[Any, np.ndarray]]) -> None:
+def test_lists_stay_short_when_places_join_them(grouped: Callable[..., tuple[LanceStore, np.ndarray]]) -> None:
     """By what LanceDB says of a query that looks at one list: how many places it was compared with."""
     store, places = grouped(LIST_SIZE=100, PROBES=1, UNLISTED=400)
     plans = [store._search(places[i], 1).analyze_plan() for i in range(0, 2000, 100)]
@@ -129,8 +123,6 @@ def test_lists_stay_short_when_places_join_them(grouped: Callable[..., tuple[Any
 
 @needs_lance
 def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
-    from letvins_ros.loop.lance_store import LanceStore
-
     with pytest.raises(DataError, match="no places in it"):
         LanceStore.opened(tmp_path / "new", SIZE)
     lance(tmp_path / "db")
@@ -144,7 +136,7 @@ def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
 def test_without_lancedb_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lancedb", None)
     with pytest.raises(ConfigError, match=r"pip install 'letvins_ros\[store\]'"):
-        LoopCloser(LoopConfig(store=str(tmp_path)), CAMERA, True, None, LandmarkDescriber())
+        closer(LoopConfig(store=str(tmp_path)))
 
 
 WRITER = """
@@ -165,8 +157,6 @@ while True:
 @needs_lance
 @pytest.mark.parametrize("seed", range(3))
 def test_what_a_killed_writer_had_added_is_there_and_no_half_of_another(tmp_path: Path, root: Path, seed: int) -> None:
-    from letvins_ros.loop.lance_store import LanceStore
-
     command = [sys.executable, "-c", WRITER, str(tmp_path / "db"), str(SIZE)]
     writer = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
     assert some(writer.stdout).readline() == "0\n"
@@ -184,7 +174,7 @@ def test_what_a_killed_writer_had_added_is_there_and_no_half_of_another(tmp_path
 MAPPER = """
 import sys
 from pathlib import Path
-from test.loop.test_place_store import RING, closer_of, lap, save
+from test.loop.test_place_store import closer_of, lap, save
 it = closer_of(sys.argv[1])
 lap(it, 0, 1)
 save(it, Path(sys.argv[2]))
@@ -194,25 +184,19 @@ sys.stdin.readline()
 lap(it, 1.2, 2)
 print("done", flush=True)
 """
-RING = Ring(8.0)
 
 
 def closer_of(store: str, mode: str = "map", places: PlaceMap | None = None) -> LoopCloser:
-    return LoopCloser(LoopConfig(mode=mode, store=store), CAMERA, True, places, LandmarkDescriber())
+    return closer(LoopConfig(mode=mode, store=store), places)
 
 
 def lap(it: LoopCloser, first: float, last: float) -> list[Answer]:
     """Walk from one lap to another; the answers."""
-    length = 2 * np.pi * RING.radius
-    return [it.add(keyframe, BLANK) for keyframe in walk(RING, np.arange(first * length, last * length, 0.4))]
-
-
-def info() -> MapInfo:
-    return replace(MapInfo.of(CAMERA, True), describer=LandmarkDescriber.name)
+    return follow(it, walk(RING, distances(first * LAP, last * LAP)))
 
 
 def save(it: LoopCloser, path: Path) -> None:
-    save_map(path, it.optimised_map(), info())
+    save_map(path, it.optimised_map(), INFO)
 
 
 @needs_lance
@@ -221,7 +205,7 @@ def test_one_process_maps_while_another_localises_in_the_same_store(tmp_path: Pa
     command = [sys.executable, "-c", MAPPER, db, str(file)]
     with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as mapper:
         assert some(mapper.stdout).readline() == "saved\n"
-        it = closer_of(db, "localise", load_map(file, info())[0])
+        it = closer_of(db, "localise", load_map(file, INFO)[0])
         some(mapper.stdin).write("go on\n")
         some(mapper.stdin).flush()
         answers = lap(it, 0.3, 0.9)  # while the other one maps

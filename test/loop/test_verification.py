@@ -12,6 +12,7 @@ from letvins_ros.loop.features import KeyframeFeatures
 from letvins_ros.loop.motion import exp, log, mahalanobis
 from letvins_ros.loop.verification import Match, Verifier
 
+from ..vectors import unit
 from .walk import CAMERA, Ring
 
 FISHEYE = MountedCamera(
@@ -120,8 +121,7 @@ def test_places_are_verified_by_unit_vectors_too() -> None:
     a, b, T_a_b, rng = scene(CAMERA, 8)
 
     def described(features: KeyframeFeatures, vectors: np.ndarray) -> KeyframeFeatures:
-        x = vectors[features.ids] + rng.normal(0, 0.1, (len(features), 32))
-        x /= np.linalg.norm(x, axis=1, keepdims=True)
+        x = unit(vectors[features.ids] + rng.normal(0, 0.1, (len(features), 32)))
         return replace(features, descriptors=x.astype(np.float16))
 
     here, elsewhere = rng.normal(size=(2, 150, 32))

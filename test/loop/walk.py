@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keyframes of a walk round a ring, without any image: landmarks on its walls, odometry that drifts."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.camera import Camera
+from letvins_ros.config import LoopConfig
 from letvins_ros.geometry import apply, exp_so3, inverse, transform
+from letvins_ros.loop.closer import Answer, LoopCloser
 from letvins_ros.loop.features import KeyframeFeatures
+from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.motion import exp, swap_blocks
+from letvins_ros.loop.place_map import PlaceMap
 from letvins_ros.types import Keyframe
 
 SECOND = 1_000_000_000
@@ -78,3 +82,23 @@ def walk(ring: Ring, distance: np.ndarray, seed: int = 0, visible: int = 60, dri
             i, i * SECOND, T_odom_body, np.eye(6) * 1e-4, T_before, swap_blocks(covariance),
             id_base + near[seen].astype(np.int64), pixels, points,
         )  # fmt: skip
+
+
+RING = Ring(8.0)
+LAP = 2 * np.pi * RING.radius
+INFO = replace(MapInfo.of(CAMERA, True), describer=LandmarkDescriber.name)
+DEFAULT = LoopConfig()
+
+
+def distances(first: float, last: float) -> np.ndarray:
+    """From one metre to another, as far apart as keyframes are."""
+    return np.arange(first, last, 0.4)
+
+
+def closer(config: LoopConfig = DEFAULT, places: PlaceMap | None = None) -> LoopCloser:
+    """One that knows the landmarks of a walk."""
+    return LoopCloser(config, CAMERA, True, places, LandmarkDescriber())
+
+
+def follow(it: LoopCloser, keyframes: Iterable[Keyframe]) -> list[Answer]:
+    return [it.add(keyframe, BLANK) for keyframe in keyframes]

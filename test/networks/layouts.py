@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published checkpoints' names and shapes, with random numbers: what a loader must take."""
+"""Files of weights: a network's own, and published checkpoints' names and shapes with random numbers."""
+
+from pathlib import Path
 
 import numpy as np
 from torch import nn
+
+from letvins_ros.weights import save_weights
 
 
 class Layout:
@@ -36,3 +40,9 @@ def landed(network: nn.Module, state: dict[str, np.ndarray]) -> bool:
     """Whether the network holds exactly these tensors, under whatever names."""
     ours = sorted(float(np.sum(np.abs(t.numpy()))) for t in network.state_dict().values())
     return ours == sorted(float(np.sum(np.abs(a))) for a in state.values())
+
+
+def saved(network: nn.Module, path: Path, told: dict[str, str] | None = None) -> Path:
+    """The path, at which the network's weights now are."""
+    save_weights(path, {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}, told)
+    return path

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-import os
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from letvins_ros.simulation import simulate
+
+from ..conftest import Once
 
 _HERE = Path(__file__).parent
 _NEED_ROS = (
@@ -31,18 +31,6 @@ def pytest_report_header() -> str:
 
 
 @pytest.fixture(scope="session")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six seconds of a simulated flight as an EuRoC folder, made once for all workers."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = shared / "flight"
-    try:
-        (shared / "flight.lock").mkdir()
-    except FileExistsError:
-        until = time.time() + 200
-        while not folder.exists():
-            assert time.time() < until, f"{folder} was not simulated"
-            time.sleep(0.2)
-        return folder
-    simulate(folder, "hall", 6.0, 0)  # the folder appears when it is complete
-    return folder
+def recording(once: Once) -> Path:
+    """Six seconds of a simulated flight as an EuRoC folder."""
+    return once("six_seconds", lambda folder: simulate(folder, "hall", 6.0, 0))

@@ -19,9 +19,10 @@ from nav_msgs.msg import Odometry
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
 
+from letvins_ros.camera import Camera
 from letvins_ros.ros.convert import stamp_to_ns
 from letvins_ros.ros.system import PROFILE, System, environment, programs, shared
 
@@ -29,11 +30,8 @@ from ..domains import own_domain
 
 os.environ.setdefault(PROFILE, str(shared("config/fastdds.xml")))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-
-
-def rss_mb(pid: int | str = "self") -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+START_S = 60  # a busy machine may need so long to start three processes
+LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Stack:
@@ -165,6 +163,15 @@ class Ear:
         self._thread.join(timeout=2)
         self.node.destroy_node()
         self.context.try_shutdown()
+
+
+def camera_info(camera: Camera, frame: str, scale: float = 1.0) -> CameraInfo:
+    """What a driver says of its camera, with a focal length that is wrong by a factor."""
+    fx, fy, cx, cy = camera.intrinsics
+    message = CameraInfo(width=camera.width, height=camera.height, distortion_model="plumb_bob")
+    message.header.frame_id, message.d = frame, list(camera.distortion)
+    message.k = np.array([fx * scale, 0, cx, 0, fy * scale, cy, 0, 0, 1])
+    return message
 
 
 def call(ear: Ear, kind: Any, service: str, node: str = "loop_closure", **fields: Any) -> Any:

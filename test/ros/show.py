@@ -18,7 +18,8 @@ import numpy as np
 from letvins_ros.datasets import open_dataset
 from letvins_ros.evaluation.evaluate import evaluate
 
-from .harness import Ear, Stack, rss_mb
+from ..processes import cpu_s, resident_mb
+from .harness import Ear, Stack
 
 NODES = ("feature_tracker", "vio", "loop_closure")
 
@@ -29,11 +30,6 @@ def load() -> str:
 
 def percentiles(values: np.ndarray) -> str:
     return "median {:.1f} p95 {:.1f} p99 {:.1f} max {:.1f}".format(*np.percentile(values * 1e3, [50, 95, 99, 100]))
-
-
-def cpu_s(pid: int) -> float:
-    values = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def live(source: Path, rate: float = 1.0) -> None:
@@ -100,7 +96,7 @@ def soak(source: Path, minutes: float) -> None:
             time.sleep(60)
             before, used = used, {name: cpu_s(process.pid) for name, process in stack.running.items()}
             each = {name: f"{(used[name] - before[name]) / len(ear.images) * 1e3:.1f}" for name in used}
-            memory = {name: round(rss_mb(process.pid), 1) for name, process in stack.running.items()}
+            memory = {name: round(resident_mb(process.pid), 1) for name, process in stack.running.items()}
             late, status, passed = ear.latencies_s(), ear.statuses[-1][1], (time.time() - began) / 60
             print(f"{passed:.1f} min: MB {memory}, latency ms {percentiles(late)},")
             print(f"    CPU ms per frame {each},")

@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-import time
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
-from letvins_ros.ros.checks import AGAIN_S, CURRENT_S, Problems, StampGate
+from letvins_ros.ros.checks import AGAIN_S, CURRENT_S, Problems, StampGate, Verdict
 from letvins_ros.ros.worker import DropQueue, Worker
+
+from ..processes import wait
 
 S = 1_000_000_000
 FRAME = S // 20
 
 
-def feed(gate: StampGate, stamps: Sequence[int], arrivals: Sequence[int] | None = None) -> list[Any]:
+def feed(gate: StampGate, stamps: Sequence[int], arrivals: Sequence[int] | None = None) -> list[Verdict]:
     arrivals = arrivals or [i * FRAME for i in range(len(stamps))]
     return [gate.check(stamp, at) for stamp, at in zip(stamps, arrivals, strict=True)]
 
 
 def test_a_problem_is_told_once_and_counted() -> None:
-    told, now = list[Any](), [100.0]
+    told, now = list[str](), [100.0]
     problems = Problems(told.append, lambda: now[0])
     for _ in range(50):
         problems.note("imu values", "NaN")
@@ -71,7 +71,7 @@ def test_a_topic_that_was_silent_goes_on_at_once() -> None:
 
 
 def test_a_full_queue_drops_the_oldest_and_counts_it() -> None:
-    queue = DropQueue[Any](2)
+    queue = DropQueue[int](2)
     for i in range(5):
         queue.put(i)
     assert (queue.dropped, len(queue), queue.first()) == (3, 2, 3)
@@ -82,7 +82,7 @@ def test_a_full_queue_drops_the_oldest_and_counts_it() -> None:
 
 
 def test_a_worker_works_until_there_is_nothing_left_and_tells_its_crash() -> None:
-    todo, done, crashes = list(range(100)), list[Any](), list[Any]()
+    todo, done, crashes = list(range(100)), list[int](), list[BaseException]()
 
     def step() -> bool:
         if not todo:
@@ -92,15 +92,12 @@ def test_a_worker_works_until_there_is_nothing_left_and_tells_its_crash() -> Non
 
     worker = Worker(step, crashes.append)
     worker.wake()
-    until = time.time() + 5
-    while todo and time.time() < until:
-        time.sleep(0.01)
+    wait(lambda: not todo, 5)
     worker.stop()
     assert done == list(range(100))
 
     broken = Worker(lambda: 1 // 0 > 0, crashes.append)
     broken.wake()
-    while not crashes and time.time() < until:
-        time.sleep(0.01)
+    wait(lambda: crashes, 5)
     broken.stop()
     assert isinstance(crashes[0], ZeroDivisionError)

@@ -17,7 +17,9 @@ from letvins_ros.config import Config
 from letvins_ros.config_params import parameters
 from letvins_ros.ros.system import System
 
-ROOT = Path(__file__).parents[2]
+from ..command import ROOT
+from ..markdown import code_blocks
+
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 OURS = {f.name for f in fields(System)} | {"rviz", "respawn"}
 NODES = ("feature_tracker", "vio", "loop_closure", "dataset_player", "autopilot")
@@ -25,7 +27,7 @@ NODES = ("feature_tracker", "vio", "loop_closure", "dataset_player", "autopilot"
 
 def commands(text: str) -> Iterator[str]:
     """The commands in the blocks of a document, and the rows of the table that begins with what to run."""
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```\n", text, re.S | re.M):
+    for language, block in code_blocks(text):
         if language:
             continue
         for line in block.splitlines():

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +20,8 @@ from letvins_ros.ros.checks import CURRENT_S
 from letvins_ros.ros.doubt import LEAST_SPEED
 
 from ..some import some
-from .harness import Ear, Stack
+from .harness import START_S, Ear, Stack, camera_info
 
-START_S = 60
 PACE_S, PATIENCE_S = 0.1, 1.0  # between frames; on a busy machine the next one waits so long for the last one's status
 AT_S, WITHIN_S, GROWS_S = 2.5, 3.0, 0.4  # of the recording: the fault begins, is told, and grows so long
 LATE_FRAMES = 8  # longer than an image waits for the other one
@@ -55,7 +53,7 @@ class Driver:
     def fly(self, fault: str, is_told: Callable[[], bool]) -> float | None:
         """Send until the fault has been told for a while, or the recording ends; when it was told, s after it began."""
         sent, told_s = 0, None
-        late = deque[Any]()
+        late = deque[tuple[int, Image]]()
         first_ns, imu = self.frames[0].stamp_ns, some(self.dataset.imu)
         for n, frame in enumerate(self.frames):
             self.now_s, heard = (frame.stamp_ns - first_ns) * 1e-9, len(self.ear.statuses)
@@ -96,12 +94,7 @@ class Driver:
 
     def _info(self, camera: int, is_wrong: bool) -> CameraInfo:
         lens = some(self.dataset.rig).cameras[camera].camera
-        fx, fy, cx, cy = lens.intrinsics
-        scale = 0.5 if is_wrong and camera == 0 else 1.0
-        return CameraInfo(
-            width=lens.width, height=lens.height, distortion_model="plumb_bob", d=[*lens.distortion, 0.0][:5],
-            k=[scale * fx, 0.0, cx, 0.0, scale * fy, cy, 0.0, 0.0, 1.0],
-        )  # fmt: skip
+        return camera_info(lens, f"cam{camera}", 0.5 if is_wrong and camera == 0 else 1.0)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 """GNSS over real DDS: map->odom takes it, odom stays what it is."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +45,7 @@ def test_map_takes_gnss_and_odom_never_jumps(recording: Path, tmp_path: Path) ->
         "/**:\n  ros__parameters:\n    loop:\n      gnss: true\n      gnss_datum: '47.3769 8.5417 408'\n"
         "      keyframe_distance_m: 0.05\n    estimator:\n      keyframe_parallax_px: 2.0\n"
     )
-    in_map, in_odom = dict[Any, Any](), dict[Any, Any]()
+    in_map, in_odom = dict[int, Odometry](), dict[int, Odometry]()
     with (
         Stack(tmp_path / "logs", dataset=str(source), config=str(file), rate=0.5) as stack,
         Ear(stack.domain, images=False) as ear,

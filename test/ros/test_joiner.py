@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -14,14 +13,14 @@ class Bench:
     """A joiner, and images that arrive when they were taken."""
 
     def __init__(self, groups: Sequence[tuple[int, ...]] = PAIRS) -> None:
-        self.noted: list[Any] = []
+        self.noted: list[tuple[str, str]] = []
         self.joiner = FrameJoiner(groups, lambda kind, text: self.noted.append((kind, text.partition(":")[0])))
 
     def arrive(self, camera: int, *stamps_ms: int) -> None:
         for ms in stamps_ms:
             self.joiner.add(camera, Arrived(ms * MS, ms * MS, 0, f"{camera} at {ms}"))
 
-    def take(self, now_ms: float) -> list[list[Any]]:
+    def take(self, now_ms: float) -> list[list[int | None]]:
         """The stamps, ms, of the frames that are ready; None where a camera has no image."""
         frames = []
         while (joined := self.joiner.take(round(now_ms * MS))) is not None:

@@ -6,7 +6,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import time
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -21,12 +20,13 @@ import yaml
 from letvins_ros.processes import PARENT
 from letvins_ros.ros.system import PROFILE, System, programs
 
+from ..command import ROOT
 from ..domains import own_domain
+from ..processes import children, wait
 from .stand_ins import stand_ins
 
 Launching = Callable[..., tuple[dict[Any, Any], list[Any]]]
 
-ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "launch").glob("*.launch.py"))
 EUROC = str(ROOT / "config" / "euroc" / "stereo_imu.yaml")
 needs_launch = pytest.mark.skipif(which("ros2") is None, reason="ros2 launch is not installed")
@@ -143,7 +143,7 @@ def test_rviz_is_started_in_the_namespace_with_its_frames(
 ) -> None:
     launch_ros = sys.modules["launch_ros.substitutions"]
     monkeypatch.setattr(launch_ros.ExecutableInPackage, "perform", lambda self, context: "/opt/rviz2")
-    removed = list[Any]()
+    removed = list[tuple[Callable[[str], None], str]]()
     monkeypatch.setattr("atexit.register", lambda remove, folder, **_: removed.append((remove, folder)))
     _, actions = launching(ROOT / "launch" / "letvins.launch.py", config=EUROC, rviz="true", namespace=namespace)
     started = nodes(actions)["rviz2"]
@@ -239,24 +239,12 @@ def test_nodes_of_ros2_launch_end_with_it(sign: signal.Signals) -> None:
     env = os.environ | {"ROS_DOMAIN_ID": str(own_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     launched = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: len(children(launched.pid)) == 3, 60)
+        wait(lambda: len(children(launched.pid)) == 3, 60)
         started = children(launched.pid)
     finally:
         launched.send_signal(sign)
         launched.wait(timeout=20)
-    until(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in started), 20)
-
-
-def children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for task in tasks for child in task.read_text().split()]
-
-
-def until(is_so: Callable[[], bool], timeout_s: float) -> None:
-    end = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.1)
+    wait(lambda: not any(Path(f"/proc/{pid}/cmdline").exists() for pid in started), 20)
 
 
 @needs_launch

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lifecycle of the nodes: what configure makes, cleanup destroys."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,17 +29,18 @@ from letvins_ros.ros.vio import VioNode
 from letvins_ros.types import ImuSamples
 
 from ..domains import own_domain
-from .harness import rss_mb
+from ..processes import resident_mb
 
 EUROC = str(Path(__file__).parents[2] / "config" / "euroc" / "stereo_imu.yaml")
 KINDS = [FeatureTrackerNode, VioNode, LoopClosureNode, DatasetPlayerNode]
+Make = Callable[[Any], Any]  # a kind of node to one of it
 OK = TransitionCallbackReturn.SUCCESS
 SETTLED = 20  # cycles until the allocator has what it needs
 GROWTH_MB = 3.0  # of the other 80: ROS keeps 4 kB of each, without our nodes too, and memory is taken by 2 MB
 
 
 @pytest.fixture
-def make(recording: Path) -> Iterator[Callable[[Any], Any]]:
+def make(recording: Path) -> Iterator[Make]:
     """Makes a node of a kind, without autostart, in a domain of its own."""
     context, made = Context(), []
     rclpy.init(context=context, domain_id=own_domain())
@@ -63,7 +65,7 @@ def held(node: Any) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_a_hundred_cycles_leave_nothing_behind(kind: Any, make: Callable[[Any], Any]) -> None:
+def test_a_hundred_cycles_leave_nothing_behind(kind: Any, make: Make) -> None:
     node, memory = make(kind), []
     for cycle in range(100):
         assert node.trigger_configure() == OK
@@ -76,13 +78,13 @@ def test_a_hundred_cycles_leave_nothing_behind(kind: Any, make: Callable[[Any], 
         if cycle == 0:
             idle = held(node)
         assert held(node) == idle, cycle
-        memory.append(rss_mb())
+        memory.append(resident_mb(os.getpid()))
     assert memory[-1] - memory[SETTLED] < GROWTH_MB
     assert node.trigger_shutdown() == OK
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_cleanup_destroys_all_that_configure_made(kind: Any, make: Callable[[Any], Any]) -> None:
+def test_cleanup_destroys_all_that_configure_made(kind: Any, make: Make) -> None:
     node = make(kind)
     before = held(node)[:3]
     assert node.trigger_configure() == OK
@@ -92,7 +94,7 @@ def test_cleanup_destroys_all_that_configure_made(kind: Any, make: Callable[[Any
     assert held(node)[:3] == [before[0] + made_once, *before[1:]]
 
 
-def test_shutdown_ends_an_active_node(make: Callable[[Any], Any]) -> None:
+def test_shutdown_ends_an_active_node(make: Make) -> None:
     node = make(VioNode)
     threads = threading.active_count()
     assert node.trigger_configure() == node.trigger_activate() == node.trigger_shutdown() == OK
@@ -101,7 +103,7 @@ def test_shutdown_ends_an_active_node(make: Callable[[Any], Any]) -> None:
 
 @pytest.mark.parametrize(("error", "answer"), [(DataError("no"), "FAILURE"), (KeyError("bug"), "ERROR")])
 def test_a_node_whose_configuring_failed_can_be_configured_again(
-    error: Exception, answer: str, make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
+    error: Exception, answer: str, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = make(FeatureTrackerNode)
     before = held(node)
@@ -116,9 +118,7 @@ def test_a_node_whose_configuring_failed_can_be_configured_again(
     assert node.trigger_configure() == OK
 
 
-def test_a_node_whose_activation_failed_is_unconfigured_and_deaf(
-    make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_node_whose_activation_failed_is_unconfigured_and_deaf(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     node = make(VioNode)
     with monkeypatch.context() as patch:
         patch.setattr(node, "subscribe", lambda *_: 1 / 0)
@@ -128,7 +128,7 @@ def test_a_node_whose_activation_failed_is_unconfigured_and_deaf(
     assert node.trigger_configure() == node.trigger_activate() == OK
 
 
-def test_a_jump_of_stamps_is_seen_by_a_node_too_busy_to_take_it_at_once(make: Callable[[Any], Any]) -> None:
+def test_a_jump_of_stamps_is_seen_by_a_node_too_busy_to_take_it_at_once(make: Make) -> None:
     node = make(DatasetPlayerNode)
     stats = Stats()
     stream = ImuStream(stats, node.problems)
@@ -146,9 +146,7 @@ def test_a_jump_of_stamps_is_seen_by_a_node_too_busy_to_take_it_at_once(make: Ca
     assert node.problems.counts()["imu stamp ahead"].startswith("stamps jump by +2.0")
 
 
-def test_the_player_gives_those_who_listen_time_to_learn_of_it(
-    make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_player_gives_those_who_listen_time_to_learn_of_it(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     node = make(DatasetPlayerNode)
     assert node.trigger_configure() == OK
     monkeypatch.setattr(node, "_has_subscribers", lambda: True)
@@ -159,9 +157,7 @@ def test_the_player_gives_those_who_listen_time_to_learn_of_it(
     assert time.monotonic() - began >= SETTLE_S
 
 
-def test_vio_gathers_data_while_its_kernels_are_loaded(
-    make: Callable[[Any], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_vio_gathers_data_while_its_kernels_are_loaded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """They take as long as the data that it starts with."""
     node, subscribed = make(VioNode), []
     monkeypatch.setattr(vio, "compile_kernels", lambda: subscribed.append(len(list(node.subscriptions))))
@@ -183,7 +179,7 @@ def test_vio_gathers_data_while_its_kernels_are_loaded(
     ],
 )
 def test_a_slow_tracker_is_not_taken_for_another_clock(
-    behind_s: float, late_s: float, told: str, used: bool, make: Callable[[Any], Any]
+    behind_s: float, late_s: float, told: str, used: bool, make: Make
 ) -> None:
     node = make(VioNode)
     assert node.trigger_configure() == OK

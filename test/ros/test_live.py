@@ -35,14 +35,14 @@ from letvins_ros.ros.system import environment
 from letvins_ros.ros.up import Process
 from letvins_ros.simulation import simulate
 
+from ..command import ROOT, letvins_command
 from ..domains import own_domain
+from ..processes import children
 from ..rounds import ROUND_S, one_round
 from ..some import some
-from .harness import Ear, Stack
+from .harness import START_S, Ear, Stack
 
-ROOT = Path(__file__).parents[2]
 NODES = ("feature_tracker", "vio", "loop_closure")
-START_S = 60  # a busy machine may need so long to start three processes
 FUZZ = int(os.environ.get("FUZZ", "0"))
 KILLS, BACK_S = 30, 3.0
 LEFT_OVER_S = 0.3  # what is still on its way has come; longer than `letvins up` waits
@@ -111,10 +111,10 @@ def test_every_node_is_back_within_three_seconds_of_each_of_thirty_kills(
         Stack(tmp_path, dataset=str(endless), repeat=True) as stack,
         Ear(stack.domain, images=False) as ear,
     ):
-        placed: list[Any] = []
+        placed: list[float] = []
         ear.node.create_subscription(Odometry, "letvins/map_odometry", lambda _: placed.append(time.time()), 100)
         stack.start(*NODES, "dataset_player")
-        took: dict[str, list[Any]] = {name: [] for name in (*NODES, "dataset_player")}
+        took: dict[str, list[float]] = {name: [] for name in (*NODES, "dataset_player")}
         for _ in range(KILLS):
             for name, back_s in took.items():
                 now = time.time()
@@ -184,9 +184,8 @@ def check_what_is_shown(ear: Ear, prefix: str) -> None:
 
 
 def test_letvins_up_starts_records_restarts_and_ends_them_together(recording: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "letvins_ros.cli", "up", "--dataset", str(recording), "--repeat",
-               "--rate", str(RATE),
-               "--namespace", "drone", "--record", str(tmp_path / "bag")]  # fmt: skip
+    asked = ("--repeat", "--rate", RATE, "--namespace", "drone", "--record", tmp_path / "bag")
+    command = letvins_command("up", "--dataset", recording, *asked)
     domain = str(own_domain())
     env = os.environ | {"ROS_DOMAIN_ID": domain, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     with (tmp_path / "up.log").open("wb") as log, Ear(int(domain), "drone", images=False) as ear:
@@ -194,9 +193,9 @@ def test_letvins_up_starts_records_restarts_and_ends_them_together(recording: Pa
         try:
             ear.wait(lambda: len(ear.poses) > 5, START_S, "odometry")
             check_what_is_shown(ear, "/drone")
-            children = Path(f"/proc/{up.pid}/task/{up.pid}/children").read_text().split()
-            vio = next(pid for pid in children if b"\0vio\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
-            os.kill(int(vio), signal.SIGKILL)
+            started = children(up.pid)
+            vio = next(pid for pid in started if b"\0vio\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
+            os.kill(vio, signal.SIGKILL)
             at = time.time()
             ear.wait(
                 lambda: sum(t > at + 1 for t, _ in list(ear.poses.values())) > 3, START_S, "odometry after a restart"
@@ -208,7 +207,7 @@ def test_letvins_up_starts_records_restarts_and_ends_them_together(recording: Pa
     assert code == 0, text
     assert "[vio] ended by SIGKILL, started again (1 of 10)" in text
     assert "Traceback" not in text
-    assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]
+    assert not [pid for pid in started if Path(f"/proc/{pid}").exists()]
     from rosbags.highlevel import AnyReader
 
     with AnyReader([tmp_path / "bag"]) as bag:
@@ -226,8 +225,7 @@ def test_letvins_up_records_for_rerun_what_the_nodes_publish(recording: Path, tm
     import rerun
 
     file, env = tmp_path / "up.rrd", os.environ | {"ROS_DOMAIN_ID": str(own_domain())}
-    command = [sys.executable, "-m", "letvins_ros.cli", "up", "--dataset", str(recording), "--rate", str(RATE),
-               "--view", str(file)]  # fmt: skip
+    command = letvins_command("up", "--dataset", recording, "--rate", RATE, "--view", file)
     up = subprocess.run(command, check=False, capture_output=True, text=True, env=env, timeout=120)
     assert up.returncode == 0, up.stdout
     rows: Counter[str] = Counter()
@@ -400,8 +398,8 @@ def test_ctrl_c_at_any_time_ends_a_node_with_code_0_and_no_traceback(
 
 def test_letvins_up_ends_with_the_code_and_reason_of_a_node_that_fails(recording: Path) -> None:
     env = os.environ | {"ROS_DOMAIN_ID": str(own_domain()), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    command = [sys.executable, "-m", "letvins_ros.cli", "up", "--dataset", str(recording), "--no-loop",
-               "--tracker", "letnet2", "--backend", "tensorrt"]  # fmt: skip
+    asked = ("--no-loop", "--tracker", "letnet2", "--backend", "tensorrt")
+    command = letvins_command("up", "--dataset", recording, *asked)
     up = subprocess.run(command, check=False, capture_output=True, text=True, env=env, timeout=120)
     assert up.returncode == 1
     last = up.stdout.splitlines()[-1]

@@ -4,31 +4,18 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo
 from tf2_msgs.msg import TFMessage
 
-from letvins_ros.camera import Camera
 from letvins_ros.datasets import open_dataset
 from letvins_ros.ros import convert
 
 from ..some import some
-from .harness import Ear, Stack, call
+from .harness import LATCHED, START_S, Ear, Stack, call, camera_info
 
-START_S = 60
 FEWER = Parameter("tracker.max_features", value=120).to_parameter_msg()
-LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-
-def camera_info(camera: Camera, frame: str, scale: float = 1.0) -> CameraInfo:
-    fx, fy, cx, cy = camera.intrinsics
-    message = CameraInfo(width=camera.width, height=camera.height, distortion_model="plumb_bob")
-    message.header.frame_id, message.d = frame, list(camera.distortion)
-    message.k = np.array([fx * scale, 0, cx, 0, fy * scale, cy, 0, 0, 1])
-    return message
 
 
 def test_nodes_wait_for_their_calibration_on_topics_and_then_run(recording: Path, tmp_path: Path) -> None:

@@ -3,13 +3,13 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from letvins_ros.srv import LoadMap, SaveMap, SetPose
 from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
@@ -18,12 +18,10 @@ from letvins_ros.geometry import pose_from_text
 from letvins_ros.loop.map_file import load_map
 from letvins_ros.ros import convert
 
-from .harness import Ear, Stack, call
-
-START_S = 60
+from .harness import START_S, Ear, Stack, call
 
 
-def set_parameter(ear: Ear, name: str, value: object) -> Any:
+def set_parameter(ear: Ear, name: str, value: object) -> SetParametersResult:
     (result,) = call(
         ear, SetParameters, "set_parameters", parameters=[Parameter(name, value=value).to_parameter_msg()]
     ).results
@@ -80,7 +78,7 @@ def test_maps_are_saved_loaded_and_switched_while_the_system_runs(mapping: tuple
 
 def test_a_pose_in_the_map_can_be_given(mapping: tuple[Stack, Ear], tmp_path: Path) -> None:
     _, ear = mapping
-    in_map: list[Any] = []
+    in_map: list[Odometry] = []
     ear.node.create_subscription(Odometry, "letvins/map_odometry", in_map.append, 10)
     clicks = ear.node.create_publisher(PoseWithCovarianceStamped, "initialpose", 10)
     wrong = call(ear, SetPose, "set_pose", pose=click(1.0, "odom"))

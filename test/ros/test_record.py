@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from nav_msgs.msg import Odometry
@@ -19,6 +18,7 @@ from letvins_ros.ros.convert import header
 from letvins_ros.ros.system import environment
 
 from ..domains import own_domain
+from ..processes import wait
 from .harness import Ear
 
 Recorder = tuple[Callable[[], subprocess.Popen[bytes]], Callable[..., None]]
@@ -29,7 +29,7 @@ ODOMETRY = "/drone/letvins/odometry"
 @pytest.fixture
 def recorder(tmp_path: Path) -> Iterator[Recorder]:
     """Starts recorders into one folder, with somebody who publishes odometry; what they say is in the files `log`."""
-    domain, started = own_domain(), list[Any]()
+    domain, started = own_domain(), list[subprocess.Popen[bytes]]()
     with Ear(domain, "drone", images=False) as ear:
         publisher = ear.node.create_publisher(Odometry, "letvins/odometry", 100)
 
@@ -90,9 +90,7 @@ def test_a_disk_that_is_full_ends_the_bag_with_one_line_and_not_the_node(recorde
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (2 << 20, 2 << 20))
     publish(1500, 4000)
     log = tmp_path / "log0"
-    until = time.monotonic() + 20
-    while "cannot write" not in log.read_text() and time.monotonic() < until:
-        time.sleep(0.05)
+    wait(lambda: "cannot write" in log.read_text())
     assert process.poll() is None
     assert end(process) == 0
     lines = [line for line in log.read_text().splitlines() if "recording into" not in line]

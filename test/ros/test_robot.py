@@ -4,14 +4,13 @@
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
 from letvins_ros.msg import FeatureTracks, Keyframe
 from nav_msgs.msg import Odometry
-from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Imu
 from tf2_msgs.msg import TFMessage
 
@@ -24,19 +23,19 @@ from letvins_ros.ros import convert
 from letvins_ros.types import FrameTracks, VioStatus
 
 from ..some import some
-from .harness import Ear, Stack
+from .harness import LATCHED, START_S, Ear, Stack
 
-START_S = 60
 MOUNT = "0.5 0.1 0.2 0 0 0.70710678118654752 0.70710678118654752"  # half a metre off, turned by 90 degrees
-LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 class Frames:
     """Hears /tf, /tf_static and keyframes, and can publish transforms."""
 
     def __init__(self, ear: Ear) -> None:
-        self.static, self.keyframes, self.dynamic = dict[Any, Any](), dict[Any, Any](), dict[Any, Any]()
-        self.tracks, self.twists, node = dict[Any, Any](), dict[Any, Any](), ear.node
+        self.static = dict[tuple[str, str], TransformStamped]()
+        self.dynamic = dict[tuple[str, int], np.ndarray]()
+        self.keyframes, self.twists = dict[int, np.ndarray](), dict[int, np.ndarray]()
+        self.tracks, node = dict[int, FrameTracks](), ear.node
         node.create_subscription(FeatureTracks, "letvins/tracks", self._on_tracks, 100)
         node.create_subscription(Odometry, "letvins/odometry", self._on_odometry, 100)
         node.create_subscription(TFMessage, "/tf_static", self._on_static, LATCHED)
@@ -53,10 +52,10 @@ class Frames:
             stamp = convert.stamp_to_ns(T.header.stamp)
             self.dynamic[T.child_frame_id, stamp] = convert.transform_from_message(T.transform)
 
-    def _on_keyframe(self, message: Any) -> None:
+    def _on_keyframe(self, message: Keyframe) -> None:
         self.keyframes[convert.stamp_to_ns(message.header.stamp)] = convert.pose_from_message(message.pose)
 
-    def _on_tracks(self, message: Any) -> None:
+    def _on_tracks(self, message: FeatureTracks) -> None:
         self.tracks[convert.stamp_to_ns(message.header.stamp)] = convert.tracks_from(message)
 
     def _on_odometry(self, message: Odometry) -> None:
@@ -69,7 +68,9 @@ class Frames:
         (self._statics if static else self._dynamics).publish(TFMessage(transforms=[message]))
 
 
-def computed_offline(recording: Path, tracks: list[FrameTracks], T_base_imu: np.ndarray) -> Any:
+def computed_offline(
+    recording: Path, tracks: list[FrameTracks], T_base_imu: np.ndarray
+) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Pose (4, 4) and velocity (6,) of the base by the stamps of frames with these tracks, by the estimator alone."""
     dataset, fed, found = open_dataset(recording), 0, {}
     estimator = VioEstimator(Config(), some(dataset.rig))
@@ -161,7 +162,7 @@ def test_the_speed_of_wheels_is_taken(recording: Path, tmp_path: Path) -> None:
         stack.programs["vio"] = replace(vio, parameters=vio.parameters | config)
         wheel = ear.node.create_publisher(Odometry, "wheel", 50)
 
-        def turn(reading: Any) -> None:  # wheels that read whenever the IMU does
+        def turn(reading: Imu) -> None:  # wheels that read whenever the IMU does
             i = np.searchsorted(truth.stamps_ns, convert.stamp_to_ns(reading.header.stamp)).clip(0, len(seconds) - 1)
             message = Odometry(header=reading.header, child_frame_id="base_link")
             message.twist.twist.linear = convert.vector(v_body[i])

@@ -22,9 +22,9 @@ from letvins_ros.ros.mount import facing
 from letvins_ros.ros.resolve import resolve
 from letvins_ros.ros.system import PROFILE, System, environment, programs
 
+from ..command import ROOT
 from ..some import some
 
-ROOT = Path(__file__).parents[2]
 NODES = {"feature_tracker", "vio", "loop_closure", "dataset_player", "autopilot"}
 EUROC = str(ROOT / "config" / "euroc" / "stereo_imu.yaml")
 

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,11 +17,12 @@ from letvins_ros.ros import up
 from letvins_ros.ros.system import System
 from letvins_ros.ros.up import Process
 
+from ..command import ROOT
+from ..processes import runs, wait
 from ..some import some
 
 Start = Callable[..., list[Process]]
 
-ROOT = Path(__file__).parents[2]
 READY = "print('ready', flush=True)"
 WAIT = """
 import signal, sys, threading
@@ -73,21 +73,6 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     for process in started:
         process.popen.kill()
         process.popen.wait()
-
-
-def wait(until: Callable[[], object], timeout_s: float = 20.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not until():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
-def runs(pid: int | str) -> bool:
-    """Whether a process has not ended; that its new parent has not asked about it yet does not count."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def watch(processes: list[Process]) -> Process | None:
@@ -200,7 +185,8 @@ def test_children_end_with_a_parent_that_was_killed_also_those_that_ignore_signa
     command = [sys.executable, "-c", PARENT_PROCESS, "steady", "deaf"]
     env = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as parent:
-        pids = next(line.split()[1:] for line in some(parent.stdout) if line.startswith("children"))
+        told = next(line for line in some(parent.stdout) if line.startswith("children"))
+        pids = list(map(int, told.split()[1:]))
         assert all(map(runs, pids))
         parent.kill()
     wait(lambda: not any(map(runs, pids)), 3.0)

@@ -13,7 +13,7 @@ from letvins_ros.config import Config
 from letvins_ros.config_io import load_config
 from letvins_ros.evaluation.record import Estimate, FrameResult, RunRecord
 from letvins_ros.evaluation.run_metrics import compare
-from letvins_ros.pipeline import RunOptions, run_dataset
+from letvins_ros.pipeline import Run, RunOptions, run_dataset
 from letvins_ros.selftest import DISTURBANCES, run_battery
 from letvins_ros.selftest.battery import Outcome, judged
 from letvins_ros.selftest.recording import SMALL_RIG, Recording, flight
@@ -79,7 +79,7 @@ def test_a_wrong_set_up_is_named_and_mended(hall: Simulation, clean: Outcome, cl
 
 
 def test_what_is_black_broken_or_doubled_for_a_while_is_survived_or_named() -> None:
-    told: list[Any] = []
+    told: list[Outcome] = []
     outcomes = run_battery(SHORT, load_config(), 8.0, 3, told.append)
     assert told == outcomes
     assert [outcome.name for outcome in outcomes] == ["undisturbed", *SHORT]
@@ -118,11 +118,11 @@ def test_a_flight_in_a_room_that_moves_is_as_exact_as_the_images_alone(
 
 
 def test_after_an_interruption_nothing_more_is_flown(monkeypatch: pytest.MonkeyPatch) -> None:
-    flown = list[Any]()
+    flown = list[Run]()
 
     def interrupted(
         recording: Recording, config: Config, options: RunOptions, progress: Callable[[int, int], None]
-    ) -> Any:
+    ) -> Run:
         flown.append(run_dataset(recording, config, options, progress))
         flown[-1].record.interrupted = len(flown) == 2
         return flown[-1]

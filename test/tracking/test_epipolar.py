@@ -15,6 +15,8 @@ from letvins_ros.tracking.epipolar import (
     inliers_unknown_rotation,
 )
 
+from ..vectors import unit
+
 FOCAL_PX = 450.0
 LIMIT = 1.5 / FOCAL_PX  # rad
 CAMERAS = {
@@ -23,10 +25,6 @@ CAMERAS = {
     "mei": Camera("mei-radtan", 640, 480, (0.9, 560.0, 561.0, 320.0, 240.0), (-0.1, 0.02, 1e-4, 1e-4)),
     "double-sphere": Camera("double-sphere", 640, 480, (-0.2, 0.6, 260.0, 261.0, 320.0, 240.0)),
 }
-
-
-def unit(v: np.ndarray) -> np.ndarray:
-    return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
 
 def two_views(

@@ -22,7 +22,10 @@ from letvins_ros.tracking import FeatureTracker
 from letvins_ros.tracking.follower import make_follower, open_follower
 from letvins_ros.tracking.keypoints import KeypointFollower, mutual_nearest
 from letvins_ros.types import ImageFrame
-from letvins_ros.weights import WeightsError, default_weights, save_weights
+from letvins_ros.weights import WeightsError, default_weights
+
+from ..networks.layouts import saved
+from ..vectors import unit
 
 NETWORKS = {"kp2dtiny": {"config": "N"}, "kp2d": {}, "superpoint": {}}
 
@@ -44,11 +47,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files with weights of seeded networks, by name."""
     folder = tmp_path_factory.mktemp("weights")
     for name, options in NETWORKS.items():
-        state = seeded(name, **options).state_dict()
         told = {"version": "V4"} if name == "kp2d" else None
-        save_weights(folder / f"{name}.safetensors", {key: value.numpy() for key, value in state.items()}, told)
-    matcher = build("lightglue", size=32, layers=2)
-    save_weights(folder / "lightglue.safetensors", {k: v.numpy() for k, v in matcher.state_dict().items()})
+        saved(seeded(name, **options), folder / f"{name}.safetensors", told)
+    saved(build("lightglue", size=32, layers=2), folder / "lightglue.safetensors")
     return folder
 
 
@@ -214,7 +215,7 @@ def test_descriptors_are_read_between_pixels_with_the_corners_aligned() -> None:
     ramp = np.stack(np.meshgrid(np.arange(5.0), np.arange(3.0))).astype(np.float32) + 1
     found = sample(ramp, np.array([[0.0, 0.0], [9.0, 4.0], [4.5, 1.0]]), (5, 10))
     expected = np.array([[1, 1], [5, 3], [3, 1.5]])
-    assert found == pytest.approx(expected / np.linalg.norm(expected, axis=1, keepdims=True), abs=1e-6)
+    assert found == pytest.approx(unit(expected), abs=1e-6)
 
 
 def test_matches_are_mutual_and_near() -> None:

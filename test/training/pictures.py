@@ -6,6 +6,8 @@ import numpy as np
 
 from training.data.shapes import draw
 
+MILD = np.array([[0.95, 0.08, 6.0], [-0.06, 1.02, 4.0], [1e-4, -5e-5, 1.0]])  # a homography of 240 x 320 pixels
+
 
 def picture(seed: int, size: tuple[int, int] = (240, 320)) -> np.ndarray:
     """Boards and stars on soft noise, (H, W, 3) uint8: something to match everywhere."""

@@ -16,21 +16,19 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from letvins_ros import networks
-from letvins_ros.simulation import simulate
-from letvins_ros.weights import save_weights
 from training import evaluate
 from training.data.homographies import warp
-from training.weights import to_numpy
 
+from ..networks.layouts import saved
 from ..some import some
-from .pictures import picture
+from .pictures import MILD, picture
 
 pytest.importorskip("faiss")
-H = np.array([[0.95, 0.08, 6.0], [-0.06, 1.02, 4.0], [1e-4, -5e-5, 1.0]])
+Run = Callable[..., dict[str, Any]]  # figures of a task on a source
 
 
 @pytest.fixture(scope="module")
-def run() -> Callable[..., dict[str, Any]]:
+def run() -> Run:
     app = typer.Typer()
     app.command()(evaluate.main)
 
@@ -47,25 +45,16 @@ def run() -> Callable[..., dict[str, Any]]:
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_weights(path, to_numpy(networks.build("kp2dtiny", config="N", depth=True).state_dict()))
-    return f"kp2dtiny={path}"
+    network = networks.build("kp2dtiny", config="N", depth=True)
+    return f"kp2dtiny={saved(network, tmp_path_factory.mktemp('weights') / 'tiny.safetensors')}"
 
 
-@pytest.fixture(scope="module")
-def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A second of flight with truth."""
-    out = tmp_path_factory.mktemp("recording") / "hall"
-    simulate(out, "hall", 1.0, 0)
-    return out
-
-
-def test_hpatches_in_two_loops(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+def test_hpatches_in_two_loops(run: Run, tmp_path: Path) -> None:
     image = picture(7)
     (tmp_path / "data/v_wall").mkdir(parents=True)
     for i in range(1, 7):
-        cv2.imwrite(str(tmp_path / f"data/v_wall/{i}.png"), image if i == 1 else warp(image, H, (240, 320)))
-        np.savetxt(tmp_path / f"data/v_wall/H_1_{i}", H)
+        cv2.imwrite(str(tmp_path / f"data/v_wall/{i}.png"), image if i == 1 else warp(image, MILD, (240, 320)))
+        np.savetxt(tmp_path / f"data/v_wall/H_1_{i}", MILD)
     figures = run("hpatches", tmp_path / "data", tmp_path / "out", "--no-peers", "-m", "orb", "--pictures")
     assert set(figures) == {"orb"}
     drawn = some(cv2.imread(str(tmp_path / "out/pictures/orb/240x320/v_wall_1_3.png")))
@@ -82,17 +71,17 @@ def test_hpatches_in_two_loops(run: Callable[..., dict[str, Any]], tmp_path: Pat
     assert second["ours, 480x640, top 1000: all"] == first["ours, 480x640, top 1000: all"]
 
 
-def test_homographies_of_photographs(run: Callable[..., dict[str, Any]], photo_folder: Path, tmp_path: Path) -> None:
+def test_homographies_of_photographs(run: Run, photo_folder: Path, tmp_path: Path) -> None:
     figures = run("homography", photo_folder / "val", tmp_path, "--count", 1, "--no-peers", "-m", "sift")
     assert figures["sift"]["mild: all"]["AUC@5"] > 0.5
 
 
-def test_poses_of_tartanair(run: Callable[..., dict[str, Any]], shared_data: Path, tmp_path: Path) -> None:
+def test_poses_of_tartanair(run: Run, shared_data: Path, tmp_path: Path) -> None:
     figures = run("pose", shared_data / "tartanair_v1_sample", tmp_path, "--count", 3, "--no-peers", "-m", "sift")
     assert figures["sift"]["poses: all"]["AUC@20"] > 0.5
 
 
-def test_odometry_and_flow_of_a_recording(run: Callable[..., dict[str, Any]], recording: Path, tmp_path: Path) -> None:
+def test_odometry_and_flow_of_a_recording(run: Run, recording: Path, tmp_path: Path) -> None:
     figures = run("vo", recording, tmp_path / "vo", "--duration", 0.5, "--no-peers", "-m", "gftt-lk", "--pictures")
     assert len(list(tmp_path.glob("vo/pictures/gftt-lk/*/*.png"))) > 1
     assert figures["gftt-lk"]["every 2nd frame: all"]["rot_median_deg"] < 0.5
@@ -105,9 +94,7 @@ def test_odometry_and_flow_of_a_recording(run: Callable[..., dict[str, Any]], re
     )
 
 
-def test_segmentation_has_the_most_frequent_class_as_its_peer(
-    run: Callable[..., dict[str, Any]], tmp_path: Path, tiny: str
-) -> None:
+def test_segmentation_has_the_most_frequent_class_as_its_peer(run: Run, tmp_path: Path, tiny: str) -> None:
     (tmp_path / "val2017").mkdir()
     (tmp_path / "stuffthingmaps/val2017").mkdir(parents=True)
     labels = np.full((60, 80), 156, np.uint8)
@@ -123,9 +110,7 @@ def test_segmentation_has_the_most_frequent_class_as_its_peer(
     assert (drawn[60, 170] == drawn[60, 330]).all() and (drawn[5, 170] != drawn[5, 330]).any()  # truth and guess
 
 
-def test_depth_has_a_constant_as_its_peer(
-    run: Callable[..., dict[str, Any]], shared_data: Path, tmp_path: Path, tiny: str
-) -> None:
+def test_depth_has_a_constant_as_its_peer(run: Run, shared_data: Path, tmp_path: Path, tiny: str) -> None:
     source = shared_data / "tartanair_v1_sample"
     figures = run("depth", source, tmp_path, "--kind", "tartanair", "--count", 2, "-m", tiny, "--pictures")
     assert some(cv2.imread(str(tmp_path / "pictures/constant/000000.png"))).shape == (120, 480, 3)
@@ -133,9 +118,7 @@ def test_depth_has_a_constant_as_its_peer(
     assert figures[tiny]["depth"]["abs_rel"] > 0
 
 
-def test_places_of_photographs_are_not_found_by_chance(
-    run: Callable[..., dict[str, Any]], tmp_path: Path, tiny: str
-) -> None:
+def test_places_of_photographs_are_not_found_by_chance(run: Run, tmp_path: Path, tiny: str) -> None:
     """A recording that goes the same way twice: the second half is the first one again."""
     from letvins_ros.datasets import open_dataset
     from training.tasks.retrieval import revisits

@@ -3,7 +3,6 @@
 
 import dataclasses
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from training.data.inputs import MOST, Inputs, Skipping, check_inputs
 from training.guards import InterruptedRunError, NotFiniteError, finite_layers
 from training.recipes.letnet2 import Letnet2Recipe
 
+from ..command import no_file_above
 from ..some import some
 from .tiny import RECIPES, write_photos
 
@@ -229,12 +229,8 @@ def test_weights_are_no_run(config: TrainConfig, tmp_path: Path) -> None:
 
 @pytest.fixture
 def full_disk() -> Iterator[None]:
-    """Files of more than 4 kB cannot be written."""
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    with no_file_above(4000):
+        yield
 
 
 def test_a_full_disk_ends_a_run_in_a_sentence(config: TrainConfig, full_disk: None) -> None:

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -123,7 +122,7 @@ def test_points_without_their_size_are_named(photo_folder: Path, tmp_path: Path)
 
 
 def test_an_item_is_always_the_same_and_looks_differ(photo_folder: Path) -> None:
-    def item(seed: int, looks: Any) -> dict[str, torch.Tensor]:
+    def item(seed: int, looks: photometric.Looks) -> dict[str, torch.Tensor]:
         return HomographyPairs(photo_folder, 5, seed, PairOptions(SIZE, 3, KP2D, looks))[3]
 
     first, again = item(0, photometric.KP2D), item(0, photometric.KP2D)

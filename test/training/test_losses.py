@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import math
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
@@ -163,7 +162,7 @@ def test_superpoints_descriptors_that_agree_cost_less(kind: str) -> None:
     a = torch.nn.functional.normalize(torch.randn(1, 64, 8, 10), dim=1)
     options = superpoint.DescriptorOptions(near_px=4.0)
 
-    def loss(b: Any) -> torch.Tensor:
+    def loss(b: torch.Tensor) -> torch.Tensor:
         torch.manual_seed(1)
         if kind == "sparse":
             return superpoint.sparse_descriptor(a, b, SHIFT, options)
@@ -179,7 +178,7 @@ def test_superpoints_softmax_tells_the_right_cell_from_all_others() -> None:
     points = torch.nn.functional.pixel_shuffle(points.T.reshape(1, 64, 8, 1).expand(-1, -1, -1, 10), 8)[0]
     batch = {"points_a": points, "points_b": torch.roll(points, 8, dims=2), "H_b_a": SHIFT}
 
-    def loss(b: Any) -> torch.Tensor:
+    def loss(b: torch.Tensor) -> torch.Tensor:
         return superpoint.softmax_descriptor(a, b, batch, superpoint.DescriptorOptions())
 
     assert loss(torch.roll(a, 1, dims=3)) < 0.35 * loss(a)

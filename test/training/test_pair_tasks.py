@@ -13,7 +13,6 @@ from letvins_ros import networks
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.geometry import exp_so3, transform
 from letvins_ros.networks.loftr import LoFTRMatches
-from letvins_ros.weights import save_weights
 from training.data.homographies import transfer, warp
 from training.data.pair import Pair
 from training.features import CellNetwork, Features, HeatNetwork, apart, maxima, open_extractor, orb, refine, sift
@@ -24,16 +23,15 @@ from training.tasks.pairs import Choice, KeypointMatcher, Prediction, lucas_kana
 from training.tasks.protocols import KP2D, SUPERPOINT, corner_error, our_protocol, our_row
 from training.tasks.two_view import odometry_summary, pose_summary, two_view_figures
 
+from ..networks.layouts import saved
 from ..some import some
-from .pictures import picture
-
-H = np.array([[0.95, 0.08, 6.0], [-0.06, 1.02, 4.0], [1e-4, -5e-5, 1.0]])
+from .pictures import MILD, picture
 
 
 @pytest.fixture(scope="module")
 def pair() -> Pair:
     image = picture(5)
-    return Pair("one", image, warp(image, H, (240, 320)), H)
+    return Pair("one", image, warp(image, MILD, (240, 320)), MILD)
 
 
 def test_area_under_curve_is_that_of_the_steps() -> None:
@@ -91,7 +89,7 @@ def prediction_of(uv: np.ndarray, there: np.ndarray) -> Prediction:
 @PROTOCOLS
 def test_perfect_predictions_have_perfect_figures(pair: Pair, protocol: Any) -> None:
     uv = np.random.default_rng(0).uniform([20, 20], [280, 200], (50, 2))
-    figures = protocol.summarise({"i_a": protocol.measure(pair, prediction_of(uv, transfer(H, uv)))})
+    figures = protocol.summarise({"i_a": protocol.measure(pair, prediction_of(uv, transfer(MILD, uv)))})
     assert all(value == pytest.approx(1) for name, value in figures.items() if name not in ("Loc", "matches", "AUC@1"))
     assert figures["Loc"] == pytest.approx(0, abs=1e-5)
 
@@ -102,7 +100,7 @@ def test_nothing_found_is_counted_as_failure_and_not_a_crash(pair: Pair, protoco
     figures = protocol.summarise({"v_a": protocol.measure(pair, nothing)})
     assert np.isnan(figures["Loc"])
     assert {figures[name] for name in figures if name != "Loc"} == {0}
-    assert corner_error(np.zeros((3, 4), np.float32), H, (240, 320)) == np.inf
+    assert corner_error(np.zeros((3, 4), np.float32), MILD, (240, 320)) == np.inf
 
 
 def test_predictions_survive_the_disk(tmp_path: Path, pair: Pair) -> None:
@@ -122,9 +120,9 @@ def test_hpatches_are_read_and_their_homographies_scaled(tmp_path: Path) -> None
     for name in ("i_dome", "v_wall"):
         (tmp_path / name).mkdir()
         for i in range(1, 7):
-            cv2.imwrite(str(tmp_path / name / f"{i}.ppm"), warp(image, H, (120, 200)) if i == 3 else image)
+            cv2.imwrite(str(tmp_path / name / f"{i}.ppm"), warp(image, MILD, (120, 200)) if i == 3 else image)
             if i > 1:
-                np.savetxt(tmp_path / name / f"H_1_{i}", -H if i == 3 else np.eye(3))  # of either sign
+                np.savetxt(tmp_path / name / f"H_1_{i}", -MILD if i == 3 else np.eye(3))  # of either sign
     pairs = list(hpatches_pairs(tmp_path, (240, 320)))
     assert [p.name for p in pairs][:2] == ["i_dome_1_2", "i_dome_1_3"]
     assert len(pairs) == 10
@@ -187,10 +185,7 @@ def test_motion_comes_back_from_exact_matches() -> None:
 
 def weights(folder: Path, name: str, **options: Any) -> Path:
     """A file of random weights."""
-    path = folder / f"{name}.safetensors"
-    state = networks.build(name, **options).state_dict()
-    save_weights(path, {key: value.numpy() for key, value in state.items()})
-    return path
+    return saved(networks.build(name, **options), folder / f"{name}.safetensors")
 
 
 @pytest.mark.parametrize("name", ["keypointformer", "kp2d_resnet"])

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from ..command import environment
 from .tiny import RECIPES
 
 pytest.importorskip("h5py")
@@ -20,7 +20,7 @@ def test_every_recipe_learns_in_two_processes(tmp_path: Path, root: Path) -> Non
     done = subprocess.run(
         [*command, "test.training.two_processes", str(tmp_path), *FEW],
         check=False, capture_output=True, text=True, cwd=root, timeout=280,
-        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+        env=environment(OMP_NUM_THREADS="1"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout.count(f"{len(RECIPES)} recipes") == 2

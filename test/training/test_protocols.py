@@ -16,6 +16,8 @@ from training.features import Features, apart
 from training.tasks.pairs import Choice, KeypointMatcher
 from training.tasks.protocols import KP2D, SUPERPOINT, our_protocol
 
+from ..vectors import unit
+
 H = np.array([[1.3, 0.2, -50.0], [-0.15, 1.2, 10.0], [5e-4, -3e-4, 1.0]])
 BLANK = np.zeros((240, 320, 3), np.uint8)
 PAIR = Pair("one", BLANK, BLANK + 1, H)
@@ -32,7 +34,7 @@ def points(seed: int, whole: bool = False) -> list[Any]:
     uv_b = np.where((inside & (rng.random(150) < 0.8))[:, None], uv_b, lost)
     of_a = rng.normal(0, 1, (150, 8))
     of_b = of_a + rng.normal(0, 0.5, (150, 8))
-    both = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (of_a, of_b)]
+    both = [unit(x) for x in (of_a, of_b)]
     scores = rng.permutation(150) / 150 + 0.01, rng.permutation(150) / 150 + 0.01
     found = []
     for uv, score, described in zip((uv_a, uv_b), scores, both, strict=True):

@@ -16,22 +16,20 @@ from torch.utils.data import default_collate
 
 from letvins_ros import networks
 from letvins_ros.errors import ConfigError, DataError, LetvinsError
-from letvins_ros.weights import save_weights
 from training.adapt import find_points, repeats
 from training.adapt import main as adapt
 from training.config import TrainConfig, open_recipe, read_config
 from training.data.images import to_tensor
 from training.recipes.magicpoint import make_superpoint
-from training.weights import to_numpy
 
+from ..networks.layouts import saved
 from ..some import some
 from .pictures import picture
-from .tiny import RECIPES
+from .tiny import RECIPES, SMALL
 
 pytest.importorskip("h5py")
 pytest.importorskip("faiss")
 pytest.importorskip("lightning_fabric")
-SMALL = {"height": 48, "width": 64}
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +39,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
 
     def make(name: str, channels: int = 3, **options: Any) -> str:
         torch.manual_seed(0)
-        path = folder / f"{name}.safetensors"
         network = networks.build(name, **options).train()
         images = torch.stack([to_tensor(picture(i, (48, 64)), channels) for i in range(4)])
         with torch.no_grad():
             for _ in range(10):
                 network(images)
-        save_weights(path, to_numpy(network.state_dict()))
-        return str(path)
+        return str(saved(network, folder / f"{name}.safetensors"))
 
     return make
 

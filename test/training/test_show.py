@@ -12,12 +12,11 @@ from openvino import opset13 as ops
 
 from letvins_ros import networks
 from letvins_ros.errors import ConfigError, DataError
-from letvins_ros.weights import save_weights
 from training import drawing, show
 from training.data import pseudo_labels
 from training.data.pseudo_labels import Kind
-from training.weights import to_numpy
 
+from ..networks.layouts import saved
 from ..some import some
 from .pictures import picture
 
@@ -43,8 +42,7 @@ def test_all_that_a_model_says_is_drawn(
     model = name
     if options is not None:
         torch.manual_seed(0)
-        save_weights(images / "w.safetensors", to_numpy(networks.build(name, **options).state_dict()))
-        model = f"{name}={images / 'w.safetensors'}"
+        model = f"{name}={saved(networks.build(name, **options), images / 'w.safetensors')}"
     show.main(images / "0.png", images / "1.png", model, images / "out", 96, 128, 50)
     drawn = {path.stem: cv2.imread(str(path)) for path in (images / "out").glob("*.png")}
     assert set(drawn) == {"detections", "detail", "matches"} | extra

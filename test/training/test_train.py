@@ -12,11 +12,12 @@ import torch
 from letvins_ros.errors import ConfigError, DataError
 from letvins_ros.networks import load
 from letvins_ros.networks.letnet2 import LetNet2
-from letvins_ros.weights import WeightsError, load_weights, save_weights
+from letvins_ros.weights import WeightsError, load_weights
 from training.config import TrainConfig, open_recipe, read_config
 from training.data.photos import LIGHTS
 from training.recipes.letnet2 import Letnet2Recipe
 
+from ..networks.layouts import saved
 from ..some import some
 
 pytest.importorskip("lightning_fabric")
@@ -105,7 +106,7 @@ def test_a_checkpoint_of_another_network_is_refused(config: TrainConfig, tmp_pat
 
 def test_weights_are_loaded_strictly_but_for_named_ones(tmp_path: Path) -> None:
     given, network = LetNet2(1, 2), LetNet2(1, 4)
-    save_weights(tmp_path / "w.safetensors", {k: v.numpy() for k, v in given.state_dict().items()})
+    saved(given, tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match=r"conv_head\.weight is \(2, 16, 1, 1\), the network's is \(4, 16, 1, 1\)"):
         load_into(network, tmp_path / "w.safetensors")
     load_into(network, tmp_path / "w.safetensors", except_for=["conv_head."])
