@@ -84,7 +84,7 @@ def _start(context: LaunchContext) -> list[Any]:
     given = _given(context.launch_configurations)
     prefixed = "launch-prefix" in context.launch_configurations  # a debugger is then the nodes' parent
     given["parent"] = {} if prefixed else {PARENT: str(os.getpid())}
-    rviz = [_rviz(context, given["namespace"])] if given["rviz"] else []
+    rviz = [_rviz(context, given)] if given["rviz"] else []
     actions: list[Any] = []
     if given["fastdds"] and PROFILE not in os.environ:
         actions.append(SetEnvironmentVariable(PROFILE, str(CONFIG / "fastdds.xml")))
@@ -198,24 +198,27 @@ class _Watch:
         raise RuntimeError(f"{self._name} ended with {how}, the others are stopped; {self._last}")
 
 
-def _rviz(context: LaunchContext, namespace: str) -> Node:
+def _rviz(context: LaunchContext, given: dict[str, Any]) -> Node:
     try:
         ExecutableInPackage(package="rviz2", executable="rviz2").perform(context)
     except (LookupError, SubstitutionFailure):
         raise ValueError("rviz is true, but rviz2 is not installed: sudo apt install ros-$ROS_DISTRO-rviz2") from None
+    namespace = given["namespace"]
     return Node(
-        package="rviz2", executable="rviz2", namespace=namespace, arguments=["-d", _rviz_file(namespace.strip("/"))],
-        prefix=ENDS_WITH_US,
+        package="rviz2", executable="rviz2", namespace=namespace, prefix=ENDS_WITH_US,
+        arguments=["-d", _rviz_file(namespace.strip("/"), loop=given["loop"])],
+        parameters=[{"use_sim_time": given["use_sim_time"]}],  # else RViz knows nothing of a bag that begins again
     )  # fmt: skip
 
 
-def _rviz_file(prefix: str) -> str:
-    """config/letvins.rviz; with a prefix a copy, for as long as the launch lasts, that has it before the frames."""
+def _rviz_file(prefix: str, *, loop: bool) -> str:
+    """config/letvins.rviz; with a prefix, or where nobody publishes map, a copy for as long as the launch lasts."""
     file = CONFIG / "letvins.rviz"
-    if not prefix:
+    if not prefix and loop:
         return str(file)
     folder = tempfile.mkdtemp(prefix="letvins_")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     copy = Path(folder) / file.name
-    copy.write_text(re.sub(r"( Frame: )(?=\w)", rf"\1{prefix}/", file.read_text()))
+    text = file.read_text() if loop else file.read_text().replace("Fixed Frame: map", "Fixed Frame: odom")
+    copy.write_text(re.sub(r"( Frame: )(?=\w)", rf"\1{prefix}/", text) if prefix else text)
     return str(copy)

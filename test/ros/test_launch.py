@@ -137,23 +137,33 @@ def test_an_argument_that_cannot_be_used_is_named_before_anything_starts(
         launching(ROOT / "launch" / "letvins.launch.py", **given)
 
 
-@pytest.mark.parametrize(("namespace", "prefix"), [("", ""), ("drone", "drone/"), ("/drone", "drone/")])
-def test_rviz_is_started_in_the_namespace_with_its_frames(
-    namespace: str, prefix: str, launching: Launching, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("given", "prefix", "fixed"),
+    [
+        ({}, "", "map"),
+        ({"namespace": "drone"}, "drone/", "map"),
+        ({"namespace": "/drone", "use_sim_time": "true"}, "drone/", "map"),
+        ({"loop": "false"}, "", "odom"),  # where nobody publishes map
+        ({"namespace": "drone", "loop": "false"}, "drone/", "odom"),
+    ],
+)
+def test_rviz_is_started_in_the_namespace_with_its_frames_and_time(
+    given: dict[str, str], prefix: str, fixed: str, launching: Launching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launch_ros = sys.modules["launch_ros.substitutions"]
     monkeypatch.setattr(launch_ros.ExecutableInPackage, "perform", lambda self, context: "/opt/rviz2")
     removed = list[tuple[Callable[[str], None], str]]()
     monkeypatch.setattr("atexit.register", lambda remove, folder, **_: removed.append((remove, folder)))
-    _, actions = launching(ROOT / "launch" / "letvins.launch.py", config=EUROC, rviz="true", namespace=namespace)
+    _, actions = launching(ROOT / "launch" / "letvins.launch.py", config=EUROC, rviz="true", **given)
     started = nodes(actions)["rviz2"]
     option, file = started["arguments"]
     shown = yaml.safe_load(Path(file).read_text())["Visualization Manager"]
-    assert (option, started["namespace"]) == ("-d", namespace)
-    assert shown["Global Options"]["Fixed Frame"] == f"{prefix}map"
+    assert (option, started["namespace"]) == ("-d", given.get("namespace", ""))
+    assert started["parameters"] == [{"use_sim_time": "use_sim_time" in given}]
+    assert shown["Global Options"]["Fixed Frame"] == f"{prefix}{fixed}"
     assert shown["Views"]["Current"]["Target Frame"] == f"{prefix}base_link"
     assert shown["Displays"][0]["Reference Frame"] == "<Fixed Frame>"
-    assert len(removed) == bool(prefix)
+    assert len(removed) == bool(given)
     for remove, folder in removed:
         remove(folder)
         assert not Path(file).exists()

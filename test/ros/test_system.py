@@ -138,6 +138,17 @@ def test_rviz_and_foxglove_show_topics_that_are_published() -> None:
     assert len(published) >= 12
 
 
+def test_rviz_opens_with_every_pane_in_its_place() -> None:
+    settings = yaml.safe_load((ROOT / "config" / "letvins.rviz").read_text())
+    images = [d for d in settings["Visualization Manager"]["Displays"] if d["Class"].endswith("/Image")]
+    window = settings["Window Geometry"]
+    state = bytes.fromhex(window["QMainWindow State"])
+    for pane in settings["Panels"] + images:  # one that the state does not name takes the 3D view's place
+        assert pane["Name"].encode("utf-16-be") in state, pane["Name"]
+    assert images
+    assert (window["Hide Left Dock"], window["Hide Right Dock"]) == (False, False)  # RViz reads no default for them
+
+
 def test_everything_published_is_recorded() -> None:
     text = (ROOT / "letvins_ros" / "ros" / "record.py").read_text()
     assert published_topics() <= set(re.findall(r'"(letvins/\w+)"', text))
