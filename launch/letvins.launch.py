@@ -205,7 +205,7 @@ def _rviz(context: LaunchContext, given: dict[str, Any]) -> Node:
         raise ValueError("rviz is true, but rviz2 is not installed: sudo apt install ros-$ROS_DISTRO-rviz2") from None
     namespace = given["namespace"]
     return Node(
-        package="rviz2", executable="rviz2", namespace=namespace, prefix=ENDS_WITH_US,
+        package="rviz2", executable="rviz2", exec_name="rviz2", namespace=namespace, prefix=ENDS_WITH_US,
         arguments=["-d", _rviz_file(namespace.strip("/"), loop=given["loop"])],
         parameters=[{"use_sim_time": given["use_sim_time"]}],  # else RViz knows nothing of a bag that begins again
     )  # fmt: skip

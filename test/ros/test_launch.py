@@ -159,6 +159,7 @@ def test_rviz_is_started_in_the_namespace_with_its_frames_and_time(
     option, file = started["arguments"]
     shown = yaml.safe_load(Path(file).read_text())["Visualization Manager"]
     assert (option, started["namespace"]) == ("-d", given.get("namespace", ""))
+    assert started["exec_name"] == "rviz2"  # what the log calls it, rather than its prefix
     assert started["parameters"] == [{"use_sim_time": "use_sim_time" in given}]
     assert shown["Global Options"]["Fixed Frame"] == f"{prefix}{fixed}"
     assert shown["Views"]["Current"]["Target Frame"] == f"{prefix}base_link"
