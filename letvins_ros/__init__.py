@@ -30,7 +30,8 @@ _MODULES = {  # of this package, and what each adds to the public interface; __i
     "tracking": ("FeatureTracker",),
     "tracking.follower": ("Follower",),
     "types": (
-        "FrameTracks", "ImageFrame", "ImuSamples", "Keyframe", "LoopClosure", "Trajectory", "VioState", "VioStatus",
+        "FrameTracks", "ImageFrame", "ImuSamples", "Keyframe", "LoopClosure", "PlaceDescription", "Trajectory",
+        "VioState", "VioStatus",
     ),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -39,6 +39,7 @@ from letvins_ros.types import (
     ImuSamples as ImuSamples,
     Keyframe as Keyframe,
     LoopClosure as LoopClosure,
+    PlaceDescription as PlaceDescription,
     Trajectory as Trajectory,
     VioState as VioState,
     VioStatus as VioStatus,

@@ -155,8 +155,9 @@ class LoopConfig(Section):
         " that localise read; empty: in memory",
     )  # fmt: skip
     describer: str = param(
-        "orb", "descriptors for place recognition; kp2dtiny is more robust to lighting and costs more",
-        choices=("orb", "kp2dtiny"),
+        "auto", "descriptors for place recognition; kp2dtiny is more robust to lighting and costs more, unless the"
+        " tracker runs it; auto: those of the loaded map, without one kp2dtiny where the tracker runs it, else orb",
+        choices=("auto", "orb", "kp2dtiny"),
     )  # fmt: skip
     keyframe_distance_m: float = param(
         0.3, "distance travelled after which a keyframe is processed", unit="m", low=0, high=100
@@ -281,3 +282,9 @@ class Config(Section):
         super().__post_init__()
         if self.loop.gnss and self.mode == "stereo":
             raise ConfigError("loop.gnss needs the vertical, which mode stereo does not know: use an IMU")
+
+    @property
+    def described(self) -> int:
+        """How many features of a left image the tracker describes for the loop closer, by the network that it runs."""
+        runs_it = self.tracker.method == "kp2dtiny" and not self.tracker.weights
+        return self.loop.max_features if runs_it and self.loop.describer != "orb" else 0

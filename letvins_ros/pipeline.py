@@ -26,7 +26,7 @@ from letvins_ros.evaluation.record import Estimate, FrameResult, RunRecord
 from letvins_ros.evaluation.results import write_results
 from letvins_ros.examination import EXPLAINING, Examiner, without_consequences
 from letvins_ros.examination.stamps import row_findings
-from letvins_ros.loop.describers import describer_name
+from letvins_ros.loop.describers import decided, describer_name
 from letvins_ros.loop.log import LoopResult
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.worker import LoopWorker
@@ -65,13 +65,19 @@ class Odometry:
     """Tracker, estimator and self-examination joined: frames and IMU readings in, states out."""
 
     def __init__(
-        self, config: Config, rig: Rig, follower: Follower | None = None, sensors: Sequence[Sensor] = ()
+        self,
+        config: Config,
+        rig: Rig,
+        follower: Follower | None = None,
+        sensors: Sequence[Sensor] = (),
+        described: int = 0,
     ) -> None:
         """follower: finds features instead of the configured method. sensors: further measurements of the body.
 
+        described: features of each left image to describe for the loop closer, see Config.described.
         Raises CalibrationError where the mode needs an IMU and the rig has no noise for it.
         """
-        self.tracker = FeatureTracker(config.tracker, rig, follower, seed=config.seed)
+        self.tracker = FeatureTracker(config.tracker, rig, follower, seed=config.seed, described=described)
         compile_kernels()
         self.estimator = VioEstimator(config, rig, sensors)
         self.examiner = Examiner(rig)
@@ -138,10 +144,11 @@ class _Pass:
 
     def __init__(self, dataset: Dataset, config: Config, rig: Rig, options: RunOptions, repairs: Repairs) -> None:
         self.config, self.rig = repairs.applied(config, rig)
+        mapping = decided(self.config) if options.loop else None
         self._dataset, self._options, self._repairs = dataset, options, repairs
         self._imu, self._counts = repairs.of_imu(dataset.imu), dict(dataset.report.counts)
-        self._odometry = Odometry(self.config, self.rig)
-        self._loops = _loop_worker(self.config, self.rig, dataset) if options.loop else None
+        self._odometry = Odometry(self.config, self.rig, described=mapping.described if mapping else 0)
+        self._loops = _loop_worker(mapping, self.rig, dataset) if mapping else None
         self._record = RunRecord(_frames_expected(dataset, options), dataset.name, dataset.report)
         opinion = self._imu is not None and not (options.realtime or self.config.estimator.estimate_extrinsics)
         self._first = FirstSeconds(opinion)

@@ -82,6 +82,25 @@ class GnssFixes:
 
 
 @dataclass(frozen=True, eq=False)
+class PlaceDescription:
+    """What a network says of a left image, for its place to be recognised."""
+
+    describer: str  # the network and its weights: what others say cannot be compared
+    more_uv: np.ndarray  # (M, 2) float32 left px, its own best keypoints
+    descriptors: np.ndarray  # (N + M, C) float16, unit, of the N features that the left camera sees, then of these
+    place: np.ndarray  # (D,) float32, unit, of the whole image
+
+    def __post_init__(self) -> None:
+        _check("more_uv", self.more_uv, (None, 2))
+        _check("descriptors", self.descriptors, (None, None))
+        _check("place", self.place, (None,))
+
+    def check(self, n: int) -> None:
+        """Raise ValueError unless it describes n features of the tracks."""
+        _check("descriptors", self.descriptors, (n + len(self.more_uv), None))
+
+
+@dataclass(frozen=True, eq=False)
 class FrameTracks:
     """Features seen in one frame of the rig, in that frame's own pixels."""
 
@@ -89,12 +108,15 @@ class FrameTracks:
     ids: np.ndarray  # (N,) int64, an id never returns once lost
     uv: np.ndarray  # (C, N, 2) float32 px per camera, NaN where it did not see the feature; first pixel's centre (0, 0)
     ages: np.ndarray  # (N,) int32, frames since first seen, 0 when new
+    description: PlaceDescription | None = None  # where the tracker's network describes places
 
     def __post_init__(self) -> None:
         n = len(self.ids)
         _check("ids", self.ids, (None,))
         _check("uv", self.uv, (None, n, 2))
         _check("ages", self.ages, (n,))
+        if self.description is not None:
+            self.description.check(int(self.by_left.sum()))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -103,6 +125,11 @@ class FrameTracks:
     def cameras(self) -> int:
         """How many cameras the rig has."""
         return len(self.uv)
+
+    @property
+    def by_left(self) -> np.ndarray:
+        """Which features (N,) the left camera sees."""
+        return np.isfinite(self.uv[0]).all(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +193,7 @@ class Keyframe:
     uv: np.ndarray  # (N, 2) float32 left pixels
     points_body: np.ndarray  # (N, 3) float64, m, NaN where the depth is unknown
     resets: int = 0  # keyframes of different counts share no odom frame
+    description: PlaceDescription | None = None  # by the tracker's network, where it describes places
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -175,6 +203,8 @@ class Keyframe:
         _check("motion_covariance", self.motion_covariance, (6, 6))
         _check("uv", self.uv, (n, 2))
         _check("points_body", self.points_body, (n, 3))
+        if self.description is not None:
+            self.description.check(n)
 
     def T_odom_of(self, index: int) -> np.ndarray | None:
         """An earlier keyframe's pose (4, 4) as estimated now; None where it has left the window."""

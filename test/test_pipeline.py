@@ -12,14 +12,16 @@ import pytest
 
 from letvins_ros import pipeline
 from letvins_ros.calibration import TYPICAL_IMU, Rig
-from letvins_ros.config import Config, EstimatorConfig, LoopConfig
+from letvins_ros.config import Config, EstimatorConfig, LoopConfig, TrackerConfig
 from letvins_ros.config_io import load_config
 from letvins_ros.datasets import ReadReport
 from letvins_ros.errors import CalibrationError, DataError
 from letvins_ros.evaluation.suite import load_suite
 from letvins_ros.geodesy import east_north_up
 from letvins_ros.geometry import apply, transform, yaw_rotation
-from letvins_ros.pipeline import RunOptions, run_offline
+from letvins_ros.inference.places import network_name
+from letvins_ros.loop.map_file import load_map
+from letvins_ros.pipeline import RunOptions, run_dataset, run_offline
 from letvins_ros.repairs import Repairs
 from letvins_ros.selftest.recording import SMALL_RIG, flight
 from letvins_ros.sensors import calibrated_rig, fit_to_data
@@ -297,3 +299,43 @@ def test_every_suite_that_comes_along_can_be_loaded(root: Path) -> None:
         assert {source.scenario for source in suite.sources} - {""} <= SCENARIOS.keys()
         for configuration in suite.configurations:
             assert configuration.config is None or load_config(configuration.config)
+
+
+NO_NETWORK = """
+import os, sys
+def end_at_network(event, args):
+    if event == "import" and args[0] in ("torch", "openvino"):
+        os._exit(9)
+sys.addaudithook(end_at_network)
+"""
+
+
+def test_a_network_that_tracks_describes_the_map_so_that_the_loop_closer_loads_none(
+    recording: Simulation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch")
+
+    def missing(name: str, describer: str) -> str:
+        recording.report = ReadReport()
+        loop = LoopConfig(describer=describer, keyframe_distance_m=0.05, save_map=str(tmp_path / name))
+        config = Config(tracker=TrackerConfig(method="kp2dtiny"), loop=loop)
+        return run_dataset(recording, config, RunOptions(), lambda done, total: None).record.missing
+
+    with monkeypatch.context() as by_loop_closer:
+        by_loop_closer.setattr(Config, "described", 0)
+        assert not missing("loop_closer", "kp2dtiny")
+        (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)  # of the loop closer's process
+        by_loop_closer.syspath_prepend(tmp_path)
+        assert "exit code 9" in missing("fails", "kp2dtiny")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not missing("tracker", "auto")
+    (found, info), (expected, expected_info) = (load_map(tmp_path / name) for name in ("tracker", "loop_closer"))
+    assert info.describer == expected_info.describer == network_name()
+    assert found.findable() == expected.findable() and len(found) > 5
+    np.testing.assert_array_equal(found.T_map_body(), expected.T_map_body())
+    for node in found.findable():
+        one, other = found.features(node), expected.features(node)
+        np.testing.assert_array_equal(one.uv, other.uv)
+        np.testing.assert_array_equal(one.points_body, other.points_body)
+        np.testing.assert_array_equal(one.descriptors, other.descriptors)
+        np.testing.assert_array_equal(one.place, other.place)

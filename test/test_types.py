@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,27 @@ from letvins_ros.types import (
     ImuSamples,
     Keyframe,
     LoopClosure,
+    PlaceDescription,
     Trajectory,
     VioState,
     VioStatus,
 )
 
 N = 4
+DESCRIPTION = PlaceDescription("network", np.zeros((2, 2)), np.zeros((N + 2, 32)), np.zeros(8))
 PLAIN: dict[type, dict[str, Any]] = {
     FrameTracks: {
         "stamp_ns": 1,
         "ids": np.arange(N),
         "uv": np.zeros((3, N, 2)),
         "ages": np.zeros(N, int),
+        "description": DESCRIPTION,
+    },
+    PlaceDescription: {
+        "describer": "network",
+        "more_uv": np.zeros((2, 2)),
+        "descriptors": np.zeros((N + 2, 32)),
+        "place": np.zeros(8),
     },
     ImuSamples: {"stamps_ns": np.arange(N), "gyro": np.zeros((N, 3)), "accel": np.zeros((N, 3))},
     Trajectory: {"stamps_ns": np.arange(N), "positions": np.zeros((N, 3)), "quaternions": np.zeros((N, 4))},
@@ -36,6 +46,7 @@ PLAIN: dict[type, dict[str, Any]] = {
         "ids": np.arange(N),
         "uv": np.zeros((N, 2)),
         "points_body": np.zeros((N, 3)),
+        "description": DESCRIPTION,
     },
     LoopClosure: {
         "stamp_ns": 2,
@@ -63,6 +74,9 @@ MISFITS = [
     (FrameTracks, "uv", np.zeros((N, 2)), "(N, 4, 2), got (4, 2)"),
     (FrameTracks, "uv", np.zeros((2, N - 1, 2)), "(N, 4, 2), got (2, 3, 2)"),
     (FrameTracks, "ages", np.zeros(N + 1), "(4), got (5,)"),
+    (PlaceDescription, "more_uv", np.zeros(2), "(N, 2), got (2,)"),
+    (PlaceDescription, "descriptors", np.zeros(32), "(N, N), got (32,)"),
+    (PlaceDescription, "place", np.zeros((1, 8)), "(N), got (1, 8)"),
     (ImuSamples, "gyro", np.zeros((N, 2)), "(4, 3), got (4, 2)"),
     (ImuSamples, "accel", np.zeros(N), "(4, 3), got (4,)"),
     (Trajectory, "positions", np.zeros((N + 1, 3)), "(4, 3), got (5, 3)"),
@@ -105,3 +119,17 @@ def test_nothing_that_flows_can_be_changed_on_the_way() -> None:
     tracks = FrameTracks(**PLAIN[FrameTracks])
     with pytest.raises(AttributeError):
         tracks.stamp_ns = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", [FrameTracks, Keyframe])
+def test_a_description_has_a_descriptor_for_every_feature_of_the_left_camera(kind: type) -> None:
+    one_less = replace(DESCRIPTION, descriptors=np.zeros((N + 1, 32)))
+    with pytest.raises(ValueError, match=re.escape("descriptors must be (6, N), got (5, 32)")):
+        kind(**{**PLAIN[kind], "description": one_less})
+
+
+def test_features_that_only_other_cameras_see_are_not_described() -> None:
+    uv = np.zeros((2, N, 2))
+    uv[0, 1] = np.nan
+    described = replace(DESCRIPTION, descriptors=np.zeros((N + 1, 32)))
+    assert FrameTracks(1, np.arange(N), uv, np.zeros(N, int), described).by_left.tolist() == [True, False, True, True]

@@ -345,7 +345,7 @@ class VioEstimator:
 
     def _keyframe(self, frame: Frame, tracks: FrameTracks, information: np.ndarray) -> Keyframe:
         T_odom_body, ids, before = frame.state.T_odom_body, self._window.ids, self._window.frames[-2].state.T_odom_body
-        points, by_left = np.full((len(tracks), 3), np.nan), np.isfinite(tracks.uv[0]).all(1)
+        points, by_left = np.full((len(tracks), 3), np.nan), tracks.by_left
         _, of_track, of_landmark = np.intersect1d(tracks.ids, ids, assume_unique=True, return_indices=True)
         points[of_track] = apply(inverse(T_odom_body), self._window.points[of_landmark])
         T_previous_this = inverse(before) @ T_odom_body
@@ -362,6 +362,7 @@ class VioEstimator:
             tracks.uv[0, by_left],
             points[by_left],
             self._resets,
+            tracks.description,
         )
         self._keyframes += 1
         return keyframe

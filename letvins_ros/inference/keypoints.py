@@ -23,10 +23,13 @@ class Keypoints:
 
 def extract(runtime: Runtime, image: np.ndarray, most: int) -> Keypoints:
     """At most so many keypoints of an image (H, W) or (H, W, 3) uint8."""
-    padded = pad(image)
-    (maps,) = runtime([padded])
-    uv, scores = choose(maps, (image.shape[0], image.shape[1]), most)
-    return Keypoints(uv, scores, sample(maps["descriptor"], uv, (padded.shape[0], padded.shape[1])))
+    return read(runtime([pad(image)])[0], (image.shape[0], image.shape[1]), most)
+
+
+def read(maps: Maps, size: tuple[int, int], most: int) -> Keypoints:
+    """At most so many keypoints of the maps of an image of (height, width), padded."""
+    uv, scores = choose(maps, size, most)
+    return Keypoints(uv, scores, sample(maps["descriptor"], uv, padded_size(size)))
 
 
 def choose(maps: Maps, size: tuple[int, int], most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,11 +59,16 @@ def sample(descriptor: np.ndarray, uv: np.ndarray, size: tuple[int, int]) -> np.
 
 def pad(image: np.ndarray) -> np.ndarray:
     """Repeat the last row and column until the sides are what every network takes."""
-    height, width = image.shape[:2]
-    below, right = -height % _MULTIPLE, -width % _MULTIPLE
+    height, width = padded_size((image.shape[0], image.shape[1]))
+    below, right = height - image.shape[0], width - image.shape[1]
     if not below and not right:
         return image
     return cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE)
+
+
+def padded_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) that `pad` makes of it."""
+    return size[0] + -size[0] % _MULTIPLE, size[1] + -size[1] % _MULTIPLE
 
 
 def _candidates(maps: Maps) -> tuple[np.ndarray, np.ndarray]:

@@ -54,6 +54,11 @@ def open_runtime(network: str, weights: Path | str = "", backend: str = "auto", 
     return _open(name, lambda _: deployed)
 
 
+def check_runs(network: str) -> None:
+    """Raise WeightsError or BackendError unless a network runs here with its own weights; opens nothing."""
+    _first_usable(network, default_weights(network), "auto")
+
+
 def _open_folded(name: str, fold: "Fold", path: Path) -> Runtime:
     """Open a network whose weights become plain convolutions, in numpy."""
     state = load_weights(path)

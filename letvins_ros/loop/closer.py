@@ -15,7 +15,7 @@ from letvins_ros.errors import ConfigError, DataError, Rejected
 from letvins_ros.geodesy import east_north_up
 from letvins_ros.geometry import inverse, log_so3, transform, vector_from_text, yaw_rotation
 from letvins_ros.loop.describers import open_describer
-from letvins_ros.loop.features import Describer, KeyframeFeatures, update_landmarks
+from letvins_ros.loop.features import Describer, KeyframeFeatures, features_of, update_landmarks
 from letvins_ros.loop.fixes import FixQueue
 from letvins_ros.loop.motion import NO_MOTION, Motion, fuse, rotate_frames, swap_blocks
 from letvins_ros.loop.odometry_chain import OdometryChain
@@ -129,15 +129,17 @@ class LoopCloser:
             self._fixes.antenna = antenna
         self._fixes.add(fixes)
 
-    def add(self, keyframe: Keyframe, image: np.ndarray) -> Answer:
-        """Process a keyframe and its left gray image (H, W) uint8."""
+    def add(self, keyframe: Keyframe, image: np.ndarray | None) -> Answer:
+        """Process a keyframe and its left gray image (H, W) uint8, None where there is none."""
         moved = self._propagate(keyframe)
         self._take_fixes(keyframe.index)
         if not moved:
             reason = f"less than {self._config.keyframe_distance_m:g} m since the last keyframe"
             return Answer(Rejected(reason), None, self._T_map_odom)
         self._index_old_nodes(keyframe.stamp_ns)
-        features = self._describer.describe(image, keyframe)
+        features = self._features(keyframe, image)
+        if features is None:
+            return Answer(Rejected("no image"), None, self._T_map_odom)
         here = Node(keyframe.stamp_ns, self._chain.R_level_body, self._chain.vertical_std)
         match = self._recogniser.recognise(features, here)
         if isinstance(match, PlaceMatch) and self._odometry_is_better(match):
@@ -145,6 +147,13 @@ class LoopCloser:
         node = self._add_node(keyframe.index, here, features) if self._is_new(match) else None
         closure = self._accept(replace(match, node=node), here) if isinstance(match, PlaceMatch) else match
         return Answer(closure, node, self._T_map_odom)
+
+    def _features(self, keyframe: Keyframe, image: np.ndarray | None) -> KeyframeFeatures | None:
+        """As the tracker's network has described them, else of the image; None where there is neither."""
+        described = keyframe.description
+        if described is not None and described.describer == self._describer.name:
+            return features_of(keyframe, described)
+        return None if image is None else self._describer.describe(image, keyframe)
 
     def _propagate(self, keyframe: Keyframe) -> bool:
         """Follow odometry; whether the keyframe is far enough from the last one to be processed."""

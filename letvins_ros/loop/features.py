@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from letvins_ros.geometry import apply
-from letvins_ros.types import Keyframe
+from letvins_ros.types import Keyframe, PlaceDescription
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,12 @@ def with_landmarks(keyframe: Keyframe, more_uv: np.ndarray) -> tuple[np.ndarray,
     points, ids = np.full((len(uv), 3), np.nan, np.float32), np.full(len(uv), -1)
     points[: len(keyframe.uv)], ids[: len(keyframe.uv)] = keyframe.points_body, keyframe.ids
     return uv, points, ids
+
+
+def features_of(keyframe: Keyframe, described: PlaceDescription) -> KeyframeFeatures:
+    """Features of a keyframe as a network has described its image."""
+    uv, points, ids = with_landmarks(keyframe, described.more_uv)
+    return KeyframeFeatures(uv, described.descriptors, points, ids, described.place)
 
 
 def update_landmarks(features: KeyframeFeatures, T_body_later: np.ndarray, later: Keyframe) -> KeyframeFeatures:

@@ -181,6 +181,11 @@ def load_map(path: Path, wanted: MapInfo | None = None) -> tuple[PlaceMap, MapIn
     return places, info
 
 
+def describer_of(path: Path) -> str:
+    """The name of the describer that a map was made with; DataError where it cannot be read."""
+    return str(_open(path)[1].get("describer"))
+
+
 def _info(metadata: Mapping[str, str]) -> MapInfo:
     """Raises ValueError, KeyError, TypeError or CalibrationError where it is not as `MapInfo.of` made it."""
     aligned, facts, provenance = (json.loads(metadata[key]) for key in ("upright", "camera", "provenance"))

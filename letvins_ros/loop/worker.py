@@ -20,6 +20,7 @@ from letvins_ros.calibration import MountedCamera
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import LetvinsError, Rejected
 from letvins_ros.helper_process import start_helper
+from letvins_ros.inference.places import NETWORK
 from letvins_ros.loop.log import LoopResult
 from letvins_ros.loop.map_file import MapInfo
 from letvins_ros.loop.serving import DONE, serve
@@ -134,4 +135,4 @@ def _receive(pipe: Connection, messages: "queue.SimpleQueue[Any]") -> None:
 
 def _may_fail_at_start(config: LoopConfig) -> bool:
     """Whether it needs a file or package that may be missing, so that the start waits until it is ready."""
-    return bool(config.load_map) or config.describer != "orb"
+    return bool(config.load_map) or config.describer == NETWORK

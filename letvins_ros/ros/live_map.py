@@ -12,7 +12,7 @@ from letvins_ros.config import Config
 from letvins_ros.config_io import to_yaml
 from letvins_ros.errors import DataError
 from letvins_ros.loop.closer import Answer, LoopCloser, MapSnapshot
-from letvins_ros.loop.describers import describer_name
+from letvins_ros.loop.describers import decided, describer_name
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.sensors import calibrated_rig
 from letvins_ros.types import GnssFixes, Keyframe
@@ -33,24 +33,25 @@ class LiveMap:
             check_writable(Path(config.loop.save_map))
         rig, gravity_aligned = calibrated_rig(config), config.mode != "stereo"
         self.camera = rig.cameras[0]
-        settings, describer = to_yaml(replace(config, rig=rig)), describer_name(config.loop)
-        origin = {"source": source, "made_by": __version__}
-        self._info = MapInfo.of(self.camera, gravity_aligned, settings, describer, **origin)
+        settings, origin = to_yaml(replace(config, rig=rig)), {"source": source, "made_by": __version__}
+        self._info = MapInfo.of(self.camera, gravity_aligned, settings, **origin)
         self._using = threading.Lock()  # the closer
-        self._config = config.loop
-        self._closer = self._open(config.loop.load_map, config.loop.mode)
+        self._config = config
+        self._closer, self._info = self._open(config.loop.load_map, config.loop.mode)
         self.T_map_odom = None if config.loop.load_map else np.eye(4)  # (4, 4); None: not yet relocalised
 
     def __len__(self) -> int:
         """How many places it has."""
         return len(self._closer.places)
 
-    def _open(self, file: str, mode: str) -> LoopCloser:
-        places = load_map(Path(file), self._info)[0] if file else None
-        return LoopCloser(replace(self._config, mode=mode), self.camera, self._info.gravity_aligned, places)
+    def _open(self, file: str, mode: str) -> tuple[LoopCloser, MapInfo]:
+        loop = decided(replace(self._config, loop=replace(self._config.loop, load_map=file, mode=mode))).loop
+        info = replace(self._info, describer=describer_name(loop))
+        places = load_map(Path(file), info)[0] if file else None
+        return LoopCloser(loop, self.camera, info.gravity_aligned, places), info
 
-    def add(self, keyframe: Keyframe, image: np.ndarray) -> Answer:
-        """Process a keyframe and its left gray image (H, W) uint8."""
+    def add(self, keyframe: Keyframe, image: np.ndarray | None) -> Answer:
+        """Process a keyframe and its left gray image (H, W) uint8, None where there is none."""
         with self._using:
             answer = self._closer.add(keyframe, image)
             if answer.T_map_odom is not None:
@@ -89,9 +90,9 @@ class LiveMap:
         """Go on in the map of a file; what was done, in words. Raises LetvinsError and keeps the map it has."""
         if not file:
             raise DataError("name a file, or set the parameter loop.load_map to one first")
-        closer = self._open(file, mode)
+        closer, info = self._open(file, mode)
         with self._using:
-            self._closer, self.T_map_odom = closer, None
+            self._closer, self._info, self.T_map_odom = closer, info, None
         return f"{len(self)} places loaded from {file}; map->odom comes once the place is recognised"
 
     def place(self, T_map_base: np.ndarray, T_odom_base: np.ndarray, covariance: np.ndarray) -> None:

@@ -16,7 +16,8 @@ from letvins_ros.tracking.flow import LearnedMaps, LucasKanade, MapMaker, equali
 class Follower(Protocol):
     """Finds features in an image and finds them again in another one, later or beside it.
 
-    A view is what a follower keeps of an image (a map, or keypoints with descriptors); nobody else looks into it.
+    A view is what a follower keeps of an image (a map, or keypoints with descriptors); nobody else looks into it. One
+    that knows places too may have a fifth method, as KeypointFollower: `describe`, for the loop closer.
     """
 
     def prepare(self, images: list[np.ndarray]) -> list[Any]:
@@ -50,9 +51,10 @@ def make_follower(config: TrackerConfig) -> Follower:
     return open_follower(config)(config)
 
 
-def open_follower(config: TrackerConfig) -> MakeFollower:
+def open_follower(config: TrackerConfig, described: int = 0) -> MakeFollower:
     """Open what a method runs, network and matcher; the function returned makes followers of it, with any thresholds.
 
+    described: features to describe for the loop closer, see Config.described.
     Raises BackendError, WeightsError, or ConfigError for a network that cannot be followed.
     """
     even = config.equalise == "local"
@@ -66,18 +68,20 @@ def open_follower(config: TrackerConfig) -> MakeFollower:
     if not {"score", "descriptor"} <= set(runtime.outputs):
         given = f"{config.weights or config.method} gives {', '.join(runtime.outputs)}"
         raise ConfigError(f"the tracker needs a network that gives feature, or score and descriptor; {given}")
-    return _keypoint_follower(runtime, config, maps)
+    return _keypoint_follower(runtime, config, maps, described)
 
 
-def _keypoint_follower(runtime: Runtime, config: TrackerConfig, maps: MapMaker) -> MakeFollower:
+def _keypoint_follower(runtime: Runtime, config: TrackerConfig, maps: MapMaker, described: int) -> MakeFollower:
     from letvins_ros.inference.matcher import open_lightglue
     from letvins_ros.tracking.keypoints import KeypointFollower
 
     matcher = open_lightglue(config.matcher_weights) if config.matching == "lightglue" else None
+    placer = open_runtime(config.method, config.weights, config.backend, with_place=True) if described else None
 
     def make(config: TrackerConfig) -> Follower:
         refiner = _lucas_kanade(config, maps, 1) if config.refine else None
-        return KeypointFollower(runtime, _detector(config), config.search_px, config.max_keypoints, matcher, refiner)
+        most, detector = config.max_keypoints, _detector(config)
+        return KeypointFollower(runtime, detector, config.search_px, most, matcher, refiner, placer, described)
 
     return make
 

@@ -7,10 +7,13 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from letvins_ros.inference import Runtime
-from letvins_ros.inference.keypoints import Keypoints, extract
+from letvins_ros.inference.keypoints import Keypoints, pad, read
 from letvins_ros.inference.matcher import Matcher
+from letvins_ros.inference.places import described
+from letvins_ros.inference.runtime import Maps
 from letvins_ros.tracking.detection import GridDetector
 from letvins_ros.tracking.flow import LucasKanade, View
+from letvins_ros.types import PlaceDescription
 
 _SAME_PX = 0.01  # a feature is the keypoint at its place
 _REFINED_PX = 4.0  # or about there, where flow has moved it
@@ -23,6 +26,7 @@ class KeypointView:
     keypoints: Keypoints
     shape: tuple[int, int]  # height and width, px
     flow: View | None  # for refining
+    maps: Maps
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,24 @@ class KeypointFollower:
     most: int  # keypoints of an image that can be matched
     matcher: Matcher | None = None
     refiner: LucasKanade | None = None
+    placer: Runtime | None = None  # the same network, gives the place of the first image too
+    most_described: int = 0
 
     def prepare(self, images: list[np.ndarray]) -> list[KeypointView]:
         """See Follower."""
         flows = self.refiner.prepare(images) if self.refiner else [None] * len(images)
-        return [
-            KeypointView(extract(self.runtime, image, self.most), (image.shape[0], image.shape[1]), flow)
-            for image, flow in zip(images, flows, strict=True)
-        ]
+        runtimes = [self.placer or self.runtime, *[self.runtime] * len(images)]
+        return list(map(self._view, runtimes, images, flows))
+
+    def _view(self, runtime: Runtime, image: np.ndarray, flow: View | None) -> KeypointView:
+        (maps,), size = runtime([pad(image)]), (image.shape[0], image.shape[1])
+        return KeypointView(read(maps, size, self.most), size, flow, maps)
+
+    def describe(self, view: KeypointView, uv: np.ndarray) -> PlaceDescription | None:
+        """The place that a view shows, with descriptors of features (N, 2) px; None where its place is not known."""
+        if not self.most_described or "place" not in view.maps:
+            return None
+        return described(view.maps, view.shape, uv, view.keypoints.uv, self.most_described)
 
     def appearance(self, view: KeypointView) -> np.ndarray | None:
         """See Follower; what is matched without refinement stays where the network has put it."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The feature tracker: images in, tracks out."""
 
+from dataclasses import replace
 from itertools import count
 
 import cv2
@@ -17,15 +18,24 @@ from letvins_ros.types import FrameTracks, ImageFrame, Matches
 class FeatureTracker:
     """Follows features through the images of a rig: of its pairs through the leads' images, of other cameras alone."""
 
-    def __init__(
-        self, config: TrackerConfig, rig: Rig, follower: Follower | None = None, seed: int = 0, first_id: int = 0
+    def __init__(  # noqa: PLR0913
+        self,
+        config: TrackerConfig,
+        rig: Rig,
+        follower: Follower | None = None,
+        seed: int = 0,
+        first_id: int = 0,
+        described: int = 0,
     ) -> None:
-        """follower: instead of the configuration's, with its own thresholds. first_id: ids count up from it."""
+        """follower: instead of the configuration's, with its own thresholds. first_id: ids count up from it.
+
+        described: features of each left image to describe for the loop closer, see Config.described.
+        """
         cv2.setNumThreads(config.threads)  # of this process
         if config.anchor:
             compile_kernels()
         self._config, self._cameras = config, len(rig.cameras)
-        self._make_follower = (lambda _: follower) if follower else open_follower(config)
+        self._make_follower = (lambda _: follower) if follower else open_follower(config, described)
         self.follower: Follower = self._make_follower(config)
         ids = count(first_id)
         self._groups = [CameraGroup(rig, cameras, ids, seed) for cameras in rig.groups]
@@ -60,7 +70,11 @@ class FeatureTracker:
         views = dict(zip(shown, self.follower.prepare(list(shown.values())), strict=True))
         most = self._shares(groups)
         found = [group.follow(views, trusted, self.follower, self._config, most[group]) for group in groups]
-        return self._joined(frame.stamp_ns, groups, found)
+        tracks = self._joined(frame.stamp_ns, groups, found)
+        describe = getattr(self.follower, "describe", None)  # which few followers have
+        if describe is None or 0 not in views:
+            return tracks
+        return replace(tracks, description=describe(views[0], tracks.uv[0, tracks.by_left]))
 
     def _shares(self, groups: list[CameraGroup]) -> dict[CameraGroup, int]:
         """How many features each group may have; those that see anything share those of the blind ones."""

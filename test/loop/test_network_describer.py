@@ -2,20 +2,27 @@
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from letvins_ros.config import LoopConfig
-from letvins_ros.errors import LetvinsError
-from letvins_ros.inference import opening
-from letvins_ros.loop.describers import NetworkDescriber, describer_name, open_describer
+from letvins_ros.config import Config, LoopConfig, TrackerConfig
+from letvins_ros.errors import LetvinsError, Rejected
+from letvins_ros.inference import Runtime, opening
+from letvins_ros.inference.keypoints import choose
+from letvins_ros.inference.places import described, network_name
+from letvins_ros.loop.closer import LoopCloser
+from letvins_ros.loop.describers import NetworkDescriber, decided, describer_name, open_describer
 from letvins_ros.loop.features import Describer
-from letvins_ros.loop.map_file import MapInfo
+from letvins_ros.loop.map_file import MapInfo, save_map
+from letvins_ros.loop.motion import exp
 from letvins_ros.loop.orb import OrbDescriber
+from letvins_ros.loop.place_map import PlaceMap
 from letvins_ros.loop.worker import LoopWorker
 from letvins_ros.matching import descriptor_distances
+from letvins_ros.types import PlaceDescription
 
 from ..stand_in_runtime import StandInRuntime
 from .test_loop_features import keyframe, picture
@@ -41,7 +48,7 @@ def column_runtime(images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def columns() -> NetworkDescriber:
-    return NetworkDescriber(CAMERA.camera, 50, StandInRuntime(column_runtime))
+    return NetworkDescriber(50, lambda: StandInRuntime(column_runtime))
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +100,94 @@ def test_the_shipped_network_knows_places_in_other_light(shipped: Describer) -> 
     assert np.mean(distance.argmin(axis=1) == np.arange(12)) > 0.7
 
 
+def described_by_columns(name: str, uv: np.ndarray) -> PlaceDescription:
+    (maps,) = column_runtime([np.zeros((480, 752), np.uint8)])
+    own, _ = choose(maps, (480, 752), 200)
+    return replace(described(maps, (480, 752), uv, own, 50), describer=name)
+
+
+UV = np.array([[100.5, 100.0], [700.0, 200.0]], np.float32)
+ALONG = [replace(keyframe(UV, exp(np.r_[0, 0, 0, i, 0, 0])), index=i, stamp_ns=i) for i in range(3)]  # 1 m apart
+
+
+@pytest.mark.parametrize("other", ["", "kp2dtiny-00000000"])
+def test_a_keyframe_that_the_tracker_described_needs_neither_network_nor_image(other: str) -> None:
+    """The network is opened for the first one that it did not, or by other weights."""
+    opened = []
+
+    def open_network() -> Runtime:
+        opened.append(StandInRuntime(column_runtime))
+        return opened[-1]
+
+    describer = NetworkDescriber(50, open_network)
+    closer = LoopCloser(KP2DTINY, CAMERA, True, PlaceMap(2), describer)
+    given = replace(ALONG[0], description=described_by_columns(describer.name, UV))
+    assert closer.add(given, None).node == 0
+    assert not opened
+    for one in ALONG[1:]:
+        described_otherwise = replace(one, description=described_by_columns(other, UV) if other else None)
+        assert closer.add(described_otherwise, np.zeros((480, 752), np.uint8)).node == one.index
+        assert len(opened) == 1
+    by_tracker, by_network = (closer.places.features(node) for node in (0, 1))
+    for field in ("uv", "descriptors", "points_body", "ids", "place"):
+        np.testing.assert_array_equal(getattr(by_tracker, field), getattr(by_network, field))
+        assert getattr(by_tracker, field).dtype == getattr(by_network, field).dtype
+
+
+def test_a_keyframe_without_image_or_description_goes_into_the_odometry_chain_alone() -> None:
+    closer = LoopCloser(LoopConfig(), CAMERA, True)
+    by_network = replace(ALONG[1], description=described_by_columns(network_name(), UV))
+    answers = [closer.add(ALONG[0], picture(0)), closer.add(by_network, None), closer.add(ALONG[2], picture(1))]
+    assert [answer.node for answer in answers] == [0, None, 1]
+    assert answers[1].closure == Rejected("no image")
+    assert closer.snapshot().T_map_body[1, 0, 3] == pytest.approx(2.0)
+
+
+KIND = {"orb": OrbDescriber.name, "kp2dtiny": network_name()}
+
+
+@pytest.mark.parametrize(
+    ("tracker", "describer", "loaded", "expected"),
+    [
+        (TrackerConfig(), "auto", "", "orb"),
+        (TrackerConfig(method="superpoint"), "auto", "", "orb"),
+        (TrackerConfig(method="kp2dtiny"), "auto", "", "kp2dtiny"),
+        (TrackerConfig(method="kp2dtiny", weights="own.safetensors"), "auto", "", "orb"),
+        (TrackerConfig(method="kp2dtiny"), "orb", "", "orb"),
+        (TrackerConfig(), "kp2dtiny", "", "kp2dtiny"),
+        (TrackerConfig(), "auto", "kp2dtiny", "kp2dtiny"),
+        (TrackerConfig(method="kp2dtiny"), "auto", "orb", "orb"),
+        (TrackerConfig(method="kp2dtiny"), "kp2dtiny", "orb", "kp2dtiny"),  # which is then refused
+    ],
+)
+def test_auto_is_what_the_loaded_map_has_else_what_the_tracker_runs(
+    tracker: TrackerConfig, describer: str, loaded: str, expected: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "some.map"
+    if loaded:
+        save_map(file, PlaceMap(2), MapInfo.of(CAMERA, True, describer=KIND[loaded]))
+    config = Config(tracker=tracker, loop=LoopConfig(describer=describer, load_map=str(file) if loaded else ""))
+    assert decided(config) == replace(config, loop=replace(config.loop, describer=expected))
+    assert describer_name(decided(config).loop) == KIND[expected]
+
+
+@pytest.mark.parametrize(
+    ("tracker", "describer", "expected"),
+    [
+        (TrackerConfig(method="kp2dtiny"), "auto", 200),
+        (TrackerConfig(method="kp2dtiny"), "kp2dtiny", 200),
+        (TrackerConfig(method="kp2dtiny"), "orb", 0),
+        (TrackerConfig(method="kp2dtiny", weights="own.safetensors"), "kp2dtiny", 0),
+        (TrackerConfig(method="superpoint"), "kp2dtiny", 0),
+        (TrackerConfig(), "auto", 0),
+    ],
+)
+def test_the_tracker_describes_what_its_network_can_and_the_loop_closer_wants(
+    tracker: TrackerConfig, describer: str, expected: int
+) -> None:
+    assert Config(tracker=tracker, loop=LoopConfig(describer=describer, max_features=200)).described == expected
+
+
 def test_each_describer_names_its_maps() -> None:
     assert describer_name(LoopConfig()) == OrbDescriber.name
     assert describer_name(KP2DTINY).startswith("kp2dtiny-")
@@ -101,7 +196,7 @@ def test_each_describer_names_its_maps() -> None:
 def test_the_name_changes_with_the_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     before = describer_name(KP2DTINY)
     (tmp_path / "other").write_bytes(b"other weights")
-    monkeypatch.setattr("letvins_ros.loop.describers.default_weights", lambda network: tmp_path / "other")
+    monkeypatch.setattr("letvins_ros.inference.places.default_weights", lambda network: tmp_path / "other")
     assert describer_name(KP2DTINY) != before
 
 

@@ -15,6 +15,7 @@ from letvins_ros.inference import BackendError, open_runtime
 from letvins_ros.inference.keypoints import Keypoints, choose, extract, sample
 from letvins_ros.inference.measures import share_matched
 from letvins_ros.inference.openvino_runtime import OpenVinoRuntime, convert
+from letvins_ros.inference.places import described
 from letvins_ros.networks import build, load
 from letvins_ros.networks.deploy import deploy
 from letvins_ros.simulation.sequence import Simulation
@@ -26,6 +27,8 @@ from letvins_ros.weights import WeightsError, default_weights
 
 from ..networks.layouts import saved
 from ..vectors import unit
+
+from ..some import some
 
 NETWORKS = {"kp2dtiny": {"config": "N"}, "kp2d": {}, "superpoint": {}}
 
@@ -209,6 +212,28 @@ def test_the_tracker_runs_on_a_simulated_world(hall: Simulation, frames: list[Im
     tracks = [tracker.process(frame) for frame in frames[:2]]
     assert all(len(t) > 50 for t in tracks)
     assert np.isin(tracks[1].ids, tracks[0].ids).any()
+
+
+def test_the_tracker_describes_the_left_image_as_the_loop_closer_does(
+    hall: Simulation, frames: list[ImageFrame]
+) -> None:
+    frame, plain = frames[0], TrackerConfig(method="kp2dtiny", backend="torch")
+    tracks = FeatureTracker(plain, hall.rig, described=300).process(frame)
+    found, image = some(tracks.description), some(frame.images[0])
+    uv = tracks.uv[0, tracks.by_left]
+    (maps,) = open_runtime("kp2dtiny", backend="torch", with_place=True)([image])
+    expected = described(maps, (480, 752), uv, choose(maps, (480, 752), 1200)[0], 300)
+    assert len(uv) > 50 and len(found.descriptors) == 300
+    for field in ("describer", "more_uv", "descriptors", "place"):
+        np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
+    assert FeatureTracker(plain, hall.rig).process(frame).description is None
+
+
+def test_what_the_left_camera_does_not_show_is_not_described(hall: Simulation, frames: list[ImageFrame]) -> None:
+    tracker = FeatureTracker(TrackerConfig(method="kp2dtiny", backend="torch"), hall.rig, described=300)
+    assert tracker.process(frames[0]).description is not None
+    assert tracker.process(replace(frames[1], images=(None, frames[1].images[1]))).description is None
+    assert FeatureTracker(TrackerConfig(), hall.rig, described=300).process(frames[0]).description is None
 
 
 def test_descriptors_are_read_between_pixels_with_the_corners_aligned() -> None:
