@@ -135,6 +135,7 @@ def _parameters(given: dict[str, Any]) -> dict[str, Any]:
         "config": given["config"], "player.source": given["dataset"], "tracker.method": given["tracker"],
         "tracker.backend": given["backend"], "loop.load_map": given["load_map"], "loop.save_map": given["save_map"],
         "loop.mode": "localise" if given["localise"] else "",
+        "loop.describer": "" if given["loop"] else "orb",  # with which the tracker describes no places
     }  # fmt: skip
     chosen = {name: text for name, text in texts.items() if text}
     return {"use_sim_time": given["use_sim_time"], "autostart": given["autostart"], **chosen}

@@ -7,6 +7,7 @@ numpy at hand (those of apt are built for numpy 1, and then fail); elsewhere the
 
 from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -22,13 +23,13 @@ from letvins_ros import types
 from letvins_ros.datasets.ros_image import ImageDecoder
 from letvins_ros.geometry import from_quaternion
 from letvins_ros.geometry import quaternion_xyzw as own_quaternion
-from letvins_ros.msg import FeatureTracks, Keyframe, LoopClosure, VioStatus
+from letvins_ros.msg import FeatureTracks, Keyframe, LoopClosure, PlaceDescription, VioStatus
 from letvins_ros.ros.mount import Mount
 
 STATES = (types.VioStatus.INITIALISING, types.VioStatus.TRACKING, types.VioStatus.DEGRADED)  # as numbered in VioStatus
 PLENTY = 5  # so many times the features needed leave nothing to wish for
 _XYZ = [PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1) for i, n in enumerate("xyz")]
-_TYPECODE = {"int64": "q", "int32": "i", "float32": "f", "float64": "d", "uint8": "B"}
+_TYPECODE = {"int64": "q", "int32": "i", "uint16": "H", "float32": "f", "float64": "d", "uint8": "B"}
 
 
 # -- what may be installed --------------------------------------------------------------------------------------------
@@ -199,6 +200,27 @@ def cloud_from(message: PointCloud2) -> np.ndarray:
 # -- our own ----------------------------------------------------------------------------------------------------------
 
 
+def description_to_message(description: types.PlaceDescription | None) -> PlaceDescription:
+    """A description; one of no describer stands for none."""
+    if description is None:
+        return PlaceDescription()
+    return PlaceDescription(
+        describer=description.describer,
+        more_uv=sequence(description.more_uv),
+        descriptors=sequence(description.descriptors.view(np.uint16)),
+        place=sequence(description.place),
+    )
+
+
+def description_from(message: PlaceDescription, n: int) -> types.PlaceDescription | None:
+    """A description of n features of the tracks, None where there is none; ValueError where lengths do not fit."""
+    if not message.describer:
+        return None
+    more_uv = np.array(message.more_uv, np.float32).reshape(-1, 2)
+    descriptors = np.array(message.descriptors, np.uint16).view(np.float16).reshape(n + len(more_uv), -1)
+    return types.PlaceDescription(message.describer, more_uv, descriptors, np.array(message.place, np.float32))
+
+
 def tracks_to_message(tracks: types.FrameTracks, frames: Sequence[str] = (), received_ns: int = 0) -> FeatureTracks:
     """Tracks of one frame; frames: frame_id of each camera's image."""
     head = header(tracks.stamp_ns, frames[0] if frames else "")
@@ -206,18 +228,16 @@ def tracks_to_message(tracks: types.FrameTracks, frames: Sequence[str] = (), rec
     message.ids, message.ages = sequence(tracks.ids), sequence(tracks.ages)
     message.cameras, message.uv = tracks.cameras, sequence(tracks.uv)
     message.gyro_scale = message.accel_scale = 1.0
+    message.description = description_to_message(tracks.description)
     return message
 
 
 def tracks_from(message: FeatureTracks) -> types.FrameTracks:
     """Tracks of one frame; ValueError where the lengths do not agree."""
     ids = np.array(message.ids, np.int64)
-    return types.FrameTracks(
-        stamp_to_ns(message.header.stamp),
-        ids,
-        np.array(message.uv, np.float32).reshape(message.cameras, len(ids), 2),
-        np.array(message.ages, np.int32),
-    )
+    uv = np.array(message.uv, np.float32).reshape(message.cameras, len(ids), 2)
+    tracks = types.FrameTracks(stamp_to_ns(message.header.stamp), ids, uv, np.array(message.ages, np.int32))
+    return replace(tracks, description=description_from(message.description, int(tracks.by_left.sum())))
 
 
 def keyframe_to_message(keyframe: types.Keyframe, frame_id: str = "odom", session_ns: int = 0) -> Keyframe:
@@ -229,6 +249,7 @@ def keyframe_to_message(keyframe: types.Keyframe, frame_id: str = "odom", sessio
     message.covariance, message.motion_covariance = keyframe.covariance.ravel(), keyframe.motion_covariance.ravel()
     message.ids, message.uv = sequence(keyframe.ids), sequence(keyframe.uv.astype(np.float32))
     message.points_body = sequence(keyframe.points_body)
+    message.description = description_to_message(keyframe.description)
     return message
 
 
@@ -270,6 +291,7 @@ def keyframe_from(message: Keyframe) -> types.Keyframe:
         np.array(message.uv, np.float32).reshape(-1, 2),
         np.array(message.points_body).reshape(-1, 3),
         message.resets,
+        description_from(message.description, len(message.ids)),
     )
 
 

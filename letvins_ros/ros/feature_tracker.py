@@ -48,8 +48,9 @@ class FeatureTrackerNode(LetvinsNode):
     def configure(self) -> None:
         self._rig = calibrated_rig(self.config)
         # ids go on from the time, so that a restarted tracker never uses one again
+        ids, described = time.time_ns() // 1000, self.config.described
         self._tracker = FeatureTracker(
-            self.config.tracker, self._rig, seed=self.config.seed, first_id=time.time_ns() // 1000
+            self.config.tracker, self._rig, seed=self.config.seed, first_id=ids, described=described
         )
         self._cameras = [CameraInput(self, i, mounted.camera) for i, mounted in enumerate(self._rig.cameras)]
         self._moments: DropQueue[Moment] = DropQueue(self.config.ros.image_queue)

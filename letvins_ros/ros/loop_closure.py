@@ -18,7 +18,7 @@ from visualization_msgs.msg import MarkerArray
 from letvins_ros.config import Config
 from letvins_ros.datasets.ros_image import ImageDecoder
 from letvins_ros.errors import DataError, LetvinsError
-from letvins_ros.msg import Keyframe, LoopClosure
+from letvins_ros.msg import Keyframe, LoopClosure, PlaceDescription
 from letvins_ros.ros import convert
 from letvins_ros.ros.gnss import GnssInput
 from letvins_ros.ros.live_map import LiveMap
@@ -121,11 +121,11 @@ class LoopClosureNode(LetvinsNode):
     def _on_keyframe(self, message: Keyframe) -> None:
         self.stats.count("keyframes")
         image = self._images.get(convert.stamp_to_ns(message.header.stamp))
-        if image is None:
+        if image is None and not message.description.describer:
             self.problems.note("keyframes", "their left images have not come, no loops are looked for")
         if len(self._queue) >= QUEUE:
             self.problems.note("keyframes", "not looked at, because they come faster than loops are closed")
-            image = None
+            image, message.description = None, PlaceDescription()
         self._queue.append(Waiting(message, image))
         self.wake()
 
@@ -145,14 +145,14 @@ class LoopClosureNode(LetvinsNode):
             self._out_graph.publish(graph_markers(self._map.snapshot(), keyframe.stamp_ns, self.config.ros.map_frame))
         return True
 
-    def _gray(self, message: Any) -> np.ndarray:
-        """The image (H, W); black where there is none, which shows no place."""
-        black = np.zeros((self._map.camera.camera.height, self._map.camera.camera.width), np.uint8)
+    def _gray(self, message: Any) -> np.ndarray | None:
+        """The image (H, W), None where there is none that can be used."""
         try:
             gray = None if message is None else convert.image_from(message, self._decoder)
         except DataError:  # the tracker names it
-            return black
-        return gray if gray is not None and gray.shape == black.shape else black
+            return None
+        camera = self._map.camera.camera
+        return gray if gray is not None and gray.shape == (camera.height, camera.width) else None
 
     def _publish_loop(self, closure: CoreClosure, T_map_odom: np.ndarray) -> None:
         self.stats.count("loops")

@@ -74,6 +74,7 @@ def programs(system: System) -> list[Program]:
         "tracker.method": system.tracker, "tracker.backend": system.backend,
         "loop.load_map": _absolute(system.load_map), "loop.save_map": _absolute(system.save_map),
         "loop.mode": "localise" if system.localise else "",
+        "loop.describer": "" if system.loop else "orb",  # with which the tracker describes no places
     }  # fmt: skip
     parameters: dict[str, Any] = {"use_sim_time": system.use_sim_time, "autostart": system.autostart}
     parameters |= {name: text for name, text in texts.items() if text}

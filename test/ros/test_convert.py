@@ -3,10 +3,12 @@ import sys
 import time
 import types as modules
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from rclpy.serialization import deserialize_message, serialize_message
 from std_msgs.msg import Header
 
 from letvins_ros import types
@@ -15,7 +17,7 @@ from letvins_ros.errors import DataError
 from letvins_ros.geometry import exp_so3, log_so3, quaternion_xyzw, transform
 from letvins_ros.ros import convert
 from letvins_ros.ros.mount import Mount
-from letvins_ros.types import FrameTracks, VioState
+from letvins_ros.types import FrameTracks, PlaceDescription, VioState
 
 from ..some import some
 
@@ -28,6 +30,11 @@ def tracks(n: int = 300) -> FrameTracks:
     uv = rng.random((2, n, 2)).astype(np.float32)
     uv[1, ::3] = np.nan
     return types.FrameTracks(NS, rng.integers(0, 2**62, n), uv, np.arange(n, dtype=np.int32))
+
+
+def description(n: int) -> PlaceDescription:
+    descriptors = rng.random((n + 5, 32)).astype(np.float16)
+    return PlaceDescription("kp2dtiny-1", rng.random((5, 2), np.float32), descriptors, rng.random(64, np.float32))
 
 
 def covariance(n: int) -> np.ndarray:
@@ -52,6 +59,11 @@ def microseconds(work: Callable[[], object], repeats: int = 200) -> float:
     return min(times) * 1e6
 
 
+def on_the_wire(message: Any) -> Any:
+    """The message as another process gets it."""
+    return deserialize_message(serialize_message(message), type(message))
+
+
 def assert_same(a: object, b: object, fields: Sequence[str]) -> None:
     for name in fields:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
@@ -63,7 +75,7 @@ def assert_same(a: object, b: object, fields: Sequence[str]) -> None:
 def test_tracks_come_back_as_they_were(n: int) -> None:
     before = tracks(n)
     message = convert.tracks_to_message(before, ["cam0", "cam1"], NS + 5)
-    assert_same(before, convert.tracks_from(message), ("stamp_ns", "ids", "uv", "ages"))
+    assert_same(before, convert.tracks_from(message), ("stamp_ns", "ids", "uv", "ages", "description"))
     assert message.header.frame_id == "cam0"
     assert convert.stamp_to_ns(message.received) == NS + 5
 
@@ -72,6 +84,31 @@ def test_tracks_of_unequal_lengths_are_refused() -> None:
     message = convert.tracks_to_message(tracks(4))
     message.ages.pop()
     with pytest.raises(ValueError, match="ages"):
+        convert.tracks_from(message)
+
+
+DESCRIPTION = ("describer", "more_uv", "descriptors", "place")
+
+
+def test_a_description_comes_through_both_messages_as_it_was() -> None:
+    seen = tracks(4)
+    seen.uv[0, 1] = np.nan  # which is not described
+    given = replace(seen, description=description(3))
+    after = convert.tracks_from(on_the_wire(convert.tracks_to_message(given)))
+    assert_same(given.description, after.description, DESCRIPTION)
+    none = np.zeros((0, 4, 4)), np.eye(6), np.arange(3), np.zeros((3, 2), np.float32), np.zeros((3, 3))
+    keyframe = types.Keyframe(5, NS, T, np.eye(6), *none, 0, after.description)
+    assert_same(
+        given.description,
+        convert.keyframe_from(on_the_wire(convert.keyframe_to_message(keyframe))).description,
+        DESCRIPTION,
+    )
+
+
+def test_a_description_of_other_features_is_refused() -> None:
+    message = convert.tracks_to_message(replace(tracks(4), description=description(4)))
+    message.description.descriptors = message.description.descriptors[:-1]
+    with pytest.raises(ValueError, match="reshape"):
         convert.tracks_from(message)
 
 

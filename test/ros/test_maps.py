@@ -2,6 +2,7 @@
 """Maps of a running system over real DDS: saved, loaded, switched, placed."""
 
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from letvins_ros.geometry import pose_from_text
+from letvins_ros.inference.places import network_name
 from letvins_ros.loop.map_file import load_map
 from letvins_ros.ros import convert
 
@@ -74,6 +76,23 @@ def test_maps_are_saved_loaded_and_switched_while_the_system_runs(mapping: tuple
     assert set(stack.stop().values()) == {0}
     assert other.is_file()  # at the end once more
     assert f"places saved to {other}" in stack.log("loop_closure")
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+def test_where_the_tracker_runs_the_network_the_loop_closer_loads_none(recording: Path, tmp_path: Path) -> None:
+    file, source = tmp_path / "network.map", str(recording)
+    with (
+        Stack(tmp_path, dataset=source, save_map=str(file), tracker="kp2dtiny", rate=0.2, repeat=True) as stack,
+        Ear(stack.domain, images=False) as ear,
+    ):
+        stack.start("feature_tracker", "vio", "loop_closure", "dataset_player")
+        ear.wait(lambda: int(ear.diagnostics.get("loop_closure", {}).get("places", 0)) > 1, 2 * START_S, "some places")
+        loaded = {name: Path(f"/proc/{node.pid}/maps").read_text() for name, node in stack.running.items()}
+        assert set(stack.stop().values()) == {0}
+    assert "libopenvino.so" in loaded["feature_tracker"]
+    assert "libopenvino.so" not in loaded["loop_closure"]
+    assert "libtorch" not in loaded["loop_closure"]
+    assert load_map(file)[1].describer == network_name()
 
 
 def test_a_pose_in_the_map_can_be_given(mapping: tuple[Stack, Ear], tmp_path: Path) -> None:

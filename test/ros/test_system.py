@@ -51,6 +51,7 @@ def test_a_player_comes_with_a_dataset() -> None:
     found = programs(System(dataset="flight", rate=2, namespace="/drone", loop=False))
     assert [p.executable for p in found] == ["feature_tracker", "vio", "dataset_player"]
     assert found[0].parameters["player.source"] == str(Path("flight").absolute())
+    assert found[0].parameters["loop.describer"] == "orb"  # for which no network describes places
     assert found[2].parameters["player.rate"] == 2.0
     assert not found[2].parameters["player.clock"]
     assert "-r __ns:=/drone" in " ".join(found[0].arguments())
