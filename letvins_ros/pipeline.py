@@ -35,6 +35,7 @@ from letvins_ros.second_opinion import FirstSeconds, Opinion, second_opinion
 from letvins_ros.sensors import fit_to_data
 from letvins_ros.tracking import FeatureTracker
 from letvins_ros.tracking.follower import Follower
+from letvins_ros.tracking.next_place import NextPlace
 from letvins_ros.types import FrameTracks, ImageFrame, ImuSamples
 from letvins_ros.view import NoView, View, open_view
 
@@ -70,14 +71,16 @@ class Odometry:
         rig: Rig,
         follower: Follower | None = None,
         sensors: Sequence[Sensor] = (),
-        described: int = 0,
+        describes: bool = False,
     ) -> None:
         """follower: finds features instead of the configured method. sensors: further measurements of the body.
 
-        described: features of each left image to describe for the loop closer, see Config.described.
+        describes: keyframes for the loop closer, where the tracker's network can (see Config.described).
         Raises CalibrationError where the mode needs an IMU and the rig has no noise for it.
         """
+        described = config.described if describes else 0
         self.tracker = FeatureTracker(config.tracker, rig, follower, seed=config.seed, described=described)
+        self._next_place = NextPlace(config.loop) if described else None
         compile_kernels()
         self.estimator = VioEstimator(config, rig, sensors)
         self.examiner = Examiner(rig)
@@ -94,6 +97,9 @@ class Odometry:
         tracks = self.tracker.process(frame, turn, self.estimator.initialised)
         tracked = time.perf_counter()
         step = self.estimator.process(tracks)
+        if self._next_place is not None and step.keyframe is not None:
+            self._next_place.add(step.keyframe)
+            self.tracker.describing = self._next_place.is_near
         contradicted = step.state.reason == APART
         self.examiner.add_frame(self.tracker.matches, frame.stamp_ns, self.tracker.stuck[0], contradicted)
         return Processed(tracks, step, (tracked - start) * 1e3, (time.perf_counter() - tracked) * 1e3)
@@ -144,11 +150,12 @@ class _Pass:
 
     def __init__(self, dataset: Dataset, config: Config, rig: Rig, options: RunOptions, repairs: Repairs) -> None:
         self.config, self.rig = repairs.applied(config, rig)
-        mapping = decided(self.config) if options.loop else None
+        mapping = decided(self.config) if options.loop else self.config
         self._dataset, self._options, self._repairs = dataset, options, repairs
         self._imu, self._counts = repairs.of_imu(dataset.imu), dict(dataset.report.counts)
-        self._odometry = Odometry(self.config, self.rig, described=mapping.described if mapping else 0)
-        self._loops = _loop_worker(mapping, self.rig, dataset) if mapping else None
+        self._odometry = Odometry(mapping, self.rig, describes=options.loop)
+        self._loops = _loop_worker(mapping, self.rig, dataset) if options.loop else None
+        self._images_for_loops = not mapping.described
         self._record = RunRecord(_frames_expected(dataset, options), dataset.name, dataset.report)
         opinion = self._imu is not None and not (options.realtime or self.config.estimator.estimate_extrinsics)
         self._first = FirstSeconds(opinion)
@@ -193,7 +200,7 @@ class _Pass:
         image = frame.images[0]
         start = time.perf_counter()
         if self._loops is not None and step.keyframe is not None and image is not None:
-            self._loops.add(step.keyframe, to_gray(image))
+            self._loops.add(step.keyframe, to_gray(image) if self._images_for_loops else None)
         handed_over_ms = (time.perf_counter() - start) * 1e3
         self.view.frame(frame.images, tracks, step.state)
         if step.keyframe is not None:

@@ -12,7 +12,7 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
-from letvins_ros.inference.runtime import MAPS, Maps, as_map, threads, with_channels
+from letvins_ros.inference.runtime import MAPS, Maps, as_map, give_back, threads, with_channels
 from letvins_ros.weights import WeightsError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class OpenVinoRuntime:
         if image.shape not in self._requests:
             model = self._model_for((image.shape[0], image.shape[1]))
             self._requests[image.shape] = _compile(model, self._precision)
+            give_back()
         request = self._requests[image.shape]
         request.infer([image[None]], share_inputs=True)
         maps = {_name(port): request.get_tensor(port).data.copy() for port in request.model_outputs}

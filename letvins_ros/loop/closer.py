@@ -3,8 +3,9 @@
 
 from bisect import bisect_right
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 
 import numpy as np
@@ -130,16 +131,17 @@ class LoopCloser:
         self._fixes.add(fixes)
 
     def add(self, keyframe: Keyframe, image: np.ndarray | None) -> Answer:
-        """Process a keyframe and its left gray image (H, W) uint8, None where there is none."""
-        moved = self._propagate(keyframe)
+        """Process a keyframe and its left gray image (H, W) uint8; without image or description, its motion alone."""
+        look = self._look(keyframe, image)
+        moved = self._propagate(keyframe, look is not None)
         self._take_fixes(keyframe.index)
+        if look is None:
+            return Answer(Rejected("no image"), None, self._T_map_odom)
         if not moved:
             reason = f"less than {self._config.keyframe_distance_m:g} m since the last keyframe"
             return Answer(Rejected(reason), None, self._T_map_odom)
         self._index_old_nodes(keyframe.stamp_ns)
-        features = self._features(keyframe, image)
-        if features is None:
-            return Answer(Rejected("no image"), None, self._T_map_odom)
+        features = look()
         here = Node(keyframe.stamp_ns, self._chain.R_level_body, self._chain.vertical_std)
         match = self._recogniser.recognise(features, here)
         if isinstance(match, PlaceMatch) and self._odometry_is_better(match):
@@ -148,20 +150,19 @@ class LoopCloser:
         closure = self._accept(replace(match, node=node), here) if isinstance(match, PlaceMatch) else match
         return Answer(closure, node, self._T_map_odom)
 
-    def _features(self, keyframe: Keyframe, image: np.ndarray | None) -> KeyframeFeatures | None:
-        """As the tracker's network has described them, else of the image; None where there is neither."""
+    def _look(self, keyframe: Keyframe, image: np.ndarray | None) -> Callable[[], KeyframeFeatures] | None:
+        """What gives the features: what the tracker's network has described, else the image; None for neither."""
         described = keyframe.description
         if described is not None and described.describer == self._describer.name:
-            return features_of(keyframe, described)
-        return None if image is None else self._describer.describe(image, keyframe)
+            return partial(features_of, keyframe, described)
+        return None if image is None else partial(self._describer.describe, image, keyframe)
 
-    def _propagate(self, keyframe: Keyframe) -> bool:
-        """Follow odometry; whether the keyframe is far enough from the last one to be processed."""
-        is_first = self._chain.is_empty
+    def _propagate(self, keyframe: Keyframe, visible: bool) -> bool:
+        """Follow odometry; whether the keyframe is visible, and far enough from the last one to be processed."""
         self._chain.add(keyframe)
         self._update_nodes(keyframe)
         moved = self._chain.has_moved(self._config.keyframe_distance_m, np.radians(self._config.keyframe_angle_deg))
-        if not (is_first or moved):
+        if not (visible and moved):
             return False
         motion = self._chain.motion_since_mark
         self._chain.mark()

@@ -51,7 +51,7 @@ class LoopLog:
         self._costs_ms: dict[int, float] = {}
         self._closures: list[LoopClosure] = []
 
-    def add(self, keyframe: Keyframe, image: np.ndarray, *fixes: GnssFixes) -> None:
+    def add(self, keyframe: Keyframe, image: np.ndarray | None, *fixes: GnssFixes) -> None:
         """Process a keyframe and the fixes of before it."""
         start = time.process_time()  # the clock goes on while others have the processor
         for some in fixes:

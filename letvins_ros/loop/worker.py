@@ -63,8 +63,11 @@ class LoopWorker:
             failed = isinstance(self._result, Rejected)
             raise LetvinsError(f"loop closure: {self._result.reason}") if failed else self._result
 
-    def add(self, keyframe: Keyframe, image: np.ndarray) -> None:
-        """Queue a keyframe with its left gray image (H, W) uint8; returns at once unless very many are queued."""
+    def add(self, keyframe: Keyframe, image: np.ndarray | None) -> None:
+        """Queue a keyframe with its left gray image (H, W) uint8, None where a description must do.
+
+        Returns at once unless very many are queued.
+        """
         while not self._received.empty() or (self._open >= MAX_QUEUED and self._result is None):
             self._wait()
         if self._result is None:

@@ -12,7 +12,7 @@ from std_srvs.srv import Trigger
 
 from letvins_ros.config import Config
 from letvins_ros.evaluation.draw_tracks import TrackDrawer
-from letvins_ros.msg import FeatureTracks, VioStatus
+from letvins_ros.msg import FeatureTracks, Keyframe, VioStatus
 from letvins_ros.ros import convert
 from letvins_ros.ros.camera_input import CameraInput
 from letvins_ros.ros.imu_inbox import ImuInbox
@@ -24,6 +24,7 @@ from letvins_ros.ros.self_examination import SelfExamination
 from letvins_ros.ros.worker import DropQueue
 from letvins_ros.sensors import calibrated_rig
 from letvins_ros.tracking import FeatureTracker
+from letvins_ros.tracking.next_place import NextPlace
 from letvins_ros.types import FrameTracks, ImageFrame
 
 COMPARE_S = 1.0  # how often camera_info is looked at
@@ -48,10 +49,11 @@ class FeatureTrackerNode(LetvinsNode):
     def configure(self) -> None:
         self._rig = calibrated_rig(self.config)
         # ids go on from the time, so that a restarted tracker never uses one again
-        ids, described = time.time_ns() // 1000, self.config.described
+        first_id = time.time_ns() // 1000
         self._tracker = FeatureTracker(
-            self.config.tracker, self._rig, seed=self.config.seed, first_id=ids, described=described
+            self.config.tracker, self._rig, None, self.config.seed, first_id, self.config.described
         )
+        self._next_place = NextPlace(self.config.loop)
         self._cameras = [CameraInput(self, i, mounted.camera) for i, mounted in enumerate(self._rig.cameras)]
         self._moments: DropQueue[Moment] = DropQueue(self.config.ros.image_queue)
         self._joiner = FrameJoiner(self._rig.groups, self.problems.note)
@@ -71,6 +73,8 @@ class FeatureTrackerNode(LetvinsNode):
         if self.config.mode != "stereo":
             self._take_imu = self.poll(Imu, "imu", self.sensor_qos(IMU_DEPTH))
             self.subscribe(VioStatus, "letvins/status", self._inbox.take_bias)
+        if self.config.described:
+            self.subscribe(Keyframe, "letvins/keyframe", self._on_keyframe)
 
     def configured(self, config: Config) -> None:
         self._reconfigured = True
@@ -86,6 +90,10 @@ class FeatureTrackerNode(LetvinsNode):
             self._restarted |= camera in self._leads
         self._joiner.add(camera, image)
         self._join()
+
+    def _on_keyframe(self, message: Keyframe) -> None:
+        self._next_place.add(convert.keyframe_from(message))
+        self._tracker.describing = self._next_place.is_near
 
     def _join(self) -> None:
         """Queue the frames whose images have all come, or waited long enough."""

@@ -44,6 +44,11 @@ class LiveMap:
         """How many places it has."""
         return len(self._closer.places)
 
+    @property
+    def describer(self) -> str:
+        """The name of the describer of its places."""
+        return self._info.describer
+
     def _open(self, file: str, mode: str) -> tuple[LoopCloser, MapInfo]:
         loop = decided(replace(self._config, loop=replace(self._config.loop, load_map=file, mode=mode))).loop
         info = replace(self._info, describer=describer_name(loop))

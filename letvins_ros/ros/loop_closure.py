@@ -72,6 +72,7 @@ class LoopClosureNode(LetvinsNode):
         self._images: dict[int, Any] = {}  # messages by stamp, oldest first
         self._decoder = ImageDecoder(live=True)
         self._sessions = Sessions()
+        self._tracker_describes = ""  # by which network, since it first did
         self._heard_at = time.monotonic()
         self._out_odometry = self.advertise(Odometry, "letvins/map_odometry")
         self._path = PathOutput(self.config.ros, self.advertise(Path, "letvins/map_path"))
@@ -120,8 +121,10 @@ class LoopClosureNode(LetvinsNode):
 
     def _on_keyframe(self, message: Keyframe) -> None:
         self.stats.count("keyframes")
-        image = self._images.get(convert.stamp_to_ns(message.header.stamp))
-        if image is None and not message.description.describer:
+        self._tracker_describes = message.description.describer or self._tracker_describes
+        needs_image = self._tracker_describes != self._map.describer
+        image = self._images.get(convert.stamp_to_ns(message.header.stamp)) if needs_image else None
+        if image is None and needs_image:
             self.problems.note("keyframes", "their left images have not come, no loops are looked for")
         if len(self._queue) >= QUEUE:
             self.problems.note("keyframes", "not looked at, because they come faster than loops are closed")

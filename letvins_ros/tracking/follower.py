@@ -2,7 +2,7 @@
 """How features are found and found again: the part of the tracker that optical flow or a matcher fills."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -11,13 +11,13 @@ from letvins_ros.errors import ConfigError
 from letvins_ros.inference import Runtime, open_runtime
 from letvins_ros.tracking.detection import GridDetector
 from letvins_ros.tracking.flow import LearnedMaps, LucasKanade, MapMaker, equalised_maps, gray_maps
+from letvins_ros.types import PlaceDescription
 
 
 class Follower(Protocol):
     """Finds features in an image and finds them again in another one, later or beside it.
 
-    A view is what a follower keeps of an image (a map, or keypoints with descriptors); nobody else looks into it. One
-    that knows places too may have a fifth method, as KeypointFollower: `describe`, for the loop closer.
+    A view is what a follower keeps of an image (a map, or keypoints with descriptors); nobody else looks into it.
     """
 
     def prepare(self, images: list[np.ndarray]) -> list[Any]:
@@ -40,6 +40,19 @@ class Follower(Protocol):
 
         guess_b (N, 2) px is where they are expected; of those not found the positions mean nothing.
         """
+        ...
+
+
+@runtime_checkable
+class PlaceFollower(Follower, Protocol):
+    """A Follower that can also describe places for the loop closer."""
+
+    def prepare_place(self, images: list[np.ndarray]) -> list[Any]:
+        """Views as `prepare` gives them, of which the first can be described."""
+        ...
+
+    def describe(self, view: Any, uv: np.ndarray) -> PlaceDescription | None:
+        """The place that a view shows, with descriptors of features (N, 2) px; None where it cannot tell."""
         ...
 
 

@@ -31,7 +31,7 @@ class KeypointView:
 
 @dataclass(frozen=True)
 class KeypointFollower:
-    """Detects keypoints by a network in every image and matches them; a Follower.
+    """Detects keypoints by a network in every image and matches them; a PlaceFollower.
 
     A match is mutually best among what lies within search_px of where the guess expects it, or what the matcher says.
     Networks place keypoints to about a pixel, each time anew; refining by flow from the match makes that a tenth.
@@ -43,21 +43,27 @@ class KeypointFollower:
     most: int  # keypoints of an image that can be matched
     matcher: Matcher | None = None
     refiner: LucasKanade | None = None
-    placer: Runtime | None = None  # the same network, gives the place of the first image too
+    placer: Runtime | None = None  # the same network, which tells the place too
     most_described: int = 0
 
     def prepare(self, images: list[np.ndarray]) -> list[KeypointView]:
         """See Follower."""
+        return self._views(images, self.runtime)
+
+    def prepare_place(self, images: list[np.ndarray]) -> list[KeypointView]:
+        """See PlaceFollower."""
+        return self._views(images, self.placer or self.runtime)
+
+    def _views(self, images: list[np.ndarray], of_first: Runtime) -> list[KeypointView]:
         flows = self.refiner.prepare(images) if self.refiner else [None] * len(images)
-        runtimes = [self.placer or self.runtime, *[self.runtime] * len(images)]
-        return list(map(self._view, runtimes, images, flows))
+        return list(map(self._view, [of_first, *[self.runtime] * len(images)], images, flows))
 
     def _view(self, runtime: Runtime, image: np.ndarray, flow: View | None) -> KeypointView:
         (maps,), size = runtime([pad(image)]), (image.shape[0], image.shape[1])
         return KeypointView(read(maps, size, self.most), size, flow, maps)
 
     def describe(self, view: KeypointView, uv: np.ndarray) -> PlaceDescription | None:
-        """The place that a view shows, with descriptors of features (N, 2) px; None where its place is not known."""
+        """See PlaceFollower."""
         if not self.most_described or "place" not in view.maps:
             return None
         return described(view.maps, view.shape, uv, view.keypoints.uv, self.most_described)

@@ -10,7 +10,7 @@ import numpy as np
 from letvins_ros.calibration import Rig
 from letvins_ros.config import TrackerConfig
 from letvins_ros.tracking.anchoring import compile_kernels
-from letvins_ros.tracking.follower import Follower, open_follower
+from letvins_ros.tracking.follower import Follower, PlaceFollower, open_follower
 from letvins_ros.tracking.group import CameraGroup, Features
 from letvins_ros.types import FrameTracks, ImageFrame, Matches
 
@@ -29,8 +29,9 @@ class FeatureTracker:
     ) -> None:
         """follower: instead of the configuration's, with its own thresholds. first_id: ids count up from it.
 
-        described: features of each left image to describe for the loop closer, see Config.described.
+        described: features of left images to describe for the loop closer while `describing`, see Config.described.
         """
+        self.describing = described > 0
         cv2.setNumThreads(config.threads)  # of this process
         if config.anchor:
             compile_kernels()
@@ -67,14 +68,15 @@ class FeatureTracker:
         shown = {
             c: group.compared(c, images[c]) for group in groups for c in (group.lead, group.partner) if c in images
         }
-        views = dict(zip(shown, self.follower.prepare(list(shown.values())), strict=True))
+        placing = self.follower if self.describing and isinstance(self.follower, PlaceFollower) else None
+        prepare = placing.prepare_place if placing else self.follower.prepare
+        views = dict(zip(shown, prepare(list(shown.values())), strict=True))
         most = self._shares(groups)
         found = [group.follow(views, trusted, self.follower, self._config, most[group]) for group in groups]
         tracks = self._joined(frame.stamp_ns, groups, found)
-        describe = getattr(self.follower, "describe", None)  # which few followers have
-        if describe is None or 0 not in views:
+        if placing is None or 0 not in views:
             return tracks
-        return replace(tracks, description=describe(views[0], tracks.uv[0, tracks.by_left]))
+        return replace(tracks, description=placing.describe(views[0], tracks.uv[0, tracks.by_left]))
 
     def _shares(self, groups: list[CameraGroup]) -> dict[CameraGroup, int]:
         """How many features each group may have; those that see anything share those of the blind ones."""

@@ -229,6 +229,14 @@ def test_the_tracker_describes_the_left_image_as_the_loop_closer_does(
     assert FeatureTracker(plain, hall.rig).process(frame).description is None
 
 
+def test_it_describes_only_while_that_is_wanted(hall: Simulation, frames: list[ImageFrame]) -> None:
+    tracker = FeatureTracker(TrackerConfig(method="kp2dtiny", backend="torch"), hall.rig, described=300)
+    tracker.describing = False
+    assert tracker.process(frames[0]).description is None
+    tracker.describing = True
+    assert tracker.process(frames[1]).description is not None
+
+
 def test_what_the_left_camera_does_not_show_is_not_described(hall: Simulation, frames: list[ImageFrame]) -> None:
     tracker = FeatureTracker(TrackerConfig(method="kp2dtiny", backend="torch"), hall.rig, described=300)
     assert tracker.process(frames[0]).description is not None

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When the tracker describes places: before the loop closer looks at a keyframe, not in every frame."""
+
+import numpy as np
+
+from letvins_ros.config import LoopConfig
+from letvins_ros.geometry import inverse, log_so3
+from letvins_ros.types import Keyframe
+
+AHEAD = 3  # keyframes like the last one may come before the tracker knows of the last one
+
+
+class NextPlace:
+    """Follows the keyframes, of which the loop closer looks at one after each distance and angle."""
+
+    def __init__(self, loop: LoopConfig) -> None:
+        self._limits = loop.keyframe_distance_m, np.radians(loop.keyframe_angle_deg)
+        self._T_last: np.ndarray | None = None  # T_odom_body of the last keyframe
+        self._T_seen: np.ndarray | None = None  # of the last one that the loop closer has looked at
+        self.is_near = True  # whether it may look at one of the next keyframes
+
+    def add(self, keyframe: Keyframe) -> None:
+        """Take the next keyframe."""
+        T = keyframe.T_odom_body
+        step = self._share(self._T_last, T)
+        self._T_last = T
+        due = self._T_seen is None or self._share(self._T_seen, T) >= 1
+        if due and keyframe.description is not None:
+            self._T_seen = T
+        # after one that is due another one, as the loop closer's odometry differs a little
+        self.is_near = due or self._share(self._T_seen, T) + AHEAD * step >= 1
+
+    def _share(self, T_odom_a: np.ndarray | None, T_odom_b: np.ndarray) -> float:
+        """How much of the distance or of the angle lies between two poses, whichever is more."""
+        if T_odom_a is None:
+            return 0.0
+        T_a_b = inverse(T_odom_a) @ T_odom_b
+        moved = np.linalg.norm(T_a_b[:3, 3]), np.linalg.norm(log_so3(T_a_b[:3, :3]))
+        return max(float(m / limit) if limit else np.inf for m, limit in zip(moved, self._limits, strict=True))
