@@ -314,7 +314,7 @@ def _loop_worker(config: Config, rig: Rig, dataset: Dataset) -> LoopWorker:
     camera, describer = rig.cameras[0], describer_name(config.loop)
     origin = {"source": dataset.name, "made_by": __version__}
     info = MapInfo.of(camera, config.mode != "stereo", settings, describer, **origin)
-    return LoopWorker(config.loop, camera, info)
+    return LoopWorker(config.loop, camera, info, described=bool(config.described))
 
 
 def _put_into_map(record: RunRecord, loops: LoopResult | Rejected) -> None:

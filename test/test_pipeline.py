@@ -15,7 +15,7 @@ from letvins_ros.calibration import TYPICAL_IMU, Rig
 from letvins_ros.config import Config, EstimatorConfig, LoopConfig, TrackerConfig
 from letvins_ros.config_io import load_config
 from letvins_ros.datasets import ReadReport
-from letvins_ros.errors import CalibrationError, DataError
+from letvins_ros.errors import CalibrationError, DataError, LetvinsError
 from letvins_ros.evaluation.suite import load_suite
 from letvins_ros.geodesy import east_north_up
 from letvins_ros.geometry import apply, transform, yaw_rotation
@@ -326,7 +326,8 @@ def test_a_network_that_tracks_describes_the_map_so_that_the_loop_closer_loads_n
         assert not missing("loop_closer", "kp2dtiny")
         (tmp_path / "sitecustomize.py").write_text(NO_NETWORK)  # of the loop closer's process
         by_loop_closer.syspath_prepend(tmp_path)
-        assert "exit code 9" in missing("fails", "kp2dtiny")
+        with pytest.raises(LetvinsError, match="exit code 9"):
+            missing("fails", "kp2dtiny")
     monkeypatch.syspath_prepend(tmp_path)
     assert not missing("tracker", "auto")
     (found, info), (expected, expected_info) = (load_map(tmp_path / name) for name in ("tracker", "loop_closer"))

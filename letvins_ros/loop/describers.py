@@ -37,15 +37,20 @@ def describer_name(config: LoopConfig) -> str:
     return network_name() if config.describer == NETWORK else OrbDescriber.name
 
 
-def open_describer(config: LoopConfig, camera: MountedCamera, gravity_aligned: bool) -> Describer:
+def open_describer(
+    config: LoopConfig, camera: MountedCamera, gravity_aligned: bool, *, described: bool = False
+) -> Describer:
     """The configured describer, ORB for auto; raises WeightsError, or BackendError where torch is missing.
 
-    gravity_aligned: an IMU makes odom's z point up.
+    gravity_aligned: an IMU makes odom's z point up. described: by the tracker, so that the network may never be needed.
     """
     if config.describer != NETWORK:
         return OrbDescriber(camera, config.max_features, gravity_aligned)
     check_runs(NETWORK)
-    return NetworkDescriber(config.max_features)
+    describer = NetworkDescriber(config.max_features)
+    if not described:
+        describer.open((camera.camera.height, camera.camera.width))
+    return describer
 
 
 def _open_network() -> Runtime:
@@ -60,6 +65,10 @@ class NetworkDescriber:
         self._max_features, self._network = max_features, cache(open_network)
         self.name = network_name()
         self.place_size = load_weights(default_weights(NETWORK))["place.aggregator.centroids"].size
+
+    def open(self, size: tuple[int, int]) -> None:
+        """Be ready for images of (height, width)."""
+        self._network()([pad(np.zeros(size, np.uint8))])
 
     def describe(self, image: np.ndarray, keyframe: Keyframe) -> KeyframeFeatures:
         """See Describer."""

@@ -23,6 +23,7 @@ from letvins_ros.calibration import MountedCamera
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import DataError, LetvinsError, Rejected
 from letvins_ros.loop.closer import LoopCloser
+from letvins_ros.loop.describers import open_describer
 from letvins_ros.loop.log import LoopLog, LoopResult
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.loop.place_map import PlaceMap
@@ -32,7 +33,7 @@ NICENESS = 19  # odometry goes first where cores are few
 
 
 def serve(pipe: Connection) -> None:
-    """Receive a LoopConfig, MountedCamera and MapInfo, then keyframes with images, then None.
+    """Receive what LoopWorker is made of, then keyframes with images, then None.
 
     Each keyframe is answered by DONE, None by a LoopResult; GOING_ON comes after what else takes time. A LetvinsError
     or Rejected is the last answer.
@@ -46,11 +47,13 @@ def serve(pipe: Connection) -> None:
         pipe.send(Rejected(f"{type(error).__name__}: {error}"))
 
 
-def _close_loops(pipe: Connection, config: LoopConfig, camera: MountedCamera, info: MapInfo) -> LoopResult:
+def _close_loops(
+    pipe: Connection, config: LoopConfig, camera: MountedCamera, info: MapInfo, described: bool
+) -> LoopResult:
     _one_core()
     idle = ThreadPoolExecutor(1, "idle", _step_back)
     try:
-        log = idle.submit(_open, config, camera, info).result()
+        log = idle.submit(_open, config, camera, info, described).result()
         pipe.send(GOING_ON)
         left = _while_running(pipe, idle, log)
     finally:
@@ -63,9 +66,10 @@ def _close_loops(pipe: Connection, config: LoopConfig, camera: MountedCamera, in
     return replace(log.result(), unsaved=_save(config.save_map, final, info))
 
 
-def _open(config: LoopConfig, camera: MountedCamera, info: MapInfo) -> LoopLog:
+def _open(config: LoopConfig, camera: MountedCamera, info: MapInfo, described: bool) -> LoopLog:
     places = load_map(Path(config.load_map), info)[0] if config.load_map else None
-    return LoopLog(LoopCloser(config, camera, info.gravity_aligned, places))
+    describer = open_describer(config, camera, info.gravity_aligned, described=described)
+    return LoopLog(LoopCloser(config, camera, info.gravity_aligned, places, describer))
 
 
 def _while_running(pipe: Connection, idle: ThreadPoolExecutor, log: LoopLog) -> list[Any]:

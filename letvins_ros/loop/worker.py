@@ -38,10 +38,11 @@ class LoopWorker:
     Two threads speak to it, so that no call waits longer than it is patient whatever the process does.
     """
 
-    def __init__(self, config: LoopConfig, camera: MountedCamera, info: MapInfo) -> None:
+    def __init__(self, config: LoopConfig, camera: MountedCamera, info: MapInfo, *, described: bool = False) -> None:
         """Raises LetvinsError where the map to start with, or the describer's network, cannot be used.
 
         So it does where the map cannot be saved at the end. Must be made in a thread that lasts until `finish`.
+        described: the tracker describes the keyframes.
         """
         if config.save_map:
             check_writable(Path(config.save_map))
@@ -55,7 +56,7 @@ class LoopWorker:
         self._result: Any = None  # LoopResult, or why there is none
         for task, messages in ((_send, self._to_send), (_receive, self._received)):
             threading.Thread(target=task, args=(ours, messages), name="loop", daemon=True).start()
-        self._to_send.put((config, camera, info))
+        self._to_send.put((config, camera, info, described))
         if _may_fail_at_start(config):
             self._wait()
         if self._result is not None:

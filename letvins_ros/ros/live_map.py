@@ -12,7 +12,7 @@ from letvins_ros.config import Config
 from letvins_ros.config_io import to_yaml
 from letvins_ros.errors import DataError
 from letvins_ros.loop.closer import Answer, LoopCloser, MapSnapshot
-from letvins_ros.loop.describers import decided, describer_name
+from letvins_ros.loop.describers import decided, describer_name, open_describer
 from letvins_ros.loop.map_file import MapInfo, load_map, save_map
 from letvins_ros.sensors import calibrated_rig
 from letvins_ros.types import GnssFixes, Keyframe
@@ -53,7 +53,9 @@ class LiveMap:
         loop = decided(replace(self._config, loop=replace(self._config.loop, load_map=file, mode=mode))).loop
         info = replace(self._info, describer=describer_name(loop))
         places = load_map(Path(file), info)[0] if file else None
-        return LoopCloser(loop, self.camera, info.gravity_aligned, places), info
+        described = bool(self._config.described)
+        describer = open_describer(loop, self.camera, info.gravity_aligned, described=described)
+        return LoopCloser(loop, self.camera, info.gravity_aligned, places, describer), info
 
     def add(self, keyframe: Keyframe, image: np.ndarray | None) -> Answer:
         """Process a keyframe and its left gray image (H, W) uint8, None where there is none."""

@@ -101,7 +101,7 @@ def test_keyframes_that_a_run_waits_for_are_processed_at_normal_priority(
 
     class Pipe(Any):
         def __init__(self) -> None:
-            self.messages = [(LoopConfig(), CAMERA, INFO), *((one, None) for one in keyframes(3)), None]
+            self.messages = [(LoopConfig(), CAMERA, INFO, False), *((one, None) for one in keyframes(3)), None]
             self.answers = list[Any]()
 
         def recv(self) -> object:
