@@ -94,12 +94,13 @@ class Odometry:
         """Track and estimate one frame, once the IMU readings up to its time have been added."""
         start = time.perf_counter()
         turn = self.estimator.rotation_since_last(frame.stamp_ns)
+        if self._next_place is not None:
+            self.tracker.describing = self._next_place.is_near(frame.stamp_ns)
         tracks = self.tracker.process(frame, turn, self.estimator.initialised)
         tracked = time.perf_counter()
         step = self.estimator.process(tracks)
         if self._next_place is not None and step.keyframe is not None:
             self._next_place.add(step.keyframe)
-            self.tracker.describing = self._next_place.is_near
         contradicted = step.state.reason == APART
         self.examiner.add_frame(self.tracker.matches, frame.stamp_ns, self.tracker.stuck[0], contradicted)
         return Processed(tracks, step, (tracked - start) * 1e3, (time.perf_counter() - tracked) * 1e3)

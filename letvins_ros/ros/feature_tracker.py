@@ -93,7 +93,6 @@ class FeatureTrackerNode(LetvinsNode):
 
     def _on_keyframe(self, message: Keyframe) -> None:
         self._next_place.add(convert.keyframe_from(message))
-        self._tracker.describing = self._next_place.is_near
 
     def _join(self) -> None:
         """Queue the frames whose images have all come, or waited long enough."""
@@ -139,6 +138,7 @@ class FeatureTrackerNode(LetvinsNode):
         R_last_now, trusted = self._inbox.rotation_since_last(frame.stamp_ns)
         if not self.config.tracker.gyro_prediction:
             R_last_now, trusted = None, False
+        self._tracker.describing = self._next_place.is_near(frame.stamp_ns)
         stuck = self._tracker.stuck
         tracks = self._tracker.process(frame, R_last_now, trusted)
         for camera, times in self._tracker.stuck.items():

@@ -8,6 +8,7 @@ from letvins_ros.geometry import inverse, log_so3
 from letvins_ros.types import Keyframe
 
 AHEAD = 3  # keyframes like the last one may come before the tracker knows of the last one
+REST_S = 2.0  # without keyframes, which come each second while the body moves
 
 
 class NextPlace:
@@ -17,18 +18,23 @@ class NextPlace:
         self._limits = loop.keyframe_distance_m, np.radians(loop.keyframe_angle_deg)
         self._T_last: np.ndarray | None = None  # T_odom_body of the last keyframe
         self._T_seen: np.ndarray | None = None  # of the last one that the loop closer has looked at
-        self.is_near = True  # whether it may look at one of the next keyframes
+        self._last_ns: int | None = None  # stamp of the last keyframe
+        self._near = True
+
+    def is_near(self, stamp_ns: int) -> bool:
+        """Whether the loop closer may look at the frame of this time."""
+        return self._near and (self._last_ns is None or stamp_ns - self._last_ns < REST_S * 1e9)
 
     def add(self, keyframe: Keyframe) -> None:
         """Take the next keyframe."""
         T = keyframe.T_odom_body
         step = self._share(self._T_last, T)
-        self._T_last = T
+        self._T_last, self._last_ns = T, keyframe.stamp_ns
         due = self._T_seen is None or self._share(self._T_seen, T) >= 1
         if due and keyframe.description is not None:
             self._T_seen = T
         # after one that is due another one, as the loop closer's odometry differs a little
-        self.is_near = due or self._share(self._T_seen, T) + AHEAD * step >= 1
+        self._near = due or self._share(self._T_seen, T) + AHEAD * step >= 1
 
     def _share(self, T_odom_a: np.ndarray | None, T_odom_b: np.ndarray) -> float:
         """How much of the distance or of the angle lies between two poses, whichever is more."""

@@ -12,9 +12,9 @@ DESCRIPTION = PlaceDescription("network", np.zeros((0, 2)), np.zeros((0, 32)), n
 STEPS = [np.r_[0, 0, 0, 0.04, 0, 0], np.r_[0, 0, 0, 0.21, 0, 0], np.r_[0, 0, np.radians(2.1), 0, 0, 0]]
 
 
-def keyframe(T: np.ndarray, described: bool) -> Keyframe:
+def keyframe(T: np.ndarray, described: bool, stamp_ns: int = 0) -> Keyframe:
     none = np.zeros((0, 4, 4)), np.eye(6), np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 3))
-    return Keyframe(0, 0, T, np.eye(6), *none, 0, DESCRIPTION if described else None)
+    return Keyframe(0, stamp_ns, T, np.eye(6), *none, 0, DESCRIPTION if described else None)
 
 
 def is_due(T_seen: np.ndarray, T: np.ndarray) -> bool:
@@ -34,7 +34,7 @@ def waits(step: np.ndarray, late: int, scale: float) -> tuple[list[int], float]:
             if is_described:
                 T_seen, found = T, [*found, 0]
         next_place.add(keyframe(exp(i * step), is_described))
-        near.append(next_place.is_near)
+        near.append(next_place.is_near(0))
         described += is_described
     return found, described / 300
 
@@ -57,15 +57,25 @@ def test_where_keyframes_are_close_few_are_described() -> None:
     assert waits(np.r_[0, 0, 0, 0.015, 0, 0], 0, 1.0)[1] < 0.3
 
 
-def test_at_rest_nothing_is_described() -> None:
+def test_where_keyframes_hardly_move_nothing_is_described() -> None:
     next_place = NextPlace(LoopConfig())
     for i in range(6):
-        assert next_place.is_near == (i < 2)
+        assert next_place.is_near(0) == (i < 2)
         next_place.add(keyframe(exp(np.full(6, i * 1e-3)), i < 2))
+
+
+def test_at_rest_which_has_no_keyframes_nothing_is_described() -> None:
+    second, next_place = 10**9, NextPlace(LoopConfig())
+    assert next_place.is_near(100 * second)  # the first keyframe is still to come
+    next_place.add(keyframe(np.eye(4), False, 100 * second))
+    assert next_place.is_near(101 * second)
+    assert not next_place.is_near(103 * second)
+    next_place.add(keyframe(np.eye(4), False, 104 * second))
+    assert next_place.is_near(104 * second)
 
 
 def test_without_a_distance_every_keyframe_is_described() -> None:
     next_place = NextPlace(LoopConfig(keyframe_distance_m=0.0))
     for i in range(4):
         next_place.add(keyframe(exp(i * STEPS[0]), True))
-        assert next_place.is_near
+        assert next_place.is_near(0)
