@@ -26,9 +26,8 @@ from letvins_ros.types import ImageFrame
 from letvins_ros.weights import WeightsError, default_weights
 
 from ..networks.layouts import saved
-from ..vectors import unit
-
 from ..some import some
+from ..vectors import unit
 
 NETWORKS = {"kp2dtiny": {"config": "N"}, "kp2d": {}, "superpoint": {}}
 
