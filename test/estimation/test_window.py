@@ -19,9 +19,10 @@ from letvins_ros.estimation.preintegration import preintegrate
 from letvins_ros.estimation.state import State, V, X
 from letvins_ros.estimation.variables import Key, Values
 from letvins_ros.estimation.window import TYPICAL_DEPTH_M, Solution, Window
-from letvins_ros.imu import ImuBuffer
+from letvins_ros.imu import ImuBuffer, ImuSteps
 from letvins_ros.simulation.rigs import EUROC_RIG
 
+from ..some import some
 from ..vectors import unit
 from .synthetic import Quality, Recording, record
 
@@ -199,6 +200,16 @@ def test_the_kernels_are_compiled_for_the_types_that_a_window_has(
     window.solve(0)
     assert len(types[0]) == 2
     assert types[0] == types[1]
+
+
+def test_an_imu_that_contradicts_the_images_is_told(recording: Recording) -> None:
+    window = window_of(recording, 4)
+    agreeing = solved(window).contradiction
+    newest = window.frames[-1]
+    steps = some(newest.steps)
+    turned = ImuSteps(steps.dt_s, steps.gyro + np.array([0.0, 0.0, 0.5]), steps.accel)
+    newest.pim = preintegrate(turned, NOISE, np.zeros(3), np.zeros(3))
+    assert agreeing < 1 < 100 < solved(window).contradiction
 
 
 # -- leaving the window -----------------------------------------------------------------------------------------------
