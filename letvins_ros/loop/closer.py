@@ -27,7 +27,6 @@ from letvins_ros.types import GnssFixes, Keyframe, LoopClosure
 
 LOOPS_PER_PLACE = 1  # further visits change nothing
 SAME_VIEW_M, SAME_VIEW_RAD = 1.0, np.radians(30)  # closer to a known place, a keyframe adds nothing new
-MIN_GAIN = 2.0  # how many times smaller than odometry's a loop's standard deviations must be
 MAX_WAIT_M = 5.0  # distance travelled after which a place match no longer waits for others to agree
 CORRECTED_STD = np.repeat([2e-3, 1e-2], 3)  # rad, m: of the newest keyframe in the map after a loop
 FIXED_STD = np.repeat([2e-2, 0.5], 3)  # the same after GNSS fixes
@@ -224,8 +223,8 @@ class LoopCloser:
         if start < self._own_from:
             return False
         drift = self.places.graph.odometry(start, len(self.places) - 1).then(self._since_node)
-        limit = match.motion.scaled(MIN_GAIN)
-        return drift.position_std < limit.position_std and drift.rotation_std < limit.rotation_std
+        loop = match.motion
+        return drift.position_std < loop.position_std and drift.rotation_std < loop.rotation_std
 
     def _is_new(self, match: PlaceMatch | Rejected) -> bool:
         """Whether the keyframe is to become a node: no place that already has its loops."""

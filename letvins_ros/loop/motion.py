@@ -24,10 +24,6 @@ class Motion:
         A = adjoint(inverse(other.T_a_b))
         return Motion(self.T_a_b @ other.T_a_b, A @ self.covariance @ A.T + other.covariance)
 
-    def scaled(self, factor: float) -> "Motion":
-        """The same motion, its standard deviations multiplied by the factor."""
-        return Motion(self.T_a_b, self.covariance * factor**2)
-
     @property
     def position_std(self) -> float:
         """Root of the summed variances of the position, m."""
