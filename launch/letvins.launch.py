@@ -97,7 +97,7 @@ def _start(context: LaunchContext) -> list[Any]:
     if given["bag"]:
         command = ["ros2", "bag", "play", given["bag"], "--rate", str(given["rate"]), "--clock", "--delay", "1"]
         command += ["--loop"] * given["repeat"]
-        watch = _Watch("ros2 bag play")
+        watch = _Watch("ros2 bag play", stays=given["rviz"])
         play = ExecuteProcess(
             cmd=command, name="bag_player", output="screen", prefix=ENDS_WITH_US, on_exit=watch.ended
         )  # fmt: skip
@@ -151,7 +151,7 @@ def _node(name: str, given: dict[str, Any], parameters: dict[str, Any]) -> list[
     topics = {f"cam{i}/image_raw": given[f"cam{i}_topic"] for i in range(4)} | {"imu": given["imu_topic"]}
     topics |= {"wheel": given["wheel_topic"], "gnss": given["gnss_topic"]}
     again = given["respawn"] and name != "dataset_player"
-    watch = _Watch(name, RESPAWNS if again else 0)
+    watch = _Watch(name, RESPAWNS if again else 0, stays=given["rviz"])
     node = Node(
         package="letvins_ros",
         executable=name,
@@ -172,9 +172,12 @@ def _node(name: str, given: dict[str, Any], parameters: dict[str, Any]) -> list[
 class _Watch:
     """Keeps the last line that a process wrote to stderr, and ends everything with it when the process fails."""
 
-    def __init__(self, name: str, respawns: int = 0) -> None:
-        """respawns: how often the process is started again after a signal has ended it."""
-        self._name, self._respawns, self._last = name, respawns, ""
+    def __init__(self, name: str, respawns: int = 0, *, stays: bool = False) -> None:
+        """respawns: how often the process is started again after a signal has ended it.
+
+        stays: whether the rest stays when the recording has ended, as somebody looks at it.
+        """
+        self._name, self._respawns, self._stays, self._last = name, respawns, stays, ""
 
     def over(self, process: Any) -> list[Any]:
         """The actions that start the process under this watch."""
@@ -189,9 +192,13 @@ class _Watch:
         code = event.returncode
         if context.is_shutdown:
             return []
+        if code == 0 and self._name not in PLAYERS:
+            return []
+        if code == 0 and self._stays:
+            return [LogInfo(msg="the recording has ended; Ctrl-C ends RViz and the nodes")]
         if code == 0:
             end = EmitEvent(event=Shutdown(reason="the recording has ended"))
-            return [TimerAction(period=SETTLE_S, actions=[end])] if self._name in PLAYERS else []
+            return [TimerAction(period=SETTLE_S, actions=[end])]
         how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
         if code < 0 < self._respawns:
             self._respawns -= 1

@@ -61,6 +61,14 @@ def entities(path: Path) -> Iterator[Any]:
             yield action
 
 
+@pytest.fixture
+def rviz2(launching: Launching, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RViz as if it were installed."""
+    monkeypatch.setattr(
+        sys.modules["launch_ros.substitutions"].ExecutableInPackage, "perform", lambda self, context: "/opt/rviz2"
+    )
+
+
 def nodes(actions: list[Any]) -> dict[str, Any]:
     return {action.keywords["executable"]: action.keywords for action in actions if action.kind == "Node"}
 
@@ -147,11 +155,10 @@ def test_an_argument_that_cannot_be_used_is_named_before_anything_starts(
         ({"namespace": "drone", "loop": "false"}, "drone/", "odom"),
     ],
 )
+@pytest.mark.usefixtures("rviz2")
 def test_rviz_is_started_in_the_namespace_with_its_frames_and_time(
     given: dict[str, str], prefix: str, fixed: str, launching: Launching, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    launch_ros = sys.modules["launch_ros.substitutions"]
-    monkeypatch.setattr(launch_ros.ExecutableInPackage, "perform", lambda self, context: "/opt/rviz2")
     removed = list[tuple[Callable[[str], None], str]]()
     monkeypatch.setattr("atexit.register", lambda remove, folder, **_: removed.append((remove, folder)))
     _, actions = launching(ROOT / "launch" / "letvins.launch.py", config=EUROC, rviz="true", **given)
@@ -175,6 +182,12 @@ def watch_of(actions: list[Any], name: str) -> tuple[Any, Any]:
     node = nodes(actions)[name]
     handlers = [action.arguments[0].keywords for action in actions if action.kind == "RegisterEventHandler"]
     return node["on_exit"], next(h["on_stderr"] for h in handlers if h["target_action"].keywords is node)
+
+
+def player_of(actions: list[Any]) -> dict[str, Any]:
+    started = [action.keywords for action in actions if action.kind in ("Node", "ExecuteProcess")]
+    (player,) = [process for process in started if process.get("name") in ("dataset_player", "bag_player")]
+    return dict(player)
 
 
 def ended(code: int) -> SimpleNamespace:
@@ -208,14 +221,23 @@ def test_a_killed_node_is_started_again_some_times_where_that_is_wanted(launchin
 @pytest.mark.parametrize("name", ["dataset", "bag"])
 def test_the_end_of_the_recording_ends_the_launch(name: str, launching: Launching) -> None:
     actions = launching(ROOT / "launch" / "letvins.launch.py", respawn="true", **{name: str(ROOT)})[1]
-    started = [action.keywords for action in actions if action.kind in ("Node", "ExecuteProcess")]
-    (player,) = [process for process in started if process["name"] in ("dataset_player", "bag_player")]
+    player = player_of(actions)
     assert not player.get("respawn")
     (later,) = player["on_exit"](ended(0), RUNNING)
     (event,) = later.keywords["actions"]
     assert later.keywords["period"] > 0  # for what the nodes still have to do
     assert event.keywords["event"].kind == "Shutdown"
     assert watch_of(actions, "vio")[0](ended(0), RUNNING) == []
+
+
+@pytest.mark.parametrize("name", ["dataset", "bag"])
+@pytest.mark.usefixtures("rviz2")
+def test_rviz_stays_open_when_the_recording_ends(name: str, launching: Launching) -> None:
+    player = player_of(launching(ROOT / "launch" / "letvins.launch.py", rviz="true", **{name: str(ROOT)})[1])
+    (message,) = player["on_exit"](ended(0), RUNNING)
+    assert message.kind == "LogInfo" and "Ctrl-C" in message.keywords["msg"]
+    with pytest.raises(RuntimeError, match="ended with exit code 1"):
+        player["on_exit"](ended(1), RUNNING)
 
 
 @pytest.mark.parametrize("repeat", ["false", "true"])
@@ -226,10 +248,8 @@ def test_a_bag_is_played_again_and_again_where_that_is_wanted(repeat: str, launc
     assert ("--loop" in command) == (repeat == "true")
 
 
-def test_all_that_is_started_ends_with_the_launch(launching: Launching, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        sys.modules["launch_ros.substitutions"].ExecutableInPackage, "perform", lambda self, context: "/opt/rviz2"
-    )
+@pytest.mark.usefixtures("rviz2")
+def test_all_that_is_started_ends_with_the_launch(launching: Launching) -> None:
     given = {"config": EUROC, "bag": EUROC, "rviz": "true", "autopilot": "px4"}
     started = launching(ROOT / "launch" / "letvins.launch.py", **given)[1]
     (bag,) = [action.keywords for action in started if action.kind == "ExecuteProcess"]
