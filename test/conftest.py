@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from letvins_ros import cli
 from letvins_ros.simulation import simulate
@@ -21,6 +22,8 @@ _TORCH = re.compile(r"^(import|from) (torch|training|letvins_ros\.networks\.(?!f
 collect_ignore = []
 if find_spec("torch") is None:
     collect_ignore = [str(path.relative_to(_HERE)) for path in _HERE.rglob("*.py") if _TORCH.search(path.read_text())]
+
+threadpool_limits(1)  # as in a run: on small matrices, threads of BLAS only wait for each other
 
 
 def pytest_report_header() -> str:
