@@ -190,9 +190,7 @@ class _Watch:
     def ended(self, event: Any, context: LaunchContext) -> list[Any]:
         """What follows; RuntimeError, the one way to an exit code of `ros2 launch`, where the process has failed."""
         code = event.returncode
-        if context.is_shutdown:
-            return []
-        if code == 0 and self._name not in PLAYERS:
+        if context.is_shutdown or (code == 0 and self._name not in PLAYERS):
             return []
         if code == 0 and self._stays:
             return [LogInfo(msg="the recording has ended; Ctrl-C ends RViz and the nodes")]

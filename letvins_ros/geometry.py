@@ -73,6 +73,11 @@ def transform(R: np.ndarray, t: np.ndarray) -> np.ndarray:
     return T
 
 
+def distance_and_angle(T_a_b: np.ndarray) -> tuple[float, float]:
+    """How far, m, and by how much, rad, a motion (4, 4) moves and turns."""
+    return float(np.linalg.norm(T_a_b[:3, 3])), float(np.linalg.norm(log_so3(T_a_b[:3, :3])))
+
+
 def inverse(T_a_b: np.ndarray) -> np.ndarray:
     """T_b_a (..., 4, 4) of rigid T_a_b (..., 4, 4)."""
     R_b_a = np.swapaxes(T_a_b[..., :3, :3], -1, -2)

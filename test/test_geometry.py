@@ -230,3 +230,8 @@ def test_seven_numbers_are_a_position_and_a_quaternion_of_any_length() -> None:
 def test_what_is_not_a_pose_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=f"^{text!r} is not seven numbers: x y z, then a quaternion x y z w$"):
         geometry.pose_from_text(text)
+
+
+def test_the_distance_and_angle_of_a_motion_are_those_it_is_made_of() -> None:
+    T = geometry.transform(geometry.exp_so3(np.array([0.0, 0.6, -0.8]) * 0.3), np.array([3.0, 4.0, 12.0]))
+    np.testing.assert_allclose(geometry.distance_and_angle(T), (13.0, 0.3), rtol=1e-12)

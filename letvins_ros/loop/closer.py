@@ -14,7 +14,7 @@ from letvins_ros.calibration import MountedCamera
 from letvins_ros.config import LoopConfig
 from letvins_ros.errors import ConfigError, DataError, Rejected
 from letvins_ros.geodesy import east_north_up
-from letvins_ros.geometry import inverse, log_so3, transform, vector_from_text, yaw_rotation
+from letvins_ros.geometry import distance_and_angle, inverse, transform, vector_from_text, yaw_rotation
 from letvins_ros.loop.describers import open_describer
 from letvins_ros.loop.features import Describer, KeyframeFeatures, features_of, update_landmarks
 from letvins_ros.loop.fixes import FixQueue
@@ -309,5 +309,5 @@ class LoopCloser:
 
 
 def _is_same_view(motion: Motion) -> bool:
-    angle = np.linalg.norm(log_so3(motion.T_a_b[:3, :3]))
-    return bool(np.linalg.norm(motion.T_a_b[:3, 3]) < SAME_VIEW_M and angle < SAME_VIEW_RAD)
+    distance, angle = distance_and_angle(motion.T_a_b)
+    return distance < SAME_VIEW_M and angle < SAME_VIEW_RAD

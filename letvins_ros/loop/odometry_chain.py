@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from letvins_ros.geometry import inverse, log_so3, transform
+from letvins_ros.geometry import distance_and_angle, inverse, transform
 from letvins_ros.loop.motion import NO_MOTION, Motion, align_with_gravity, level_pose, rotate_frames, swap_blocks
 from letvins_ros.types import Keyframe
 
@@ -138,6 +138,6 @@ class OdometryChain:
         """Whether the body has moved or rotated by this much since the mark."""
         if self._marked is None:
             return True
-        moved = inverse(self._marked.keyframe.T_odom_body) @ self._recent[-1].keyframe.T_odom_body
-        angle = float(np.linalg.norm(log_so3(moved[:3, :3])))
-        return bool(np.linalg.norm(moved[:3, 3]) >= distance_m) or angle >= angle_rad
+        T_marked_now = inverse(self._marked.keyframe.T_odom_body) @ self._recent[-1].keyframe.T_odom_body
+        distance, angle = distance_and_angle(T_marked_now)
+        return distance >= distance_m or angle >= angle_rad

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from letvins_ros.datasets.fixed_frames import FixedFrames
-from letvins_ros.geometry import inverse, log_so3
+from letvins_ros.geometry import distance_and_angle, inverse
 
 CURRENT_S = 3.0  # a parent not heard of for so long is past; a static one never is
 
@@ -44,5 +44,5 @@ class FrameTree:
 
 def apart(T: np.ndarray, other: np.ndarray) -> tuple[float, float]:
     """How far two transforms (4, 4) of the same frames differ: m, degrees."""
-    difference = inverse(T) @ other
-    return float(np.linalg.norm(difference[:3, 3])), float(np.degrees(np.linalg.norm(log_so3(difference[:3, :3]))))
+    distance, angle = distance_and_angle(inverse(T) @ other)
+    return distance, float(np.degrees(angle))

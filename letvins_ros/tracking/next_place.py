@@ -4,7 +4,7 @@
 import numpy as np
 
 from letvins_ros.config import LoopConfig
-from letvins_ros.geometry import inverse, log_so3
+from letvins_ros.geometry import distance_and_angle, inverse
 from letvins_ros.types import Keyframe
 
 AHEAD = 3  # keyframes like the last one may come before the tracker knows of the last one
@@ -40,6 +40,5 @@ class NextPlace:
         """How much of the distance or of the angle lies between two poses, whichever is more."""
         if T_odom_a is None:
             return 0.0
-        T_a_b = inverse(T_odom_a) @ T_odom_b
-        moved = np.linalg.norm(T_a_b[:3, 3]), np.linalg.norm(log_so3(T_a_b[:3, :3]))
-        return max(float(m / limit) if limit else np.inf for m, limit in zip(moved, self._limits, strict=True))
+        moved = distance_and_angle(inverse(T_odom_a) @ T_odom_b)
+        return max(m / limit if limit else np.inf for m, limit in zip(moved, self._limits, strict=True))
