@@ -17,6 +17,7 @@ from letvins_ros.errors import DataError
 from letvins_ros.pipeline import RunOptions
 
 from .command import Letvins, environment, letvins_command
+from .needs import needs_torch
 from .some import some
 
 METRICS: dict[str, object] = {
@@ -167,7 +168,7 @@ def test_every_command_explains_itself(command: str, letvins: Letvins) -> None:
         ("benchmark nowhere.yaml", "nowhere.yaml"),
         ("track nowhere", "nowhere: no such file or folder"),
         ("track . --tracker orb", "tracker.method"),
-        ("export letnet2 new.pb", "exported files end in .onnx, .xml"),
+        pytest.param("export letnet2 new.pb", "exported files end in .onnx, .xml", marks=needs_torch),
         ("export letnet2 new.xml --size 752", "size must be WIDTHxHEIGHT"),
         ("weights check nowhere.pth", "nowhere.pth: no such weights file"),
     ],

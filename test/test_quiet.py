@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from .command import ROOT
+from .needs import needs_torch
 
 WITNESS = """
 import os, sys
@@ -98,13 +99,13 @@ def test_a_run_opens_no_connection_and_writes_only_results(
     assert watched(*arguments) == ([], [])
 
 
-@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+@needs_torch
 def test_a_run_that_converts_a_network_is_as_quiet(watched: Watched, recording: Path, tmp_path: Path) -> None:
     arguments = letvins("run", recording, "-o", tmp_path / "out" / "run", "--duration", "1", "--no-loop")
     assert watched(*arguments, "--set", "tracker.method=kp2dtiny", "--set", "loop.describer=kp2dtiny") == ([], [])
 
 
-@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+@needs_torch
 @pytest.mark.parametrize("suffix", [".xml", ".onnx", ".param"])
 def test_an_export_is_as_quiet(watched: Watched, suffix: str, tmp_path: Path) -> None:
     needed = {".onnx": "onnxscript", ".param": "pnnx"}.get(suffix, "openvino")

@@ -15,6 +15,7 @@ import pytest
 
 from .command import ROOT, letvins_command
 from .domains import own_domain
+from .needs import needs_torch
 from .some import some
 
 NETWORK, WRITES = "%network", ("open", "creat", "mkdir", "rename", "link", "symlink", "truncate")
@@ -110,7 +111,7 @@ def test_a_run_writes_its_results_and_speaks_to_nobody(recording: Path, tmp_path
 
 
 @needs_trace
-@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+@needs_torch
 def test_an_export_writes_its_files_and_speaks_to_nobody(tmp_path: Path) -> None:
     assert traced(tmp_path, "export", "letnet2", "out/n.xml", "--size", "96x64") == []
 

@@ -84,7 +84,7 @@ def test_a_suite_of_sources_alone_runs_the_defaults_three_times(load: Callable[[
         ("sources: [{name: a, path: data}]\nrepeats: 1000000000", "repeats must be from 1 to 10000, got 1000000000"),
         ("sources: [{name: a, path: data}]\nrepeats: 9\nconfigurations: [" + 2000 * "{name: b}, " + "]", "is given"),
         ("sources: [{name: a, path: data}]\ntimeout_s: .nan", "timeout_s must be from 0.01 to 1e+07, got nan"),
-        ('sources: [{name: a, path: "a\\0b"}]', "embedded null byte"),
+        ('sources: [{name: a, path: "a\\0b"}]', "embedded null"),
         ("sources: [{name: a, path: ~nobody-of-this-name/b}]", "sources[0].path"),
         (
             "sources: [{name: a, simulate: {scenario: hall, duration_s: 1, seed: ["

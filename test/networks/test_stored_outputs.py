@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every network says for fixed weights and inputs, as it was stored: stored_outputs.json.
 
-The authors' own code was asked when these were stored (KP2D 77633af, Nano-VS-SLAM 2d57e9d, pytorch-superpoint 5eb75d7,
-LoFTR df7ca80, LightGlue 1fd587b): it loads these weights and says the same to some 1e-6 of the largest number, LoFTR's
-confidences to 3e-5. kp2d_resnet, letnet and letnet2 were not compared then. What writes the file anew is
-`python -m test.networks.test_stored_outputs`, after which the authors' code is to be asked again.
+The authors' own code was asked (KP2D 77633af, Nano-VS-SLAM 2d57e9d, pytorch-superpoint 5eb75d7, LoFTR df7ca80,
+LightGlue 1fd587b, LET-NET-Train 72fd010, LET-NET2 4713802): it loads these weights and says the same to some 1e-6 of
+the largest number, LoFTR's confidences to 3e-5. LET-NET2's own score is ten times ours. KP2D's ResNet is trained with
+maps whose corners lie on the image's, and evaluated by its authors half a pixel off; ours reads them as they are
+trained. What writes the file anew is `python -m test.networks.test_stored_outputs`, after which the authors' code is to
+be asked again.
 """
 
 import json

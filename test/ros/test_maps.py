@@ -2,7 +2,6 @@
 """Maps of a running system over real DDS: saved, loaded, switched, placed."""
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from letvins_ros.inference.places import network_name
 from letvins_ros.loop.map_file import load_map
 from letvins_ros.ros import convert
 
+from ..needs import needs_torch
 from .harness import START_S, Ear, Stack, call
 
 
@@ -78,7 +78,7 @@ def test_maps_are_saved_loaded_and_switched_while_the_system_runs(mapping: tuple
     assert f"places saved to {other}" in stack.log("loop_closure")
 
 
-@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+@needs_torch
 def test_where_the_tracker_runs_the_network_the_loop_closer_loads_none(recording: Path, tmp_path: Path) -> None:
     file, source = tmp_path / "network.map", str(recording)
     with (
