@@ -64,6 +64,22 @@ class Patches:
         Also their patches, and which of them (N,) are still there: another thing where flow has led says that flow has
         slipped. Where nothing can be said, as a patch reaches off the image or has no texture, flow is believed.
         """
+        uv, shape, found, compared = self._aligned(image, uv)
+        area = np.linalg.det(shape)
+        anew = ~found | (area < MIN_AREA) | (area > MAX_AREA)
+        first, now = self.first.copy(), Patches.at(image, uv[anew])
+        first[anew], shape[anew] = now.first, now.shape
+        return uv, Patches(first, shape), found | ~compared
+
+    def placed(self, image: np.ndarray, uv: np.ndarray) -> np.ndarray:
+        """Where the features are in another camera's image of now, in which flow has led to uv (N, 2) px.
+
+        Where a patch is not found, flow is believed.
+        """
+        return self._aligned(image, uv)[0]
+
+    def _aligned(self, image: np.ndarray, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Places (N, 2) float32 and shapes (N, 2, 2), which (N,) were found, and which could be compared at all."""
         from letvins_ros.tracking.anchoring_kernels import align
 
         at, shape, likeness = uv.astype(np.float64), self.shape.copy(), np.empty(len(uv))
@@ -72,9 +88,4 @@ class Patches:
         usual = float(np.median(likeness[compared])) if compared.any() else 1.0
         alike = likeness > min(MIN_LIKENESS, USUAL_SHARE * usual)
         found = alike & (np.linalg.norm(at - uv, axis=1) < MAX_MOVE_PX)
-        uv = np.where(found[:, None], at, uv).astype(np.float32)
-        area = np.linalg.det(shape)
-        anew = ~found | (area < MIN_AREA) | (area > MAX_AREA)
-        first, now = self.first.copy(), Patches.at(image, uv[anew])
-        first[anew], shape[anew] = now.first, now.shape
-        return uv, Patches(first, shape), found | ~compared
+        return np.where(found[:, None], at, uv).astype(np.float32), shape, found, compared

@@ -205,12 +205,15 @@ class CameraGroup:
         known = np.isfinite(features.inverse_distance)
         typical = float(np.median(features.inverse_distance[known])) if known.any() else TYPICAL_INVERSE_DISTANCE
         inverse_distance, alike = features.inverse_distance.copy(), np.full_like(uv_partner, np.nan)
+        appearance = follower.appearance(views[1]) if config.anchor else None
         # what is not where most are, or where it was, may be far behind it
         for expected in (np.where(known, inverse_distance, typical), np.full(len(known), TYPICAL_INVERSE_DISTANCE)):
             rows = np.flatnonzero(np.isnan(uv_partner[:, 0]))
             bearings, uv = features.bearings[rows], features.uv[rows]
             guess = self._stereo.guess_right(bearings, expected[rows])
             found_uv, found = follower.follow(*views, uv, np.where(np.isfinite(guess), guess, uv))
+            if appearance is not None:
+                found_uv[found] = features.patches[rows[found]].placed(appearance, found_uv[found])
             original_uv = found_uv if self._resizing is None else self._resizing.original(found_uv)
             seen_first = found & np.isnan(alike[rows, 0])  # each feature counts once
             alike[rows[seen_first]] = original_uv[seen_first]
