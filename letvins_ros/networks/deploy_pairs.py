@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from letvins_ros.networks.lightglue import Keypoints, LightGlue, mutual
-from letvins_ros.networks.loftr import LoFTR
+from letvins_ros.networks.loftr import BORDER, LoFTR, mutual_cells
 
 Size = tuple[int, int]  # height, width
 _POINTS = 64, 48  # of an example
@@ -37,8 +37,11 @@ class DeployedLoFTR(DeployedPair):
 
     def forward(self, image_a: Tensor, image_b: Tensor, least: Tensor) -> tuple[Tensor, ...]:
         """Match."""
-        found = self.network(image_a, image_b, least)
-        return found.uv_a, found.uv_b, found.confidence
+        coarse = self.network.coarse(image_a, image_b)
+        # ONNX Runtime dies of a division by zero where nothing is refined: one more match, which is left out again
+        cells = [torch.cat([cell, cell.new_zeros(1)]) for cell in mutual_cells(coarse, least, BORDER)]
+        found = self.network.refined(coarse, *cells)
+        return found.uv_a[:-1], found.uv_b[:-1], found.confidence[:-1]
 
     def example(self, size: Size) -> dict[str, Tensor]:
         """See DeployedPair."""

@@ -17,6 +17,7 @@ from letvins_ros.networks.published import Renames
 CELL = 8  # px of a coarse cell
 FINE_CELL = 2  # px of a fine one
 WINDOW = 5  # fine cells on a side, within which a match is refined
+BORDER = 2  # coarse cells off the edges, where nothing is matched
 _TEMPERATURE = 0.1
 _SINKHORN_STEPS = 3
 
@@ -68,10 +69,15 @@ class LoFTR(nn.Module):
         self.fine_preprocess = _FinePreprocess()
         self.loftr_fine = Transformer(FINE, 1)
 
-    def forward(self, image_a: Tensor, image_b: Tensor, least: float | Tensor = 0.2, border: int = 2) -> LoFTRMatches:
+    def forward(
+        self, image_a: Tensor, image_b: Tensor, least: float | Tensor = 0.2, border: int = BORDER
+    ) -> LoFTRMatches:
         """Match; mutually best cells more confident than `least` and `border` cells off the edges."""
         coarse = self.coarse(image_a, image_b)
-        batch, i, j = mutual_cells(coarse, least, border)
+        return self.refined(coarse, *mutual_cells(coarse, least, border))
+
+    def refined(self, coarse: Coarse, batch: Tensor, i: Tensor, j: Tensor) -> LoFTRMatches:
+        """Places of matches of cells i of image a with cells j of image b, each (M,)."""
         offset = self.fine(coarse, batch, i, j).offset
         uv_a, uv_b = (_corner(index, columns) for index, columns in zip((i, j), coarse.columns, strict=True))
         reach = WINDOW // 2 * FINE_CELL

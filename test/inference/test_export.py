@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnxruntime
 import openvino as ov
 import pytest
 import torch
@@ -316,12 +317,16 @@ def test_onnx_gives_its_maps_by_their_own_names(deployed: dict[str, Deployed], t
 
 
 def says(path: Path, module: DeployedPair, inputs: dict[str, torch.Tensor]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Outputs of an exported pair network and of torch, by name."""
+    """Outputs of an exported pair network and of torch, by name; ONNX Runtime says what OpenVINO does."""
     compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     assert [name for port in compiled.inputs for name in port.get_names() if name in inputs] == list(inputs)
     with torch.inference_mode():
         expected = dict(zip(module.outputs, module(**inputs), strict=True))
     found = compiled([value.numpy() for value in inputs.values()])
+    session = onnxruntime.InferenceSession(path)
+    given = {name: value.numpy() for name, value in inputs.items()}
+    for name, value in zip(module.outputs, session.run(module.outputs, given), strict=True):
+        np.testing.assert_allclose(value, found[name], rtol=1e-3, atol=1e-5, err_msg=name)
     return {name: (found[name], value.numpy()) for name, value in expected.items()}
 
 
