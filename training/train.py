@@ -81,6 +81,7 @@ class _Run:
         self._progress = Progress(disable=not (config.progress and fabric.is_global_zero), transient=True)
         self._timer = Timer(config.checkpoint_minutes)
         self._skipped = 0
+        self._batches: Iterator[Batch] | None = None
 
     def go(self, signals: Signals) -> None:
         """Train until the steps are done or the run is to stop."""
@@ -101,19 +102,27 @@ class _Run:
                 self._save()
 
     def close(self) -> None:
-        """Close the logs."""
+        """Close the logs, and end the processes that read data."""
+        self._batches = None
         for log in self._logs:
             log.close()
 
     def _rounds(self, until: int) -> Iterator[list[Batch]]:
         """Give the passes of each step up to `until`; samples follow the step, whatever was before it."""
+        prepared = type(self._recipe).prepare is not Recipe.prepare  # for each round other samples
+        if self._batches is None or prepared:
+            self._batches = self._load()
+        for _ in range(self._state["step"], until):
+            yield [next(self._batches) for _ in range(self._config.accumulate)]
+
+    def _load(self) -> Iterator[Batch]:
+        """Start the processes that read data; they go on while others validate."""
         config, fabric = self._config, self._fabric
         per_step = config.batch * config.accumulate * fabric.world_size
         samples = Skipping(self._recipe.samples(config.steps * per_step, config.seed))
-        todo = Subset(samples, range(self._state["step"] * per_step, until * per_step))
         own = torch.Generator()  # else starting the loader would draw from the state that a resumed run has restored
         loader = DataLoader(
-            todo,
+            Subset(samples, range(self._state["step"] * per_step, config.steps * per_step)),
             config.batch,
             generator=own,
             num_workers=config.workers,
@@ -121,8 +130,7 @@ class _Run:
             worker_init_fn=_leave_signals_to_the_run,
         )
         batches: Iterator[Batch] = iter(fabric.setup_dataloaders(loader))  # type: ignore[arg-type]
-        for _ in range(self._state["step"], until):
-            yield [next(batches) for _ in range(config.accumulate)]
+        return batches
 
     def _step(self, passes: list[Batch]) -> dict[str, Tensor]:
         fabric, config = self._fabric, self._config

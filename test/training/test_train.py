@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from letvins_ros.networks.letnet2 import LetNet2
 from letvins_ros.weights import WeightsError, load_weights
 from training.config import TrainConfig, open_recipe, read_config
 from training.data.photos import LIGHTS
+from training.recipes.base import Batch
 from training.recipes.letnet2 import Letnet2Recipe
 
 from ..networks.layouts import saved
@@ -22,7 +24,7 @@ from ..some import some
 
 pytest.importorskip("lightning_fabric")
 from training.schedules import share
-from training.train import train
+from training.train import _Run, train
 from training.weights import load_into
 
 
@@ -71,6 +73,26 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
     assert whole["network"].keys() == again["network"].keys()
     assert all(torch.equal(whole["network"][key], again["network"][key]) for key in whole["network"])
     assert torch.equal(whole["random"]["cpu"], again["random"]["cpu"])
+
+
+def test_data_is_read_by_the_same_processes_to_the_end(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the weights are those without such processes."""
+    config, starts = dataclasses.replace(config, tensorboard=False), list[_Run]()
+    load = _Run._load
+
+    def counted(run: _Run) -> Iterator[Batch]:
+        starts.append(run)
+        return load(run)
+
+    monkeypatch.setattr(_Run, "_load", counted)
+    train(config)
+    alone = load_weights(tmp_path / "last.safetensors")
+    train(dataclasses.replace(config, workers=1))
+    helped = load_weights(tmp_path / "last.safetensors")
+    assert len(starts) == 2  # one of each run, which validates twice
+    assert all(np.array_equal(alone[key], helped[key]) for key in alone)
 
 
 def test_accumulated_passes_give_the_step_of_one_large_batch(
