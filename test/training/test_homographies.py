@@ -9,7 +9,7 @@ import torch
 from letvins_ros.errors import DataError
 from training.data import photometric
 from training.data.corners import repeated_corners, repeats
-from training.data.homographies import KP2D, KP2DTINY, SUPERPOINT, Ranges, random_homography, transfer, warp
+from training.data.homographies import FREE, KP2D, KP2DTINY, SUPERPOINT, Ranges, random_homography, transfer, warp
 from training.data.images import list_images
 from training.data.labelled_points import PointPairs
 from training.data.pairs import HomographyPairs, PairOptions, make_pair
@@ -19,7 +19,7 @@ from .pictures import picture
 SIZE = (120, 160)
 
 
-@pytest.mark.parametrize("ranges", [KP2D, KP2DTINY, SUPERPOINT])
+@pytest.mark.parametrize("ranges", [FREE, KP2D, KP2DTINY, SUPERPOINT])
 def test_every_view_lies_within_the_image_and_keeps_its_handedness(ranges: Ranges) -> None:
     view = np.array([[0, 0], [159, 0], [159, 119], [0, 119]], float)
     for seed in range(100):
@@ -27,7 +27,32 @@ def test_every_view_lies_within_the_image_and_keeps_its_handedness(ranges: Range
         corners = transfer(np.linalg.inv(H), view)
         assert (corners > -0.01).all()
         assert (corners < np.array([159.01, 119.01])).all()
-        assert cv2.contourArea(corners.astype(np.float32), oriented=True) > 0.1 * 120 * 160
+        assert cv2.contourArea(corners.astype(np.float32), oriented=True) > 0.06 * 120 * 160
+
+
+def test_free_views_turn_all_the_way_and_come_near_or_stay() -> None:
+    turns, scales = [], []
+    for seed in range(400):
+        H = random_homography(np.random.default_rng(seed), SIZE, FREE)
+        pixel = transfer(np.linalg.inv(H), np.array([[80.0, 60.0], [81.0, 60.0], [80.0, 61.0]]))
+        by_u, by_v = pixel[1:] - pixel[0]
+        turns.append(np.arctan2(by_u[1], by_u[0]))
+        scales.append(1 / np.sqrt(abs(by_u[0] * by_v[1] - by_u[1] * by_v[0])))
+    assert np.histogram(turns, 8, (-np.pi, np.pi))[0].min() > 25
+    assert np.quantile(scales, 0.05) < 1.4
+    assert np.quantile(scales, 0.95) > 2.4
+
+
+def test_a_near_view_shows_what_the_photograph_has_and_the_far_one_not() -> None:
+    """Stripes of two pixels of the photograph: gray where it shrinks, black and white where a view comes near."""
+    photo = np.tile(np.array([0, 0, 255, 255], np.uint8)[None, :, None], (360, 120, 3))
+    contrast: dict[str, list[float]] = {"image_a": [], "image_b": []}
+    for seed in range(40):
+        pair = make_pair(photo, np.random.default_rng(seed), PairOptions(SIZE, 1, FREE, turned=False))
+        for key, values in contrast.items():
+            values.append(float(pair[key].std()))
+    assert max(contrast["image_a"]) < 0.1
+    assert max(contrast["image_b"]) > 0.2
 
 
 def test_no_ranges_give_the_middle_of_the_image() -> None:

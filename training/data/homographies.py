@@ -19,12 +19,14 @@ class Ranges:
     scaling: float = 0.2  # the part's side changes by this share
     angle: float = np.pi / 4  # rad, either way
     shift: bool = True  # the part may lie anywhere
+    smallest: float = 0.0  # > 0: instead the side is between this and `patch`, log-uniform, less where turning needs it
 
 
 KP2D = Ranges(0.7, 0.4, 0.2, np.pi / 4)
 KP2DTINY = Ranges(0.7, 0.2, 0.2, np.pi / 2)
 SUPERPOINT = Ranges(0.85, 0.2, 0.2, np.pi / 2)
-RANGES = {"kp2d": KP2D, "kp2dtiny": KP2DTINY, "superpoint": SUPERPOINT}
+FREE = Ranges(1.0, 0.4, angle=np.pi, smallest=0.4)
+RANGES = {"free": FREE, "kp2d": KP2D, "kp2dtiny": KP2DTINY, "superpoint": SUPERPOINT}
 
 
 def random_homography(rng: np.random.Generator, size: tuple[int, int], ranges: Ranges) -> np.ndarray:
@@ -33,14 +35,19 @@ def random_homography(rng: np.random.Generator, size: tuple[int, int], ranges: R
     Amounts are normal with half the range as deviation, cut at the range; those that would leave the image are drawn
     again, and are given up after some trials.
     """
-    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * ranges.patch / 2
-    slant = _cut_normal(rng, (3,)) * min(ranges.perspective, (1 - ranges.patch) / 2)
+    side = np.exp(rng.uniform(*np.log([ranges.smallest, ranges.patch]))) if ranges.smallest else ranges.patch
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * side / 2
+    slant = _cut_normal(rng, (3,)) * min(ranges.perspective * side / ranges.patch, (1 - side) / 2)
     corners = corners + slant[0] * np.array([[0, 1], [0, -1], [0, 1], [0, -1]])
     corners[[0, 3], 0] += slant[1]
     corners[[1, 2], 0] += slant[2]
     aspect = size[1] / size[0]
-    corners = _try(corners, lambda part: part * (1 + ranges.scaling * _cut_normal(rng, (1,))))
-    corners = _try(corners, lambda part: _turned(part, rng.uniform(-ranges.angle, ranges.angle), aspect))
+    if ranges.smallest:
+        corners = _turned(corners, rng.uniform(-ranges.angle, ranges.angle), aspect)
+        corners = corners / max(1.0, 2 * np.abs(corners).max())
+    else:
+        corners = _try(corners, lambda part: part * (1 + ranges.scaling * _cut_normal(rng, (1,))))
+        corners = _try(corners, lambda part: _turned(part, rng.uniform(-ranges.angle, ranges.angle), aspect))
     if ranges.shift:
         room = 0.5 + corners.min(axis=0), 0.5 - corners.max(axis=0)
         corners = corners + rng.uniform(-np.maximum(room[0], 0), np.maximum(room[1], 0))
@@ -65,6 +72,15 @@ def warp(image: np.ndarray, H_view_image: np.ndarray, size: tuple[int, int], nea
     """View (height, width) of an image; 0 beyond it."""
     flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
     return cv2.warpPerspective(image, H_view_image, size[::-1], flags=flags)
+
+
+def sharp_view(image: np.ndarray, H_view_image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """View (height, width) of a photograph as it was taken, mirrored beyond its border; smoothed where it shrinks."""
+    x, y = size[1] / 2, size[0] / 2
+    pixel = transfer(np.linalg.inv(H_view_image), np.array([[x, y], [x + 1, y], [x, y + 1]]))
+    shrinks = np.sqrt(abs(np.linalg.det(pixel[1:] - pixel[0])))
+    smooth = cv2.GaussianBlur(image, (0, 0), 0.5 * shrinks) if shrinks > 1.25 else image
+    return cv2.warpPerspective(smooth, H_view_image, size[::-1], borderMode=cv2.BORDER_REFLECT_101)
 
 
 def transfer(H_b_a: np.ndarray, uv: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from letvins_ros.errors import DataError
-from training.data.homographies import random_affine, random_homography, transfer, warp
+from training.data.homographies import random_affine, random_homography, sharp_view, transfer, warp
 from training.data.images import list_images, read_rgb, scaling, to_tensor
 from training.data.pairs import PairOptions
 from training.data.photometric import change
@@ -44,7 +44,7 @@ class PointPairs(Dataset[dict[str, Tensor]]):
         H_a_whole, H_b_a = _part(whole, size, rng), random_homography(rng, size, self._options.ranges)
         item: dict[str, Tensor] = {"H_b_a": torch.from_numpy(H_b_a).float()}
         for key, H in (("a", H_a_whole), ("b", H_b_a @ H_a_whole)):
-            view = _sharp_view(image, H @ scaling(image.shape, whole), size)
+            view = sharp_view(image, H @ scaling(image.shape, whole), size)
             seen = cv2.erode(warp(np.ones(whole, np.uint8), H, size, nearest=True), np.ones((7, 7), np.uint8))
             item[f"image_{key}"] = to_tensor(change(view, self._options.looks, rng), 1)
             item[f"points_{key}"] = torch.from_numpy(point_map(transfer(H, points[:, :2]), size, sure))
@@ -60,15 +60,6 @@ def _load(file: Path) -> tuple[np.ndarray, tuple[int, int]]:
             return saved["pts"].astype(float), (height, width)
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise DataError(f"{file}: not points of this `python -m training.adapt` ({error})") from error
-
-
-def _sharp_view(image: np.ndarray, H: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """View of a photograph as it was taken, mirrored beyond its border; smoothed where it shrinks."""
-    x, y = size[1] / 2, size[0] / 2
-    pixel = transfer(np.linalg.inv(H), np.array([[x, y], [x + 1, y], [x, y + 1]]))
-    shrinks = np.sqrt(abs(np.linalg.det(pixel[1:] - pixel[0])))
-    smooth = cv2.GaussianBlur(image, (0, 0), 0.5 * shrinks) if shrinks > 1.25 else image
-    return cv2.warpPerspective(smooth, H, size[::-1], borderMode=cv2.BORDER_REFLECT_101)
 
 
 def _part(whole: tuple[int, int], size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:

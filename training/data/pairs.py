@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from training.data.corners import repeated_corners
-from training.data.homographies import Ranges, random_homography, warp
-from training.data.images import list_images, read_rgb, resize, to_tensor
+from training.data.homographies import Ranges, random_homography, sharp_view
+from training.data.images import list_images, read_rgb, scaling, to_tensor
 from training.data.photometric import Looks, change
 
 
@@ -53,11 +53,12 @@ def make_pair(photo: np.ndarray, rng: np.random.Generator, options: PairOptions)
     """Make one pair of an RGB photograph (H, W, 3) uint8."""
     if options.crop < 1:
         photo = _part(photo, options.crop, rng)
-    view_a = resize(photo, options.size)
+    H_a_photo = scaling(photo.shape, options.size)
     if options.turned:
-        view_a = _turn(view_a, rng)
+        H_a_photo = _turn(options.size, rng) @ H_a_photo
     H_b_a = random_homography(rng, options.size, options.ranges)
-    view_b, corners = warp(view_a, H_b_a, options.size), {}
+    view_a, view_b = (sharp_view(photo, H, options.size) for H in (H_a_photo, H_b_a @ H_a_photo))
+    corners = {}
     if options.corners:
         gray = cv2.cvtColor(view_a, cv2.COLOR_RGB2GRAY).astype(np.float32)
         labels = repeated_corners(gray, H_b_a, options.corners, rng)
@@ -81,12 +82,13 @@ def _part(photo: np.ndarray, smallest: float, rng: np.random.Generator) -> np.nd
     return photo[top : top + size[0], left : left + size[1]]
 
 
-def _turn(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Mirror at random; turn up to 15 degrees, scale by 0.9 to 1.1, shift by up to a tenth, repeating mirrored."""
-    for axis in (0, 1):
+def _turn(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """H (3, 3): mirrored at random, turned up to 15 degrees, scaled by 0.9 to 1.1, shifted by up to a tenth."""
+    height, width = size
+    mirror = np.eye(3)
+    for axis, length in enumerate((width, height)):
         if rng.random() < 0.5:
-            image = np.flip(image, axis)
-    height, width = image.shape[:2]
+            mirror[axis, axis], mirror[axis, 2] = -1, length - 1
     M = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-15, 15), rng.uniform(0.9, 1.1))
     M[:, 2] += rng.uniform(-0.1, 0.1, 2) * np.array([width, height])
-    return cv2.warpAffine(np.ascontiguousarray(image), M, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    return np.vstack([M, [0, 0, 1]]) @ mirror

@@ -98,11 +98,17 @@ def forward_both(network: nn.Module, batch: Batch) -> list[Any]:
     return [type(output)(*(half[i] for half in halves)) for i in range(2)]
 
 
-def validate_keypoints(network: nn.Module, unseen: Path, size: tuple[int, int], options: Any) -> dict[str, float]:
+def validate_keypoints(
+    network: nn.Module,
+    unseen: Path,
+    size: tuple[int, int],
+    options: Any,
+    ranges: homographies.Ranges = homographies.KP2D,
+) -> dict[str, float]:
     """Figures of a cell network on views of unseen photographs."""
     network.eval()
     match = KeypointMatcher(CellNetwork(network))
-    figures = photo_figures(match, unseen, size, (options.validation_pairs, options.top_k), homographies.KP2D)
+    figures = photo_figures(match, unseen, size, (options.validation_pairs, options.top_k), ranges)
     return {**figures, "score": figures["Rep"] + figures["C3"]}
 
 

@@ -135,7 +135,8 @@ class Kp2dTinyRecipe(Recipe):
         network.eval()
         figures: dict[str, float] = {"score": 0.0}
         if self.keypoints:
-            figures = validate_keypoints(network, Path(self.unseen), (2 * self.height, 2 * self.width), self)
+            size = (2 * self.height, 2 * self.width)
+            figures = validate_keypoints(network, Path(self.unseen), size, self, RANGES[self.ranges])
         if self.segmentation and self.labels != "none":
             samples = open_labelled(self.labels, Path(self.data), "val", self.classes)
             figures["mIoU"] = validate_segmentation(network, samples, (self.height, self.width), self.validation_pairs)
