@@ -91,7 +91,7 @@ def test_kp2d(photo_folder: Path) -> None:
         "width": 96,
         "inliers": 0.0,  # as in V0 to V2: it comes in with the tenth right match and lifts the sum
     }
-    check("kp2d", options, steps=12, lr=3e-4, share=0.7)
+    check("kp2d", options, steps=20, lr=3e-4, share=0.7)
     recipe = open_recipe(TrainConfig("kp2d", "", 1, options=options))
     pictures = recipe.pictures(recipe.deployed(recipe.build()))
     assert {name: picture.shape for name, picture in pictures.items()} == {
