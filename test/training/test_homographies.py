@@ -19,15 +19,15 @@ from .pictures import picture
 SIZE = (120, 160)
 
 
-@pytest.mark.parametrize("ranges", [FREE, KP2D, KP2DTINY, SUPERPOINT])
-def test_every_view_lies_within_the_image_and_keeps_its_handedness(ranges: Ranges) -> None:
+@pytest.mark.parametrize(("ranges", "smallest"), [(FREE, 0.06), (KP2D, 0.1), (KP2DTINY, 0.1), (SUPERPOINT, 0.1)])
+def test_every_view_lies_within_the_image_and_keeps_its_handedness(ranges: Ranges, smallest: float) -> None:
     view = np.array([[0, 0], [159, 0], [159, 119], [0, 119]], float)
     for seed in range(100):
         H = random_homography(np.random.default_rng(seed), SIZE, ranges)
         corners = transfer(np.linalg.inv(H), view)
         assert (corners > -0.01).all()
         assert (corners < np.array([159.01, 119.01])).all()
-        assert cv2.contourArea(corners.astype(np.float32), oriented=True) > 0.06 * 120 * 160
+        assert cv2.contourArea(corners.astype(np.float32), oriented=True) > smallest * 120 * 160
 
 
 def test_free_views_turn_all_the_way_and_come_near_or_stay() -> None:

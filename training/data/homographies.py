@@ -33,7 +33,7 @@ def random_homography(rng: np.random.Generator, size: tuple[int, int], ranges: R
     """H_view_image (3, 3): pixels of an image (height, width) to those of a view of the same size, all of it inside.
 
     Amounts are normal with half the range as deviation, cut at the range; those that would leave the image are drawn
-    again, and are given up after some trials.
+    again, and are given up after some trials. With a smallest side nothing is: the part shrinks until it fits.
     """
     side = np.exp(rng.uniform(*np.log([ranges.smallest, ranges.patch]))) if ranges.smallest else ranges.patch
     corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * side / 2
