@@ -127,6 +127,7 @@ class _Run:
             generator=own,
             num_workers=config.workers,
             pin_memory=config.pin_memory and fabric.device.type == "cuda",
+            multiprocessing_context="spawn" if config.workers else None,  # a fork takes over locks that threads held
             worker_init_fn=_leave_signals_to_the_run,
         )
         batches: Iterator[Batch] = iter(fabric.setup_dataloaders(loader))  # type: ignore[arg-type]

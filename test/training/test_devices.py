@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """No recipe mixes tensors of the network's device with the CPU's."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def test_a_recipe_learns_and_validates_on_another_device(name: str, tmp_path: Pa
     recipe = open_recipe(TrainConfig(tiny.recipe, "", 1, options=tiny.make(tmp_path)))
     network = recipe.build()
     recipe.prepare(network)
-    samples = recipe.samples(2, 0)
+    samples = pickle.loads(pickle.dumps(recipe.samples(2, 0)))  # as processes that read data get them
     batch = default_collate([samples[i] for i in range(2)])
     with Refusing():  # type: ignore[no-untyped-call]
         move(network)
