@@ -17,6 +17,8 @@ from letvins_ros.networks.kp2dtiny_configs import PUBLISHED, TinyConfig, config_
 from letvins_ros.networks.kp2dtiny_heads import Backbone, Decoder, DescriptorHead, Style
 from letvins_ros.networks.published import Renames
 
+_MOST_SCALES = 3  # half and quarter of the size
+
 
 class KP2DTinyOutput(NamedTuple):
     """All that is said of an image (H, W); cells are 4 px, with F 8 px. Every map but the score's is dense."""
@@ -34,7 +36,8 @@ class KP2DTiny(ImageNetwork):
 
     config is N, S, F or D, with `_A` for attention in the segmentation, or GEM_N, GEM_S_A, CONVAP_S_A. V2 ("DD") has a
     decoder for the descriptors and one for the segmentation, V3 ("DF") one for both. mcu replaces pixel shuffle and
-    LeakyReLU by what microcontrollers have. residual False is the published attention.
+    LeakyReLU by what microcontrollers have. residual False is the published attention. With more than one scale
+    descriptors also say what they would of the image at 1/2, 1/4 ... of its size: n grows so many times.
     """
 
     PUBLISHED: ClassVar[Renames] = PUBLISHED
@@ -53,8 +56,11 @@ class KP2DTiny(ImageNetwork):
         mcu: bool = False,
         residual: bool = True,
         dropout: bool = True,
+        scales: int = 1,
     ) -> None:
         super().__init__()
+        if not 1 <= scales <= _MOST_SCALES:
+            raise ConfigError(f"kp2dtiny's descriptors have 1 to {_MOST_SCALES} scales, not {scales}")
         c = config_of(config, version)
         style = Style(mcu, dropout)
         self.config, self.version, self.cell = config, version, 2**c.poolings
@@ -77,26 +83,26 @@ class KP2DTiny(ImageNetwork):
         else:
             self.score_head, self.location_head = style.task_head(c4, 1), style.task_head(c4, 2)
             self.descriptor_head = DescriptorHead(c3, c4, c.features, style)
+        self.scale_weights = nn.Parameter(torch.ones(scales)) if scales > 1 else None
 
     def forward(self, image: Tensor) -> KP2DTinyOutput:
         """Map (B, 3, H, W) in 0..1; ConfigError for other channels or sizes."""
         x, skip = self._encode(image)
         hidden = self.decoder(x, skip)
-        points = self._points(x, skip, hidden)
+        points = self._points(image, x, skip, hidden)
         half = self.classes.in_channels
         return KP2DTinyOutput(*points, self.classes(hidden[:, -half:]), self.place(x), self._depth(x, skip, hidden))
 
     def keypoints(self, image: Tensor) -> CellPoints:
         """Only what the keypoints need: with V2 a third of the work."""
-        x, skip = self._encode(image)
-        return self._points(x, skip, self.decoder(x, skip) if self.version == "V3" else None)
+        return self._points(image, *self._encode(image))
 
     def maps(self, image: Tensor, outputs: tuple[str, ...]) -> tuple[Tensor, ...]:
         """See ImageNetwork; only what they need."""
         if "segmentation" in outputs or "depth" in outputs:
             return super().maps(image, outputs)
         x, skip = self._encode(image)
-        points = self._points(x, skip, self.decoder(x, skip) if self.version == "V3" else None)
+        points = self._points(image, x, skip)
         return (*points, self.place(x)) if "place" in outputs else points
 
     def describe_place(self, image: Tensor) -> Tensor:
@@ -111,15 +117,39 @@ class KP2DTiny(ImageNetwork):
         check_size(image, 3, 2 * self.cell)
         return self.backbone(image * 2 - 1)
 
-    def _points(self, x: Tensor, skip: Tensor, hidden: Tensor | None) -> CellPoints:
-        if hidden is not None and self.version == "V3":
+    def _points(self, image: Tensor, x: Tensor, skip: Tensor, hidden: Tensor | None = None) -> CellPoints:
+        if self.version == "V3":
             score, offset = self.point_head(x).split([1, 2], dim=1)
-            descriptor = self.descriptor_out(hidden[:, : self.descriptor_out.in_channels])
         else:
             score, offset = self.score_head(x), self.location_head(x)
-            descriptor = self.descriptor_head(x, skip)
         coord = to_pixels(torch.tanh(offset.float()), self.cell, 2.0)  # 16 bits would round to whole pixels
+        descriptor = self._descriptor(x, skip, hidden)
+        if self.scale_weights is not None:
+            descriptor = self._with_surroundings(image, descriptor, self.scale_weights)
         return CellPoints(without_border(torch.sigmoid(score)), coord, descriptor)
+
+    def _descriptor(self, x: Tensor, skip: Tensor, hidden: Tensor | None = None) -> Tensor:
+        if self.version == "V2":
+            described: Tensor = self.descriptor_head(x, skip)
+            return described
+        hidden = self.decoder(x, skip) if hidden is None else hidden
+        described = self.descriptor_out(hidden[:, : self.descriptor_out.in_channels])
+        return described
+
+    def _with_surroundings(self, image: Tensor, descriptor: Tensor, weights: Tensor) -> Tensor:
+        """Descriptors (B, n, h, w), then those of the image at smaller sizes at the same places, each of length 1."""
+        height, width = descriptor.shape[-2:]
+        maps = [nn.functional.normalize(descriptor, dim=1) * weights[0]]
+        for i in range(1, len(weights)):
+            image = nn.functional.avg_pool2d(image, 2)
+            multiple = 2 * self.cell
+            padded = nn.functional.pad(
+                image, (0, -image.shape[-1] % multiple, 0, -image.shape[-2] % multiple), mode="replicate"
+            )
+            small = nn.functional.normalize(self._descriptor(*self._encode(padded)), dim=1) * weights[i]
+            large = nn.functional.interpolate(small, scale_factor=2**i, mode="bilinear", align_corners=False)
+            maps.append(large[..., :height, :width])
+        return torch.cat(maps, dim=1)
 
     def _depth(self, x: Tensor, skip: Tensor, hidden: Tensor) -> Tensor | None:
         if self.depth_out is None:

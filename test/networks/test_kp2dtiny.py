@@ -204,6 +204,34 @@ def test_parts_computed_alone_equal_those_of_the_whole(version: str) -> None:
     assert torch.equal(out.place, place)
 
 
+@pytest.mark.parametrize("version", ["V2", "V3"])
+def test_descriptors_of_more_scales_are_those_of_smaller_images(version: str) -> None:
+    network: Any = build("kp2dtiny", version=version, scales=3).eval()
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    network.scale_weights.data = weights
+    state = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
+    assert count(from_state("kp2dtiny", state)) == count(network)
+    plain: Any = from_state("kp2dtiny", {key: value for key, value in state.items() if key != "scale_weights"})
+    image = torch.rand(1, 3, 96, 160)
+    with torch.no_grad():
+        seen, alone = network(image), plain(image)
+        half, quarter = (plain(torch.nn.functional.avg_pool2d(image, side)).descriptor for side in (2, 4))
+        blocks = image[..., :22, :38].repeat_interleave(4, dim=2).repeat_interleave(4, dim=3)
+        padded = network(torch.nn.functional.pad(blocks, (0, 8, 0, 8), mode="replicate")).descriptor
+        narrow = network(blocks).descriptor
+    assert torch.equal(seen.score, alone.score)
+    assert torch.equal(seen.coord, alone.coord)
+    parts = seen.descriptor.split(32, dim=1)
+    assert torch.allclose(parts[0], torch.nn.functional.normalize(alone.descriptor, dim=1))
+    for i, small in ((1, half), (2, quarter)):
+        unit = torch.nn.functional.normalize(small, dim=1) * weights[i]
+        size = parts[i].shape[-2:]
+        large = torch.nn.functional.interpolate(unit, size, mode="bilinear", align_corners=False)
+        assert torch.allclose(parts[i], large, atol=1e-6)
+    assert narrow.shape == (1, 96, 44, 76)  # half of it is no multiple of 8, nor a quarter
+    assert torch.allclose(narrow[:, 32:], padded[:, 32:, :44, :76], atol=1e-6)
+
+
 def test_the_mcu_form_has_no_leaky_relu_and_no_pixel_shuffle() -> None:
     network = build("kp2dtiny", mcu=True)
     kinds = {type(module).__name__ for module in network.modules()}
@@ -260,6 +288,9 @@ def test_wrong_options_and_sizes_are_refused() -> None:
         build("kp2dtiny", config="F", version="V3")
     with pytest.raises(ConfigError, match="unknown version V4 of kp2dtiny; known: V2, V3"):
         build("kp2dtiny", version="V4")
+    for scales in (0, 4):
+        with pytest.raises(ConfigError, match=f"kp2dtiny's descriptors have 1 to 3 scales, not {scales}"):
+            build("kp2dtiny", scales=scales)
     with pytest.raises(ConfigError, match="multiples of 16, got 120x160"):
         build("kp2dtiny", config="F")(torch.zeros(1, 3, 120, 160))
 

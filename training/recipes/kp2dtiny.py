@@ -42,6 +42,7 @@ class Kp2dTinyRecipe(Recipe):
     version: str = "V2"
     classes: int = 28
     mcu: bool = False
+    scales: int = 1  # of the image that descriptors look at
     start: str = ""  # weights to begin with
     way: float = 1.0  # from these to what was learnt, that the weights which are kept have gone
     renew: str = ""  # parts that begin anew nevertheless, by the start of their names, with commas
@@ -88,6 +89,7 @@ class Kp2dTinyRecipe(Recipe):
             depth=self.depth > 0,
             mcu=self.mcu,
             dropout=self.dropout,
+            scales=self.scales,
         )
 
     def _former(self) -> Any:
