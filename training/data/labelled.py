@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from letvins_ros.errors import ConfigError
-from training.data.homographies import random_homography, warp
-from training.data.images import resize, to_tensor
+from training.data.homographies import random_homography, sharp_view, warp
+from training.data.images import resize, scaling, to_tensor
 from training.data.label_sets import Cityscapes, CocoStuff, LabelledFolder, NyuV2, Sample, SceneParse
 from training.data.pairs import PairOptions
 from training.data.photometric import change
@@ -61,10 +61,11 @@ class LabelledPairs(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng([self._seed, index])
         sample, o = self._data[int(rng.integers(len(self._data)))], self._options
         H_b_a = random_homography(rng, o.size, o.ranges)
-        image = resize(sample.image, o.size)
+        H_a_photo = scaling(sample.image.shape, o.size)
+        views = [sharp_view(sample.image, H, o.size) for H in (H_a_photo, H_b_a @ H_a_photo)]
         item = {
-            "image_a": to_tensor(change(image, o.looks, rng), o.channels),
-            "image_b": to_tensor(change(warp(image, H_b_a, o.size), o.looks, rng), o.channels),
+            "image_a": to_tensor(change(views[0], o.looks, rng), o.channels),
+            "image_b": to_tensor(change(views[1], o.looks, rng), o.channels),
             "H_b_a": torch.from_numpy(H_b_a).float(),
         }
         if sample.labels is not None:
