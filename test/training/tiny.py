@@ -146,7 +146,8 @@ RECIPES = {
     ),
     "kp2dtiny_photos": Tiny(
         "kp2dtiny",
-        {**_TINY, "segmentation": 0.0, "place": 0.0, "corners": 3.0, "softness": 0.1, "anchors": 40, "inliers": 0.0},
+        {**_TINY, "segmentation": 0.0, "place": 0.0, "corners": 3.0, "softness": 0.1, "anchors": 40, "inliers": 0.0}
+        | {"scales": 2},
         write_photos,
     ),
     "letnet": Tiny(
