@@ -9,7 +9,17 @@ import torch
 from letvins_ros.errors import DataError
 from training.data import photometric
 from training.data.corners import repeated_corners, repeats
-from training.data.homographies import FREE, KP2D, KP2DTINY, SUPERPOINT, Ranges, random_homography, transfer, warp
+from training.data.homographies import (
+    FREE,
+    KP2D,
+    KP2DTINY,
+    SUPERPOINT,
+    UPRIGHT,
+    Ranges,
+    random_homography,
+    transfer,
+    warp,
+)
 from training.data.images import list_images
 from training.data.labelled_points import PointPairs
 from training.data.pairs import HomographyPairs, PairOptions, make_pair
@@ -30,15 +40,18 @@ def test_every_view_lies_within_the_image_and_keeps_its_handedness(ranges: Range
         assert cv2.contourArea(corners.astype(np.float32), oriented=True) > smallest * 120 * 160
 
 
-def test_free_views_turn_all_the_way_and_come_near_or_stay() -> None:
+@pytest.mark.parametrize(("ranges", "little", "least"), [(FREE, 1 / 6, 25), (UPRIGHT, 0.64, 8)])
+def test_free_views_turn_all_the_way_and_come_near_or_stay(ranges: Ranges, little: float, least: int) -> None:
+    """`little` of them turn by less than 30 degrees."""
     turns, scales = [], []
     for seed in range(400):
-        H = random_homography(np.random.default_rng(seed), SIZE, FREE)
+        H = random_homography(np.random.default_rng(seed), SIZE, ranges)
         pixel = transfer(np.linalg.inv(H), np.array([[80.0, 60.0], [81.0, 60.0], [80.0, 61.0]]))
         by_u, by_v = pixel[1:] - pixel[0]
         turns.append(np.arctan2(by_u[1], by_u[0]))
         scales.append(1 / np.sqrt(abs(by_u[0] * by_v[1] - by_u[1] * by_v[0])))
-    assert np.histogram(turns, 8, (-np.pi, np.pi))[0].min() > 25
+    assert np.histogram(turns, 8, (-np.pi, np.pi))[0].min() > least
+    assert np.mean(np.abs(turns) < np.pi / 6) == pytest.approx(little, abs=0.06)
     assert np.quantile(scales, 0.05) < 1.4
     assert np.quantile(scales, 0.95) > 2.4
 

@@ -2,12 +2,13 @@
 """Random homographies: a turned, scaled and slanted part of the image becomes the whole view (DeTone et al. 2018)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 _TRIALS = 50
+_UPRIGHT = np.deg2rad(15)
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,15 @@ class Ranges:
     angle: float = np.pi / 4  # rad, either way
     shift: bool = True  # the part may lie anywhere
     smallest: float = 0.0  # > 0: instead the side is between this and `patch`, log-uniform, less where turning needs it
+    upright: float = 0.0  # share of those views that are turned by 15 degrees (standard deviation), not anyhow
 
 
 KP2D = Ranges(0.7, 0.4, 0.2, np.pi / 4)
 KP2DTINY = Ranges(0.7, 0.2, 0.2, np.pi / 2)
 SUPERPOINT = Ranges(0.85, 0.2, 0.2, np.pi / 2)
 FREE = Ranges(1.0, 0.4, angle=np.pi, smallest=0.4)
-RANGES = {"free": FREE, "kp2d": KP2D, "kp2dtiny": KP2DTINY, "superpoint": SUPERPOINT}
+UPRIGHT = replace(FREE, upright=0.6)
+RANGES = {"free": FREE, "upright": UPRIGHT, "kp2d": KP2D, "kp2dtiny": KP2DTINY, "superpoint": SUPERPOINT}
 
 
 def random_homography(rng: np.random.Generator, size: tuple[int, int], ranges: Ranges) -> np.ndarray:
@@ -43,7 +46,9 @@ def random_homography(rng: np.random.Generator, size: tuple[int, int], ranges: R
     corners[[1, 2], 0] += slant[2]
     aspect = size[1] / size[0]
     if ranges.smallest:
-        corners = _turned(corners, rng.uniform(-ranges.angle, ranges.angle), aspect)
+        upright = ranges.upright > 0 and rng.random() < ranges.upright
+        angle = rng.normal(0, _UPRIGHT) if upright else rng.uniform(-ranges.angle, ranges.angle)
+        corners = _turned(corners, angle, aspect)
         corners = corners / max(1.0, 2 * np.abs(corners).max())
     else:
         corners = _try(corners, lambda part: part * (1 + ranges.scaling * _cut_normal(rng, (1,))))
