@@ -140,13 +140,13 @@ class KP2DTiny(ImageNetwork):
         """Descriptors (B, n, h, w), then those of the image at smaller sizes at the same places, each of length 1."""
         height, width = descriptor.shape[-2:]
         maps = [nn.functional.normalize(descriptor, dim=1) * weights[0]]
+        multiple = self.cell if self.version == "V2" else 2 * self.cell
         for i in range(1, len(weights)):
             image = nn.functional.avg_pool2d(image, 2)
-            multiple = 2 * self.cell
             padded = nn.functional.pad(
                 image, (0, -image.shape[-1] % multiple, 0, -image.shape[-2] % multiple), mode="replicate"
             )
-            small = nn.functional.normalize(self._descriptor(*self._encode(padded)), dim=1) * weights[i]
+            small = nn.functional.normalize(self._descriptor(*self.backbone(padded * 2 - 1)), dim=1) * weights[i]
             large = nn.functional.interpolate(small, scale_factor=2**i, mode="bilinear", align_corners=False)
             maps.append(large[..., :height, :width])
         return torch.cat(maps, dim=1)
