@@ -37,7 +37,7 @@ class KP2DTiny(ImageNetwork):
     config is N, S, F or D, with `_A` for attention in the segmentation, or GEM_N, GEM_S_A, CONVAP_S_A. V2 ("DD") has a
     decoder for the descriptors and one for the segmentation, V3 ("DF") one for both. mcu replaces pixel shuffle and
     LeakyReLU by what microcontrollers have. residual False is the published attention. With more than one scale
-    descriptors also say what they would of the image at 1/2, 1/4 ... of its size: n grows so many times.
+    descriptors of V2 also say what they would of the image at 1/2, 1/4 ... of its size: n grows so many times.
     """
 
     PUBLISHED: ClassVar[Renames] = PUBLISHED
@@ -61,6 +61,8 @@ class KP2DTiny(ImageNetwork):
         super().__init__()
         if not 1 <= scales <= _MOST_SCALES:
             raise ConfigError(f"kp2dtiny's descriptors have 1 to {_MOST_SCALES} scales, not {scales}")
+        if scales > 1 and version == "V3":
+            raise ConfigError("kp2dtiny V3's descriptors have one scale; V2's can have more")
         c = config_of(config, version)
         style = Style(mcu, dropout)
         self.config, self.version, self.cell = config, version, 2**c.poolings
@@ -119,34 +121,27 @@ class KP2DTiny(ImageNetwork):
 
     def _points(self, image: Tensor, x: Tensor, skip: Tensor, hidden: Tensor | None = None) -> CellPoints:
         if self.version == "V3":
+            hidden = self.decoder(x, skip) if hidden is None else hidden
             score, offset = self.point_head(x).split([1, 2], dim=1)
+            descriptor = self.descriptor_out(hidden[:, : self.descriptor_out.in_channels])
         else:
             score, offset = self.score_head(x), self.location_head(x)
-        coord = to_pixels(torch.tanh(offset.float()), self.cell, 2.0)  # 16 bits would round to whole pixels
-        descriptor = self._descriptor(x, skip, hidden)
+            descriptor = self.descriptor_head(x, skip)
         if self.scale_weights is not None:
             descriptor = self._with_surroundings(image, descriptor, self.scale_weights)
+        coord = to_pixels(torch.tanh(offset.float()), self.cell, 2.0)  # 16 bits would round to whole pixels
         return CellPoints(without_border(torch.sigmoid(score)), coord, descriptor)
-
-    def _descriptor(self, x: Tensor, skip: Tensor, hidden: Tensor | None = None) -> Tensor:
-        if self.version == "V2":
-            described: Tensor = self.descriptor_head(x, skip)
-            return described
-        hidden = self.decoder(x, skip) if hidden is None else hidden
-        described = self.descriptor_out(hidden[:, : self.descriptor_out.in_channels])
-        return described
 
     def _with_surroundings(self, image: Tensor, descriptor: Tensor, weights: Tensor) -> Tensor:
         """Descriptors (B, n, h, w), then those of the image at smaller sizes at the same places, each of length 1."""
         height, width = descriptor.shape[-2:]
         maps = [nn.functional.normalize(descriptor, dim=1) * weights[0]]
-        multiple = self.cell if self.version == "V2" else 2 * self.cell
         for i in range(1, len(weights)):
             image = nn.functional.avg_pool2d(image, 2)
-            padded = nn.functional.pad(
-                image, (0, -image.shape[-1] % multiple, 0, -image.shape[-2] % multiple), mode="replicate"
-            )
-            small = nn.functional.normalize(self._descriptor(*self.backbone(padded * 2 - 1)), dim=1) * weights[i]
+            missing = (0, -image.shape[-1] % self.cell, 0, -image.shape[-2] % self.cell)
+            padded = nn.functional.pad(image, missing, mode="replicate")
+            small = self.descriptor_head(*self.backbone(padded * 2 - 1))
+            small = nn.functional.normalize(small, dim=1) * weights[i]
             large = nn.functional.interpolate(small, scale_factor=2**i, mode="bilinear", align_corners=False)
             maps.append(large[..., :height, :width])
         return torch.cat(maps, dim=1)

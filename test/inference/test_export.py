@@ -43,10 +43,10 @@ NETWORKS: dict[str, dict[str, Any]] = {
 SIZE = (64, 96)
 
 
-def seeded(name: str) -> nn.Module:
+def seeded(name: str, **options: Any) -> nn.Module:
     """A network whose batch norms have seen pictures, so that its maps are not flat."""
     torch.manual_seed(0)
-    network = build(name, **NETWORKS[name])
+    network = build(name, **{**NETWORKS[name], **options})
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None
@@ -90,6 +90,17 @@ def test_a_dynamic_one_takes_other_sizes(name: str, suffix: str, deployed: dict[
     if suffix == ".onnx" and find_spec("onnxscript") is None:
         pytest.skip("onnxscript is not installed")
     assert export(deployed[name], tmp_path / f"n{suffix}", (96, 160), dynamic=True) < 1e-4
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_a_dynamic_one_that_sees_smaller_images_takes_what_images_are_padded_to(suffix: str, tmp_path: Path) -> None:
+    """Multiples of 16, a quarter of which is none of 8."""
+    if suffix == ".onnx" and find_spec("onnxscript") is None:
+        pytest.skip("onnxscript is not installed")
+    assert (
+        export(deploy(seeded("kp2dtiny", version="V2", scales=3)), tmp_path / f"n{suffix}", (112, 176), dynamic=True)
+        < 1e-4
+    )
 
 
 def test_an_exported_file_runs_in_the_follower_and_refuses_other_sizes(

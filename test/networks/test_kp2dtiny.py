@@ -204,9 +204,8 @@ def test_parts_computed_alone_equal_those_of_the_whole(version: str) -> None:
     assert torch.equal(out.place, place)
 
 
-@pytest.mark.parametrize("version", ["V2", "V3"])
-def test_descriptors_of_more_scales_are_those_of_smaller_images(version: str) -> None:
-    network: Any = build("kp2dtiny", version=version, scales=3).eval()
+def test_descriptors_of_more_scales_are_those_of_smaller_images() -> None:
+    network: Any = build("kp2dtiny", scales=3).eval()
     weights = torch.tensor([1.0, 2.0, 0.5])
     network.scale_weights.data = weights
     state = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
@@ -291,6 +290,8 @@ def test_wrong_options_and_sizes_are_refused() -> None:
     for scales in (0, 4):
         with pytest.raises(ConfigError, match=f"kp2dtiny's descriptors have 1 to 3 scales, not {scales}"):
             build("kp2dtiny", scales=scales)
+    with pytest.raises(ConfigError, match="kp2dtiny V3's descriptors have one scale; V2's can have more"):
+        build("kp2dtiny", version="V3", scales=2)
     with pytest.raises(ConfigError, match="multiples of 16, got 120x160"):
         build("kp2dtiny", config="F")(torch.zeros(1, 3, 120, 160))
 
