@@ -36,8 +36,8 @@ class KP2DTiny(ImageNetwork):
 
     config is N, S, F or D, with `_A` for attention in the segmentation, or GEM_N, GEM_S_A, CONVAP_S_A. V2 ("DD") has a
     decoder for the descriptors and one for the segmentation, V3 ("DF") one for both. mcu replaces pixel shuffle and
-    LeakyReLU by what microcontrollers have. residual False is the published attention. With more than one scale
-    descriptors of V2 also say what they would of the image at 1/2, 1/4 ... of its size: n grows so many times.
+    LeakyReLU by what microcontrollers have. residual False is the published attention. With more scales V2's
+    descriptors also say what they would of the image at 1/2 and 1/4 of its size, and n grows so many times.
     """
 
     PUBLISHED: ClassVar[Renames] = PUBLISHED

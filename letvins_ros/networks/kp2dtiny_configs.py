@@ -113,7 +113,7 @@ def options_of(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
                 "classes": state["classes.weight"].shape[0],
                 "depth": "depth_out.weight" in state,
                 "mcu": "decoder.up1.0.weight" in state,
-                "scales": len(state.get("scale_weights", "1")),
+                "scales": len(state["scale_weights"]) if "scale_weights" in state else 1,
             }
     raise ConfigError(f"no {version} has {first} to {width} channels, aggregator {aggregator}, attention {attention}")
 
