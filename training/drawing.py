@@ -36,12 +36,14 @@ def detail(image: np.ndarray, uv: np.ndarray, others: np.ndarray | None = None) 
 
 
 def matches(image_a: np.ndarray, image_b: np.ndarray, found: np.ndarray, right: np.ndarray | None = None) -> np.ndarray:
-    """Both images of one height side by side, matches (N, 4) as lines: in many colours, or green where right (N,)."""
-    picture = np.hstack([image_a, image_b])
+    """Both images side by side, matches (N, 4) as lines: in many colours, or green where right (N,)."""
+    (height_a, width_a), (height_b, width_b) = image_a.shape[:2], image_b.shape[:2]
+    picture = np.zeros((max(height_a, height_b), width_a + width_b, 3), np.uint8)
+    picture[:height_a, :width_a], picture[:height_b, width_a:] = image_a, image_b
     for i, (u_a, v_a, u_b, v_b) in enumerate(found):
         many = [255 * c for c in colorsys.hsv_to_rgb(i * 0.618 % 1, 1, 1)]
         color = many if right is None else _GREEN if right[i] else _RED
-        ends = (round(u_a), round(v_a)), (round(u_b) + image_a.shape[1], round(v_b))
+        ends = (round(u_a), round(v_a)), (round(u_b) + width_a, round(v_b))
         cv2.line(picture, *ends, color, 1, cv2.LINE_AA)
     return picture
 

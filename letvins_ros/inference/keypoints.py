@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from letvins_ros.inference.runtime import Maps, Runtime
+from letvins_ros.inference.runtime import SMALLER, Maps, Runtime
 
 _MULTIPLE = 16  # of the image's sides
 _PEAK = np.ones((9, 9), np.uint8)  # px, within which one keypoint is kept
@@ -29,7 +29,7 @@ def extract(runtime: Runtime, image: np.ndarray, most: int) -> Keypoints:
 def read(maps: Maps, size: tuple[int, int], most: int) -> Keypoints:
     """At most so many keypoints of the maps of an image of (height, width), padded."""
     uv, scores = choose(maps, size, most)
-    return Keypoints(uv, scores, sample(maps["descriptor"], uv, padded_size(size)))
+    return Keypoints(uv, scores, sample(maps, uv, padded_size(size)))
 
 
 def choose(maps: Maps, size: tuple[int, int], most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -40,21 +40,29 @@ def choose(maps: Maps, size: tuple[int, int], most: int) -> tuple[np.ndarray, np
     return np.asarray(uv[best], np.float32), np.asarray(scores[best], np.float32)
 
 
-def sample(descriptor: np.ndarray, uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Unit descriptors (N, D), read bilinearly from (D, h, w) at uv (N, 2) px of an image of (height, width).
+def sample(maps: Maps, uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Unit descriptors (N, D), read bilinearly at uv (N, 2) px of an image of (height, width), those of all its sizes.
 
-    The corner pixels of the map lie on those of the image, as in training.
+    The corner pixels of the largest map lie on those of the image, as in training; a smaller one's pixels are means.
     """
-    _, height, width = descriptor.shape
+    _, height, width = maps["descriptor"].shape
+    place = uv * (np.array([width - 1, height - 1]) / [size[1] - 1, size[0] - 1])
+    smaller = [_read(maps[name], (place + 0.5) / 2**i - 0.5) for i, name in enumerate(SMALLER, 1) if name in maps]
+    found = np.concatenate([_read(maps["descriptor"], place), *smaller]).T
+    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def _read(map_: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """(D, N) of (D, h, w), bilinearly at places (N, 2) of it, beyond its border as at it."""
+    _, height, width = map_.shape
     last = np.array([width - 1, height - 1])
-    place = uv * (last / [size[1] - 1, size[0] - 1])
+    place = np.clip(place, 0, last)
     first = np.clip(place.astype(int), 0, np.maximum(last - 1, 0))
     (x, y), (fx, fy) = first.T, (place - first).T.astype(np.float32)
     right, below = np.minimum(x + 1, width - 1), np.minimum(y + 1, height - 1)
-    above_ = descriptor[:, y, x] * (1 - fx) + descriptor[:, y, right] * fx
-    below_ = descriptor[:, below, x] * (1 - fx) + descriptor[:, below, right] * fx
-    found = (above_ * (1 - fy) + below_ * fy).T
-    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
+    above_ = map_[:, y, x] * (1 - fx) + map_[:, y, right] * fx
+    below_ = map_[:, below, x] * (1 - fx) + map_[:, below, right] * fx
+    return np.asarray(above_ * (1 - fy) + below_ * fy)
 
 
 def pad(image: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import openvino as ov
 from openvino import opset13 as ops
 from openvino.preprocess import PrePostProcessor
 
-from letvins_ros.inference.runtime import MAPS, Maps, as_map, give_back, threads, with_channels
+from letvins_ros.inference.runtime import MAPS, SMALLER, Maps, as_map, give_back, threads, with_channels
 from letvins_ros.weights import WeightsError
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 Size = tuple[int, int]  # height, width
 CHECKSUM = ["letvins", "weights_sha256"]  # in an exported .xml, of the .bin beside it
-_LAST_CHANNELS = ("descriptor", "feature")  # maps that OpenVINO gives as (1, h, w, C), which spares a turn
+_DESCRIPTORS = ("descriptor", *SMALLER)
+_LAST_CHANNELS = (*_DESCRIPTORS, "feature")  # maps that OpenVINO gives as (1, h, w, C), which spares a turn
 
 
 class OpenVinoRuntime:
@@ -48,8 +49,8 @@ class OpenVinoRuntime:
         request = self._requests[image.shape]
         request.infer([image[None]], share_inputs=True)
         maps = {_name(port): request.get_tensor(port).data.copy() for port in request.model_outputs}
-        if "descriptor" in maps:
-            maps["descriptor"] = maps["descriptor"].transpose(0, 3, 1, 2)
+        for name in set(_DESCRIPTORS) & set(maps):
+            maps[name] = maps[name].transpose(0, 3, 1, 2)
         return {name: as_map(name, map_) for name, map_ in maps.items()}
 
 

@@ -32,7 +32,7 @@ def described(maps: Maps, size: tuple[int, int], uv: np.ndarray, own: np.ndarray
     own (K, 2) px: its keypoints, best first. most: descriptors in all, except that every feature has one.
     """
     own = own[_away_from(own, uv)][: max(most - len(uv), 0)]
-    descriptors = sample(maps["descriptor"], np.concatenate([uv, own]), padded_size(size))
+    descriptors = sample(maps, np.concatenate([uv, own]), padded_size(size))
     return PlaceDescription(network_name(), own, descriptors.astype(np.float16), maps["place"])
 
 

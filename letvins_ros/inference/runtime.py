@@ -27,7 +27,8 @@ def give_back() -> None:
         trim(0)
 
 
-MAPS = ("feature", "score", "coord", "descriptor", "place")
+SMALLER = ("descriptor_2", "descriptor_4")
+MAPS = ("feature", "score", "coord", "descriptor", *SMALLER, "place")
 Maps = dict[str, np.ndarray]
 """By name, of an image (H, W):
 
@@ -35,6 +36,7 @@ Maps = dict[str, np.ndarray]
 - score: (h, w) float32
 - coord: (2, h, w) float32 px, where the network has it; else every pixel has a score
 - descriptor: (D, h', w') float32
+- descriptor_2, descriptor_4: (D, about h'/2, w'/2) and a quarter, where the network has them: numbers that come after
 - place: (G,) float32, of unit length
 """
 

@@ -21,7 +21,8 @@ class ImageNetwork(nn.Module):
 
     Maps are `feature` (1, F, H, W) in 0..1, on which Lucas-Kanade runs, or `score` (1, 1, h, w), `coord`
     (1, 2, h, w) px where the network has it (else h, w are the image's and every pixel has a score) and `descriptor`
-    (1, D, h', w'). `place` (1, G), of unit length, describes the whole image.
+    (1, D, h', w'), beside which `descriptor_2` and `descriptor_4` may say more of the image at 1/2 and 1/4 of its size.
+    `place` (1, G), of unit length, describes the whole image.
     """
 
     outputs: tuple[str, ...] = ()  # names of the maps; none: this variant gives nothing that can be followed

@@ -86,26 +86,29 @@ class KP2DTiny(ImageNetwork):
             self.score_head, self.location_head = style.task_head(c4, 1), style.task_head(c4, 2)
             self.descriptor_head = DescriptorHead(c3, c4, c.features, style)
         self.scale_weights = nn.Parameter(torch.ones(scales)) if scales > 1 else None
+        self.outputs = (*self.outputs, *(f"descriptor_{2**i}" for i in range(1, scales)))
 
     def forward(self, image: Tensor) -> KP2DTinyOutput:
         """Map (B, 3, H, W) in 0..1; ConfigError for other channels or sizes."""
         x, skip = self._encode(image)
         hidden = self.decoder(x, skip)
-        points = self._points(image, x, skip, hidden)
-        half = self.classes.in_channels
-        return KP2DTinyOutput(*points, self.classes(hidden[:, -half:]), self.place(x), self._depth(x, skip, hidden))
+        points = self._joined(*self._points(image, x, skip, hidden))
+        return KP2DTinyOutput(*points, self._classes(hidden), self.place(x), self._depth(x, skip, hidden))
 
     def keypoints(self, image: Tensor) -> CellPoints:
         """Only what the keypoints need: with V2 a third of the work."""
-        return self._points(image, *self._encode(image))
+        return self._joined(*self._points(image, *self._encode(image)))
 
     def maps(self, image: Tensor, outputs: tuple[str, ...]) -> tuple[Tensor, ...]:
-        """See ImageNetwork; only what they need."""
-        if "segmentation" in outputs or "depth" in outputs:
-            return super().maps(image, outputs)
+        """See ImageNetwork; only what they need, and a descriptor for each scale, where the image has that size."""
         x, skip = self._encode(image)
-        points = self._points(image, x, skip)
-        return (*points, self.place(x)) if "place" in outputs else points
+        hidden = self.decoder(x, skip) if {"segmentation", "depth"} & set(outputs) else None
+        made: dict[str, Tensor | None] = dict(zip(self.outputs, self._points(image, x, skip, hidden), strict=True))
+        if "place" in outputs:
+            made["place"] = self.place(x)
+        if hidden is not None:
+            made |= {"segmentation": self._classes(hidden), "depth": self._depth(x, skip, hidden)}
+        return tuple(map_ for name in outputs if (map_ := made[name]) is not None)
 
     def describe_place(self, image: Tensor) -> Tensor:
         """Only the global descriptor (B, G)."""
@@ -119,7 +122,8 @@ class KP2DTiny(ImageNetwork):
         check_size(image, 3, 2 * self.cell)
         return self.backbone(image * 2 - 1)
 
-    def _points(self, image: Tensor, x: Tensor, skip: Tensor, hidden: Tensor | None = None) -> CellPoints:
+    def _points(self, image: Tensor, x: Tensor, skip: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Score, places and descriptors, those of smaller images after those of the image."""
         if self.version == "V3":
             hidden = self.decoder(x, skip) if hidden is None else hidden
             score, offset = self.point_head(x).split([1, 2], dim=1)
@@ -127,24 +131,35 @@ class KP2DTiny(ImageNetwork):
         else:
             score, offset = self.score_head(x), self.location_head(x)
             descriptor = self.descriptor_head(x, skip)
-        if self.scale_weights is not None:
-            descriptor = self._with_surroundings(image, descriptor, self.scale_weights)
         coord = to_pixels(torch.tanh(offset.float()), self.cell, 2.0)  # 16 bits would round to whole pixels
-        return CellPoints(without_border(torch.sigmoid(score)), coord, descriptor)
+        points = without_border(torch.sigmoid(score)), coord
+        if self.scale_weights is None:
+            return (*points, descriptor)
+        return (*points, *self._with_surroundings(image, descriptor, self.scale_weights))
 
-    def _with_surroundings(self, image: Tensor, descriptor: Tensor, weights: Tensor) -> Tensor:
-        """Descriptors (B, n, h, w), then those of the image at smaller sizes at the same places, each of length 1."""
-        height, width = descriptor.shape[-2:]
+    def _with_surroundings(self, image: Tensor, descriptor: Tensor, weights: Tensor) -> list[Tensor]:
+        """Descriptors (B, n, h, w), and those of the image at smaller sizes, as long as the scales weigh."""
         maps = [nn.functional.normalize(descriptor, dim=1) * weights[0]]
-        for i in range(1, len(weights)):
+        for weight in weights[1:]:
             image = nn.functional.avg_pool2d(image, 2)
             missing = (0, -image.shape[-1] % self.cell, 0, -image.shape[-2] % self.cell)
             padded = nn.functional.pad(image, missing, mode="replicate")
             small = self.descriptor_head(*self.backbone(padded * 2 - 1))
-            small = nn.functional.normalize(small, dim=1) * weights[i]
-            large = nn.functional.interpolate(small, scale_factor=2**i, mode="bilinear", align_corners=False)
-            maps.append(large[..., :height, :width])
-        return torch.cat(maps, dim=1)
+            maps.append(nn.functional.normalize(small, dim=1) * weight)
+        return maps
+
+    @staticmethod
+    def _joined(score: Tensor, coord: Tensor, descriptor: Tensor, *small: Tensor) -> CellPoints:
+        """Descriptors of smaller images, enlarged, after those (B, n, h, w) of the image at the same places."""
+        height, width = descriptor.shape[-2:]
+        large = [
+            nn.functional.interpolate(x, scale_factor=2**i, mode="bilinear", align_corners=False)[..., :height, :width]
+            for i, x in enumerate(small, 1)
+        ]
+        return CellPoints(score, coord, torch.cat([descriptor, *large], dim=1) if large else descriptor)
+
+    def _classes(self, hidden: Tensor) -> Tensor:
+        return self.classes(hidden[:, -self.classes.in_channels :])  # type: ignore[no-any-return]
 
     def _depth(self, x: Tensor, skip: Tensor, hidden: Tensor) -> Tensor | None:
         if self.depth_out is None:

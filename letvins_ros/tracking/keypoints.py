@@ -26,7 +26,7 @@ class KeypointView:
     keypoints: Keypoints
     shape: tuple[int, int]  # height and width, px
     flow: View | None  # for refining
-    maps: Maps
+    maps: Maps  # empty where no place is to be described from them: they are large
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class KeypointFollower:
 
     def _view(self, runtime: Runtime, image: np.ndarray, flow: View | None) -> KeypointView:
         (maps,), size = runtime([pad(image)]), (image.shape[0], image.shape[1])
-        return KeypointView(read(maps, size, self.most), size, flow, maps)
+        return KeypointView(read(maps, size, self.most), size, flow, maps if "place" in maps else {})
 
     def describe(self, view: KeypointView, uv: np.ndarray) -> PlaceDescription | None:
         """See PlaceFollower."""

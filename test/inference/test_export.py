@@ -41,6 +41,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "superpoint": {"batch_norm": True},
 }
 SIZE = (64, 96)
+DESCRIPTORS = ("descriptor", "descriptor_2", "descriptor_4")
 
 
 def seeded(name: str, **options: Any) -> nn.Module:
@@ -98,7 +99,10 @@ def test_a_dynamic_one_that_sees_smaller_images_takes_what_images_are_padded_to(
     if suffix == ".onnx" and find_spec("onnxscript") is None:
         pytest.skip("onnxscript is not installed")
     network = deploy(seeded("kp2dtiny", version="V2", scales=3))
+    assert network.outputs == ("score", "coord", *DESCRIPTORS)
     assert export(network, tmp_path / f"n{suffix}", (112, 176), dynamic=True) < 1e-4
+    (maps,) = open_exported(tmp_path / f"n{suffix}")([np.zeros((80, 144), np.uint8)])
+    assert [maps[name].shape for name in DESCRIPTORS] == [(32, 40, 72), (32, 20, 36), (32, 10, 18)]
 
 
 def test_an_exported_file_runs_in_the_follower_and_refuses_other_sizes(
@@ -124,7 +128,8 @@ def test_the_descriptor_of_a_place_comes_along_where_it_is_wanted() -> None:
     for backend, off in (("torch", 1e-5), ("openvino", 0.02)):  # which rounds to bfloat16
         maps = open_runtime("kp2dtiny", backend=backend, with_place=True)([image])[0]
         np.testing.assert_allclose(maps["place"], expected.place[0], atol=off)
-        assert maps["descriptor"].shape == expected.descriptor.shape[1:]
+        assert maps["descriptor"].shape[1:] == expected.descriptor.shape[2:]
+        assert sum(len(maps[name]) for name in DESCRIPTORS) == expected.descriptor.shape[1]
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])

@@ -17,6 +17,7 @@ from letvins_ros.inference.measures import share_matched
 from letvins_ros.inference.openvino_runtime import OpenVinoRuntime, convert
 from letvins_ros.inference.places import described
 from letvins_ros.networks import build, load
+from letvins_ros.networks.cells import describe
 from letvins_ros.networks.deploy import deploy
 from letvins_ros.simulation.sequence import Simulation
 from letvins_ros.tracking import FeatureTracker
@@ -245,9 +246,31 @@ def test_what_the_left_camera_does_not_show_is_not_described(hall: Simulation, f
 
 def test_descriptors_are_read_between_pixels_with_the_corners_aligned() -> None:
     ramp = np.stack(np.meshgrid(np.arange(5.0), np.arange(3.0))).astype(np.float32) + 1
-    found = sample(ramp, np.array([[0.0, 0.0], [9.0, 4.0], [4.5, 1.0]]), (5, 10))
+    found = sample({"descriptor": ramp}, np.array([[0.0, 0.0], [9.0, 4.0], [4.5, 1.0]]), (5, 10))
     expected = np.array([[1, 1], [5, 3], [3, 1.5]])
     assert found == pytest.approx(unit(expected), abs=1e-6)
+
+
+def test_descriptors_of_smaller_images_are_read_where_the_network_enlarges_them() -> None:
+    """In training they are enlarged first, so that between pixels of the smaller map a little differs."""
+    torch.manual_seed(0)
+    network: Any = build("kp2dtiny", scales=3).eval()
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 12), (112, 176), mode="bicubic").clamp(0, 1)
+    deployed = deploy(network)
+    with torch.no_grad():
+        maps = dict(zip(deployed.outputs, (x[0].numpy() for x in deployed(image)), strict=True))
+        points = network.keypoints(image)
+        wanted = describe(points.descriptor, points.coord, (112, 176))[0].flatten(1).T.numpy()
+    assert [maps[name].shape for name in deployed.outputs[2:]] == [(32, 56, 88), (32, 28, 44), (32, 14, 22)]
+    uv = points.coord[0].flatten(1).T.numpy()
+    found = sample(maps, np.concatenate([uv, [[0.0, 0.0], [175.0, 111.0]]]), (112, 176))
+    likeness = (found[:-2] * wanted).sum(axis=1)
+    assert likeness.min() > 0.995
+    assert np.median(likeness) > 0.9995
+    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    others = (found[:-2] * np.roll(wanted, 1, axis=0)).sum(axis=1)
+    assert np.median(others) < np.median(likeness)
+
 
 
 def test_matches_are_mutual_and_near() -> None:

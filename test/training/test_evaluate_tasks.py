@@ -62,6 +62,7 @@ def test_hpatches_in_two_loops(run: Run, tmp_path: Path) -> None:
     assert (drawn == [0, 255, 0]).all(axis=2).sum() > 5 * (drawn == [0, 0, 255]).all(axis=2).sum()  # right, wrong
     assert figures["orb"]["KP2D's protocol, 240x320, top 300: all"]["C3"] == 1
     assert figures["orb"]["ours, 480x640, top 1000: view"]["mAP"] > 0.8
+    assert run("hpatches", tmp_path / "data", tmp_path / "o", "--no-peers", "-m", "orb", "--gravity") == figures
     predictions = sorted((tmp_path / "out/orb").rglob("*.npz"))
     assert len(predictions) == 20
     predictions[0].write_bytes(predictions[5].read_bytes())

@@ -15,9 +15,10 @@ from letvins_ros.geometry import exp_so3, transform
 from letvins_ros.networks.loftr import LoFTRMatches
 from training.data.homographies import transfer, warp
 from training.data.pair import Pair
+from training.drawing import matches
 from training.features import CellNetwork, Features, HeatNetwork, apart, maxima, open_extractor, orb, refine, sift
 from training.metrics import area_under_curve, average_precision, recall_at
-from training.tasks.hpatches import hpatches_pairs, parts
+from training.tasks.hpatches import hpatches_pairs, parts, upright
 from training.tasks.matchers import DetectorFree, open_pair_model
 from training.tasks.pairs import Choice, KeypointMatcher, Prediction, lucas_kanade
 from training.tasks.protocols import KP2D, SUPERPOINT, corner_error, our_protocol, our_row
@@ -134,6 +135,25 @@ def test_hpatches_are_read_and_their_homographies_scaled(tmp_path: Path) -> None
     assert parts([p.name for p in pairs])["light"] == [f"i_dome_1_{i}" for i in range(2, 7)]
     with pytest.raises(DataError, match="hpatches-sequences-release"):
         list(hpatches_pairs(tmp_path / "i_dome", (240, 320)))
+
+
+@pytest.mark.parametrize(("degrees", "quarters"), [(10, 0), (-40, 0), (80, 1), (-130, 3), (170, 2)])
+def test_upright_leaves_no_more_than_half_a_quarter_turn(degrees: float, quarters: int) -> None:
+    image = picture(5)
+    turn = np.vstack([cv2.getRotationMatrix2D((159.5, 119.5), -degrees, 1), [0, 0, 1]])
+    turned = warp(image, turn, (240, 320))
+    pair = upright(Pair("one", image, turned, turn))
+    assert pair.image_b.shape == ((320, 240, 3) if quarters % 2 else (240, 320, 3))
+    assert np.array_equal(pair.image_b, np.rot90(turned, quarters))
+    shown = warp(image, some(pair.H_b_a), (pair.image_b.shape[0], pair.image_b.shape[1]))
+    assert np.abs(shown.astype(int) - pair.image_b).mean() < 3
+    assert abs(np.degrees(np.arctan2(some(pair.H_b_a)[1, 0], some(pair.H_b_a)[0, 0]))) < 45
+    for model in ("sift", "gftt-lk"):
+        prediction = open_pair_model(model)(pair, [Choice(300)])[0]
+        assert (prediction.uv_b <= np.array(pair.image_b.shape[1::-1])).all()
+        if model == "sift":
+            assert corner_error(prediction.matches, some(pair.H_b_a), pair.image_a.shape) < 2
+        assert matches(pair.image_a, pair.image_b, prediction.matches).shape[0] == max(240, pair.image_b.shape[0])
 
 
 def test_networks_give_features_of_the_same_contract() -> None:

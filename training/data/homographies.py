@@ -29,7 +29,8 @@ KP2DTINY = Ranges(0.7, 0.2, 0.2, np.pi / 2)
 SUPERPOINT = Ranges(0.85, 0.2, 0.2, np.pi / 2)
 FREE = Ranges(1.0, 0.4, angle=np.pi, smallest=0.4)
 UPRIGHT = replace(FREE, upright=0.6)
-RANGES = {"free": FREE, "upright": UPRIGHT, "kp2d": KP2D, "kp2dtiny": KP2DTINY, "superpoint": SUPERPOINT}
+ZOOMED = replace(FREE, angle=np.pi / 4)  # for images that are known to a quarter turn
+RANGES = {"free": FREE, "upright": UPRIGHT, "zoomed": ZOOMED, "kp2d": KP2D, "kp2dtiny": KP2DTINY, "superpoint": SUPERPOINT}
 
 
 def random_homography(rng: np.random.Generator, size: tuple[int, int], ranges: Ranges) -> np.ndarray:

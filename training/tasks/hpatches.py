@@ -2,12 +2,13 @@
 """Pairs of views whose homography is known: HPatches' layout (Balntas et al. 2017), or views of any photographs."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from letvins_ros.errors import DataError
-from training.data.homographies import Ranges, random_homography, warp
+from training.data.homographies import Ranges, random_homography, transfer, warp
 from training.data.images import list_images, read_rgb, resize, scaling
 from training.data.pair import Pair
 
@@ -44,6 +45,27 @@ def photo_pair(folder: Path, size: tuple[int, int], which: tuple[int, int], rang
     image = resize(read_rgb(images[i * len(images) // count]), size)
     H_b_a = random_homography(rng, size, ranges)
     return Pair(f"p_{i}", image, warp(image, H_b_a, size), H_b_a)
+
+
+def upright(pair: Pair) -> Pair:
+    """The pair with its second image turned by 0, 90, 180 or 270 degrees, whichever is nearest to how the first stands.
+
+    Who knows gravity would turn both images so before the network sees them; here the true homography tells. Only a
+    change of rows and columns, so no pixel's value changes, and distances in pixels of b stay what they are.
+    """
+    if pair.H_b_a is None:
+        raise ValueError("which way up a pair is needs its homography")
+    height, width = pair.image_a.shape[:2]
+    centre = np.array([width - 1, height - 1]) / 2
+    origin, x, y = transfer(pair.H_b_a, centre + np.array([[0, 0], [1, 0], [0, 1]]))
+    (a, c), (b, d) = x - origin, y - origin
+    turns = round(np.arctan2(c - b, a + d) / (np.pi / 2)) % 4
+    H_b_a, image_b = pair.H_b_a, pair.image_b
+    for _ in range(turns):  # to the left, as a's x axis points to the right and b's image of it may not
+        last = image_b.shape[1] - 1
+        H_b_a = np.array([[0, 1, 0], [-1, 0, last], [0, 0, 1]]) @ H_b_a
+        image_b = np.rot90(image_b)
+    return replace(pair, image_b=np.ascontiguousarray(image_b), H_b_a=H_b_a)
 
 
 def parts(names: Sequence[str]) -> dict[str, list[str]]:

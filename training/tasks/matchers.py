@@ -45,9 +45,9 @@ class LightGluePairing:
 
     network: Any
 
-    def __call__(self, a: Features, b: Features, size: Size) -> Partners:
+    def __call__(self, a: Features, b: Features, sizes: tuple[Size, Size]) -> Partners:
         """See `pairs.Pairing`."""
-        found = self.network.match(*(self._keypoints(x, size) for x in (a, b)))
+        found = self.network.match(*(self._keypoints(x, size) for x, size in zip((a, b), sizes, strict=True)))
         to_b, sure_a = found.indices.cpu().numpy(), found.scores.cpu().numpy()
         matched = np.flatnonzero(to_b >= 0)
         to_a, sure_b = np.full(len(b.uv), -1), np.zeros(len(b.uv), np.float32)

@@ -70,11 +70,11 @@ class Partners(NamedTuple):
     sure_b: np.ndarray  # (M,)
 
 
-Size = tuple[int, int]  # of both images: height, width
-Pairing = Callable[[Features, Features, Size], Partners]
+Size = tuple[int, int]  # height, width
+Pairing = Callable[[Features, Features, tuple[Size, Size]], Partners]
 
 
-def nearest(a: Features, b: Features, size: Size) -> Partners:
+def nearest(a: Features, b: Features, sizes: tuple[Size, Size]) -> Partners:
     """Nearest neighbours by descriptor, both ways; none where there are no keypoints."""
     if len(a.uv) == 0 or len(b.uv) == 0:
         none, unsure = (np.full(len(x.uv), -1) for x in (a, b)), (np.full(len(x.uv), -np.inf) for x in (a, b))
@@ -102,21 +102,28 @@ class KeypointMatcher:
     def _choose(self, pair: Pair, choice: Choice, a: Features, b: Features) -> Prediction:
         if choice.apart_px:
             a, b = (apart(x, choice.apart_px, choice.square) for x in (a, b))
-        size = (pair.image_a.shape[0], pair.image_a.shape[1])
+        sizes = pair.image_a.shape[:2], pair.image_b.shape[:2]
         best_a, best_b = (_first(x, choice.top_k) for x in (a, b))
-        found = self.pairing(best_a, best_b, size)
+        found = self.pairing(best_a, best_b, sizes)
         both = np.hstack([best_a.uv, _at(best_b, found.to_b)]), np.hstack([best_b.uv, _at(best_a, found.to_a)])
         if pair.H_b_a is None:
             return _predict(best_a, best_b, found, both)
         seen = _visible(a, pair.H_b_a, pair.image_b.shape), _visible(b, np.linalg.inv(pair.H_b_a), pair.image_a.shape)
         shown_a, shown_b = (_first(x, choice.top_k) for x in seen)
-        return _predict(shown_a, shown_b, self.pairing(shown_a, shown_b, size), both)
+        return _predict(shown_a, shown_b, self.pairing(shown_a, shown_b, sizes), both)
 
 
 def lucas_kanade(pair: Pair, choices: Sequence[Choice]) -> list[Prediction]:
     """Corners (Shi & Tomasi 1994) followed by pyramidal Lucas-Kanade there and back."""
-    a, b = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (pair.image_a, pair.image_b))
+    size = np.maximum(pair.image_a.shape[:2], pair.image_b.shape[:2])
+    a, b = (cv2.cvtColor(_enlarged(image, size), cv2.COLOR_RGB2GRAY) for image in (pair.image_a, pair.image_b))
     return [_follow(a, b, choice.top_k) for choice in choices]
+
+
+def _enlarged(image: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Black to the right and below up to (height, width)."""
+    below, right = size - image.shape[:2]
+    return cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT) if below or right else image
 
 
 def _first(features: Features, count: int) -> Features:

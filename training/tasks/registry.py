@@ -17,7 +17,7 @@ from training.data.pair import Pair
 from training.drawing import matches
 from training.tasks.dense import DepthTask, SegmentationTask
 from training.tasks.flow import FlowTask
-from training.tasks.hpatches import hpatches_pairs, parts, photo_pairs
+from training.tasks.hpatches import hpatches_pairs, parts, photo_pairs, upright
 from training.tasks.matchers import open_pair_model
 from training.tasks.pairs import Choice, Prediction
 from training.tasks.protocols import KP2D, SUPERPOINT, Row, our_protocol, our_row, our_summary
@@ -59,6 +59,7 @@ class Options:
     apart_px: float = 0.0
     device: str = "cpu"
     classes: int = 28
+    gravity: bool = False
 
 
 class Task(Protocol):
@@ -162,9 +163,14 @@ def _hpatches(source: Path, options: Options) -> Task:
     for title, protocol in protocols.items():
         for size, choice in protocol.choices.items():
             name = f"{size[0]}x{size[1]}"
-            pairs[name] = _later(hpatches_pairs, source, size)
+            pairs[name] = _later(_hpatches_pairs, source, size, options.gravity)
             tables[f"{title}, {name}, {choice}"] = Measured(name, choice, protocol.measure, protocol.summarise)
     return PairTask(pairs, tables, parts, device=options.device)
+
+
+def _hpatches_pairs(source: Path, size: tuple[int, int], gravity: bool) -> Iterator[Pair]:
+    pairs = hpatches_pairs(source, size)
+    return map(upright, pairs) if gravity else pairs
 
 
 def _homography(source: Path, options: Options) -> Task:
