@@ -169,3 +169,12 @@ def rotation_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return exp_so3(np.pi * across / np.linalg.norm(across))
     K = skew(axis)
     return np.eye(3) + K + K @ K / (1 + cosine)
+
+
+def image_roll(T_up_cam: np.ndarray) -> float:
+    """Angle in an image, rad, from its y axis to where down points; 0 where the camera (4, 4) looks up or down.
+
+    T_up_cam is in a frame whose z axis points up.
+    """
+    down = -T_up_cam[2, :2]
+    return float(np.arctan2(-down[0], down[1])) if np.hypot(*down) > 0.2 else 0.0

@@ -80,7 +80,8 @@ class Odometry:
         """
         described = config.described if describes else 0
         self.tracker = FeatureTracker(config.tracker, rig, follower, seed=config.seed, described=described)
-        self._next_place = NextPlace(config.loop) if described else None
+        T_body_cam = None if config.mode == "stereo" else rig.cameras[0].T_body_cam
+        self._next_place = NextPlace(config.loop, T_body_cam) if described else None
         compile_kernels()
         self.estimator = VioEstimator(config, rig, sensors)
         self.examiner = Examiner(rig)
@@ -95,7 +96,10 @@ class Odometry:
         start = time.perf_counter()
         turn = self.estimator.rotation_since_last(frame.stamp_ns)
         if self._next_place is not None:
-            self.tracker.describing = self._next_place.is_near(frame.stamp_ns)
+            self.tracker.describing, self.tracker.turns = (
+                self._next_place.is_near(frame.stamp_ns),
+                self._next_place.turns,
+            )
         tracks = self.tracker.process(frame, turn, self.estimator.initialised)
         tracked = time.perf_counter()
         step = self.estimator.process(tracks)

@@ -36,7 +36,9 @@ def main(  # noqa: PLR0913  each is an option
     device: Annotated[str, typer.Option(help="of torch, such as cuda; flow has --backend")] = "cpu",
     pictures: Annotated[bool, typer.Option(help="draw what every model finds into the folder's pictures")] = False,
     apart: Annotated[float, typer.Option(help="hpatches, homography: px that keypoints are thinned out to")] = 0.0,
-    gravity: Annotated[bool, typer.Option(help="hpatches: second images stand as the first, to a quarter turn")] = False,
+    gravity: Annotated[
+        bool, typer.Option(help="hpatches: second images stand as the first, to a quarter turn")
+    ] = False,
 ) -> None:
     """Print a table, and write figures.json."""
     measured = open_task(task, source, Options(count, duration, split, kind, backend, apart, device, classes, gravity))

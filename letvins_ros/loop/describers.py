@@ -13,7 +13,7 @@ from letvins_ros.config import Config, LoopConfig
 from letvins_ros.inference import Runtime, open_runtime
 from letvins_ros.inference.keypoints import choose, pad
 from letvins_ros.inference.opening import check_runs
-from letvins_ros.inference.places import NETWORK, described, network_name
+from letvins_ros.inference.places import NETWORK, described, network_name, quarter_turns, turned
 from letvins_ros.loop.features import Describer, KeyframeFeatures, features_of
 from letvins_ros.loop.map_file import describer_of
 from letvins_ros.loop.orb import OrbDescriber
@@ -47,7 +47,7 @@ def open_describer(
     if config.describer != NETWORK:
         return OrbDescriber(camera, config.max_features, gravity_aligned)
     check_runs(NETWORK)
-    describer = NetworkDescriber(config.max_features)
+    describer = NetworkDescriber(config.max_features, camera.T_body_cam if gravity_aligned else None)
     if not described:
         describer.open((camera.camera.height, camera.camera.width))
     return describer
@@ -58,11 +58,19 @@ def _open_network() -> Runtime:
 
 
 class NetworkDescriber:
-    """KP2Dtiny run once: read at the keyframe's landmarks and at its own best keypoints."""
+    """KP2Dtiny run once on the image, upright to a quarter turn: read at landmarks and at its own best keypoints."""
 
-    def __init__(self, max_features: int, open_network: Callable[[], Runtime] = _open_network) -> None:
-        """open_network: of what gives score, coord, descriptor and place; called for the first image."""
-        self._max_features, self._network = max_features, cache(open_network)
+    def __init__(
+        self,
+        max_features: int,
+        T_body_cam: np.ndarray | None = None,
+        open_network: Callable[[], Runtime] = _open_network,
+    ) -> None:
+        """T_body_cam (4, 4): where gravity is known; else images stay as they are.
+
+        open_network: of what gives score, coord, descriptor and place; called for the first image.
+        """
+        self._max_features, self._network, self._T_body_cam = max_features, cache(open_network), T_body_cam
         self.name = network_name()
         self.place_size = load_weights(default_weights(NETWORK))["place.aggregator.centroids"].size
 
@@ -72,6 +80,9 @@ class NetworkDescriber:
 
     def describe(self, image: np.ndarray, keyframe: Keyframe) -> KeyframeFeatures:
         """See Describer."""
-        (maps,), size = self._network()([pad(image)]), (image.shape[0], image.shape[1])
-        own, _ = choose(maps, size, 4 * self._max_features)
-        return features_of(keyframe, described(maps, size, keyframe.uv, own, self._max_features))
+        turns = 0 if self._T_body_cam is None else quarter_turns(keyframe.T_odom_body @ self._T_body_cam)
+        upright = np.rot90(image, turns)
+        (maps,), size = self._network()([pad(upright)]), (upright.shape[0], upright.shape[1])
+        own = turned(choose(maps, size, 4 * self._max_features)[0], size, -turns)
+        seen = described(maps, (image.shape[0], image.shape[1]), keyframe.uv, own, self._max_features, turns)
+        return features_of(keyframe, seen)

@@ -9,6 +9,7 @@ import numpy as np
 
 from letvins_ros.calibration import MountedCamera
 from letvins_ros.contrast import equalise_contrast
+from letvins_ros.geometry import image_roll
 from letvins_ros.loop.features import KeyframeFeatures, with_landmarks
 from letvins_ros.types import Keyframe
 from letvins_ros.weights import ORB_VLAD, load_weights
@@ -94,11 +95,7 @@ class OrbDescriber:
         return uv[strongest[np.sort(first)][: max(self._max_features - len(taken), 0)]]
 
     def _roll_deg(self, T_odom_body: np.ndarray) -> float:
-        """Angle in the image from its y axis to where down points; 0 where the camera looks up or down."""
-        if not self._gravity_aligned:
-            return 0.0
-        down = (T_odom_body @ self._camera.T_body_cam)[2, :2] * -1.0
-        return float(np.degrees(np.arctan2(-down[0], down[1]))) if np.hypot(*down) > 0.2 else 0.0
+        return np.degrees(image_roll(T_odom_body @ self._camera.T_body_cam)) if self._gravity_aligned else 0.0
 
     def _orb_at(self, image: np.ndarray, uv: np.ndarray, roll_deg: float) -> tuple[np.ndarray, np.ndarray]:
         """Rows of the pixels that could be described, and their descriptors (N, 32)."""

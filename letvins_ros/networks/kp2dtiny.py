@@ -42,7 +42,7 @@ class KP2DTiny(ImageNetwork):
 
     PUBLISHED: ClassVar[Renames] = PUBLISHED
     PUBLISHED_OPTIONS: ClassVar[dict[str, Any]] = {"residual": False}
-    outputs = ("score", "coord", "descriptor")
+    outputs: tuple[str, ...] = ("score", "coord", "descriptor")
     precision = "bf16"  # which moves keypoints by hundredths of a pixel, and is three times as fast
     optional: tuple[str, ...] = ("place", "segmentation")
 
@@ -159,7 +159,7 @@ class KP2DTiny(ImageNetwork):
         return CellPoints(score, coord, torch.cat([descriptor, *large], dim=1) if large else descriptor)
 
     def _classes(self, hidden: Tensor) -> Tensor:
-        return self.classes(hidden[:, -self.classes.in_channels :])  # type: ignore[no-any-return]
+        return self.classes(hidden[:, -self.classes.in_channels :])
 
     def _depth(self, x: Tensor, skip: Tensor, hidden: Tensor) -> Tensor | None:
         if self.depth_out is None:

@@ -53,7 +53,8 @@ class FeatureTrackerNode(LetvinsNode):
         self._tracker = FeatureTracker(
             self.config.tracker, self._rig, None, self.config.seed, first_id, self.config.described
         )
-        self._next_place = NextPlace(self.config.loop)
+        T_body_cam = None if self.config.mode == "stereo" else self._rig.cameras[0].T_body_cam
+        self._next_place = NextPlace(self.config.loop, T_body_cam)
         self._cameras = [CameraInput(self, i, mounted.camera) for i, mounted in enumerate(self._rig.cameras)]
         self._moments: DropQueue[Moment] = DropQueue(self.config.ros.image_queue)
         self._joiner = FrameJoiner(self._rig.groups, self.problems.note)
@@ -138,7 +139,7 @@ class FeatureTrackerNode(LetvinsNode):
         R_last_now, trusted = self._inbox.rotation_since_last(frame.stamp_ns)
         if not self.config.tracker.gyro_prediction:
             R_last_now, trusted = None, False
-        self._tracker.describing = self._next_place.is_near(frame.stamp_ns)
+        self._tracker.describing, self._tracker.turns = self._next_place.is_near(frame.stamp_ns), self._next_place.turns
         stuck = self._tracker.stuck
         tracks = self._tracker.process(frame, R_last_now, trusted)
         for camera, times in self._tracker.stuck.items():

@@ -47,8 +47,8 @@ class Follower(Protocol):
 class PlaceFollower(Follower, Protocol):
     """A Follower that can also describe places for the loop closer."""
 
-    def prepare_place(self, images: list[np.ndarray]) -> list[Any]:
-        """Views as `prepare` gives them, of which the first can be described."""
+    def prepare_place(self, images: list[np.ndarray], turns: int) -> list[Any]:
+        """Views as `prepare` gives them; the first can be described as so many quarter turns set it upright."""
         ...
 
     def describe(self, view: Any, uv: np.ndarray) -> PlaceDescription | None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keypoints of a network found in every image and matched by their descriptors; a Follower."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -27,6 +27,7 @@ class KeypointView:
     shape: tuple[int, int]  # height and width, px
     flow: View | None  # for refining
     maps: Maps  # empty where no place is to be described from them: they are large
+    turns: int = 0  # quarter turns to the left of the image that the maps are of
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,13 @@ class KeypointFollower:
         """See Follower."""
         return self._views(images, self.runtime)
 
-    def prepare_place(self, images: list[np.ndarray]) -> list[KeypointView]:
-        """See PlaceFollower."""
-        return self._views(images, self.placer or self.runtime)
+    def prepare_place(self, images: list[np.ndarray], turns: int) -> list[KeypointView]:
+        """See PlaceFollower; an image that is not upright costs another run of the network."""
+        if self.placer is None or not turns:
+            return self._views(images, self.placer or self.runtime)
+        first, *others = self._views(images, self.runtime)
+        (maps,) = self.placer([pad(np.rot90(images[0], turns))])
+        return [replace(first, maps=maps, turns=turns), *others]
 
     def _views(self, images: list[np.ndarray], of_first: Runtime) -> list[KeypointView]:
         flows = self.refiner.prepare(images) if self.refiner else [None] * len(images)
@@ -66,7 +71,7 @@ class KeypointFollower:
         """See PlaceFollower."""
         if not self.most_described or "place" not in view.maps:
             return None
-        return described(view.maps, view.shape, uv, view.keypoints.uv, self.most_described)
+        return described(view.maps, view.shape, uv, view.keypoints.uv, self.most_described, view.turns)
 
     def appearance(self, view: KeypointView) -> np.ndarray | None:
         """See Follower; what is matched without refinement stays where the network has put it."""

@@ -5,6 +5,7 @@ import numpy as np
 
 from letvins_ros.config import LoopConfig
 from letvins_ros.geometry import distance_and_angle, inverse
+from letvins_ros.inference.places import quarter_turns
 from letvins_ros.types import Keyframe
 
 AHEAD = 3  # keyframes like the last one may come before the tracker knows of the last one
@@ -14,7 +15,10 @@ REST_S = 2.0  # without keyframes, which come each second while the body moves
 class NextPlace:
     """Follows the keyframes, of which the loop closer looks at one after each distance and angle."""
 
-    def __init__(self, loop: LoopConfig) -> None:
+    def __init__(self, loop: LoopConfig, T_body_cam: np.ndarray | None = None) -> None:
+        """T_body_cam (4, 4): the left camera's, where gravity is known."""
+        self.turns = 0  # quarter turns to the left that set the left image upright
+        self._T_body_cam = T_body_cam
         self._limits = loop.keyframe_distance_m, np.radians(loop.keyframe_angle_deg)
         self._T_last: np.ndarray | None = None  # T_odom_body of the last keyframe
         self._T_seen: np.ndarray | None = None  # of the last one that the loop closer has looked at
@@ -30,6 +34,8 @@ class NextPlace:
         T = keyframe.T_odom_body
         step = self._share(self._T_last, T)
         self._T_last, self._last_ns = T, keyframe.stamp_ns
+        if self._T_body_cam is not None:
+            self.turns = quarter_turns(T @ self._T_body_cam)
         due = self._T_seen is None or self._share(self._T_seen, T) >= 1
         if due and keyframe.description is not None:
             self._T_seen = T

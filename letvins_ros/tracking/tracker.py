@@ -31,7 +31,7 @@ class FeatureTracker:
 
         described: features of left images to describe for the loop closer while `describing`, see Config.described.
         """
-        self.describing = described > 0
+        self.describing, self.turns = described > 0, 0  # quarter turns to the left that set left images upright
         cv2.setNumThreads(config.threads)  # of this process
         if config.anchor:
             compile_kernels()
@@ -69,8 +69,9 @@ class FeatureTracker:
             c: group.compared(c, images[c]) for group in groups for c in (group.lead, group.partner) if c in images
         }
         placing = self.follower if self.describing and isinstance(self.follower, PlaceFollower) else None
-        prepare = placing.prepare_place if placing else self.follower.prepare
-        views = dict(zip(shown, prepare(list(shown.values())), strict=True))
+        seen = list(shown.values())
+        prepared = placing.prepare_place(seen, self.turns) if placing else self.follower.prepare(seen)
+        views = dict(zip(shown, prepared, strict=True))
         most = self._shares(groups)
         found = [group.follow(views, trusted, self.follower, self._config, most[group]) for group in groups]
         tracks = self._joined(frame.stamp_ns, groups, found)

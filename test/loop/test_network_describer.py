@@ -10,9 +10,10 @@ import pytest
 
 from letvins_ros.config import Config, LoopConfig, TrackerConfig
 from letvins_ros.errors import LetvinsError, Rejected
+from letvins_ros.geometry import exp_so3, transform
 from letvins_ros.inference import Runtime, opening
 from letvins_ros.inference.keypoints import choose
-from letvins_ros.inference.places import described, network_name
+from letvins_ros.inference.places import described, network_name, turned
 from letvins_ros.loop.closer import LoopCloser
 from letvins_ros.loop.describers import NetworkDescriber, decided, describer_name, open_describer
 from letvins_ros.loop.features import Describer
@@ -48,7 +49,7 @@ def column_runtime(images: Sequence[np.ndarray]) -> list[dict[str, np.ndarray]]:
 
 @pytest.fixture(scope="module")
 def columns() -> NetworkDescriber:
-    return NetworkDescriber(50, lambda: StandInRuntime(column_runtime))
+    return NetworkDescriber(50, None, lambda: StandInRuntime(column_runtime))
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +101,23 @@ def test_the_shipped_network_knows_places_in_other_light(shipped: Describer) -> 
     assert np.mean(distance.argmin(axis=1) == np.arange(12)) > 0.7
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_an_image_is_described_as_gravity_sets_it_upright(shipped: Describer, turns: int) -> None:
+    """The camera is rolled to the left, so that what it sees turns to the right."""
+    uv = np.array([[x, y] for x in (150, 300, 450, 600) for y in (120, 240, 360)], np.float32)
+    R_body_cam, roll = CAMERA.T_body_cam[:3, :3], turns * np.pi / 2
+    T_odom_body = transform(R_body_cam @ exp_so3(np.array([0, 0, -roll])) @ R_body_cam.T, np.zeros(3))
+    rolled, moved = np.rot90(picture(3), -turns), turned(uv, (480, 752), -turns)
+    np.testing.assert_allclose(turned(moved, (rolled.shape[0], rolled.shape[1]), turns), uv)
+    before, after = (shipped.describe(picture(3), keyframe(p)) for p in (uv, uv + 1))
+    found = shipped.describe(rolled, keyframe(moved.astype(np.float32), T_odom_body))
+    lying = shipped.describe(rolled, keyframe(moved.astype(np.float32)))
+    assert found.place @ before.place > 0.999 > lying.place @ before.place
+    alike = [np.sum(x.descriptors[:12] * before.descriptors[:12].astype(float), axis=1).min() for x in (found, after)]
+    assert alike[0] > max(0.998, alike[1])
+    assert (found.uv < rolled.shape[::-1]).all() and len(found) == 300
+
+
 def described_by_columns(name: str, uv: np.ndarray) -> PlaceDescription:
     (maps,) = column_runtime([np.zeros((480, 752), np.uint8)])
     own, _ = choose(maps, (480, 752), 200)
@@ -119,7 +137,7 @@ def test_a_keyframe_that_the_tracker_described_needs_neither_network_nor_image(o
         opened.append(StandInRuntime(column_runtime))
         return opened[-1]
 
-    describer = NetworkDescriber(50, open_network)
+    describer = NetworkDescriber(50, None, open_network)
     closer = LoopCloser(KP2DTINY, CAMERA, True, PlaceMap(2), describer)
     given = replace(ALONG[0], description=described_by_columns(describer.name, UV))
     assert closer.add(given, None).node == 0

@@ -15,7 +15,7 @@ from letvins_ros.inference import BackendError, open_runtime
 from letvins_ros.inference.keypoints import Keypoints, choose, extract, sample
 from letvins_ros.inference.measures import share_matched
 from letvins_ros.inference.openvino_runtime import OpenVinoRuntime, convert
-from letvins_ros.inference.places import described
+from letvins_ros.inference.places import described, turned
 from letvins_ros.networks import build, load
 from letvins_ros.networks.cells import describe
 from letvins_ros.networks.deploy import deploy
@@ -229,6 +229,22 @@ def test_the_tracker_describes_the_left_image_as_the_loop_closer_does(
     assert FeatureTracker(plain, hall.rig).process(frame).description is None
 
 
+@pytest.mark.parametrize("turns", [1, 2])
+def test_the_tracker_describes_the_left_image_upright(hall: Simulation, frames: list[ImageFrame], turns: int) -> None:
+    frame, plain = frames[0], TrackerConfig(method="kp2dtiny", backend="torch")
+    tracker = FeatureTracker(plain, hall.rig, described=300)
+    tracker.turns = turns
+    tracks = tracker.process(frame)
+    found, image = some(tracks.description), some(frame.images[0])
+    (maps,) = open_runtime("kp2dtiny", backend="torch", with_place=True)([np.rot90(image, turns)])
+    own = np.concatenate([tracks.uv[0, tracks.by_left], found.more_uv])
+    size = (480, 752) if turns == 2 else (752, 480)
+    np.testing.assert_array_equal(found.descriptors, sample(maps, turned(own, (480, 752), turns), size).astype("f2"))
+    np.testing.assert_array_equal(found.place, maps["place"])
+    plainly = FeatureTracker(plain, hall.rig, described=300).process(frame)
+    np.testing.assert_array_equal(plainly.uv, tracks.uv)  # what is followed stays as it is
+
+
 def test_it_describes_only_while_that_is_wanted(hall: Simulation, frames: list[ImageFrame]) -> None:
     tracker = FeatureTracker(TrackerConfig(method="kp2dtiny", backend="torch"), hall.rig, described=300)
     tracker.describing = False
@@ -270,7 +286,6 @@ def test_descriptors_of_smaller_images_are_read_where_the_network_enlarges_them(
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
     others = (found[:-2] * np.roll(wanted, 1, axis=0)).sum(axis=1)
     assert np.median(others) < np.median(likeness)
-
 
 
 def test_matches_are_mutual_and_near() -> None:

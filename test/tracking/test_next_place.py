@@ -74,6 +74,17 @@ def test_at_rest_which_has_no_keyframes_nothing_is_described() -> None:
     assert next_place.is_near(104 * second)
 
 
+def test_gravity_tells_how_many_quarter_turns_set_an_image_upright() -> None:
+    T_body_cam = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # forward, upright
+    knowing, not_knowing = NextPlace(LoopConfig(), T_body_cam), NextPlace(LoopConfig())
+    for degrees, turns in ((0, 0), (40, 0), (50, 1), (90, 1), (180, 2), (-90, 3), (-40, 0)):
+        for next_place in (knowing, not_knowing):  # the body leans to its left
+            next_place.add(keyframe(exp(np.r_[-np.radians(degrees), 0, 0, 0, 0, 0]), True))
+        assert (knowing.turns, not_knowing.turns) == (turns, 0)
+    knowing.add(keyframe(exp(np.r_[0, np.pi / 2, 0, 0, 0, 0]), True))  # it looks down: nothing is upright
+    assert knowing.turns == 0
+
+
 def test_without_a_distance_every_keyframe_is_described() -> None:
     next_place = NextPlace(LoopConfig(keyframe_distance_m=0.0))
     for i in range(4):

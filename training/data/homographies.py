@@ -30,7 +30,14 @@ SUPERPOINT = Ranges(0.85, 0.2, 0.2, np.pi / 2)
 FREE = Ranges(1.0, 0.4, angle=np.pi, smallest=0.4)
 UPRIGHT = replace(FREE, upright=0.6)
 ZOOMED = replace(FREE, angle=np.pi / 4)  # for images that are known to a quarter turn
-RANGES = {"free": FREE, "upright": UPRIGHT, "zoomed": ZOOMED, "kp2d": KP2D, "kp2dtiny": KP2DTINY, "superpoint": SUPERPOINT}
+RANGES = {
+    "free": FREE,
+    "upright": UPRIGHT,
+    "zoomed": ZOOMED,
+    "kp2d": KP2D,
+    "kp2dtiny": KP2DTINY,
+    "superpoint": SUPERPOINT,
+}
 
 
 def random_homography(rng: np.random.Generator, size: tuple[int, int], ranges: Ranges) -> np.ndarray:
