@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keypoints with descriptors from the maps of a network."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -43,26 +44,44 @@ def choose(maps: Maps, size: tuple[int, int], most: int) -> tuple[np.ndarray, np
 def sample(maps: Maps, uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Unit descriptors (N, D), read bilinearly at uv (N, 2) px of an image of (height, width), those of all its sizes.
 
-    The corner pixels of the largest map lie on those of the image, as in training; a smaller one's pixels are means.
+    The corner pixels of the largest map lie on those of the image, and smaller ones are read as if they had been
+    enlarged to its size, as in training.
     """
-    _, height, width = maps["descriptor"].shape
-    place = uv * (np.array([width - 1, height - 1]) / [size[1] - 1, size[0] - 1])
-    smaller = [_read(maps[name], (place + 0.5) / 2**i - 0.5) for i, name in enumerate(SMALLER, 1) if name in maps]
-    found = np.concatenate([_read(maps["descriptor"], place), *smaller]).T
-    return np.asarray(found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12), np.float32)
+    place = uv * (_last(maps["descriptor"]) / [size[1] - 1, size[0] - 1])
+    found = [_read(_pixels(maps["descriptor"]), place, _last(maps["descriptor"]))]
+    for i, name in enumerate(SMALLER, 1):
+        if name in maps:
+            found.append(_read(_enlarged(maps[name], 2**i), place, _last(maps["descriptor"])))
+    rows = np.concatenate(found).T
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
 
 
-def _read(map_: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """(D, N) of (D, h, w), bilinearly at places (N, 2) of it, beyond its border as at it."""
-    _, height, width = map_.shape
-    last = np.array([width - 1, height - 1])
+Pixels = Callable[[np.ndarray, np.ndarray], np.ndarray]  # what a map has at columns and rows (N,), (D, N)
+
+
+def _pixels(map_: np.ndarray) -> Pixels:
+    return lambda x, y: map_[:, y, x]
+
+
+def _enlarged(map_: np.ndarray, times: int) -> Pixels:
+    """The pixels of the map (D, h, w) enlarged, whose own are the means of so many."""
+    return lambda x, y: _read(_pixels(map_), (np.stack([x, y], axis=1) + 0.5) / times - 0.5, _last(map_))
+
+
+def _read(pixels: Pixels, place: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """(D, N) at places (N, 2) between pixels, bilinearly; beyond the last ones (2,) and the first as at them."""
     place = np.clip(place, 0, last)
     first = np.clip(place.astype(int), 0, np.maximum(last - 1, 0))
     (x, y), (fx, fy) = first.T, (place - first).T.astype(np.float32)
-    right, below = np.minimum(x + 1, width - 1), np.minimum(y + 1, height - 1)
-    above_ = map_[:, y, x] * (1 - fx) + map_[:, y, right] * fx
-    below_ = map_[:, below, x] * (1 - fx) + map_[:, below, right] * fx
+    right, below = np.minimum(x + 1, last[0]), np.minimum(y + 1, last[1])
+    above_ = pixels(x, y) * (1 - fx) + pixels(right, y) * fx
+    below_ = pixels(x, below) * (1 - fx) + pixels(right, below) * fx
     return np.asarray(above_ * (1 - fy) + below_ * fy)
+
+
+def _last(map_: np.ndarray) -> np.ndarray:
+    """The last column and row (2,) of a map (D, h, w)."""
+    return np.array([map_.shape[2] - 1, map_.shape[1] - 1])
 
 
 def pad(image: np.ndarray) -> np.ndarray:

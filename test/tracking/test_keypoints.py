@@ -267,8 +267,7 @@ def test_descriptors_are_read_between_pixels_with_the_corners_aligned() -> None:
     assert found == pytest.approx(unit(expected), abs=1e-6)
 
 
-def test_descriptors_of_smaller_images_are_read_where_the_network_enlarges_them() -> None:
-    """In training they are enlarged first, so that between pixels of the smaller map a little differs."""
+def test_descriptors_of_smaller_images_are_read_as_the_network_enlarges_them() -> None:
     torch.manual_seed(0)
     network: Any = build("kp2dtiny", scales=3).eval()
     image = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 12), (112, 176), mode="bicubic").clamp(0, 1)
@@ -280,12 +279,8 @@ def test_descriptors_of_smaller_images_are_read_where_the_network_enlarges_them(
     assert [maps[name].shape for name in deployed.outputs[2:]] == [(32, 56, 88), (32, 28, 44), (32, 14, 22)]
     uv = points.coord[0].flatten(1).T.numpy()
     found = sample(maps, np.concatenate([uv, [[0.0, 0.0], [175.0, 111.0]]]), (112, 176))
-    likeness = (found[:-2] * wanted).sum(axis=1)
-    assert likeness.min() > 0.995
-    assert np.median(likeness) > 0.9995
+    np.testing.assert_allclose(found[:-2], wanted, atol=1e-5)
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
-    others = (found[:-2] * np.roll(wanted, 1, axis=0)).sum(axis=1)
-    assert np.median(others) < np.median(likeness)
 
 
 def test_matches_are_mutual_and_near() -> None:
