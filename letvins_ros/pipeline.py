@@ -96,10 +96,8 @@ class Odometry:
         start = time.perf_counter()
         turn = self.estimator.rotation_since_last(frame.stamp_ns)
         if self._next_place is not None:
-            self.tracker.describing, self.tracker.turns = (
-                self._next_place.is_near(frame.stamp_ns),
-                self._next_place.turns,
-            )
+            self.tracker.describing = self._next_place.is_near(frame.stamp_ns)
+            self.tracker.turns = self._next_place.turns
         tracks = self.tracker.process(frame, turn, self.estimator.initialised)
         tracked = time.perf_counter()
         step = self.estimator.process(tracks)

@@ -47,12 +47,10 @@ def sample(maps: Maps, uv: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     The corner pixels of the largest map lie on those of the image, and smaller ones are read as if they had been
     enlarged to its size, as in training.
     """
-    place = uv * (_last(maps["descriptor"]) / [size[1] - 1, size[0] - 1])
-    found = [_read(_pixels(maps["descriptor"]), place, _last(maps["descriptor"]))]
-    for i, name in enumerate(SMALLER, 1):
-        if name in maps:
-            found.append(_read(_enlarged(maps[name], 2**i), place, _last(maps["descriptor"])))
-    rows = np.concatenate(found).T
+    last = _last(maps["descriptor"])
+    place = uv * (last / [size[1] - 1, size[0] - 1])
+    smaller = [_enlarged(maps[name], 2**i) for i, name in enumerate(SMALLER, 1) if name in maps]
+    rows = np.concatenate([_read(pixels, place, last) for pixels in (_pixels(maps["descriptor"]), *smaller)]).T
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
 
 

@@ -36,7 +36,7 @@ Maps = dict[str, np.ndarray]
 - score: (h, w) float32
 - coord: (2, h, w) float32 px, where the network has it; else every pixel has a score
 - descriptor: (D, h', w') float32
-- descriptor_2, descriptor_4: (D, about h'/2, w'/2) and a quarter, where the network has them: numbers that come after
+- descriptor_2, descriptor_4: (D, h'/2, w'/2) and a quarter, rounded up, where the network has them: more numbers
 - place: (G,) float32, of unit length
 """
 

@@ -139,7 +139,8 @@ class FeatureTrackerNode(LetvinsNode):
         R_last_now, trusted = self._inbox.rotation_since_last(frame.stamp_ns)
         if not self.config.tracker.gyro_prediction:
             R_last_now, trusted = None, False
-        self._tracker.describing, self._tracker.turns = self._next_place.is_near(frame.stamp_ns), self._next_place.turns
+        self._tracker.describing = self._next_place.is_near(frame.stamp_ns)
+        self._tracker.turns = self._next_place.turns
         stuck = self._tracker.stuck
         tracks = self._tracker.process(frame, R_last_now, trusted)
         for camera, times in self._tracker.stuck.items():

@@ -31,7 +31,8 @@ class FeatureTracker:
 
         described: features of left images to describe for the loop closer while `describing`, see Config.described.
         """
-        self.describing, self.turns = described > 0, 0  # quarter turns to the left that set left images upright
+        self.describing = described > 0
+        self.turns = 0  # quarter turns to the left that set left images upright
         cv2.setNumThreads(config.threads)  # of this process
         if config.anchor:
             compile_kernels()
