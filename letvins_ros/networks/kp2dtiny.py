@@ -103,12 +103,14 @@ class KP2DTiny(ImageNetwork):
         """See ImageNetwork; only what they need, and a descriptor for each scale, where the image has that size."""
         x, skip = self._encode(image)
         hidden = self.decoder(x, skip) if {"segmentation", "depth"} & set(outputs) else None
-        made: dict[str, Tensor | None] = dict(zip(self.outputs, self._points(image, x, skip, hidden), strict=True))
+        made = dict(zip(self.outputs, self._points(image, x, skip, hidden), strict=True))
         if "place" in outputs:
             made["place"] = self.place(x)
         if hidden is not None:
-            made |= {"segmentation": self._classes(hidden), "depth": self._depth(x, skip, hidden)}
-        return tuple(map_ for name in outputs if (map_ := made[name]) is not None)
+            made["segmentation"] = self._classes(hidden)
+            if (depth := self._depth(x, skip, hidden)) is not None:
+                made["depth"] = depth
+        return tuple(made[name] for name in outputs)
 
     def describe_place(self, image: Tensor) -> Tensor:
         """Only the global descriptor (B, G)."""

@@ -15,6 +15,7 @@ from training.data.homographies import (
     KP2DTINY,
     SUPERPOINT,
     UPRIGHT,
+    ZOOMED,
     Ranges,
     random_homography,
     transfer,
@@ -30,7 +31,8 @@ SIZE = (120, 160)
 
 
 @pytest.mark.parametrize(
-    ("ranges", "smallest"), [(FREE, 0.06), (UPRIGHT, 0.06), (KP2D, 0.1), (KP2DTINY, 0.1), (SUPERPOINT, 0.1)]
+    ("ranges", "smallest"),
+    [(FREE, 0.06), (UPRIGHT, 0.06), (ZOOMED, 0.06), (KP2D, 0.1), (KP2DTINY, 0.1), (SUPERPOINT, 0.1)],
 )
 def test_every_view_lies_within_the_image_and_keeps_its_handedness(ranges: Ranges, smallest: float) -> None:
     view = np.array([[0, 0], [159, 0], [159, 119], [0, 119]], float)

@@ -61,7 +61,7 @@ def upright(pair: Pair) -> Pair:
     (a, c), (b, d) = x - origin, y - origin
     turns = round(np.arctan2(c - b, a + d) / (np.pi / 2)) % 4
     H_b_a, image_b = pair.H_b_a, pair.image_b
-    for _ in range(turns):  # to the left, as a's x axis points to the right and b's image of it may not
+    for _ in range(turns):  # to the left
         last = image_b.shape[1] - 1
         H_b_a = np.array([[0, 1, 0], [-1, 0, last], [0, 0, 1]]) @ H_b_a
         image_b = np.rot90(image_b)

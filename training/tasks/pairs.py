@@ -116,11 +116,11 @@ class KeypointMatcher:
 def lucas_kanade(pair: Pair, choices: Sequence[Choice]) -> list[Prediction]:
     """Corners (Shi & Tomasi 1994) followed by pyramidal Lucas-Kanade there and back."""
     size = np.maximum(pair.image_a.shape[:2], pair.image_b.shape[:2])
-    a, b = (cv2.cvtColor(_enlarged(image, size), cv2.COLOR_RGB2GRAY) for image in (pair.image_a, pair.image_b))
+    a, b = (cv2.cvtColor(_padded(image, size), cv2.COLOR_RGB2GRAY) for image in (pair.image_a, pair.image_b))
     return [_follow(a, b, choice.top_k) for choice in choices]
 
 
-def _enlarged(image: np.ndarray, size: np.ndarray) -> np.ndarray:
+def _padded(image: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Black to the right and below up to (height, width)."""
     below, right = size - image.shape[:2]
     return cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT) if below or right else image
