@@ -39,9 +39,14 @@ def main(  # noqa: PLR0913  each is an option
     gravity: Annotated[
         bool, typer.Option(help="hpatches: second images stand as the first, to a quarter turn")
     ] = False,
+    distinct: Annotated[bool, typer.Option(help="KP2Dtiny's keypoints that no other looks like come first")] = True,
+    enlarge: Annotated[
+        float, typer.Option(min=0.5, max=4, help="networks with keypoints see images so many times as large; not LoFTR")
+    ] = 1.0,
 ) -> None:
     """Print a table, and write figures.json."""
-    measured = open_task(task, source, Options(count, duration, split, kind, backend, apart, device, classes, gravity))
+    options = Options(count, duration, split, kind, backend, apart, device, classes, gravity, distinct, enlarge)
+    measured = open_task(task, source, options)
     folder = out or Path("results") / f"evaluate-{task.value}"
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name in dict.fromkeys([*(measured.peers if peers else ()), *(model or ())]):

@@ -77,6 +77,15 @@ def test_homographies_of_photographs(run: Run, photo_folder: Path, tmp_path: Pat
     assert figures["sift"]["mild: all"]["AUC@5"] > 0.5
 
 
+def test_keypoints_by_score_or_of_enlarged_images(run: Run, photo_folder: Path, tmp_path: Path, tiny: str) -> None:
+    given: tuple[tuple[object, ...], ...] = ((), ("--no-distinct",), ("--enlarge", 1.5))
+    figures = [
+        run("homography", photo_folder / "val", tmp_path, "--count", 1, "--no-peers", "-m", tiny, *options)
+        for options in given
+    ]
+    assert len({json.dumps(f) for f in figures}) == 3
+
+
 def test_poses_of_tartanair(run: Run, shared_data: Path, tmp_path: Path) -> None:
     figures = run("pose", shared_data / "tartanair_v1_sample", tmp_path, "--count", 3, "--no-peers", "-m", "sift")
     assert figures["sift"]["poses: all"]["AUC@20"] > 0.5

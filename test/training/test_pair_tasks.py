@@ -16,7 +16,19 @@ from letvins_ros.networks.loftr import LoFTRMatches
 from training.data.homographies import transfer, warp
 from training.data.pair import Pair
 from training.drawing import matches
-from training.features import CellNetwork, Features, HeatNetwork, apart, maxima, open_extractor, orb, refine, sift
+from training.features import (
+    CellNetwork,
+    Features,
+    HeatNetwork,
+    apart,
+    distinct_first,
+    enlarged,
+    maxima,
+    open_extractor,
+    orb,
+    refine,
+    sift,
+)
 from training.metrics import area_under_curve, average_precision, recall_at
 from training.tasks.hpatches import hpatches_pairs, parts, upright
 from training.tasks.matchers import DetectorFree, open_pair_model
@@ -183,6 +195,50 @@ def test_maxima_are_alone_within_their_radius_and_refined_to_the_centre_of_mass(
     place, mass = refine(heat, uv)
     assert place[0, 0] == pytest.approx((12 * 0.9 + 14 * 0.8) / 1.7)
     assert mass[0] == pytest.approx(1.7)
+
+
+def test_keypoints_that_look_like_no_other_come_first() -> None:
+    uv = np.array([[10, 10], [90, 10], [10, 90], [13, 10], [90, 90]], np.float32)
+    x, y, z = np.eye(3, dtype=np.float32)
+    features = Features(uv, np.array([0.9, 0.8, 0.7, 0.6, 0.5], np.float32), np.stack([x, y, y, x, z]))
+    found = distinct_first(lambda _: features)(np.zeros((100, 100, 3), np.uint8))
+    # the two of x are one place; those of y are two, which may be confused
+    assert found.uv.tolist() == uv[[0, 3, 4, 1, 2]].tolist()
+    assert found.descriptor.tolist() == [list(d) for d in (x, x, z, y, y)]
+    assert found.score == pytest.approx(np.array([0.9, 0.6, 0.5, 0, 0]) * 2**0.25, abs=1e-6)
+    two = distinct_first(lambda _: features)(np.zeros((15, 10, 3), np.uint8))
+    assert two.uv.tolist() == uv[:2].tolist()  # the strongest, one for every 75 px
+    assert not len(distinct_first(lambda _: Features(*(x[:0] for x in features)))(np.zeros((9, 9, 3), np.uint8)).uv)
+
+
+def test_keypoints_of_an_enlarged_image_lie_where_they_are_in_the_image() -> None:
+    image, seen = np.zeros((60, 80, 3), np.uint8), []
+    image[20:22, 50:53] = 255
+
+    def centre(image: np.ndarray) -> Features:
+        seen.append(image.shape)
+        uv = np.array([np.average(axis, weights=image[..., 0]) for axis in np.indices(image.shape[:2])[::-1]])
+        return Features(uv[None], np.ones(1), np.ones((1, 1)))
+
+    assert enlarged(centre, 1.25)(image).uv == pytest.approx(np.array([[51, 20.5]]), abs=0.05)
+    assert seen == [(75, 100, 3)]
+
+
+def test_networks_see_enlarged_images_and_classical_features_do_not(tmp_path: Path, pair: Pair) -> None:
+    torch.manual_seed(0)
+    for model, grown in ((f"superpoint={weights(tmp_path, 'superpoint')}", True), ("orb", False)):
+        small, large = (open_pair_model(model, enlarge=times)(pair, [Choice(300)])[0] for times in (1, 1.5))
+        assert (len(large.uv_a) != len(small.uv_a) or not np.allclose(large.uv_a, small.uv_a)) == grown
+
+
+@pytest.mark.parametrize(("name", "reordered"), [("kp2dtiny", True), ("kp2d", False)])
+def test_distinct_keypoints_of_kp2dtiny_come_first_unless_told_otherwise(
+    tmp_path: Path, pair: Pair, name: str, reordered: bool
+) -> None:
+    torch.manual_seed(0)
+    model = f"{name}={weights(tmp_path, name).rename(tmp_path / f'{name}_v4.safetensors')}"
+    ordered, by_score = (open_pair_model(model, distinct=told)(pair, [Choice(300)])[0] for told in (True, False))
+    assert np.array_equal(ordered.uv_a, by_score.uv_a) != reordered
 
 
 def test_motion_comes_back_from_exact_matches() -> None:

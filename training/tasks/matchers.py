@@ -16,14 +16,18 @@ from letvins_ros.errors import ConfigError
 from letvins_ros.networks.lightglue import Keypoints
 from training.data.images import to_tensor
 from training.data.pair import Pair
-from training.features import Features, open_extractor
+from training.features import CLASSICAL, Features, distinct_first, enlarged, open_extractor
 from training.tasks.pairs import Choice, KeypointMatcher, PairModel, Partners, Prediction, Size, lucas_kanade
 
 _CELL = 8  # px, LoFTR's
 
 
-def open_pair_model(model: str, device: str = "cpu") -> PairModel:
-    """`gftt-lk`, loftr=WEIGHTS, what `open_extractor` knows, with +lightglue=WEIGHTS or without."""
+def open_pair_model(model: str, device: str = "cpu", distinct: bool = True, enlarge: float = 1.0) -> PairModel:
+    """`gftt-lk`, loftr=WEIGHTS, what `open_extractor` knows, with +lightglue=WEIGHTS or without.
+
+    distinct: KP2Dtiny's keypoints come in the order of `distinct_first`.
+    enlarge: networks with keypoints see images so many times as large.
+    """
     if model == "gftt-lk":
         return lucas_kanade
     name, _, weights = model.partition("=")
@@ -31,6 +35,10 @@ def open_pair_model(model: str, device: str = "cpu") -> PairModel:
         return DetectorFree(_open("loftr", weights, device))
     extractor, plus, matcher = model.partition("+")
     extract = open_extractor(extractor, device)
+    if distinct and extractor.startswith("kp2dtiny="):
+        extract = distinct_first(extract)
+    if enlarge != 1 and extractor not in CLASSICAL:
+        extract = enlarged(extract, enlarge)
     if not plus:
         return KeypointMatcher(extract)
     name, _, weights = matcher.partition("=")

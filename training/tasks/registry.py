@@ -60,6 +60,8 @@ class Options:
     device: str = "cpu"
     classes: int = 28
     gravity: bool = False
+    distinct: bool = True
+    enlarge: float = 1.0
 
 
 class Task(Protocol):
@@ -97,15 +99,15 @@ class Measured:
 class PairTask:
     """Whatever is measured on matches between two images."""
 
+    options: Options
     pairs: Mapping[str, Callable[[], Iterator[Pair]]]
     tables: Mapping[str, Measured]  # by title
     split: Callable[[Sequence[str]], Mapping[str, Sequence[str]]] = lambda names: {"all": names}
     peers: tuple[str, ...] = ("sift", "orb", "gftt-lk")
-    device: str = "cpu"
 
     def predict(self, model: str, folder: Path) -> Iterator[None]:
         """See Task."""
-        match = open_pair_model(model, self.device)
+        match = open_pair_model(model, self.options.device, self.options.distinct, self.options.enlarge)
         for name, pairs in self.pairs.items():
             choices = list(dict.fromkeys(table.choice for table in self.tables.values() if table.pairs == name))
             for pair in pairs():
@@ -165,7 +167,7 @@ def _hpatches(source: Path, options: Options) -> Task:
             name = f"{size[0]}x{size[1]}"
             pairs[name] = _later(_hpatches_pairs, source, size, options.gravity)
             tables[f"{title}, {name}, {choice}"] = Measured(name, choice, protocol.measure, protocol.summarise)
-    return PairTask(pairs, tables, parts, device=options.device)
+    return PairTask(options, pairs, tables, parts)
 
 
 def _hpatches_pairs(source: Path, size: tuple[int, int], gravity: bool) -> Iterator[Pair]:
@@ -179,7 +181,7 @@ def _homography(source: Path, options: Options) -> Task:
     pairs = {n: _later(photo_pairs, source, (480, 640), options.count or 100, r) for n, r in ranges.items()}
     choice = Choice(1000, options.apart_px)
     tables = {name: Measured(name, choice, our_row, our_summary) for name in pairs}
-    return PairTask(pairs, tables, device=options.device)
+    return PairTask(options, pairs, tables)
 
 
 def _pose(source: Path, options: Options) -> Task:
@@ -190,14 +192,14 @@ def _pose(source: Path, options: Options) -> Task:
     else:
         later = _later(tartanair_pairs, source, (480, 640), 10, options.count or 100)
     tables = {"poses": Measured("poses", Choice(2048), two_view_figures, pose_summary)}
-    return PairTask({"poses": later}, tables, device=options.device)
+    return PairTask(options, {"poses": later}, tables)
 
 
 def _odometry(source: Path, options: Options) -> Task:
     name = "every 2nd frame"
     pairs = {name: _later(recording_pairs, source, 2, options.duration_s, 640)}
     tables = {name: Measured(name, Choice(1000), two_view_figures, odometry_summary)}
-    return PairTask(pairs, tables, device=options.device)
+    return PairTask(options, pairs, tables)
 
 
 def _segmentation(source: Path, options: Options) -> Task:
