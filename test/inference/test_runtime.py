@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from letvins_ros import networks
 from letvins_ros.inference import BackendError, open_runtime
 from letvins_ros.inference.runtime import Runtime
 from letvins_ros.networks.letnet2 import LetNet2, image_to_tensor
@@ -61,6 +62,16 @@ def test_backend_agrees_with_the_network(
     assert error.mean() < mean_error
     assert error.max() < max_error
     assert expected.std() > 10 * mean_error
+
+
+def test_bfloat16_is_used_only_where_the_processor_has_it(tmp_path: Path) -> None:
+    import openvino as ov
+
+    torch.manual_seed(0)
+    weights, image = saved(networks.build("kp2dtiny"), tmp_path / "kp2dtiny.safetensors"), images((64, 96, 3))[0]
+    (found,), (exact,) = (open_runtime("kp2dtiny", weights, kind)([image]) for kind in ("openvino", "torch"))
+    same = np.allclose(found["descriptor"], exact["descriptor"], atol=1e-4)
+    assert same == ("BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 @pytest.mark.parametrize("kind", ["openvino", "torch"])
