@@ -7,7 +7,8 @@ from letvins_ros.calibration import ImuNoise
 from letvins_ros.config import EstimatorConfig
 
 USUAL_CHI2 = 0.7  # of an interval at the solved states, in flights whose IMU is as calibrated: 0.4 to 0.8
-LARGEST = 1e8  # factor on the variances: an IMU of 10,000 times its noise tells nothing beside the images
+LARGEST = 1e8  # factor on the accelerometer's variance: one of 10,000 times its noise tells nothing beside the images
+GYRO_POWER = 0.5  # of the factor, for the gyro: its errors of scale are shares of turning, the other's of gravity too
 CONTRADICTED = 200.0  # in the mean of a second: recordings without fault have up to 60, faults 1,000 to 100,000
 LASTING = 100.0  # what contradicts lasts for seconds, which are so many intervals: it adds up, where noise cancels
 SLOWNESS_S = 1.0  # in which the factor comes near to what the frames show
@@ -19,7 +20,8 @@ class ShownNoise:
     """Follows how noisy the IMU is.
 
     Vibration is in no data sheet, but shows in the readings. Errors of scale, axes and clocks, and jumps of a bias,
-    show in what is left between IMU and images after a solution: the IMU's weight falls until that is as usual.
+    show in what is left between IMU and images after a solution: the IMU's weight falls until that is as usual, the
+    gyro's less than the accelerometer's.
     """
 
     def __init__(self, given: ImuNoise, config: EstimatorConfig, follow: bool = True) -> None:
@@ -57,6 +59,7 @@ class ShownNoise:
     def now(self) -> ImuNoise:
         """The noise of an interval that ends now."""
         given = (self._given.gyro_noise, self._given.accel_noise)
-        pairs = zip(given, self._measured, self._scales, strict=True)
-        gyro, accel = (max(calibrated, read) * scale * self.factor**0.5 for calibrated, read, scale in pairs)
+        factors = self.factor**GYRO_POWER, self.factor
+        parts = zip(given, self._measured, self._scales, factors, strict=True)
+        gyro, accel = (max(calibrated, read) * scale * factor**0.5 for calibrated, read, scale, factor in parts)
         return replace(self._given, gyro_noise=gyro, accel_noise=accel)

@@ -17,7 +17,7 @@ def followed(
     shown = ShownNoise(EUROC_IMU, PLAIN, follow)
     for i in range(round(seconds * 20)):
         shown.read(measured, i * FRAME_NS)
-        shown.solved(chi2 * (EUROC_IMU.gyro_noise / shown.now().gyro_noise) ** 2)
+        shown.solved(chi2 * (EUROC_IMU.accel_noise / shown.now().accel_noise) ** 2)
     return shown
 
 
@@ -37,8 +37,9 @@ def test_vibration_counts_where_it_is_more_than_calibrated() -> None:
 
 @pytest.mark.parametrize(("chi2", "times"), [(9 * USUAL_CHI2, 3.0), (1e6, LARGEST**0.5)])
 def test_a_contradiction_is_answered_within_seconds_by_the_noise_that_explains_it(chi2: float, times: float) -> None:
-    assert after(6.0, chi2).gyro_noise == pytest.approx(times * EUROC_IMU.gyro_noise, rel=0.05)
-    assert after(0.05, chi2).gyro_noise < 0.6 * times * EUROC_IMU.gyro_noise  # one frame
+    assert after(6.0, chi2).accel_noise == pytest.approx(times * EUROC_IMU.accel_noise, rel=0.05)
+    assert after(6.0, chi2).gyro_noise == pytest.approx(times**0.5 * EUROC_IMU.gyro_noise, rel=0.05)
+    assert after(0.05, chi2).accel_noise < 0.6 * times * EUROC_IMU.accel_noise  # one frame
 
 
 def test_what_contradicts_for_seconds_counts_as_more_than_noise() -> None:
