@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work shared among the processes of a run, each with a copy of the network."""
 
+import atexit
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -27,11 +28,18 @@ class Replicas(DDPStrategy):
 
 def open_fabric(accelerator: str, devices: int, nodes: int, precision: Any) -> Fabric:
     """Lightning Fabric for one process or several; ConfigError where the machine has no such devices."""
+    atexit.register(_end)
     try:
         strategy: Any = Replicas() if devices * nodes > 1 else "auto"
         return Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"accelerator {accelerator}, devices {devices}: {str(error).splitlines()[0]}") from error
+
+
+def _end() -> None:
+    """End gloo's threads, which otherwise may abort a process that ends (Fabric ends NCCL's alone)."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def share_state(network: nn.Module) -> None:
