@@ -37,7 +37,7 @@ def open_fabric(accelerator: str, devices: int, nodes: int, precision: Any) -> F
 
 
 def _end() -> None:
-    """End gloo's threads, which otherwise may abort a process that ends (Fabric ends NCCL's alone)."""
+    """End gloo's threads, else they may abort a process that ends (Fabric ends NCCL's alone)."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
 
