@@ -39,7 +39,7 @@ def main(  # noqa: PLR0913  each is an option
     gravity: Annotated[
         bool, typer.Option(help="hpatches: second images stand as the first, to a quarter turn")
     ] = False,
-    distinct: Annotated[bool, typer.Option(help="KP2Dtiny's keypoints that no other looks like come first")] = True,
+    distinct: Annotated[bool, typer.Option(help="networks' keypoints that no other looks like come first")] = False,
     enlarge: Annotated[
         float, typer.Option(min=0.5, max=4, help="networks with keypoints see images so many times as large; not LoFTR")
     ] = 1.0,

@@ -21,25 +21,28 @@ class Replicas(DDPStrategy):
     Torch's wrapper is left out: it wants every parameter to be used in every forward pass and nothing outside it.
     """
 
+    def setup_environment(self) -> None:
+        """Join the processes; gloo's threads are ended with each, else they may abort it (Fabric ends NCCL's alone)."""
+        super().setup_environment()
+        atexit.register(_leave)
+
     def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
         """Keep the module as it is."""
         return module
 
 
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def open_fabric(accelerator: str, devices: int, nodes: int, precision: Any) -> Fabric:
     """Lightning Fabric for one process or several; ConfigError where the machine has no such devices."""
-    atexit.register(_end)
     try:
         strategy: Any = Replicas() if devices * nodes > 1 else "auto"
         return Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision)
     except (ValueError, RuntimeError) as error:
         raise ConfigError(f"accelerator {accelerator}, devices {devices}: {str(error).splitlines()[0]}") from error
-
-
-def _end() -> None:
-    """End gloo's threads, else they may abort a process that ends (Fabric ends NCCL's alone)."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 def share_state(network: nn.Module) -> None:

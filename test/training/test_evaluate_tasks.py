@@ -77,8 +77,10 @@ def test_homographies_of_photographs(run: Run, photo_folder: Path, tmp_path: Pat
     assert figures["sift"]["mild: all"]["AUC@5"] > 0.5
 
 
-def test_keypoints_by_score_or_of_enlarged_images(run: Run, photo_folder: Path, tmp_path: Path, tiny: str) -> None:
-    given: tuple[tuple[object, ...], ...] = ((), ("--no-distinct",), ("--enlarge", 1.5))
+def test_distinct_keypoints_and_those_of_enlarged_images(
+    run: Run, photo_folder: Path, tmp_path: Path, tiny: str
+) -> None:
+    given: tuple[tuple[object, ...], ...] = ((), ("--distinct",), ("--enlarge", 1.5))
     figures = [
         run("homography", photo_folder / "val", tmp_path, "--count", 1, "--no-peers", "-m", tiny, *options)
         for options in given

@@ -224,21 +224,14 @@ def test_keypoints_of_an_enlarged_image_lie_where_they_are_in_the_image() -> Non
     assert seen == [(75, 100, 3)]
 
 
-def test_networks_see_enlarged_images_and_classical_features_do_not(tmp_path: Path, pair: Pair) -> None:
-    torch.manual_seed(0)
-    for model, grown in ((f"superpoint={weights(tmp_path, 'superpoint')}", True), ("orb", False)):
-        small, large = (open_pair_model(model, enlarge=times)(pair, [Choice(300)])[0] for times in (1, 1.5))
-        assert (len(large.uv_a) != len(small.uv_a) or not np.allclose(large.uv_a, small.uv_a)) == grown
-
-
-@pytest.mark.parametrize(("name", "reordered"), [("kp2dtiny", True), ("kp2d", False)])
-def test_distinct_keypoints_of_kp2dtiny_come_first_unless_told_otherwise(
-    tmp_path: Path, pair: Pair, name: str, reordered: bool
+@pytest.mark.parametrize("option", [{"enlarge": 1.5}, {"distinct": True}])
+def test_networks_see_enlarged_images_and_rank_keypoints_and_classical_features_do_not(
+    tmp_path: Path, pair: Pair, option: dict[str, Any]
 ) -> None:
     torch.manual_seed(0)
-    model = f"{name}={weights(tmp_path, name).rename(tmp_path / f'{name}_v4.safetensors')}"
-    ordered, by_score = (open_pair_model(model, distinct=told)(pair, [Choice(300)])[0] for told in (True, False))
-    assert np.array_equal(ordered.uv_a, by_score.uv_a) != reordered
+    for model, changed in ((f"superpoint={weights(tmp_path, 'superpoint')}", True), ("orb", False)):
+        plain, other = (open_pair_model(model, **given)(pair, [Choice(300)])[0] for given in ({}, option))
+        assert np.array_equal(plain.uv_a, other.uv_a) != changed
 
 
 def test_motion_comes_back_from_exact_matches() -> None:

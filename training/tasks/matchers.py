@@ -22,11 +22,11 @@ from training.tasks.pairs import Choice, KeypointMatcher, PairModel, Partners, P
 _CELL = 8  # px, LoFTR's
 
 
-def open_pair_model(model: str, device: str = "cpu", distinct: bool = True, enlarge: float = 1.0) -> PairModel:
+def open_pair_model(model: str, device: str = "cpu", distinct: bool = False, enlarge: float = 1.0) -> PairModel:
     """`gftt-lk`, loftr=WEIGHTS, what `open_extractor` knows, with +lightglue=WEIGHTS or without.
 
-    distinct: KP2Dtiny's keypoints come in the order of `distinct_first`.
-    enlarge: networks with keypoints see images so many times as large.
+    distinct, enlarge: whether networks' keypoints come in the order of `distinct_first`; how many times as large
+    networks with keypoints see the images. Neither is for the classical ones.
     """
     if model == "gftt-lk":
         return lucas_kanade
@@ -35,10 +35,9 @@ def open_pair_model(model: str, device: str = "cpu", distinct: bool = True, enla
         return DetectorFree(_open("loftr", weights, device))
     extractor, plus, matcher = model.partition("+")
     extract = open_extractor(extractor, device)
-    if distinct and extractor.startswith("kp2dtiny="):
-        extract = distinct_first(extract)
-    if enlarge != 1 and extractor not in CLASSICAL:
-        extract = enlarged(extract, enlarge)
+    if extractor not in CLASSICAL:
+        extract = distinct_first(extract) if distinct else extract
+        extract = enlarged(extract, enlarge) if enlarge != 1 else extract
     if not plus:
         return KeypointMatcher(extract)
     name, _, weights = matcher.partition("=")

@@ -60,7 +60,7 @@ class Options:
     device: str = "cpu"
     classes: int = 28
     gravity: bool = False
-    distinct: bool = True
+    distinct: bool = False
     enlarge: float = 1.0
 
 
